@@ -1,0 +1,32 @@
+//! Ringpost: a thread-per-core outbound mail relay on io_uring.
+//!
+//! The modules below stand in the order in which they depend on each other: a module may use
+//! those above it, never those below (`tidy` checks it). The protocol cores (`wire`, `mail`,
+//! `smtp`, `queue`, `route`, `spool::record`) do no I/O, read no clock and contain no `async`.
+//!
+//! Start with [`manual`]: it tells a message's way through the rooms, file by file.
+
+pub mod manual;
+
+pub mod wire;
+
+pub mod mail;
+
+pub mod queue;
+pub mod route;
+pub mod smtp;
+
+pub mod world;
+
+pub mod config;
+pub mod observe;
+pub mod spool;
+
+pub mod shard;
+
+pub mod control;
+pub mod service;
+pub mod sim;
+pub mod uring;
+
+pub mod cli;

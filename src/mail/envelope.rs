@@ -1,0 +1,154 @@
+//! The envelope: who sent a message, to whom, and what was asked for it (RFC 5321 §2.3.1).
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::wire::path::{Mailbox, ReversePath};
+
+/// Names a message for its whole life, over restarts and on every shard.
+///
+/// The microsecond of its acceptance above the number of the shard that accepted it (low ten
+/// bits); a shard never gives out the same microsecond twice. Written as 13 digits of Crockford's
+/// base 32, so that ids sort by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueId(pub u64);
+
+/// Digits of a queue id as text.
+const QUEUE_ID_DIGITS: usize = 13;
+const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+impl fmt::Display for QueueId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0u8; QUEUE_ID_DIGITS];
+        let mut rest = self.0;
+        for digit in text.iter_mut().rev() {
+            *digit = CROCKFORD[(rest & 31) as usize];
+            rest >>= 5;
+        }
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl FromStr for QueueId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if text.len() != QUEUE_ID_DIGITS {
+            return Err(());
+        }
+        let digits = text.bytes().map(|octet| {
+            let octet = octet.to_ascii_uppercase();
+            CROCKFORD.iter().position(|&digit| digit == octet).ok_or(())
+        });
+        let mut value: u64 = 0;
+        for digit in digits {
+            if value >> 59 != 0 {
+                return Err(());
+            }
+            value = value << 5 | digit? as u64;
+        }
+        Ok(Self(value))
+    }
+}
+
+/// How much of the message a report returns (RFC 3461 §4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ret {
+    /// `RET=FULL`
+    Full,
+    /// `RET=HDRS`
+    Headers,
+}
+
+/// When a recipient's fate is reported (RFC 3461 §4.1). All false is `NOTIFY=NEVER`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notify {
+    /// On delivery.
+    pub success: bool,
+    /// On failure.
+    pub failure: bool,
+    /// On delay.
+    pub delay: bool,
+}
+
+/// What a message's octets need of the path they take (RFC 6152, RFC 3030).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyKind {
+    /// `BODY=7BIT`, or not said.
+    #[default]
+    SevenBit,
+    /// `BODY=8BITMIME`
+    EightBit,
+}
+
+/// One recipient of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// Where it goes.
+    pub mailbox: Mailbox,
+    /// `NOTIFY=`; `None` when the sender did not say.
+    pub notify: Option<Notify>,
+    /// `ORCPT=`: `addr-type;xtext` as it came, checked (RFC 3461 §4.2).
+    pub orcpt: Option<Box<str>>,
+}
+
+/// The envelope of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// `MAIL FROM`: whom reports go to.
+    pub reverse_path: ReversePath,
+    /// `RET=`
+    pub ret: Option<Ret>,
+    /// `ENVID=`: xtext as it came, checked.
+    pub envid: Option<Box<str>>,
+    /// `BODY=`, raised to `EightBit` where the content has 8-bit octets all the same.
+    pub body: BodyKind,
+    /// `SMTPUTF8` was asked for (RFC 6531 §3.4).
+    pub smtputf8: bool,
+    /// `RCPT TO`, in the order given. A recipient is named by its place here from now on.
+    pub recipients: Vec<Recipient>,
+}
+
+/// What is known of a message's content after one look while it arrived.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    /// Octets as the sender meant them: after dot-unstuffing, CRLF line ends, trace fields of
+    /// ours not counted.
+    pub size: u64,
+    /// Some line begins with a dot (and has one more in wire form).
+    pub stuffed: bool,
+    /// Has octets over 127 in its body.
+    pub eight_bit: bool,
+    /// Has octets over 127 in its header (RFC 6532).
+    pub eight_bit_header: bool,
+    /// Octets of the longest line, without CRLF, unstuffed.
+    pub longest_line: u32,
+    /// Received fields in the header.
+    pub received: u32,
+    /// Has a Date field.
+    pub date: bool,
+    /// The Message-ID field's value, up to 255 octets of it.
+    pub message_id: Option<Box<str>>,
+    /// Octets of the header in wire form, the empty line included.
+    pub header_len: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queue_ids_survive_text_and_sort_by_value() {
+        let mut last = String::new();
+        for value in [0, 1, 31, 32, 1 << 40, u64::MAX - 1, u64::MAX] {
+            let text = QueueId(value).to_string();
+            assert_eq!(text.parse(), Ok(QueueId(value)));
+            assert_eq!(text.to_lowercase().parse(), Ok(QueueId(value)));
+            assert!(text > last);
+            last = text;
+        }
+        for bad in ["", "0", "ZZZZZZZZZZZZZ", "000000000000U", "00000000000000"] {
+            assert_eq!(bad.parse::<QueueId>(), Err(()), "{bad}");
+        }
+    }
+}

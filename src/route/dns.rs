@@ -1,0 +1,48 @@
+//! Questions to the DNS and what they mean to a mailer, without a resolver.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// One question. Names are absolute, lower-case, without the last dot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// The name asked for.
+    pub name: Box<str>,
+    /// The kind of record.
+    pub kind: Kind,
+}
+
+/// The kinds of record a relay asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Mail exchangers.
+    Mx,
+    /// IPv4 addresses.
+    A,
+    /// IPv6 addresses.
+    Aaaa,
+}
+
+/// What the DNS said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Records of the kind asked for, and how long they hold.
+    Records(Records, Duration),
+    /// The name is there, this kind of record is not (NODATA).
+    NoData(Duration),
+    /// There is no such name (NXDOMAIN).
+    NoName(Duration),
+    /// No answer that can be relied on: SERVFAIL, time-out, no server. The reason, for the log.
+    Failure(Box<str>),
+    /// The name can never be resolved (a CNAME loop, a label too long). The reason.
+    Broken(Box<str>),
+}
+
+/// The records of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// Preference and exchange, in no order. A null MX (RFC 7505) is one with an empty exchange.
+    Mx(Vec<(u16, Box<str>)>),
+    /// Addresses, of the family asked for.
+    Addresses(Vec<IpAddr>),
+}

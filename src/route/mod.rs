@@ -1,0 +1,3 @@
+//! Where next: static routes, MX order, address choice. Pure.
+
+pub mod dns;

@@ -1,0 +1,152 @@
+//! The seam between Ringpost and everything outside it: clock, timers, network, disk, names.
+//!
+//! `uring` is the real world (glommio), `sim` a seeded one in memory. The code in `shard` and
+//! `spool` is generic over [`World`] and cannot tell which of them it lives in.
+//!
+//! Every handle belongs to one shard and stays on its core: nothing here is `Send`.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::route::dns::{Answer, Question};
+
+/// A moment of the monotonic clock, in microseconds. Signed: mail that was accepted before the
+/// process started has an arrival before zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tick(pub i64);
+
+impl Tick {
+    /// A moment that never comes.
+    pub const NEVER: Self = Self(i64::MAX);
+
+    /// Microseconds from `earlier` to here; zero when `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl std::ops::Add<Duration> for Tick {
+    type Output = Self;
+
+    fn add(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl std::ops::Sub<Duration> for Tick {
+    type Output = Self;
+
+    fn sub(self, wait: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
+    }
+}
+
+/// The calendar's time: microseconds since 1970-01-01 UTC. For headers, logs and what is kept on
+/// disk; never for a deadline, because it jumps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Wall(pub i64);
+
+/// Which share of the core a task gets (glommio task queues; the shares stand in `uring`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Sessions of clients that hand us mail.
+    Inbound,
+    /// The spool's writer: everybody waits for it.
+    Commit,
+    /// Deliveries.
+    Outbound,
+    /// What nobody waits for: compaction, expiry, reports.
+    Chores,
+}
+
+/// The world as one shard sees it.
+pub trait World: Clone + 'static {
+    /// A connected byte stream.
+    type Stream: Stream;
+    /// A bound, listening socket.
+    type Listener: Listener<Stream = Self::Stream>;
+    /// An open file.
+    type File: File;
+
+    /// The monotonic clock.
+    fn now(&self) -> Tick;
+    /// The calendar.
+    fn wall(&self) -> Wall;
+    /// Sixty-four random bits. Not for secrets.
+    fn random(&self) -> u64;
+    /// Runs `task` beside the caller on this shard. A panic in it ends that task alone.
+    fn spawn(&self, class: Class, task: impl Future<Output = ()> + 'static);
+    /// Waits until `until`.
+    fn sleep(&self, until: Tick) -> impl Future<Output = ()>;
+    /// Gives the other tasks of the shard a turn if this one has run for long.
+    fn breathe(&self) -> impl Future<Output = ()>;
+
+    /// Opens a listening socket.
+    fn listen(&self, at: SocketAddr) -> io::Result<Self::Listener>;
+    /// Connects to `to`, from `source` where one is given. `TimedOut` at the deadline.
+    fn dial(&self, source: Option<IpAddr>, to: SocketAddr, deadline: Tick) -> impl Future<Output = io::Result<Self::Stream>>;
+    /// Asks the DNS. Always ends: a resolver that does not answer is `Answer::Failure`.
+    fn lookup(&self, question: Question) -> impl Future<Output = Answer>;
+
+    /// Opens a file for reading and writing; `create` makes it where it is not (mode 0600).
+    fn open(&self, path: &Path, create: bool) -> impl Future<Output = io::Result<Self::File>>;
+    /// Names in a directory, sorted. `NotFound` when there is none.
+    fn list(&self, directory: &Path) -> impl Future<Output = io::Result<Vec<PathBuf>>>;
+    /// Makes a directory and its parents (mode 0700), all of it durable on return.
+    fn make_directory(&self, directory: &Path) -> impl Future<Output = io::Result<()>>;
+    /// Renames a file within its directory. Durable only after [`World::sync_directory`].
+    fn rename(&self, from: &Path, to: &Path) -> impl Future<Output = io::Result<()>>;
+    /// Removes a file or an empty directory. Durable only after [`World::sync_directory`].
+    fn remove(&self, path: &Path) -> impl Future<Output = io::Result<()>>;
+    /// Makes creations, renames and removals in a directory durable (fsync of the directory).
+    fn sync_directory(&self, directory: &Path) -> impl Future<Output = io::Result<()>>;
+}
+
+/// A listening socket. Accepting is never cancelled; [`Listener::close`] ends it.
+pub trait Listener: 'static {
+    /// What it accepts.
+    type Stream: Stream;
+    /// The next connection. An error after [`Listener::close`], or when descriptors run out.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>>;
+    /// No further connection: a waiting [`Listener::accept`] returns an error.
+    fn close(&self);
+    /// Where it listens (the port that was chosen when 0 was asked for).
+    fn local(&self) -> SocketAddr;
+}
+
+/// A connected byte stream. Reads and writes end at their deadline with `TimedOut`.
+pub trait Stream: 'static {
+    /// Reads what is there into `into`, waiting for at least one octet; 0 at the end.
+    fn read(&mut self, into: &mut [u8], deadline: Tick) -> impl Future<Output = io::Result<usize>>;
+    /// Writes all of `parts`, in one system call where the kernel takes them all.
+    fn write(&mut self, parts: &mut [IoSlice<'_>], deadline: Tick) -> impl Future<Output = io::Result<()>>;
+    /// True when the peer has closed or sent something unasked, without waiting or consuming:
+    /// a kept connection like that must not be used again.
+    fn is_stale(&mut self) -> bool;
+    /// The other end.
+    fn peer(&self) -> SocketAddr;
+    /// Our end.
+    fn local(&self) -> SocketAddr;
+    /// Ends both directions. Dropping the stream does it too.
+    fn shutdown(&mut self);
+}
+
+/// An open file. Positions are the caller's; there is no cursor. Shared by `Rc` where several
+/// tasks read it.
+pub trait File: 'static {
+    /// Reads `len` octets at `position`; shorter only at the end of the file.
+    fn read_at(&self, position: u64, len: usize) -> impl Future<Output = io::Result<Vec<u8>>>;
+    /// Writes all of `octets` at `position`. On an error some may have been written.
+    fn write_at(&self, octets: Vec<u8>, position: u64) -> impl Future<Output = io::Result<()>>;
+    /// fdatasync: returns when everything written before is on stable storage. After an error
+    /// the file's unsynced pages are lost for good and must not be synced again.
+    fn sync(&self) -> impl Future<Output = io::Result<()>>;
+    /// Octets in the file.
+    fn len(&self) -> impl Future<Output = io::Result<u64>>;
+    /// Cuts or extends the file.
+    fn set_len(&self, len: u64) -> impl Future<Output = io::Result<()>>;
+}
