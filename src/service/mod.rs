@@ -1,1 +1,48 @@
-//! (to be written)
+//! The service thread: one tokio runtime for what the ecosystem has written for tokio (the
+//! resolver, the HTTP control plane). Shards reach it through bounded channels and are answered
+//! by oneshot; nothing on it may hold a shard up.
+
+pub mod resolver;
+
+use std::io;
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
+
+/// The running thread.
+pub struct Service {
+    handle: tokio::runtime::Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Service {
+    /// Starts the thread.
+    pub fn start() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("service".into()).spawn(move || {
+            // Tasks still running when the sender is dropped or used end with the runtime.
+            let _ = runtime.block_on(stopped);
+        })?;
+        Ok(Self { handle, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Where tasks can be started.
+    #[must_use]
+    pub fn handle(&self) -> &tokio::runtime::Handle {
+        &self.handle
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

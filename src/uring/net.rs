@@ -1,0 +1,237 @@
+//! Sockets on glommio.
+//!
+//! Rules kept here: sockets are made with socket2, because glommio can neither choose a source
+//! address nor a backlog; a read has no glommio timeout, because a cancelled one leaves its timer
+//! armed and fails a later read; a stream is shut down before it is dropped, because glommio
+//! closes it only on the reactor's next pass and the peer would wait for its FIN.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_lite::io::{AsyncRead, AsyncWrite};
+use glommio::net::{TcpListener, TcpStream};
+use glommio::timer::Timer;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{now, plain};
+use crate::world::{Listener, Stream, Tick};
+
+/// A connected TCP stream.
+pub struct UringStream {
+    stream: TcpStream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    /// Kept between waits: a new one is an allocation, a reset is not.
+    timer: Option<Timer>,
+}
+
+impl UringStream {
+    fn new(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
+        // Replies are written whole; Nagle would only hold the last of them back.
+        stream.set_nodelay(true).map_err(plain)?;
+        let local = stream.local_addr().map_err(plain)?;
+        Ok(Self { stream, peer: canonical(peer), local: canonical(local), timer: None })
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        // SAFETY: `stream` owns the descriptor and keeps it open for as long as the borrow of
+        // `self` lasts.
+        unsafe { BorrowedFd::borrow_raw(self.stream.as_raw_fd()) }
+    }
+
+    /// Polls `attempt` until it is ready or `deadline` has passed.
+    async fn until<T>(
+        &mut self,
+        deadline: Tick,
+        mut attempt: impl FnMut(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> io::Result<T> {
+        let mut armed = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = attempt(Pin::new(&mut self.stream), cx) {
+                return Poll::Ready(done);
+            }
+            if deadline == Tick::NEVER {
+                return Poll::Pending;
+            }
+            if !armed {
+                armed = true;
+                let wait = deadline.since(now());
+                match &mut self.timer {
+                    Some(timer) => timer.reset(wait),
+                    none => *none = Some(Timer::new(wait)),
+                }
+            }
+            let timer = self.timer.as_mut().map(|timer| Pin::new(timer).poll(cx));
+            match timer {
+                Some(Poll::Ready(_)) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+impl Stream for UringStream {
+    async fn read(&mut self, into: &mut [u8], deadline: Tick) -> io::Result<usize> {
+        self.until(deadline, |stream, cx| stream.poll_read(cx, into)).await
+    }
+
+    async fn write(&mut self, mut parts: &mut [IoSlice<'_>], deadline: Tick) -> io::Result<()> {
+        IoSlice::advance_slices(&mut parts, 0);
+        while !parts.is_empty() {
+            let written = self.until(deadline, |stream, cx| stream.poll_write_vectored(cx, parts)).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            IoSlice::advance_slices(&mut parts, written);
+        }
+        Ok(())
+    }
+
+    fn is_stale(&mut self) -> bool {
+        let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+        let seen = rustix::net::recv(self.descriptor(), &mut [0u8; 1], flags);
+        !matches!(seen, Err(rustix::io::Errno::AGAIN))
+    }
+
+    fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    fn shutdown(&mut self) {
+        // An error says that the peer was faster; there is nothing left to end then.
+        let _ = rustix::net::shutdown(self.descriptor(), rustix::net::Shutdown::Both);
+    }
+}
+
+impl Drop for UringStream {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// A listening socket.
+pub struct UringListener {
+    listener: TcpListener,
+    /// A second descriptor of the same socket: to end a waiting accept from outside it.
+    socket: Socket,
+    local: SocketAddr,
+}
+
+impl UringListener {
+    pub(super) fn new(socket: Socket) -> io::Result<Self> {
+        let local = address(&socket.local_addr()?)?;
+        let second = socket.try_clone()?;
+        // SAFETY: `into_raw_fd` gives up ownership of an open, listening, non-blocking socket, and
+        // the listener built here becomes its only owner (`second` is another descriptor).
+        let listener = unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) };
+        Ok(Self { listener, socket: second, local })
+    }
+}
+
+impl Listener for UringListener {
+    type Stream = UringStream;
+
+    async fn accept(&self) -> io::Result<UringStream> {
+        let stream = self.listener.accept().await.map_err(plain)?;
+        let peer = stream.peer_addr().map_err(plain)?;
+        UringStream::new(stream, peer)
+    }
+
+    fn close(&self) {
+        // Ends a waiting accept with an error; an accept must never be cancelled instead.
+        let _ = self.socket.shutdown(Shutdown::Read);
+    }
+
+    fn local(&self) -> SocketAddr {
+        self.local
+    }
+}
+
+/// A listening socket for one of several shards: they share the port, the kernel spreads
+/// connections over them by hash.
+pub(super) fn bind(at: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+    if at.is_ipv6() {
+        // 0.0.0.0 and [::] are often configured side by side; without this they collide.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&at.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Says whether a port is taken. A socket with `SO_REUSEPORT` would silently share it with
+/// another Ringpost, so the question is asked without.
+pub(super) fn probe(at: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+    if at.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&at.into())?;
+    // With SO_REUSEADDR the bind alone succeeds beside a listener of another kind; listening
+    // does not.
+    socket.listen(1)
+}
+
+/// The address in a socket2 address.
+pub(super) fn address(address: &socket2::SockAddr) -> io::Result<SocketAddr> {
+    address.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
+pub(super) async fn dial(source: Option<IpAddr>, to: SocketAddr, deadline: Tick) -> io::Result<UringStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    match socket.connect(&to.into()) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
+        Err(error) => return Err(error),
+    }
+    let mut pending = Connecting(Some(socket.into()));
+    pending.connected(deadline).await?;
+    match pending.0.take() {
+        Some(stream) => UringStream::new(stream, to),
+        None => Err(io::ErrorKind::NotConnected.into()),
+    }
+}
+
+/// A connection that is not there yet: writable means it is, or that it failed.
+struct Connecting(Option<TcpStream>);
+
+impl Connecting {
+    async fn connected(&mut self, deadline: Tick) -> io::Result<()> {
+        let mut timer = Timer::new(deadline.since(now()));
+        let Some(stream) = &mut self.0 else { return Ok(()) };
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = Pin::new(&mut *stream).poll_write(cx, &[]) {
+                return Poll::Ready(done.map(drop));
+            }
+            Pin::new(&mut timer).poll(cx).map(|_| Err(io::ErrorKind::TimedOut.into()))
+        })
+        .await
+    }
+}
+
+/// IPv4 addresses seen through an IPv6 socket, as what they are: trusted networks and limits
+/// must not be fooled by `::ffff:192.0.2.1`.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Connections the kernel keeps for us between two accepts. Bounded by `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;

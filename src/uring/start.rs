@@ -1,0 +1,208 @@
+//! From a process to running shards: what the machine allows, which core each shard gets, and
+//! one clear sentence with the remedy where it does not work.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::{Uring, net};
+use crate::service::resolver::Resolver;
+
+/// Which cores the shards run on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cores {
+    /// One shard for each CPU the process may use.
+    All,
+    /// So many shards.
+    Count(usize),
+    /// One shard on each of these CPUs.
+    List(Vec<usize>),
+}
+
+/// Why the relay does not start: a sentence with its remedy, and the sysexits code.
+#[derive(Debug)]
+pub struct Refused {
+    /// What is wrong and what to change.
+    pub why: String,
+    /// 71 (EX_OSERR), 77 (EX_NOPERM), 78 (EX_CONFIG), ...
+    pub exit_code: u8,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+/// Where each shard runs; `None` leaves the choice to the kernel.
+pub type Placements = Vec<Option<usize>>;
+
+/// Places the shards. In a container that is limited by quota they are not pinned: a pinned
+/// shard that used up the quota would stand still while another core idles.
+pub fn place(cores: &Cores) -> Result<Placements, Refused> {
+    let allowed = allowed_cpus()?;
+    let pinned = |cpus: &[usize]| cpus.iter().copied().map(Some).collect::<Placements>();
+    match cores {
+        Cores::All if has_quota() => Ok(vec![None; allowed.len()]),
+        Cores::All => Ok(pinned(&allowed)),
+        Cores::Count(count) if *count <= allowed.len() && !has_quota() => Ok(pinned(&allowed[..*count])),
+        Cores::Count(count) => Ok(vec![None; *count]),
+        Cores::List(list) => match list.iter().find(|cpu| !allowed.contains(cpu)) {
+            None => Ok(pinned(list)),
+            Some(cpu) => Err(Refused {
+                why: format!("[runtime] cores names CPU {cpu}, but this process may use only {allowed:?}: change the list or the affinity"),
+                exit_code: EX_CONFIG,
+            }),
+        },
+    }
+}
+
+/// Raises what may be raised (open files, locked memory) and tries io_uring once, so that a
+/// machine that refuses it is told here and not from inside a shard.
+pub fn prepare() -> Result<(), Refused> {
+    let files = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum });
+    let locked = getrlimit(Resource::Memlock);
+    let _ = setrlimit(Resource::Memlock, Rlimit { current: locked.maximum, maximum: locked.maximum });
+    if let Some(limit) = getrlimit(Resource::Memlock).current.filter(|limit| *limit < MEMLOCK_MIN_BYTES) {
+        return Err(Refused {
+            why: format!(
+                "the limit for locked memory is {} KiB and io_uring needs {} KiB a shard: raise it with `ulimit -l {}`, or LimitMEMLOCK= in a systemd unit",
+                limit >> 10, MEMLOCK_MIN_BYTES >> 10, MEMLOCK_MIN_BYTES >> 10
+            ),
+            exit_code: EX_OSERR,
+        });
+    }
+    match builder(None, Duration::ZERO).make() {
+        Ok(executor) => {
+            drop(executor);
+            Ok(())
+        }
+        Err(error) => Err(refused_ring(error.into())),
+    }
+}
+
+fn refused_ring(error: io::Error) -> Refused {
+    let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+    let why = match (disabled.trim(), error.kind()) {
+        ("1" | "2", _) => format!("io_uring is switched off (kernel.io_uring_disabled = {}): set it to 0 with sysctl", disabled.trim()),
+        (_, io::ErrorKind::PermissionDenied) => "io_uring is refused, most likely by a container's seccomp profile: allow io_uring_setup, io_uring_enter and io_uring_register in it".to_owned(),
+        (_, io::ErrorKind::Unsupported) => "this kernel has no io_uring: Linux 5.11 or later is needed".to_owned(),
+        _ => format!("io_uring cannot be used: {error}"),
+    };
+    Refused { why, exit_code: EX_OSERR }
+}
+
+/// The listening sockets of all shards, bound before any of them runs: a taken port is told at
+/// once, and privileges can be dropped afterwards.
+pub struct Sockets {
+    shares: Vec<HashMap<SocketAddr, Vec<socket2::Socket>>>,
+    /// Where it listens, by the address asked for (port 0 becomes the one chosen).
+    pub bound: Vec<(SocketAddr, SocketAddr)>,
+}
+
+/// Binds `addresses` for `shards` shards.
+pub fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Sockets, Refused> {
+    let mut sockets = Sockets { shares: (0..shards).map(|_| HashMap::new()).collect(), bound: Vec::new() };
+    for &asked in addresses {
+        let refuse = |error: io::Error| refused_port(asked, &error);
+        if asked.port() != 0 {
+            net::probe(asked).map_err(refuse)?;
+        }
+        let mut at = asked;
+        for share in &mut sockets.shares {
+            let socket = net::bind(at).map_err(refuse)?;
+            at = socket.local_addr().and_then(|local| net::address(&local)).map_err(refuse)?;
+            share.entry(asked).or_default().push(socket);
+        }
+        sockets.bound.push((asked, at));
+    }
+    Ok(sockets)
+}
+
+fn refused_port(at: SocketAddr, error: &io::Error) -> Refused {
+    let (why, exit_code) = match error.kind() {
+        io::ErrorKind::AddrInUse => (format!("{at} is taken by another program: stop it, or set another port in [[listener]] bind"), EX_OSERR),
+        io::ErrorKind::PermissionDenied => (format!("no permission to listen on {at}: start with CAP_NET_BIND_SERVICE (AmbientCapabilities= in a systemd unit), or use a port over 1023"), EX_NOPERM),
+        io::ErrorKind::AddrNotAvailable => (format!("{at} is no address of this machine: correct [[listener]] bind"), EX_CONFIG),
+        _ => (format!("cannot listen on {at}: {error}"), EX_OSERR),
+    };
+    Refused { why, exit_code }
+}
+
+/// A running shard's thread.
+pub struct Running(ExecutorJoinHandle<()>);
+
+impl Running {
+    /// Waits for the shard's end.
+    pub fn join(self) -> Result<(), Refused> {
+        self.0.join().map_err(|error| Refused { why: format!("a shard ended: {error}"), exit_code: EX_SOFTWARE })
+    }
+}
+
+/// Starts one executor a placement; each runs what `make` gives for its number.
+pub fn start<F, T>(placements: &Placements, sockets: Sockets, resolver: &Resolver, spin: Duration, make: F) -> Result<Vec<Running>, Refused>
+where
+    F: Fn(usize) -> T,
+    T: ShardMain,
+{
+    let mut running = Vec::new();
+    for ((number, placement), share) in placements.iter().enumerate().zip(sockets.shares) {
+        let main = make(number);
+        let resolver = resolver.clone();
+        let handle = builder(*placement, spin)
+            .name(&format!("shard-{number}"))
+            .spawn(move || async move { main.run(Uring::new(resolver, share)).await })
+            .map_err(|error| refused_ring(error.into()))?;
+        running.push(Running(handle));
+    }
+    Ok(running)
+}
+
+/// What a shard's thread runs. A trait and not a closure, because the future lives on the
+/// shard's thread and is not `Send` while its maker is.
+pub trait ShardMain: Send + 'static {
+    /// Runs the shard to its end.
+    fn run(self, world: Uring) -> impl Future<Output = ()>;
+}
+
+fn builder(cpu: Option<usize>, spin: Duration) -> LocalExecutorBuilder {
+    LocalExecutorBuilder::new(cpu.map_or(Placement::Unbound, Placement::Fixed))
+        .spin_before_park(spin)
+        .io_memory(IO_MEMORY_BYTES)
+        .ring_depth(RING_DEPTH)
+        .preempt_timer(PREEMPT)
+}
+
+fn allowed_cpus() -> Result<Vec<usize>, Refused> {
+    let set = rustix::thread::sched_getaffinity(None)
+        .map_err(|error| Refused { why: format!("cannot read the CPU affinity: {error}"), exit_code: EX_OSERR })?;
+    Ok((0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
+}
+
+fn has_quota() -> bool {
+    let two = std::fs::read_to_string("/sys/fs/cgroup/cpu.max").is_ok_and(|text| !text.starts_with("max"));
+    let one = std::fs::read_to_string("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").is_ok_and(|text| !text.starts_with("-1"));
+    two || one
+}
+
+/// glommio refuses to start below it.
+const MEMLOCK_MIN_BYTES: u64 = 512 << 10;
+/// Registered memory is resident and only DMA files use it: as little as works.
+const IO_MEMORY_BYTES: usize = 64 << 10;
+/// Entries that gather before a submission; not a bound on connections.
+const RING_DEPTH: usize = 1024;
+/// How long a busy task may keep the reactor waiting. With glommio's default of 100 ms one long
+/// parse delays every socket of the shard; 1 ms costs nothing when idle.
+const PREEMPT: Duration = Duration::from_millis(1);
+
+const EX_SOFTWARE: u8 = 70;
+const EX_OSERR: u8 = 71;
+const EX_NOPERM: u8 = 77;
+const EX_CONFIG: u8 = 78;
