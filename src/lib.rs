@@ -30,3 +30,6 @@ pub mod sim;
 pub mod uring;
 
 pub mod cli;
+
+#[cfg(test)]
+mod tidy;
