@@ -8,6 +8,8 @@
 
 pub mod manual;
 
+pub mod time;
+
 pub mod wire;
 
 pub mod mail;

@@ -9,46 +9,9 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::route::dns::{Answer, Question};
-
-/// A moment of the monotonic clock, in microseconds. Signed: mail that was accepted before the
-/// process started has an arrival before zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Tick(pub i64);
-
-impl Tick {
-    /// A moment that never comes.
-    pub const NEVER: Self = Self(i64::MAX);
-
-    /// Microseconds from `earlier` to here; zero when `earlier` is later.
-    #[must_use]
-    pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
-    }
-}
-
-impl std::ops::Add<Duration> for Tick {
-    type Output = Self;
-
-    fn add(self, wait: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
-    }
-}
-
-impl std::ops::Sub<Duration> for Tick {
-    type Output = Self;
-
-    fn sub(self, wait: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
-    }
-}
-
-/// The calendar's time: microseconds since 1970-01-01 UTC. For headers, logs and what is kept on
-/// disk; never for a deadline, because it jumps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Wall(pub i64);
+pub use crate::time::{Tick, Wall};
 
 /// Which share of the core a task gets (glommio task queues; the shares stand in `uring`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
