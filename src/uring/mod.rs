@@ -6,6 +6,8 @@
 mod disk;
 mod net;
 pub mod start;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -1,0 +1,109 @@
+//! A message while it arrives: in memory while it is small, in an extent of the spool from then
+//! on, so that memory per connection stays bounded.
+
+use std::io;
+
+use super::Shard;
+use super::budget::Charge;
+use super::message::Body;
+use crate::mail::envelope::QueueId;
+use crate::spool::log::{self, ExtentSeal, ExtentWriter};
+use crate::world::World;
+
+/// The content gathered so far, in wire form.
+pub(super) struct Gathering<W: World> {
+    /// The id the message will have if it is accepted.
+    pub(super) id: QueueId,
+    tail: Vec<u8>,
+    extent: Option<ExtentWriter<W>>,
+    /// What it takes of the shard's memory budget.
+    charge: Charge,
+    /// The spool could not take a part: the message is read to its end and refused.
+    failure: Option<io::Error>,
+}
+
+/// Content that is complete.
+pub(super) enum Gathered {
+    /// All of it in memory, with what it takes of the budget.
+    Memory(Vec<u8>),
+    /// In an extent that is on stable storage.
+    Extent(ExtentSeal),
+}
+
+impl<W: World> Gathering<W> {
+    /// Nothing yet. `announced` is what SIZE said.
+    pub(super) fn new(shard: &Shard<W>, announced: u64) -> Self {
+        let first = usize::try_from(announced).unwrap_or(INLINE_OCTETS_MAX).clamp(FIRST_OCTETS, INLINE_OCTETS_MAX);
+        let charge = shard.budget.charge(first);
+        Self { id: shard.log.next_id(), tail: Vec::with_capacity(first), extent: None, charge, failure: None }
+    }
+
+    /// Adds octets.
+    pub(super) async fn append(&mut self, shard: &Shard<W>, octets: &[u8]) {
+        if self.failure.is_some() {
+            return;
+        }
+        self.tail.extend_from_slice(octets);
+        self.charge.set(self.tail.capacity());
+        if self.tail.len() > INLINE_OCTETS_MAX
+            && let Err(error) = self.spill(shard).await
+        {
+            self.failure = Some(error);
+            self.tail = Vec::new();
+        }
+    }
+
+    async fn spill(&mut self, shard: &Shard<W>) -> io::Result<()> {
+        let extent = match &mut self.extent {
+            Some(extent) => extent,
+            none => none.insert(shard.log.extent(self.id).await?),
+        };
+        let full = std::mem::replace(&mut self.tail, Vec::with_capacity(INLINE_OCTETS_MAX));
+        extent.append(full).await
+    }
+
+    /// All of it, safe on disk where it was large.
+    pub(super) async fn finish(mut self, shard: &Shard<W>) -> io::Result<Gathered> {
+        if let Some(error) = self.failure.take() {
+            self.discard().await;
+            return Err(error);
+        }
+        if self.extent.is_some() && !self.tail.is_empty() {
+            self.spill(shard).await?;
+        }
+        match self.extent.take() {
+            Some(extent) => Ok(Gathered::Extent(extent.seal().await?)),
+            None => Ok(Gathered::Memory(std::mem::take(&mut self.tail))),
+        }
+    }
+
+    /// The message will not be accepted: nothing of it stays.
+    pub(super) async fn discard(mut self) {
+        if let Some(extent) = self.extent.take() {
+            extent.abandon().await;
+        }
+    }
+}
+
+impl Gathered {
+    /// As the spool takes it.
+    pub(super) fn as_body(&self) -> log::Body<'_> {
+        match self {
+            Self::Memory(octets) => log::Body::Inline(octets),
+            Self::Extent(seal) => log::Body::Extent(seal),
+        }
+    }
+
+    /// As a delivery sends it.
+    pub(super) fn into_body(self) -> Body {
+        match self {
+            Self::Memory(octets) => Body::Memory(octets),
+            Self::Extent(seal) => Body::Extent(seal.len()),
+        }
+    }
+}
+
+/// What a message without SIZE gets to begin with: most fit.
+const FIRST_OCTETS: usize = 4 * 1024;
+/// A message up to here is one record of the log; a larger one streams into an extent of its own.
+const INLINE_OCTETS_MAX: usize = 256 * 1024;

@@ -1,0 +1,41 @@
+//! A message as deliveries hold it.
+
+use crate::mail::envelope::{Content, Envelope, QueueId};
+use crate::world::Wall;
+
+/// A stored message, shared by the deliveries of its recipients while they run.
+#[derive(Debug)]
+pub struct Message {
+    /// Its name.
+    pub id: QueueId,
+    /// When it was accepted.
+    pub arrival: Wall,
+    /// Who sent it, to whom.
+    pub envelope: Envelope,
+    /// What was seen of it while it arrived.
+    pub content: Content,
+    /// Our trace fields, in wire form: they stand before the content.
+    pub trace: Vec<u8>,
+    /// Header and body as they came.
+    pub body: Body,
+}
+
+/// Content in wire form.
+#[derive(Debug)]
+pub enum Body {
+    /// All of it.
+    Memory(Vec<u8>),
+    /// So many octets in the message's extent, read in pieces.
+    Extent(u64),
+}
+
+impl Body {
+    /// Octets of it in memory.
+    #[must_use]
+    pub fn resident(&self) -> usize {
+        match self {
+            Self::Memory(octets) => octets.capacity(),
+            Self::Extent(_) => 0,
+        }
+    }
+}

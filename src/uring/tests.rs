@@ -1,0 +1,161 @@
+//! The real world keeps the promises of [`World`], on this machine's kernel.
+
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::start::{self, Cores};
+use super::*;
+use crate::service::Service;
+use crate::world::{File as _, Listener as _, Stream as _};
+
+/// Runs `main` on an executor of its own, with one listening socket on a port of the kernel's
+/// choice.
+fn in_world<F, T>(main: F)
+where
+    F: FnOnce(Uring) -> T + Send + 'static,
+    T: Future<Output = ()> + 'static,
+{
+    start::prepare().unwrap();
+    let service = Service::start().unwrap();
+    let resolver = Resolver::start(service.handle(), &["127.0.0.1:1".parse().unwrap()]).unwrap();
+    let socket = net::bind(ANYWHERE.parse().unwrap()).unwrap();
+    let sockets = HashMap::from([(ANYWHERE.parse().unwrap(), vec![socket])]);
+    glommio::LocalExecutorBuilder::default()
+        .io_memory(64 << 10)
+        .spawn(move || async move { main(Uring::new(resolver, sockets)).await })
+        .unwrap()
+        .join()
+        .unwrap();
+}
+
+const ANYWHERE: &str = "127.0.0.1:0";
+
+fn soon(world: &Uring) -> Tick {
+    world.now() + Duration::from_secs(5)
+}
+
+/// A connection between two ends of one world.
+async fn pair(world: &Uring) -> (UringStream, UringStream) {
+    let listener = world.listen(ANYWHERE.parse().unwrap()).unwrap();
+    let source: IpAddr = "127.0.0.7".parse().unwrap();
+    let ours = world.dial(Some(source), listener.local(), soon(world)).await.unwrap();
+    let theirs = listener.accept().await.unwrap();
+    assert_eq!(theirs.peer().ip(), source);
+    (ours, theirs)
+}
+
+#[test]
+fn octets_travel_in_several_parts_and_a_silent_peer_ends_a_read_at_its_deadline() {
+    in_world(|world| async move {
+        let (mut ours, mut theirs) = pair(&world).await;
+        let mut into = [0u8; 64];
+        for _ in 0..3 {
+            let began = world.now();
+            let silent = theirs.read(&mut into, began + Duration::from_millis(30)).await;
+            assert_eq!(silent.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            let waited = world.now().since(began);
+            assert!(waited >= Duration::from_millis(29), "{waited:?}");
+        }
+        let mut parts = [IoSlice::new(b"one "), IoSlice::new(b""), IoSlice::new(b"two")];
+        ours.write(&mut parts, soon(&world)).await.unwrap();
+        let len = theirs.read(&mut into, soon(&world)).await.unwrap();
+        assert_eq!(&into[..len], b"one two");
+        assert!(!ours.is_stale());
+        theirs.shutdown();
+        assert_eq!(ours.read(&mut into, soon(&world)).await.unwrap(), 0);
+        assert!(ours.is_stale());
+    });
+}
+
+#[test]
+fn a_large_write_to_a_slow_reader_is_whole_and_one_to_a_dead_reader_ends() {
+    in_world(|world| async move {
+        let (mut ours, mut theirs) = pair(&world).await;
+        let sent: Vec<u8> = (0..8 << 20).map(|at: u32| at as u8).collect();
+        let copy = sent.clone();
+        let reader = world.clone();
+        let (tell, told) = futures_channel::oneshot::channel();
+        world.spawn(Class::Inbound, async move {
+            let (mut got, mut into) = (Vec::new(), vec![0; 1 << 16]);
+            while got.len() < copy.len() {
+                let len = theirs.read(&mut into, soon(&reader)).await.unwrap();
+                got.extend_from_slice(&into[..len]);
+            }
+            assert!(got == copy);
+            let _ = tell.send(theirs);
+        });
+        ours.write(&mut [IoSlice::new(&sent)], soon(&world)).await.unwrap();
+        let _theirs = told.await.unwrap();
+        let until = world.now() + Duration::from_millis(50);
+        let stuck = ours.write(&mut [IoSlice::new(&sent), IoSlice::new(&sent)], until).await;
+        assert_eq!(stuck.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    });
+}
+
+#[test]
+fn nobody_listening_is_refused_and_a_closed_listener_stops_accepting() {
+    in_world(|world| async move {
+        let listener = Rc::new(world.listen(ANYWHERE.parse().unwrap()).unwrap());
+        let accepting = Rc::clone(&listener);
+        let (tell, told) = futures_channel::oneshot::channel();
+        world.spawn(Class::Inbound, async move {
+            let _ = tell.send(accepting.accept().await.is_err());
+        });
+        world.sleep(world.now() + Duration::from_millis(20)).await;
+        listener.close();
+        assert!(told.await.unwrap(), "a closed listener accepted");
+        let nobody = "127.0.0.1:1".parse().unwrap();
+        let refused = world.dial(None, nobody, soon(&world)).await;
+        assert_eq!(refused.err().unwrap().kind(), io::ErrorKind::ConnectionRefused);
+    });
+}
+
+#[test]
+fn files_hold_what_was_written_and_directories_list_it() {
+    in_world(|world| async move {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("a/b");
+        assert_eq!(world.list(&directory).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+        world.make_directory(&directory).await.unwrap();
+        let path = directory.join("one");
+        assert_eq!(world.open(&path, false).await.err().unwrap().kind(), io::ErrorKind::NotFound);
+        let file = world.open(&path, true).await.unwrap();
+        file.write_at(b"hello".to_vec(), 3).await.unwrap();
+        file.sync().await.unwrap();
+        assert_eq!(file.read_at(0, 100).await.unwrap(), b"\0\0\0hello");
+        file.set_len(4).await.unwrap();
+        assert_eq!(file.len().await.unwrap(), 4);
+        world.rename(&path, &directory.join("two")).await.unwrap();
+        world.sync_directory(&directory).await.unwrap();
+        assert_eq!(world.list(&directory).await.unwrap(), [PathBuf::from("two")]);
+        world.remove(&directory.join("two")).await.unwrap();
+        assert!(world.list(&directory).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_panic_in_a_task_leaves_the_shard_running() {
+    in_world(|world| async move {
+        world.spawn(Class::Outbound, async { panic!("meant") });
+        world.sleep(world.now() + Duration::from_millis(5)).await;
+        assert_eq!(world.inner.panics.get(), 1);
+    });
+}
+
+#[test]
+fn a_dead_resolver_is_a_failure_and_not_a_wait() {
+    in_world(|world| async move {
+        let question = Question { name: "mx.test".into(), kind: crate::route::dns::Kind::Mx };
+        assert!(matches!(world.lookup(question).await, Answer::Failure(_)));
+    });
+}
+
+#[test]
+fn a_cpu_that_may_not_be_used_is_refused_with_a_remedy() {
+    let refused = start::place(&Cores::List(vec![usize::MAX])).unwrap_err();
+    assert_eq!(refused.exit_code, 78);
+    assert!(refused.why.contains("[runtime] cores"), "{refused}");
+    assert_eq!(start::place(&Cores::Count(3)).unwrap().len(), 3);
+}
