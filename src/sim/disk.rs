@@ -1,0 +1,658 @@
+//! A disk in memory that can lose its power.
+//!
+//! It holds two images: the live one, which running code sees, and the durable one, which a power
+//! cut leaves. Writes become durable by [`SimFile::sync`], names by [`SimDisk::sync_directory`].
+//! What was not synced when the power went may have reached the plates or not, sector by sector,
+//! as a seed decides; unsynced names survive up to some moment, in the order they were made, as
+//! on a journaling file system.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// The disk. Cloning gives another handle to the same one.
+#[derive(Clone, Default)]
+pub struct SimDisk {
+    inner: Rc<RefCell<Inner>>,
+}
+
+/// An open file of a [`SimDisk`]. It goes on working after its name is removed, and stops
+/// working at a power cut.
+pub struct SimFile {
+    disk: SimDisk,
+    node: Node,
+    /// The power cuts the disk had seen when it was opened.
+    cuts: u64,
+}
+
+/// What shall go wrong. Numbers count from the moment the plan is set, the first being 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// The power fails during this operation that changes something: it may have happened or
+    /// not, and everything after it fails until [`SimDisk::power_cut`].
+    pub cut_at: Option<u64>,
+    /// The disk is full when its files take so many octets (`StorageFull`; a part of the write
+    /// that does not fit may be written).
+    pub capacity_octets: Option<u64>,
+    /// This write fails with an I/O error.
+    pub fail_write_at: Option<u64>,
+    /// This sync of a file fails with an I/O error; its unsynced octets are never durable then.
+    pub fail_sync_at: Option<u64>,
+}
+
+type Node = Rc<RefCell<Inode>>;
+
+#[derive(Default)]
+struct Inner {
+    live: BTreeMap<PathBuf, Entry>,
+    durable: BTreeMap<PathBuf, Entry>,
+    /// Changes of names that no sync has made durable, oldest first.
+    pending: Vec<Change>,
+    faults: Faults,
+    operations: u64,
+    writes: u64,
+    syncs: u64,
+    cuts: u64,
+    off: bool,
+}
+
+#[derive(Clone)]
+enum Entry {
+    Directory,
+    File(Node),
+}
+
+#[derive(Clone)]
+enum Change {
+    Put(PathBuf, Entry),
+    Take(PathBuf),
+    Move(PathBuf, PathBuf),
+}
+
+#[derive(Default)]
+struct Inode {
+    live: Image,
+    durable: Image,
+    /// Sectors of `live` that no sync has made durable.
+    dirty: BTreeSet<u64>,
+}
+
+/// The content of a file; pages never written are zero and take no room.
+#[derive(Default)]
+struct Image {
+    pages: BTreeMap<u64, Box<[u8; PAGE_OCTETS]>>,
+    len: u64,
+}
+
+impl SimDisk {
+    /// An empty disk without faults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets what shall go wrong from now on, and counts anew.
+    pub fn set_faults(&self, faults: Faults) {
+        let mut inner = self.inner.borrow_mut();
+        inner.faults = faults;
+        (inner.operations, inner.writes, inner.syncs) = (0, 0, 0);
+    }
+
+    /// Operations that changed something since the plan was set.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.inner.borrow().operations
+    }
+
+    /// Syncs of files since the plan was set.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.inner.borrow().syncs
+    }
+
+    /// True from the operation at which the plan cut the power until [`SimDisk::power_cut`].
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.inner.borrow().off
+    }
+
+    /// Octets that files take, for which [`Faults::capacity_octets`] is the limit.
+    #[must_use]
+    pub fn used_octets(&self) -> u64 {
+        self.inner.borrow().used_octets()
+    }
+
+    /// Cuts the power and gives it back: the live image becomes the durable one and what of the
+    /// unsynced the seed keeps. Files open until now are dead, faults are gone.
+    pub fn power_cut(&self, seed: u64) {
+        let mut random = Random(seed);
+        let mut inner = self.inner.borrow_mut();
+        let pending = std::mem::take(&mut inner.pending);
+        let kept = random.below(pending.len() as u64 + 1) as usize;
+        for change in &pending[..kept] {
+            change.apply(&mut inner.durable);
+        }
+        for entry in inner.durable.values() {
+            if let Entry::File(node) = entry {
+                node.borrow_mut().lose_power(&mut random);
+            }
+        }
+        inner.live = inner.durable.clone();
+        inner.faults = Faults::default();
+        inner.off = false;
+        inner.cuts += 1;
+    }
+
+    /// Changes octets where they lie, live and durable, as a failing medium would. False where
+    /// there is no such file or it ends before.
+    pub fn damage(&self, path: &Path, position: u64, octets: &[u8]) -> bool {
+        let inner = self.inner.borrow();
+        let Some(Entry::File(node)) = inner.live.get(path) else {
+            return false;
+        };
+        let mut node = node.borrow_mut();
+        if position + octets.len() as u64 > node.live.len {
+            return false;
+        }
+        node.live.write(position, octets);
+        node.durable.write(position, octets);
+        true
+    }
+
+    /// Opens a file; `create` makes it where it is not.
+    pub fn open(&self, path: &Path, create: bool) -> io::Result<SimFile> {
+        let mut inner = self.inner.borrow_mut();
+        inner.powered()?;
+        let node = match inner.live.get(path) {
+            Some(Entry::File(node)) => Rc::clone(node),
+            Some(Entry::Directory) => return Err(io::ErrorKind::IsADirectory.into()),
+            None if create => {
+                inner.parent_of(path)?;
+                let node = Node::default();
+                inner.change(Change::Put(path.into(), Entry::File(Rc::clone(&node))))?;
+                node
+            }
+            None => return Err(io::ErrorKind::NotFound.into()),
+        };
+        let cuts = inner.cuts;
+        drop(inner);
+        Ok(SimFile {
+            disk: self.clone(),
+            node,
+            cuts,
+        })
+    }
+
+    /// Names in a directory, sorted.
+    pub fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        let inner = self.inner.borrow();
+        inner.powered()?;
+        if !inner.is_directory(directory) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let inside = inner.live.keys();
+        let names = inside.filter(|path| path.parent() == Some(directory));
+        Ok(names
+            .filter_map(|path| path.file_name())
+            .map(PathBuf::from)
+            .collect())
+    }
+
+    /// Makes a directory and its parents, durable on return.
+    pub fn make_directory(&self, directory: &Path) -> io::Result<()> {
+        let mut inner = self.inner.borrow_mut();
+        inner.powered()?;
+        let mut missing: Vec<&Path> = directory
+            .ancestors()
+            .filter(|path| !inner.is_directory(path))
+            .collect();
+        missing.reverse();
+        for path in missing {
+            if inner.live.contains_key(path) {
+                return Err(io::ErrorKind::NotADirectory.into());
+            }
+            inner.change(Change::Put(path.into(), Entry::Directory))?;
+            inner.make_durable(path.parent().unwrap_or(Path::new("")));
+        }
+        Ok(())
+    }
+
+    /// Renames a file over what has the new name.
+    pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut inner = self.inner.borrow_mut();
+        inner.powered()?;
+        inner.parent_of(to)?;
+        match inner.live.get(from) {
+            Some(Entry::File(_)) => inner.change(Change::Move(from.into(), to.into())),
+            Some(Entry::Directory) => Err(io::ErrorKind::IsADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Removes a file or an empty directory.
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut inner = self.inner.borrow_mut();
+        inner.powered()?;
+        if !inner.live.contains_key(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        if inner.live.keys().any(|other| other.parent() == Some(path)) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        inner.change(Change::Take(path.into()))
+    }
+
+    /// Makes the names in a directory durable.
+    pub fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        let mut inner = self.inner.borrow_mut();
+        inner.count()?;
+        if !inner.is_directory(directory) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        inner.make_durable(directory);
+        Ok(())
+    }
+}
+
+impl SimFile {
+    /// Reads `len` octets at `position`; shorter only at the end of the file.
+    pub fn read_at(&self, position: u64, len: usize) -> io::Result<Vec<u8>> {
+        self.alive()?;
+        self.disk.inner.borrow().powered()?;
+        Ok(self.node.borrow().live.read(position, len))
+    }
+
+    /// Writes all of `octets` at `position`, or a part of them and an error.
+    pub fn write_at(&self, octets: &[u8], position: u64) -> io::Result<()> {
+        self.alive()?;
+        let mut inner = self.disk.inner.borrow_mut();
+        inner.powered()?;
+        inner.writes += 1;
+        if inner.faults.fail_write_at == Some(inner.writes) {
+            return Err(io::Error::other("the plan says that this write fails"));
+        }
+        let fits = inner.room_for(&self.node.borrow().live, position, octets.len());
+        let counted = inner.count();
+        self.node.borrow_mut().write(position, &octets[..fits]);
+        counted?;
+        if fits < octets.len() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    /// Makes the content durable. The name is [`SimDisk::sync_directory`]'s business.
+    pub fn sync(&self) -> io::Result<()> {
+        self.alive()?;
+        let mut inner = self.disk.inner.borrow_mut();
+        inner.count()?;
+        inner.syncs += 1;
+        let mut node = self.node.borrow_mut();
+        if inner.faults.fail_sync_at == Some(inner.syncs) {
+            node.dirty.clear();
+            return Err(io::Error::other("the plan says that this sync fails"));
+        }
+        let Inode {
+            live,
+            durable,
+            dirty,
+        } = &mut *node;
+        durable.set_len(live.len);
+        for sector in std::mem::take(dirty) {
+            durable.copy_sector(live, sector);
+        }
+        Ok(())
+    }
+
+    /// Octets in the file.
+    pub fn len(&self) -> io::Result<u64> {
+        self.alive()?;
+        self.disk.inner.borrow().powered()?;
+        Ok(self.node.borrow().live.len)
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Cuts or extends the file; what is new is zero and takes no room yet.
+    pub fn set_len(&self, len: u64) -> io::Result<()> {
+        self.alive()?;
+        let counted = self.disk.inner.borrow_mut().count();
+        let mut node = self.node.borrow_mut();
+        node.live.set_len(len);
+        node.dirty.retain(|sector| sector * SECTOR_OCTETS < len);
+        counted
+    }
+
+    fn alive(&self) -> io::Result<()> {
+        if self.disk.inner.borrow().cuts == self.cuts {
+            Ok(())
+        } else {
+            Err(no_power())
+        }
+    }
+}
+
+impl Inner {
+    fn powered(&self) -> io::Result<()> {
+        if self.off { Err(no_power()) } else { Ok(()) }
+    }
+
+    /// Counts an operation that changes something; an error when the power fails during it.
+    fn count(&mut self) -> io::Result<()> {
+        self.powered()?;
+        self.operations += 1;
+        if self.faults.cut_at == Some(self.operations) {
+            self.off = true;
+        }
+        self.powered()
+    }
+
+    fn change(&mut self, change: Change) -> io::Result<()> {
+        let counted = self.count();
+        change.apply(&mut self.live);
+        self.pending.push(change);
+        counted
+    }
+
+    fn make_durable(&mut self, directory: &Path) {
+        for change in std::mem::take(&mut self.pending) {
+            if change.place().parent().unwrap_or(Path::new("")) == directory {
+                change.apply(&mut self.durable);
+            } else {
+                self.pending.push(change);
+            }
+        }
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        let is_root = path.parent().is_none() || path == Path::new(".");
+        is_root || matches!(self.live.get(path), Some(Entry::Directory))
+    }
+
+    fn parent_of(&self, path: &Path) -> io::Result<()> {
+        if self.is_directory(path.parent().unwrap_or(Path::new(""))) {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+
+    fn used_octets(&self) -> u64 {
+        let files = self.live.values().filter_map(|entry| match entry {
+            Entry::File(node) => Some(node.borrow().live.pages.len()),
+            Entry::Directory => None,
+        });
+        (files.sum::<usize>() * PAGE_OCTETS) as u64
+    }
+
+    /// How many of `len` octets at `position` the disk still has room for.
+    fn room_for(&self, image: &Image, position: u64, len: usize) -> usize {
+        let Some(capacity) = self.faults.capacity_octets else {
+            return len;
+        };
+        let mut free = capacity.saturating_sub(self.used_octets()) / PAGE_OCTETS as u64;
+        let mut at = position;
+        let end = position + len as u64;
+        while at < end {
+            let page = at / PAGE_OCTETS as u64;
+            if !image.pages.contains_key(&page) {
+                if free == 0 {
+                    break;
+                }
+                free -= 1;
+            }
+            at = (page + 1) * PAGE_OCTETS as u64;
+        }
+        (at.min(end) - position) as usize
+    }
+}
+
+impl Change {
+    fn place(&self) -> &Path {
+        match self {
+            Self::Put(path, _) | Self::Take(path) | Self::Move(path, _) => path,
+        }
+    }
+
+    fn apply(&self, names: &mut BTreeMap<PathBuf, Entry>) {
+        match self {
+            Self::Put(path, entry) => {
+                names.insert(path.clone(), entry.clone());
+            }
+            Self::Take(path) => {
+                names.remove(path);
+            }
+            Self::Move(from, to) => {
+                if let Some(entry) = names.remove(from) {
+                    names.insert(to.clone(), entry);
+                }
+            }
+        }
+    }
+}
+
+impl Inode {
+    fn write(&mut self, position: u64, octets: &[u8]) {
+        if octets.is_empty() {
+            return;
+        }
+        self.live.write(position, octets);
+        let last = (position + octets.len() as u64 - 1) / SECTOR_OCTETS;
+        self.dirty.extend(position / SECTOR_OCTETS..=last);
+    }
+
+    fn lose_power(&mut self, random: &mut Random) {
+        let Self {
+            live,
+            durable,
+            dirty,
+        } = self;
+        if live.len != durable.len && random.below(2) == 0 {
+            durable.set_len(live.len);
+        }
+        // One cut in four keeps all or nothing; the others draw for each sector.
+        let mood = random.below(8);
+        for sector in std::mem::take(dirty) {
+            let keeps = mood == 0 || (mood != 1 && random.below(2) == 0);
+            if keeps && sector * SECTOR_OCTETS < durable.len {
+                durable.copy_sector(live, sector);
+            }
+        }
+        *live = Image {
+            pages: durable.pages.clone(),
+            len: durable.len,
+        };
+    }
+}
+
+impl Image {
+    fn read(&self, position: u64, len: usize) -> Vec<u8> {
+        let end = self.len.min(position.saturating_add(len as u64));
+        let mut octets = vec![0; end.saturating_sub(position) as usize];
+        let mut done = 0;
+        while done < octets.len() {
+            let (page, from, len) = span(position + done as u64, octets.len() - done);
+            if let Some(page) = self.pages.get(&page) {
+                octets[done..done + len].copy_from_slice(&page[from..from + len]);
+            }
+            done += len;
+        }
+        octets
+    }
+
+    fn write(&mut self, position: u64, octets: &[u8]) {
+        let mut done = 0;
+        while done < octets.len() {
+            let (page, from, len) = span(position + done as u64, octets.len() - done);
+            let page = self
+                .pages
+                .entry(page)
+                .or_insert_with(|| Box::new([0; PAGE_OCTETS]));
+            page[from..from + len].copy_from_slice(&octets[done..done + len]);
+            done += len;
+        }
+        self.len = self.len.max(position + octets.len() as u64);
+    }
+
+    fn set_len(&mut self, len: u64) {
+        if len < self.len {
+            let keep = len.div_ceil(PAGE_OCTETS as u64);
+            self.pages.retain(|page, _| *page < keep);
+            let tail = (len % PAGE_OCTETS as u64) as usize;
+            if tail > 0
+                && let Some(page) = self.pages.get_mut(&(keep - 1))
+            {
+                page[tail..].fill(0);
+            }
+        }
+        self.len = len;
+    }
+
+    fn copy_sector(&mut self, from: &Self, sector: u64) {
+        let octets = from.read(sector * SECTOR_OCTETS, SECTOR_OCTETS as usize);
+        let len = self.len;
+        self.write(sector * SECTOR_OCTETS, &octets);
+        self.set_len(len);
+    }
+}
+
+/// The page of a position, the place in it, and how much of `len` lies in that page.
+fn span(position: u64, len: usize) -> (u64, usize, usize) {
+    let from = (position % PAGE_OCTETS as u64) as usize;
+    (
+        position / PAGE_OCTETS as u64,
+        from,
+        len.min(PAGE_OCTETS - from),
+    )
+}
+
+fn no_power() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the power is off")
+}
+
+/// SplitMix64: small, seeded, the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % limit.max(1)
+    }
+}
+
+/// What a disk writes whole or not at all.
+const SECTOR_OCTETS: u64 = 512;
+/// What a file system gives out.
+const PAGE_OCTETS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk_with_file() -> (SimDisk, SimFile) {
+        let disk = SimDisk::new();
+        disk.make_directory(Path::new("d")).unwrap();
+        let file = disk.open(Path::new("d/a"), true).unwrap();
+        (disk, file)
+    }
+
+    #[test]
+    fn unsynced_sectors_are_kept_or_lost_whole() {
+        let (mut lost, mut kept) = (0, 0);
+        for seed in 0..64 {
+            let (disk, file) = disk_with_file();
+            disk.sync_directory(Path::new("d")).unwrap();
+            file.write_at(&[1; 4096], 0).unwrap();
+            file.sync().unwrap();
+            file.write_at(&[2; 4096], 0).unwrap();
+            disk.power_cut(seed);
+            assert!(file.read_at(0, 1).is_err(), "the handle outlived the power");
+            let file = disk.open(Path::new("d/a"), false).unwrap();
+            for sector in file.read_at(0, 4096).unwrap().chunks(512) {
+                assert!(sector.iter().all(|octet| *octet == sector[0]));
+                match sector[0] {
+                    1 => lost += 1,
+                    2 => kept += 1,
+                    other => panic!("octet {other} out of nowhere"),
+                }
+            }
+        }
+        assert!(lost > 50 && kept > 50);
+    }
+
+    #[test]
+    fn a_name_is_durable_only_after_its_directory_was_synced() {
+        let mut survivors = 0;
+        for seed in 0..32 {
+            let (disk, file) = disk_with_file();
+            file.write_at(b"x", 0).unwrap();
+            file.sync().unwrap();
+            disk.power_cut(seed);
+            survivors += usize::from(disk.open(Path::new("d/a"), false).is_ok());
+        }
+        assert!(survivors > 0 && survivors < 32);
+        let (disk, _file) = disk_with_file();
+        disk.sync_directory(Path::new("d")).unwrap();
+        disk.remove(Path::new("d/a")).unwrap();
+        disk.sync_directory(Path::new("d")).unwrap();
+        disk.power_cut(1);
+        assert!(disk.open(Path::new("d/a"), false).is_err());
+    }
+
+    #[test]
+    fn a_full_disk_takes_what_fits_and_says_so() {
+        let (disk, file) = disk_with_file();
+        disk.set_faults(Faults {
+            capacity_octets: Some(8192),
+            ..Faults::default()
+        });
+        file.set_len(1 << 20).unwrap();
+        let error = file.write_at(&[1; 10_000], 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(disk.used_octets(), 8192);
+        file.write_at(&[2; 8192], 0).unwrap();
+    }
+
+    #[test]
+    fn after_a_failed_sync_the_octets_are_never_durable() {
+        let (disk, file) = disk_with_file();
+        disk.sync_directory(Path::new("d")).unwrap();
+        disk.set_faults(Faults {
+            fail_sync_at: Some(1),
+            ..Faults::default()
+        });
+        file.write_at(&[7; 512], 0).unwrap();
+        assert!(file.sync().is_err());
+        file.sync().unwrap();
+        disk.power_cut(3);
+        let file = disk.open(Path::new("d/a"), false).unwrap();
+        assert!(
+            file.read_at(0, 512)
+                .unwrap()
+                .iter()
+                .all(|octet| *octet == 0)
+        );
+    }
+
+    #[test]
+    fn the_power_fails_at_the_operation_asked_for() {
+        let (disk, file) = disk_with_file();
+        disk.set_faults(Faults {
+            cut_at: Some(2),
+            ..Faults::default()
+        });
+        file.write_at(b"a", 0).unwrap();
+        assert!(file.write_at(b"b", 0).is_err() && disk.is_off());
+        assert!(disk.list(Path::new("d")).is_err());
+        disk.power_cut(0);
+        assert!(!disk.is_off() && disk.list(Path::new("d")).is_ok());
+    }
+}
