@@ -1,1 +1,947 @@
-//! (to be written)
+//! When and where next. Pure: told of messages, outcomes and time, it answers with decisions.
+//!
+//! ```text
+//!            admit                        take                     settle
+//!  message ────────▶ parts ─▶ Ready ─────────────▶ InFlight ───────────────▶ settled
+//!                               ▲  ▲                  │ deferred, doubtful
+//!                           due │  └── release ──┐    ▼
+//!                             Waiting ─ hold ─▶ Held / Waiting
+//! ```
+//!
+//! A *part* is the recipients of one message for one next hop; they share a schedule. A *lane* is
+//! all parts for one next hop, see [`lane`]. Rules:
+//!
+//! - A part that is ready or waiting has exactly one wake-up, at its retry, its expiry or its
+//!   delay notice, whichever comes first. A part in flight has none (its driver has the
+//!   deadlines), nor has a held one: what an operator holds does not expire.
+//! - No part is attempted before it is due, except by [`Queue::retry_now`].
+//! - A lane in back-off keeps its ready parts and counts no attempt for them. They show the
+//!   lane's last diagnosis, and fail with it when they expire.
+//! - What fails is gathered per message and told in one report, once no other part may add to it
+//!   soon, or after [`schedule::REPORT_PAUSE`]. Until that report is stored the recipients count
+//!   as queued: a crash before it means another attempt, never a silent loss.
+//!
+//! Everything here is O(log n) in the number of parts, except the operator's lists and searches.
+
+mod check;
+mod decision;
+pub mod lane;
+mod operator;
+mod part;
+pub mod permits;
+pub mod schedule;
+mod slab;
+#[cfg(test)]
+mod tests;
+mod wakeups;
+
+use std::collections::{HashMap, VecDeque};
+use std::iter::Peekable;
+use std::rc::Rc;
+
+use crate::mail::Locator;
+use crate::mail::outcome::{Blame, Diagnosis, Outcome};
+use crate::time::Tick;
+use crate::wire::status::EnhancedStatus;
+
+pub use decision::{
+    Admission, Assignment, Counters, Decision, Due, LaneKey, MessageKey, PartAdmission, PartKey,
+    RecipientAdmission, Report, ReportKind, Reported, State,
+};
+pub use operator::{AGE_BUCKETS, LaneFacts, LaneShape, Listed, ListedRecipient};
+pub use schedule::Settings;
+
+use lane::{Gate, Lane};
+use part::{EMPTY, Fate, Gathered, Message, Part, Queued, Recipients, Wants, kept};
+use slab::{NONE, Slab};
+use wakeups::{Sleeper, WakeUps};
+
+/// The queue of one shard.
+#[derive(Debug)]
+pub struct Queue {
+    settings: Settings,
+    messages: Slab<Message>,
+    parts: Slab<Part>,
+    lanes: Slab<Lane>,
+    names: HashMap<Rc<str>, u32>,
+    wakeups: WakeUps,
+    /// Lanes to tell of in the next poll.
+    announced: VecDeque<LaneKey>,
+    /// Messages whose gathered reports are given at that moment at the latest, in its order.
+    reports: VecDeque<(Tick, MessageKey)>,
+    counters: Counters,
+}
+
+impl Queue {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            messages: Slab::new(),
+            parts: Slab::new(),
+            lanes: Slab::new(),
+            names: HashMap::new(),
+            wakeups: WakeUps::default(),
+            announced: VecDeque::new(),
+            reports: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes new settings. Waits that have begun keep their length; expiry and delay notices
+    /// follow the new settings from each part's next change on.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// Recipients, counted.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Messages in the queue.
+    #[must_use]
+    pub fn messages(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Takes a message that is on stable storage. Parts that are due are ready at once. A message
+    /// without recipients is finished by the next [`Queue::poll`].
+    pub fn admit(&mut self, now: Tick, admission: Admission) -> MessageKey {
+        let index = self.messages.insert(Message {
+            id: admission.id,
+            locator: admission.locator,
+            accepted: admission.accepted,
+            gathered: None,
+            first: EMPTY,
+            busy: 0,
+            reports: 0,
+            null_sender: admission.null_sender,
+            held: admission.held,
+            delay_notified: admission.delay_notified,
+            fate: Fate::Open,
+        });
+        for part in admission.parts {
+            self.admit_part(now, index, part);
+        }
+        let key = MessageKey(self.messages.key(index));
+        if self.messages[index].first == EMPTY {
+            self.reports.push_front((now, key));
+        }
+        key
+    }
+
+    /// The next ready part of a lane, in the order in which they became ready. Not barred by a
+    /// back-off: whoever has a connection that works may use it.
+    pub fn take(&mut self, now: Tick, lane: LaneKey) -> Option<Assignment> {
+        let lane = self.lanes.find(lane.0)?;
+        loop {
+            let index = Some(self.lanes[lane].head).filter(|&head| head != EMPTY)?;
+            let accepted = self.messages[self.parts[index].message].accepted;
+            if now >= self.settings.expires_at(accepted) {
+                // Too late by a moment: its wake-up is due and fails it in the next poll.
+                self.move_part(index, State::Waiting);
+                continue;
+            }
+            self.move_part(index, State::InFlight);
+            let part = &self.parts[index];
+            let message = &self.messages[part.message];
+            return Some(Assignment {
+                part: PartKey(self.parts.key(index)),
+                message: MessageKey(self.messages.key(part.message)),
+                id: message.id,
+                locator: message.locator,
+                accepted: message.accepted,
+                due: part.due.max(message.accepted),
+                recipients: part.recipients.iter().map(|queued| queued.place).collect(),
+                attempts: part.attempts,
+            });
+        }
+    }
+
+    /// Ends an attempt. Recipients of the part without a result count as not attempted (they are
+    /// tried again after [`schedule::LOCAL_PAUSE`]); results for others are ignored, and so is a
+    /// part that is not in flight. `random` moves the retry by its jitter.
+    pub fn settle(
+        &mut self,
+        now: Tick,
+        part: PartKey,
+        mut results: Vec<(u16, Outcome)>,
+        random: u64,
+    ) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        let Some(index) = self
+            .parts
+            .find(part.0)
+            .filter(|&index| self.parts[index].state == State::InFlight)
+        else {
+            return decisions;
+        };
+        results.sort_by_key(|&(recipient, _)| recipient);
+        let mut results = results.into_iter().peekable();
+        let message = self.parts[index].message;
+        let mut counted = false;
+        let mut left = Recipients::new();
+        for mut queued in std::mem::take(&mut self.parts[index].recipients) {
+            let Some(outcome) = result_for(&mut results, queued.place) else {
+                left.push(queued);
+                continue;
+            };
+            let (diagnosis, doubtful) = match outcome {
+                Outcome::Delivered {
+                    reply,
+                    dsn_passed_on,
+                } => {
+                    if queued.wants.success() && !dsn_passed_on {
+                        self.gather_relayed(message, queued.place, &reply);
+                    }
+                    self.counters.queued -= 1;
+                    self.counters.delivered += 1;
+                    let (message, id) = self.name(message);
+                    decisions.push(Decision::Delivered {
+                        message,
+                        id,
+                        recipient: queued.place,
+                        reply,
+                    });
+                    continue;
+                }
+                Outcome::Failed { diagnosis, .. } => {
+                    let diagnosis = self.keep(index, diagnosis);
+                    self.fail(message, &queued, diagnosis, false, &mut decisions);
+                    continue;
+                }
+                Outcome::Deferred { blame, diagnosis } => {
+                    counted |= blame != Blame::Local;
+                    (diagnosis, false)
+                }
+                Outcome::Doubtful { diagnosis } => {
+                    counted = true;
+                    (diagnosis, true)
+                }
+            };
+            queued.diagnosis = Some(self.keep(index, diagnosis));
+            queued.doubtful |= doubtful;
+            left.push(queued);
+        }
+        self.parts[index].recipients = left;
+        self.defer(now, index, counted, random, &mut decisions);
+        self.conclude(now, message, &mut decisions);
+        decisions
+    }
+
+    /// A connection could not be made or was refused as a whole, for a `Host` or `Destination`
+    /// (other blames change nothing here). Call it once per failed connection, when no host is
+    /// left to try, and before [`Queue::connection_closed`]. The parts that the connection had
+    /// taken are settled apart from this.
+    pub fn lane_failed(
+        &mut self,
+        now: Tick,
+        lane: LaneKey,
+        blame: Blame,
+        diagnosis: &Diagnosis,
+        random: u64,
+    ) {
+        if !matches!(blame, Blame::Host | Blame::Destination) {
+            return;
+        }
+        let Some(index) = self.lanes.find(lane.0) else {
+            return;
+        };
+        let lane = &mut self.lanes[index];
+        lane.diagnosis = Some(Rc::new(kept(diagnosis.clone())));
+        if lane.fail() {
+            let at = self.settings.reopen_at(now, lane.failures, random);
+            self.wake(Sleeper::Lane(index), at);
+        }
+    }
+
+    /// A transaction of the lane came to its end, whatever it said of recipients. Not for a mere
+    /// greeting: a host that greets and then fails would never be left alone.
+    pub fn lane_ok(&mut self, lane: LaneKey) {
+        let Some(index) = self.lanes.find(lane.0) else {
+            return;
+        };
+        let connections_max = self.connections_max();
+        self.lanes[index].succeed(connections_max);
+        self.wake(Sleeper::Lane(index), Tick::NEVER);
+        self.announce(index);
+    }
+
+    /// The driver begins a connection for the lane; it counts from the dial on.
+    pub fn connection_opened(&mut self, lane: LaneKey) {
+        if let Some(index) = self.lanes.find(lane.0) {
+            self.lanes[index].connections += 1;
+        }
+    }
+
+    /// A connection of the lane is gone, however it ended.
+    pub fn connection_closed(&mut self, lane: LaneKey) {
+        let Some(index) = self.lanes.find(lane.0) else {
+            return;
+        };
+        let connections = &mut self.lanes[index].connections;
+        *connections = connections.saturating_sub(1);
+        self.announce(index);
+        self.forget_idle_lane(index);
+    }
+
+    /// How many more connections the lane wants now.
+    #[must_use]
+    pub fn connections_wanted(&self, lane: LaneKey) -> usize {
+        let wanted = self
+            .lanes
+            .find(lane.0)
+            .map_or(0, |index| self.lanes[index].connections_wanted());
+        usize::try_from(wanted).unwrap_or(usize::MAX)
+    }
+
+    /// The name of a lane.
+    #[must_use]
+    pub fn lane_name(&self, lane: LaneKey) -> Option<Rc<str>> {
+        self.lanes
+            .find(lane.0)
+            .map(|index| Rc::clone(&self.lanes[index].name))
+    }
+
+    /// A report of [`Decision::Report`] is on stable storage: its recipients are settled.
+    pub fn report_stored(&mut self, now: Tick, report: &Report) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        let Some(index) = self.messages.find(report.message.0) else {
+            return decisions;
+        };
+        if report.kind == ReportKind::Failure {
+            for reported in &report.recipients {
+                self.count_failed(reported.expired);
+            }
+        }
+        let message = &mut self.messages[index];
+        message.reports = message.reports.saturating_sub(1);
+        self.conclude(now, index, &mut decisions);
+        decisions
+    }
+
+    /// A report could not be stored. It comes again after [`schedule::REPORT_PAUSE`], except a
+    /// delay notice, which is given up.
+    pub fn report_refused(&mut self, now: Tick, report: Report) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        let Some(index) = self.messages.find(report.message.0) else {
+            return decisions;
+        };
+        let message = &mut self.messages[index];
+        message.reports = message.reports.saturating_sub(1);
+        let gathered = match report.kind {
+            ReportKind::Delay => {
+                self.conclude(now, index, &mut decisions);
+                return decisions;
+            }
+            ReportKind::Failure => &mut message.gathered.get_or_insert_default().failed,
+            ReportKind::Relayed => &mut message.gathered.get_or_insert_default().relayed,
+        };
+        gathered.extend(report.recipients);
+        self.schedule_report(now, index);
+        decisions
+    }
+
+    /// The spool moved a message's record.
+    pub fn relocate(&mut self, message: MessageKey, locator: Locator) {
+        if let Some(index) = self.messages.find(message.0) {
+            self.messages[index].locator = locator;
+        }
+    }
+
+    /// What time has brought, [`POLL_BATCH`] at most: when [`Queue::next_deadline`] is still past,
+    /// call again after giving others a turn.
+    pub fn poll(&mut self, now: Tick) -> Vec<Due> {
+        let mut due = Vec::new();
+        let mut decisions = Vec::new();
+        for _ in 0..POLL_BATCH {
+            match self.wakeups.first() {
+                Some((at, sleeper)) if at <= now => self.rouse(now, sleeper, &mut decisions),
+                _ => break,
+            }
+        }
+        for _ in 0..POLL_BATCH {
+            let Some((_, key)) = self.reports.pop_front_if(|(at, _)| *at <= now) else {
+                break;
+            };
+            if let Some(index) = self.messages.find(key.0) {
+                if let Some(gathered) = &mut self.messages[index].gathered {
+                    gathered.scheduled = false;
+                }
+                self.give_reports(index, &mut decisions);
+                self.conclude(now, index, &mut decisions);
+            }
+        }
+        due.extend(decisions.into_iter().map(Due::Decision));
+        for _ in 0..POLL_BATCH {
+            let Some(key) = self.announced.pop_front() else {
+                break;
+            };
+            let Some(index) = self.lanes.find(key.0) else {
+                continue;
+            };
+            self.lanes[index].announced = false;
+            if self.lanes[index].connections_wanted() > 0 {
+                due.push(Due::Lane(key));
+            }
+        }
+        due
+    }
+
+    /// When to poll next; long past when something waits to be told already.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Tick> {
+        if !self.announced.is_empty() {
+            return Some(Tick(i64::MIN));
+        }
+        let wakeup = self.wakeups.first().map(|(at, _)| at);
+        let report = self.reports.front().map(|&(at, _)| at);
+        wakeup.into_iter().chain(report).min()
+    }
+}
+
+impl Queue {
+    fn admit_part(&mut self, now: Tick, message: u32, admission: PartAdmission) {
+        let mut recipients: Recipients = admission.recipients.into_iter().map(queued).collect();
+        recipients.sort_by_key(|queued| queued.place);
+        recipients.dedup_by_key(|queued| queued.place);
+        if recipients.is_empty() {
+            return;
+        }
+        let count = recipients.len() as u64;
+        self.counters.accepted += count;
+        self.counters.queued += count;
+        let lane = self.lane(&admission.lane);
+        self.lanes[lane].parts += 1;
+        let sibling = self.messages[message].first;
+        let index = self.parts.insert(Part {
+            recipients,
+            due: admission.due,
+            message,
+            lane,
+            before: NONE,
+            after: NONE,
+            elder: NONE,
+            sibling,
+            wakeup: NONE,
+            attempts: admission.attempts,
+            state: State::Waiting,
+        });
+        if sibling != EMPTY {
+            self.parts[sibling].elder = index;
+        }
+        self.messages[message].first = index;
+        self.move_part(
+            index,
+            if admission.due <= now {
+                State::Ready
+            } else {
+                State::Waiting
+            },
+        );
+    }
+
+    fn lane(&mut self, name: &Rc<str>) -> u32 {
+        if let Some(&index) = self.names.get(name) {
+            return index;
+        }
+        let index = self
+            .lanes
+            .insert(Lane::new(Rc::clone(name), self.connections_max()));
+        self.names.insert(Rc::clone(name), index);
+        index
+    }
+
+    fn connections_max(&self) -> u32 {
+        u32::try_from(self.settings.lane_connections)
+            .unwrap_or(u32::MAX)
+            .max(1)
+    }
+
+    /// The key and the id that a decision names.
+    fn name(&self, message: u32) -> (MessageKey, crate::mail::envelope::QueueId) {
+        (
+            MessageKey(self.messages.key(message)),
+            self.messages[message].id,
+        )
+    }
+
+    /// Puts a part into `state` (`Held` instead of ready or waiting while its message is held),
+    /// with everything that hangs on it: the lane's list, the counts, the wake-up.
+    fn move_part(&mut self, index: u32, state: State) {
+        let held = self.messages[self.parts[index].message].held;
+        let state = if held && state != State::InFlight {
+            State::Held
+        } else {
+            state
+        };
+        self.leave(index);
+        let part = &mut self.parts[index];
+        part.state = state;
+        let (lane, message) = (part.lane, part.message);
+        self.messages[message].busy += u32::from(self.parts[index].is_busy());
+        match state {
+            State::Ready => self.link(index),
+            State::InFlight => self.lanes[lane].in_flight += 1,
+            State::Waiting | State::Held => {}
+        }
+        self.wake(Sleeper::Part(index), self.wakeup_of(index));
+        if state == State::Ready {
+            self.announce(lane);
+        }
+    }
+
+    /// Undoes what hangs on a part's state, all but the wake-up; leaves it `Waiting`.
+    fn leave(&mut self, index: u32) {
+        let part = &self.parts[index];
+        let (lane, message) = (part.lane, part.message);
+        self.messages[message].busy -= u32::from(part.is_busy());
+        match part.state {
+            State::Ready => self.unlink(index),
+            State::InFlight => self.lanes[lane].in_flight -= 1,
+            State::Waiting | State::Held => {}
+        }
+        self.parts[index].state = State::Waiting;
+    }
+
+    /// Appends a part to its lane's ready ones.
+    fn link(&mut self, index: u32) {
+        let lane = &mut self.lanes[self.parts[index].lane];
+        let last = std::mem::replace(&mut lane.tail, index);
+        lane.ready += 1;
+        if last == EMPTY {
+            lane.head = index;
+        } else {
+            self.parts[last].after = index;
+        }
+        let part = &mut self.parts[index];
+        (part.before, part.after) = (last, EMPTY);
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let part = &mut self.parts[index];
+        let before = std::mem::replace(&mut part.before, EMPTY);
+        let after = std::mem::replace(&mut part.after, EMPTY);
+        let lane = &mut self.lanes[part.lane];
+        lane.ready -= 1;
+        if before == EMPTY {
+            lane.head = after
+        } else {
+            self.parts[before].after = after
+        }
+        if after == EMPTY {
+            lane.tail = before
+        } else {
+            self.parts[after].before = before
+        }
+    }
+
+    /// When a part must be looked at: never while it is in flight or held.
+    fn wakeup_of(&self, index: u32) -> Tick {
+        let part = &self.parts[index];
+        let message = &self.messages[part.message];
+        let retry = match part.state {
+            State::InFlight | State::Held => return Tick::NEVER,
+            State::Ready => Tick::NEVER,
+            State::Waiting => part.due,
+        };
+        let expiry = self.settings.expires_at(message.accepted);
+        let notice = if message.delay_notified || message.null_sender || !part.wants_delay() {
+            Tick::NEVER
+        } else {
+            self.settings.delay_notice_at(message.accepted)
+        };
+        // Even "never" is a wake-up for what is ready or waiting: there is exactly one each.
+        retry.min(expiry).min(notice).min(Tick(i64::MAX - 1))
+    }
+
+    fn wake(&mut self, who: Sleeper, at: Tick) {
+        let Self {
+            wakeups,
+            parts,
+            lanes,
+            ..
+        } = self;
+        let position = match who {
+            Sleeper::Part(index) => parts[index].wakeup,
+            Sleeper::Lane(index) => lanes[index].wakeup,
+        };
+        let placed = |who, position| match who {
+            Sleeper::Part(index) => parts[index].wakeup = position,
+            Sleeper::Lane(index) => lanes[index].wakeup = position,
+        };
+        if at == Tick::NEVER {
+            wakeups.remove(position, placed);
+        } else {
+            wakeups.set(who, position, at, placed);
+        }
+    }
+
+    /// Handles a wake-up that has come.
+    fn rouse(&mut self, now: Tick, sleeper: Sleeper, decisions: &mut Vec<Decision>) {
+        let index = match sleeper {
+            Sleeper::Part(index) => index,
+            Sleeper::Lane(index) => {
+                self.wake(sleeper, Tick::NEVER);
+                self.lanes[index].gate = Gate::Probing;
+                self.announce(index);
+                self.forget_idle_lane(index);
+                return;
+            }
+        };
+        let message = self.parts[index].message;
+        let accepted = self.messages[message].accepted;
+        if now >= self.settings.expires_at(accepted) {
+            self.fail_part(index, None, decisions);
+            self.conclude(now, message, decisions);
+            return;
+        }
+        if now >= self.settings.delay_notice_at(accepted) {
+            self.give_delay_notice(message, decisions);
+        }
+        let due = self.parts[index].state == State::Waiting && self.parts[index].due <= now;
+        if due {
+            self.move_part(index, State::Ready);
+        } else {
+            self.wake(sleeper, self.wakeup_of(index));
+        }
+    }
+
+    /// What is left of a part after an attempt: waits, expires, or follows an operator's order.
+    fn defer(
+        &mut self,
+        now: Tick,
+        index: u32,
+        counted: bool,
+        random: u64,
+        decisions: &mut Vec<Decision>,
+    ) {
+        let message = self.parts[index].message;
+        if self.parts[index].recipients.is_empty() {
+            self.drop_part(index);
+            return;
+        }
+        match self.messages[message].fate {
+            Fate::Remove => return self.remove_part(index, decisions),
+            Fate::Bounce => return self.fail_part(index, Some(operator::bounced()), decisions),
+            Fate::Open => {}
+        }
+        if now >= self.settings.expires_at(self.messages[message].accepted) {
+            return self.fail_part(index, None, decisions);
+        }
+        // Leave first: whether a part is busy depends on its attempts.
+        self.leave(index);
+        let part = &mut self.parts[index];
+        if counted {
+            part.attempts = part.attempts.saturating_add(1);
+            part.due = self.settings.retry_at(now, part.attempts, random);
+        } else {
+            part.due = now + schedule::LOCAL_PAUSE;
+        }
+        self.move_part(index, State::Waiting);
+        self.tell_retries(index, decisions);
+    }
+
+    /// One `Retry` for each run of recipients with the same diagnosis.
+    fn tell_retries(&self, index: u32, decisions: &mut Vec<Decision>) {
+        let part = &self.parts[index];
+        let (message, id) = self.name(part.message);
+        let same = |a: &Queued, b: &Queued| a.doubtful == b.doubtful && a.diagnosis == b.diagnosis;
+        for run in part.recipients.chunk_by(same) {
+            decisions.push(Decision::Retry {
+                message,
+                id,
+                recipients: run.iter().map(|queued| queued.place).collect(),
+                at: part.due,
+                attempts: part.attempts,
+                diagnosis: run[0]
+                    .diagnosis
+                    .clone()
+                    .unwrap_or_else(|| Rc::new(not_attempted())),
+                doubtful: run[0].doubtful,
+            });
+        }
+    }
+
+    /// Fails all recipients of a part, with `why` or because their time is over.
+    fn fail_part(&mut self, index: u32, why: Option<Diagnosis>, decisions: &mut Vec<Decision>) {
+        let part = &mut self.parts[index];
+        let (message, lane) = (part.message, part.lane);
+        let recipients = std::mem::take(&mut part.recipients);
+        let expired = why.is_none();
+        let why = why.map(Rc::new);
+        for queued in &recipients {
+            let last = queued
+                .diagnosis
+                .as_deref()
+                .or(self.lanes[lane].diagnosis.as_deref());
+            let diagnosis = why
+                .clone()
+                .unwrap_or_else(|| Rc::new(kept(schedule::expired(last))));
+            self.fail(message, queued, diagnosis, expired, decisions);
+        }
+        self.drop_part(index);
+    }
+
+    /// One recipient failed: to be reported, or silently where nobody may be told.
+    fn fail(
+        &mut self,
+        message: u32,
+        queued: &Queued,
+        diagnosis: Rc<Diagnosis>,
+        expired: bool,
+        decisions: &mut Vec<Decision>,
+    ) {
+        let recipient = queued.place;
+        if queued.wants.failure() && !self.messages[message].null_sender {
+            let reported = Reported {
+                recipient,
+                diagnosis: Some(diagnosis),
+                expired,
+            };
+            self.messages[message]
+                .gathered
+                .get_or_insert_default()
+                .failed
+                .push(reported);
+        } else {
+            self.count_failed(expired);
+            let (message, id) = self.name(message);
+            decisions.push(Decision::Failed {
+                message,
+                id,
+                recipient,
+                diagnosis,
+            });
+        }
+    }
+
+    fn count_failed(&mut self, expired: bool) {
+        self.counters.queued -= 1;
+        *(if expired {
+            &mut self.counters.expired
+        } else {
+            &mut self.counters.bounced
+        }) += 1;
+    }
+
+    fn remove_part(&mut self, index: u32, decisions: &mut Vec<Decision>) {
+        let part = &mut self.parts[index];
+        let message = part.message;
+        for queued in std::mem::take(&mut part.recipients) {
+            self.counters.queued -= 1;
+            self.counters.removed += 1;
+            let (message, id) = self.name(message);
+            decisions.push(Decision::Removed {
+                message,
+                id,
+                recipient: queued.place,
+            });
+        }
+        self.drop_part(index);
+    }
+
+    /// Forgets a part without recipients.
+    fn drop_part(&mut self, index: u32) {
+        self.leave(index);
+        self.wake(Sleeper::Part(index), Tick::NEVER);
+        let Some(part) = self.parts.remove(index) else {
+            return;
+        };
+        if part.elder == NONE {
+            self.messages[part.message].first = part.sibling;
+        } else {
+            self.parts[part.elder].sibling = part.sibling;
+        }
+        if part.sibling != NONE {
+            self.parts[part.sibling].elder = part.elder;
+        }
+        self.lanes[part.lane].parts -= 1;
+        self.forget_idle_lane(part.lane);
+    }
+
+    fn gather_relayed(
+        &mut self,
+        message: u32,
+        recipient: u16,
+        reply: &crate::mail::outcome::RemoteReply,
+    ) {
+        let message = &mut self.messages[message];
+        if message.null_sender {
+            return;
+        }
+        let diagnosis = Diagnosis {
+            status: reply.status,
+            text: reply.text.clone(),
+            reply: Some(reply.text.clone()),
+            remote_mta: None,
+        };
+        let reported = Reported {
+            recipient,
+            diagnosis: Some(Rc::new(kept(diagnosis))),
+            expired: false,
+        };
+        message
+            .gathered
+            .get_or_insert_default()
+            .relayed
+            .push(reported);
+    }
+
+    /// Gives reports that wait for nothing more, and finishes a message that is settled.
+    fn conclude(&mut self, now: Tick, index: u32, decisions: &mut Vec<Decision>) {
+        if self.messages[index].gathered.is_some() {
+            if self.messages[index].busy == 0 {
+                self.give_reports(index, decisions);
+            } else {
+                self.schedule_report(now, index);
+            }
+        }
+        let message = &self.messages[index];
+        if message.first == EMPTY && message.gathered.is_none() && message.reports == 0 {
+            let (key, id) = self.name(index);
+            decisions.push(Decision::Finished {
+                message: key,
+                id,
+                locator: message.locator,
+            });
+            self.messages.remove(index);
+        }
+    }
+
+    fn schedule_report(&mut self, now: Tick, index: u32) {
+        let key = MessageKey(self.messages.key(index));
+        let gathered = self.messages[index].gathered.get_or_insert_default();
+        if !std::mem::replace(&mut gathered.scheduled, true) {
+            self.reports.push_back((now + schedule::REPORT_PAUSE, key));
+        }
+    }
+
+    fn give_reports(&mut self, index: u32, decisions: &mut Vec<Decision>) {
+        let Some(gathered) = self.messages[index].gathered.take() else {
+            return;
+        };
+        let Gathered {
+            failed, relayed, ..
+        } = *gathered;
+        self.give_report(index, ReportKind::Failure, failed, decisions);
+        self.give_report(index, ReportKind::Relayed, relayed, decisions);
+    }
+
+    /// Once per message: tells which recipients are still waited for.
+    fn give_delay_notice(&mut self, index: u32, decisions: &mut Vec<Decision>) {
+        let message = &mut self.messages[index];
+        if message.null_sender || std::mem::replace(&mut message.delay_notified, true) {
+            return;
+        }
+        let mut delayed = Vec::new();
+        let mut next = message.first;
+        while next != EMPTY {
+            let part = &self.parts[next];
+            let lane = self.lanes[part.lane].diagnosis.as_ref();
+            delayed.extend(
+                part.recipients
+                    .iter()
+                    .filter(|queued| queued.wants.delay())
+                    .map(|queued| Reported {
+                        recipient: queued.place,
+                        diagnosis: queued.diagnosis.as_ref().or(lane).cloned(),
+                        expired: false,
+                    }),
+            );
+            next = part.sibling;
+        }
+        self.give_report(index, ReportKind::Delay, delayed, decisions);
+    }
+
+    fn give_report(
+        &mut self,
+        index: u32,
+        kind: ReportKind,
+        mut recipients: Vec<Reported>,
+        decisions: &mut Vec<Decision>,
+    ) {
+        if recipients.is_empty() {
+            return;
+        }
+        recipients.sort_by_key(|reported| reported.recipient);
+        let (key, id) = self.name(index);
+        let message = &mut self.messages[index];
+        message.reports = message.reports.saturating_add(1);
+        decisions.push(Decision::Report(Report {
+            message: key,
+            id,
+            locator: message.locator,
+            kind,
+            recipients,
+        }));
+    }
+
+    /// A diagnosis to keep, shared with the lane's and the part's when it says the same.
+    fn keep(&self, index: u32, diagnosis: Diagnosis) -> Rc<Diagnosis> {
+        let diagnosis = kept(diagnosis);
+        let part = &self.parts[index];
+        let known = self.lanes[part.lane].diagnosis.as_ref();
+        match known {
+            Some(known) if **known == diagnosis => Rc::clone(known),
+            _ => Rc::new(diagnosis),
+        }
+    }
+
+    fn announce(&mut self, index: u32) {
+        let key = LaneKey(self.lanes.key(index));
+        let lane = &mut self.lanes[index];
+        if lane.connections_wanted() > 0 && !std::mem::replace(&mut lane.announced, true) {
+            self.announced.push_back(key);
+        }
+    }
+
+    fn forget_idle_lane(&mut self, index: u32) {
+        if self.lanes[index].is_idle()
+            && let Some(lane) = self.lanes.remove(index)
+        {
+            self.names.remove(&lane.name);
+        }
+    }
+}
+
+fn queued(admission: RecipientAdmission) -> Queued {
+    Queued {
+        diagnosis: admission
+            .diagnosis
+            .map(|diagnosis| Rc::new(kept(diagnosis))),
+        place: admission.recipient,
+        wants: Wants::new(admission.notify),
+        doubtful: admission.doubtful,
+    }
+}
+
+/// Takes the first result for `place`; both sides ascend.
+fn result_for(
+    results: &mut Peekable<impl Iterator<Item = (u16, Outcome)>>,
+    place: u16,
+) -> Option<Outcome> {
+    while results
+        .next_if(|&(recipient, _)| recipient < place)
+        .is_some()
+    {}
+    results
+        .next_if(|&(recipient, _)| recipient == place)
+        .map(|(_, outcome)| outcome)
+}
+
+fn not_attempted() -> Diagnosis {
+    let status = EnhancedStatus::new(4, 3, 0);
+    Diagnosis {
+        status,
+        text: "not attempted yet".into(),
+        reply: None,
+        remote_mta: None,
+    }
+}
+
+/// Wake-ups handled by one poll: about a tenth of a millisecond's work.
+pub const POLL_BATCH: usize = 256;

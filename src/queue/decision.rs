@@ -1,0 +1,243 @@
+//! What goes into the queue and what it decides.
+
+use std::rc::Rc;
+
+use crate::mail::Locator;
+use crate::mail::envelope::{Notify, QueueId};
+use crate::mail::outcome::{Diagnosis, RemoteReply};
+use crate::time::Tick;
+
+use super::slab::Key;
+
+/// Names a message in the queue, as long as it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageKey(pub(super) Key);
+
+/// Names a part: the recipients of one message that share a next hop and a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartKey(pub(super) Key);
+
+/// Names a lane. Valid while the lane has mail, a connection or a back-off running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LaneKey(pub(super) Key);
+
+/// A message that is on stable storage, new or found by recovery.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// Its name.
+    pub id: QueueId,
+    /// Where it stands on the disk.
+    pub locator: Locator,
+    /// When it was accepted; before zero for mail older than the process.
+    pub accepted: Tick,
+    /// `MAIL FROM:<>`: nobody is told of anything (RFC 5321 §4.5.5).
+    pub null_sender: bool,
+    /// An operator holds it.
+    pub held: bool,
+    /// The delay notice has been given.
+    pub delay_notified: bool,
+    /// Its recipients that are not settled, by next hop.
+    pub parts: Vec<PartAdmission>,
+}
+
+/// The recipients of a message for one next hop.
+#[derive(Clone, Debug)]
+pub struct PartAdmission {
+    /// The next hop's name (`route::NextHop::lane`).
+    pub lane: Rc<str>,
+    /// Who.
+    pub recipients: Vec<RecipientAdmission>,
+    /// Attempts counted so far.
+    pub attempts: u16,
+    /// Not to be attempted before.
+    pub due: Tick,
+}
+
+/// One recipient.
+#[derive(Clone, Debug)]
+pub struct RecipientAdmission {
+    /// Its place in the envelope.
+    pub recipient: u16,
+    /// `NOTIFY=`.
+    pub notify: Option<Notify>,
+    /// An earlier attempt may have delivered it (RFC 1047).
+    pub doubtful: bool,
+    /// Why the last attempt did not succeed.
+    pub diagnosis: Option<Diagnosis>,
+}
+
+impl RecipientAdmission {
+    /// A recipient of a message that was accepted just now.
+    #[must_use]
+    pub const fn new(recipient: u16, notify: Option<Notify>) -> Self {
+        Self {
+            recipient,
+            notify,
+            doubtful: false,
+            diagnosis: None,
+        }
+    }
+}
+
+/// Something to deliver now. It is the caller's until [`super::Queue::settle`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// To be settled under this name.
+    pub part: PartKey,
+    /// The message.
+    pub message: MessageKey,
+    /// Its name.
+    pub id: QueueId,
+    /// Where it stands on the disk.
+    pub locator: Locator,
+    /// When it was accepted.
+    pub accepted: Tick,
+    /// Since when it could have been delivered; the difference to now is the queue's wait.
+    pub due: Tick,
+    /// Places in the envelope, ascending.
+    pub recipients: Vec<u16>,
+    /// Attempts counted before this one.
+    pub attempts: u16,
+}
+
+/// What follows from an outcome, from time or from an operator. Decisions are carried out in
+/// order; `Finished` comes last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The next hop has it: note it.
+    Delivered {
+        /// The message.
+        message: MessageKey,
+        /// Its name.
+        id: QueueId,
+        /// Whom it reached.
+        recipient: u16,
+        /// What the next hop said.
+        reply: RemoteReply,
+    },
+    /// Will be tried again: note it.
+    Retry {
+        /// The message.
+        message: MessageKey,
+        /// Its name.
+        id: QueueId,
+        /// Recipients with this diagnosis.
+        recipients: Vec<u16>,
+        /// Not before.
+        at: Tick,
+        /// Attempts counted.
+        attempts: u16,
+        /// Why it did not succeed.
+        diagnosis: Rc<Diagnosis>,
+        /// The peer may hold a copy (RFC 1047).
+        doubtful: bool,
+    },
+    /// Failed and nobody is to be told (`NOTIFY=NEVER`, a null reverse-path): note it.
+    Failed {
+        /// The message.
+        message: MessageKey,
+        /// Its name.
+        id: QueueId,
+        /// Who does not get it.
+        recipient: u16,
+        /// Why.
+        diagnosis: Rc<Diagnosis>,
+    },
+    /// Withdrawn by an operator, nobody is told: note it.
+    Removed {
+        /// The message.
+        message: MessageKey,
+        /// Its name.
+        id: QueueId,
+        /// Who does not get it.
+        recipient: u16,
+    },
+    /// Compose a report and store it, in one record with the settling of these recipients; then
+    /// call [`super::Queue::report_stored`] or [`super::Queue::report_refused`].
+    Report(Report),
+    /// Every recipient is settled; the queue has forgotten the message and so may the spool.
+    Finished {
+        /// The key it had.
+        message: MessageKey,
+        /// Its name.
+        id: QueueId,
+        /// Where it stands on the disk.
+        locator: Locator,
+    },
+}
+
+/// A report to be composed. Until it is stored its failed recipients count as queued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The message it is about.
+    pub message: MessageKey,
+    /// Its name.
+    pub id: QueueId,
+    /// Where it stands on the disk.
+    pub locator: Locator,
+    /// What it tells.
+    pub kind: ReportKind,
+    /// Whom it is about, in the order of the envelope.
+    pub recipients: Vec<Reported>,
+}
+
+/// What a report tells (RFC 3464 §2.3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReportKind {
+    /// Will not be delivered.
+    Failure,
+    /// Not delivered yet.
+    Delay,
+    /// Handed to a host that gives no reports of its own.
+    Relayed,
+}
+
+/// One recipient of a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// Its place in the envelope.
+    pub recipient: u16,
+    /// Why; for `Relayed` the words of the next hop; `None` for a delay without any attempt.
+    pub diagnosis: Option<Rc<Diagnosis>>,
+    /// It failed because its time was over.
+    pub expired: bool,
+}
+
+/// What [`super::Queue::poll`] finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// The lane wants connections: see [`super::Queue::connections_wanted`].
+    Lane(LaneKey),
+    /// A decision that time brought.
+    Decision(Decision),
+}
+
+/// Where a part is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// In its lane, to be taken by the next connection.
+    Ready,
+    /// Taken, not settled.
+    InFlight,
+    /// For its retry.
+    Waiting,
+    /// By an operator. Does not expire meanwhile, and its sender gets no delay notice.
+    Held,
+}
+
+/// Recipients, counted. `accepted = delivered + bounced + expired + removed + queued`, always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Admitted since the start, recovered ones included.
+    pub accepted: u64,
+    /// Delivered.
+    pub delivered: u64,
+    /// Failed, reported or silently.
+    pub bounced: u64,
+    /// Failed because their time was over.
+    pub expired: u64,
+    /// Removed by an operator.
+    pub removed: u64,
+    /// In the queue.
+    pub queued: u64,
+}

@@ -1,0 +1,138 @@
+//! A lane: all mail of this shard for one next hop, and what is known of that next hop.
+//!
+//! ```text
+//!        lane_failed                 back-off over
+//!  Open ────────────▶ Closed ───────────────────────▶ Probing
+//!   ▲                   │ lane_ok                        │ lane_failed: Closed, for longer
+//!   └───────────────────┴────────────────────────────────┘ lane_ok
+//! ```
+//!
+//! Feedback is additive up, down to what works: the window (connections used at once) starts at
+//! [`WINDOW_FIRST`] and grows by one after as many good transactions as it is wide. A failure
+//! while other connections of a proven lane go on means "no more than these", so the window
+//! shrinks to them; a failure of the only connection, or before anything ever worked, closes
+//! the lane for a back-off that follows the retry curve. After it one connection probes.
+
+use std::rc::Rc;
+
+use crate::mail::outcome::Diagnosis;
+
+use super::part::EMPTY;
+use super::slab::NONE;
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) name: Rc<str>,
+    /// First and last of its ready parts.
+    pub(super) head: u32,
+    pub(super) tail: u32,
+    pub(super) ready: u32,
+    pub(super) in_flight: u32,
+    /// All its parts, waiting and held ones too.
+    pub(super) parts: u32,
+    /// Connections that the driver has told of.
+    pub(super) connections: u32,
+    window: u32,
+    /// Good transactions since the window last changed.
+    good: u32,
+    /// Back-offs in a row.
+    pub(super) failures: u32,
+    pub(super) gate: Gate,
+    /// A transaction went well since the last back-off.
+    proven: bool,
+    /// Stands in the queue's list of lanes to tell of.
+    pub(super) announced: bool,
+    /// Position in the heap of wake-ups while closed.
+    pub(super) wakeup: u32,
+    /// Why it failed last.
+    pub(super) diagnosis: Option<Rc<Diagnosis>>,
+}
+
+/// Whether connections may be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Gate {
+    /// As many as the window has room for.
+    Open,
+    /// None: in back-off.
+    Closed,
+    /// One.
+    Probing,
+}
+
+impl Lane {
+    pub(super) fn new(name: Rc<str>, connections_max: u32) -> Self {
+        Self {
+            name,
+            head: EMPTY,
+            tail: EMPTY,
+            ready: 0,
+            in_flight: 0,
+            parts: 0,
+            connections: 0,
+            window: WINDOW_FIRST.min(connections_max),
+            good: 0,
+            failures: 0,
+            gate: Gate::Open,
+            proven: false,
+            announced: false,
+            wakeup: NONE,
+            diagnosis: None,
+        }
+    }
+
+    /// Connections to open now: one for each ready or taken part, within the window.
+    pub(super) fn connections_wanted(&self) -> u32 {
+        if self.ready == 0 {
+            return 0;
+        }
+        let window = match self.gate {
+            Gate::Open => self.window,
+            Gate::Closed => 0,
+            Gate::Probing => 1,
+        };
+        self.in_flight
+            .saturating_add(self.ready)
+            .min(window)
+            .saturating_sub(self.connections)
+    }
+
+    /// A transaction went well.
+    pub(super) fn succeed(&mut self, connections_max: u32) {
+        self.gate = Gate::Open;
+        self.failures = 0;
+        self.proven = true;
+        self.diagnosis = None;
+        self.good += 1;
+        if self.good >= self.window && self.window < connections_max {
+            self.window += 1;
+            self.good = 0;
+        }
+    }
+
+    /// A connection failed, which `connections` still counts. True when the lane must close.
+    pub(super) fn fail(&mut self) -> bool {
+        self.good = 0;
+        if self.gate == Gate::Open && self.proven && self.connections > 1 {
+            self.window = self.window.min(self.connections - 1);
+            return false;
+        }
+        // Dials that were under way together fail together: one back-off, not one for each.
+        if self.gate == Gate::Closed {
+            return false;
+        }
+        self.gate = Gate::Closed;
+        self.proven = false;
+        self.failures = self.failures.saturating_add(1);
+        self.window = self.window.min(WINDOW_FIRST);
+        true
+    }
+
+    /// Nothing is left that is worth remembering.
+    pub(super) fn is_idle(&self) -> bool {
+        self.parts == 0 && self.connections == 0 && self.gate != Gate::Closed
+    }
+}
+
+/// Connections to a next hop of which nothing is known. More finds its limits faster and hits
+/// small hosts harder.
+pub const WINDOW_FIRST: u32 = 5;

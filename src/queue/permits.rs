@@ -1,0 +1,245 @@
+//! Connections per destination, exact over all shards.
+//!
+//! Every destination has a home shard, which keeps its limit here and lends permits to the shards
+//! that have mail for it; a shard opens a connection only with a permit in hand. Shards that
+//! cannot be served wait in a queue. Permits are lent in small leases, so that the first shard to
+//! ask does not get all, and recalled from those who hold more than their share while others
+//! wait: a shard gives back what it does not use at once, and what it uses when a connection ends.
+
+use std::collections::{HashMap, VecDeque};
+
+/// The permits of the destinations that live on this shard.
+#[derive(Debug)]
+pub struct Home {
+    limit: u32,
+    destinations: HashMap<u64, Destination>,
+}
+
+/// What to tell another shard (or this one).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The shard to tell.
+    pub shard: u16,
+    /// The destination, by the hash of its lane's name.
+    pub destination: u64,
+    /// How many.
+    pub permits: u32,
+    /// What about them.
+    pub what: What,
+}
+
+/// The two things a home says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// These are yours until you release them.
+    Granted,
+    /// Others wait: release this many as soon as you can.
+    Recalled,
+}
+
+#[derive(Debug, Default)]
+struct Destination {
+    holders: Vec<Holder>,
+    waiting: VecDeque<Waiter>,
+}
+
+#[derive(Debug)]
+struct Holder {
+    shard: u16,
+    permits: u32,
+    /// Of them, asked back and not yet returned.
+    recalled: u32,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    shard: u16,
+    permits: u32,
+}
+
+impl Home {
+    /// A home that lends `limit` permits for each destination.
+    #[must_use]
+    pub fn new(limit: u32) -> Self {
+        Self {
+            limit: limit.max(1),
+            destinations: HashMap::new(),
+        }
+    }
+
+    /// A shard wants `permits` more. A second request replaces the one that still waits; zero
+    /// withdraws it.
+    #[must_use]
+    pub fn request(&mut self, destination: u64, shard: u16, permits: u32) -> Vec<Notice> {
+        let entry = self.destinations.entry(destination).or_default();
+        match entry
+            .waiting
+            .iter()
+            .position(|waiter| waiter.shard == shard)
+        {
+            Some(at) if permits == 0 => drop(entry.waiting.remove(at)),
+            Some(at) => entry.waiting[at].permits = permits,
+            None if permits == 0 => {}
+            None => entry.waiting.push_back(Waiter { shard, permits }),
+        }
+        self.serve(destination)
+    }
+
+    /// A shard gives permits back. More than it holds counts as all it holds.
+    #[must_use]
+    pub fn release(&mut self, destination: u64, shard: u16, permits: u32) -> Vec<Notice> {
+        let Some(entry) = self.destinations.get_mut(&destination) else {
+            return Vec::new();
+        };
+        if let Some(holder) = entry
+            .holders
+            .iter_mut()
+            .find(|holder| holder.shard == shard)
+        {
+            holder.permits = holder.permits.saturating_sub(permits);
+            holder.recalled = holder.recalled.saturating_sub(permits).min(holder.permits);
+        }
+        entry.holders.retain(|holder| holder.permits > 0);
+        self.serve(destination)
+    }
+
+    /// A shard is gone or has begun anew: all it held and all it waited for is void.
+    #[must_use]
+    pub fn reset(&mut self, shard: u16) -> Vec<Notice> {
+        let mut touched = Vec::new();
+        for (&destination, entry) in &mut self.destinations {
+            entry.waiting.retain(|waiter| waiter.shard != shard);
+            entry.holders.retain(|holder| holder.shard != shard);
+            touched.push(destination);
+        }
+        touched.sort_unstable();
+        touched
+            .into_iter()
+            .flat_map(|destination| self.serve(destination))
+            .collect()
+    }
+
+    /// A new limit. When it is lower, nothing is lent until enough came back.
+    #[must_use]
+    pub fn set_limit(&mut self, limit: u32) -> Vec<Notice> {
+        self.limit = limit.max(1);
+        let mut all: Vec<u64> = self.destinations.keys().copied().collect();
+        all.sort_unstable();
+        all.into_iter()
+            .flat_map(|destination| self.serve(destination))
+            .collect()
+    }
+
+    /// Permits lent for a destination.
+    #[must_use]
+    pub fn lent(&self, destination: u64) -> u32 {
+        self.destinations
+            .get(&destination)
+            .map_or(0, Destination::lent)
+    }
+
+    /// Lends what is free to those who wait, in turns of [`LEASE_MAX`], then recalls for the rest.
+    fn serve(&mut self, destination: u64) -> Vec<Notice> {
+        let mut notices: Vec<Notice> = Vec::new();
+        let Some(entry) = self.destinations.get_mut(&destination) else {
+            return notices;
+        };
+        let mut free = self.limit.saturating_sub(entry.lent());
+        while free > 0 {
+            let Some(mut waiter) = entry.waiting.pop_front() else {
+                break;
+            };
+            let permits = waiter.permits.min(LEASE_MAX).min(free);
+            free -= permits;
+            entry.lend(waiter.shard, permits);
+            let shard = waiter.shard;
+            match notices.iter_mut().find(|notice| notice.shard == shard) {
+                Some(notice) => notice.permits += permits,
+                None => notices.push(Notice {
+                    shard,
+                    destination,
+                    permits,
+                    what: What::Granted,
+                }),
+            }
+            waiter.permits -= permits;
+            if waiter.permits > 0 {
+                entry.waiting.push_back(waiter);
+            }
+        }
+        entry.recall(self.limit, destination, &mut notices);
+        if entry.holders.is_empty() && entry.waiting.is_empty() {
+            self.destinations.remove(&destination);
+        }
+        notices
+    }
+}
+
+impl Destination {
+    fn lent(&self) -> u32 {
+        self.holders.iter().map(|holder| holder.permits).sum()
+    }
+
+    fn lend(&mut self, shard: u16, permits: u32) {
+        match self.holders.iter_mut().find(|holder| holder.shard == shard) {
+            Some(holder) => holder.permits += permits,
+            None => self.holders.push(Holder {
+                shard,
+                permits,
+                recalled: 0,
+            }),
+        }
+    }
+
+    /// Asks back what holders have above an equal share, as far as those below theirs wait for it.
+    fn recall(&mut self, limit: u32, destination: u64, notices: &mut Vec<Notice>) {
+        let held = |holders: &[Holder], shard| {
+            holders
+                .iter()
+                .find(|holder| holder.shard == shard)
+                .map_or(0, |holder| holder.permits)
+        };
+        let newcomers = self
+            .waiting
+            .iter()
+            .filter(|waiter| held(&self.holders, waiter.shard) == 0)
+            .count();
+        let sharers = u32::try_from(self.holders.len() + newcomers)
+            .unwrap_or(u32::MAX)
+            .max(1);
+        let share = (limit / sharers).max(1);
+        let wanted = |waiter: &Waiter| {
+            waiter
+                .permits
+                .min(share.saturating_sub(held(&self.holders, waiter.shard)))
+        };
+        let under_way: u32 = self.holders.iter().map(|holder| holder.recalled).sum();
+        let mut missing = self
+            .waiting
+            .iter()
+            .map(wanted)
+            .sum::<u32>()
+            .saturating_sub(under_way);
+        for holder in &mut self.holders {
+            let above = holder
+                .permits
+                .saturating_sub(holder.recalled)
+                .saturating_sub(share);
+            let permits = above.min(missing);
+            if permits > 0 {
+                holder.recalled += permits;
+                missing -= permits;
+                notices.push(Notice {
+                    shard: holder.shard,
+                    destination,
+                    permits,
+                    what: What::Recalled,
+                });
+            }
+        }
+    }
+}
+
+/// Permits lent in one turn. Less costs more messages between shards, more makes the second
+/// shard wait for the first one's connections to end.
+pub const LEASE_MAX: u32 = 4;
