@@ -5,4 +5,12 @@
 
 mod support;
 
+mod commands;
+mod delivery;
+mod dialogue;
+mod life;
+mod mx;
+mod reports;
+mod routes;
+mod schedule;
 mod support_works;

@@ -79,6 +79,16 @@ impl Client {
             .expect("the relay reads");
     }
 
+    /// Writes octets; false when the relay is gone.
+    pub fn try_send(&mut self, octets: &[u8]) -> bool {
+        self.stream.write_all(octets).is_ok()
+    }
+
+    /// The code of the next reply; `None` when the relay is gone.
+    pub fn try_reply(&mut self) -> Option<u16> {
+        Some(self.next_reply()?.code)
+    }
+
     /// The next reply. Panics when the relay closes or stays silent.
     #[track_caller]
     pub fn reply(&mut self) -> Reply {

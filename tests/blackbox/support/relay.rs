@@ -89,14 +89,19 @@ pub struct Relay {
 impl Relay {
     /// Starts it and waits until it takes mail.
     pub fn start(setup: Setup) -> Self {
+        let mut relay = Self::prepare(setup);
+        relay.restart();
+        relay
+    }
+
+    /// A relay that has not been started yet.
+    pub fn prepare(setup: Setup) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut relay = Self {
+        Self {
             process: None,
             directory,
             setup,
-        };
-        relay.restart();
-        relay
+        }
     }
 
     /// Starts it again on the same data and with the present `setup`.

@@ -1,0 +1,233 @@
+//! What an operator asks and orders.
+
+use std::fs;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::support::{Mx, Relay, Report, Scene, Script, eventually, message};
+
+fn ringpost(arguments: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_ringpost"))
+        .args(arguments)
+        .output()
+        .expect("the binary runs")
+}
+
+/// A relay whose mail for `d.test` waits an hour, and the exchanger that made it wait.
+fn waiting(count: usize) -> (Scene, Mx, Relay, Vec<String>) {
+    let (scene, mx) = Scene::with_mx(Script::new().says("RCPT TO:<b", "451 4.3.0 busy"));
+    let relay = scene.relay("queue.retry = [\"1h\"]");
+    let ids = (0..count)
+        .map(|n| {
+            relay.submit(
+                "<a@c.test>",
+                &[&format!("<b{n}@d.test>")],
+                &message("waiting"),
+            )
+        })
+        .collect();
+    eventually("every attempt is over", || {
+        (relay.log().matches("status=deferred").count() == count).then_some(())
+    });
+    (scene, mx, relay, ids)
+}
+
+#[test]
+fn operator_lists_and_shows_the_queue() {
+    let (_scene, _mx, relay, ids) = waiting(2);
+    let listed: Vec<String> = relay
+        .queue()
+        .iter()
+        .map(|entry| entry["id"].as_str().expect("an id").to_owned())
+        .collect();
+    assert_eq!(listed.len(), 2);
+    assert!(
+        ids.iter().all(|id| listed.contains(id)),
+        "{listed:?} {ids:?}"
+    );
+    let table = relay.ask(&["queue", "list"]);
+    assert!(ids.iter().all(|id| table.contains(id.as_str())), "{table}");
+    let shown = relay.ask(&["queue", "show", &ids[0]]);
+    for words in [ids[0].as_str(), "a@c.test", "b0@d.test", "451 4.3.0 busy"] {
+        assert!(shown.contains(words), "{words} in {shown}");
+    }
+    let started = Instant::now();
+    relay.ask(&["queue", "list"]);
+    assert!(
+        started.elapsed().as_millis() < 1_000,
+        "an idle relay took {:?}",
+        started.elapsed()
+    );
+    assert!(
+        !relay
+            .run(&["queue", "show", "0000000000000"])
+            .status
+            .success()
+    );
+}
+
+#[test]
+fn operator_retries_now() {
+    let (_scene, mx, relay, ids) = waiting(2);
+    mx.behaves(Script::new());
+    relay.ask(&["queue", "retry", &ids[1]]);
+    assert!(mx.wait_for(1)[0].is_for("b1@d.test"));
+    relay.ask(&["queue", "retry", "--all"]);
+    assert!(mx.wait_for(2)[1].is_for("b0@d.test"));
+    relay.wait_until_empty();
+}
+
+#[test]
+fn operator_removes_one_and_bounces_another() {
+    let (_scene, mx, relay, ids) = waiting(3);
+    relay.ask(&["queue", "remove", &ids[0]]);
+    relay.ask(&["queue", "bounce", "--to", "b1@d.test"]);
+    let report = Report::parse(mx.wait_for_mail_to("a@c.test"));
+    assert_eq!(report.per_recipient.len(), 1);
+    assert_eq!(report.recipient("b1@d.test").field("Action"), "failed");
+    eventually("one is left", || (relay.queue().len() == 1).then_some(()));
+    assert_eq!(relay.queue()[0]["id"], ids[2].as_str());
+}
+
+#[test]
+fn operator_holds_and_releases() {
+    let (_scene, mx, mut relay, ids) = waiting(1);
+    relay.ask(&["queue", "hold", &ids[0]]);
+    mx.behaves(Script::new());
+    relay.ask(&["queue", "retry", &ids[0]]);
+    crate::support::never("a held message goes out", || !mx.messages().is_empty());
+    relay.terminate();
+    relay.restart();
+    relay.ask(&["queue", "release", &ids[0]]);
+    relay.ask(&["queue", "retry", &ids[0]]);
+    mx.wait_for(1);
+}
+
+#[test]
+fn accounts_balance() {
+    let (scene, mx) = Scene::with_mx(
+        Script::new()
+            .says("RCPT TO:<no@", "550 5.1.1 no")
+            .says("RCPT TO:<wait@", "451 4.3.0 busy"),
+    );
+    let relay = scene.relay("queue.retry = [\"1h\"]");
+    let mut client = relay.client();
+    client
+        .submit(
+            "<a@c.test>",
+            &["<yes@d.test>", "<no@d.test>", "<wait@d.test>"],
+            &message("three"),
+        )
+        .is("250 ");
+    mx.wait_for_mail_to("a@c.test");
+    eventually("one waits", || (relay.queue().len() == 1).then_some(()));
+    eventually("the accounts settle", || {
+        (relay.metric("ringpost_accounting_difference", "") == 0.0).then_some(())
+    });
+    let (code, health) = relay.fetch("/healthz").expect("an answer");
+    assert_eq!(code, 200, "{health}");
+}
+
+#[test]
+fn operator_asks_for_latencies() {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    let relay = scene.relay("");
+    relay.submit("<a@c.test>", &["<b@d.test>"], &message("measured"));
+    mx.wait_for(1);
+    relay.wait_until_empty();
+    let table = relay.ask(&["latency"]);
+    for stage in ["commit", "dns", "connect"] {
+        assert!(table.to_lowercase().contains(stage), "{stage} in {table}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&relay.ask(&["latency", "--json"])).expect("JSON");
+    assert!(json.is_array() || json.is_object());
+}
+
+#[test]
+fn configuration_has_two_faults() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bad.toml");
+    fs::write(
+        &path,
+        "hostname = \"relay.test\"\n[smtp]\nmax_recipient = 3\nmax_message_size = \"many\"\n",
+    )
+    .unwrap();
+    let path = path.to_str().unwrap();
+    let output = ringpost(&["check", "--config", path]);
+    assert_eq!(output.status.code(), Some(78));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains(&format!("{path}:3:")) && said.contains("max_recipients"),
+        "{said}"
+    );
+    assert_eq!(
+        ringpost(&["serve", "--config", path]).status.code(),
+        Some(78)
+    );
+    assert_eq!(
+        ringpost(&["check", "--config", "/nonexistent/ringpost.toml"])
+            .status
+            .code(),
+        Some(78)
+    );
+}
+
+#[test]
+fn effective_configuration_is_a_configuration() {
+    let (_scene, _mx, relay, _ids) = waiting(0);
+    let printed = relay.ask(&["config"]);
+    assert!(
+        printed.contains("relay.test") && printed.contains('#'),
+        "{printed}"
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("again.toml");
+    fs::write(&path, &printed).unwrap();
+    let output = ringpost(&["check", "--config", path.to_str().unwrap()]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn every_command_explains_itself() {
+    for command in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["check", "--help"],
+        &["config", "--help"],
+        &["queue", "--help"],
+        &["latency", "--help"],
+    ] {
+        let output = ringpost(command);
+        assert!(
+            output.status.success() && !output.stdout.is_empty(),
+            "{command:?}"
+        );
+    }
+    let version = String::from_utf8(ringpost(&["--version"]).stdout).unwrap();
+    assert_eq!(
+        version.trim(),
+        concat!("ringpost ", env!("CARGO_PKG_VERSION"))
+    );
+    assert_eq!(ringpost(&["no-such-command"]).status.code(), Some(64));
+}
+
+#[test]
+fn no_relay_runs() {
+    let scene = Scene::new();
+    let mut relay = scene.relay("");
+    relay.terminate();
+    let output = relay.run(&["queue", "list"]);
+    assert_eq!(
+        output.status.code(),
+        Some(69),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.stdout.is_empty() && !output.stderr.is_empty());
+}
