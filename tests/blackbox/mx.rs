@@ -78,6 +78,26 @@ fn dns_fails_for_a_while_and_the_address_is_not_tried_instead() {
 }
 
 #[test]
+fn name_server_is_silent() {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    scene.dns.silent("d.test");
+    let relay = scene.relay("");
+    relay.submit("<a@c.test>", &["<b@d.test>"], &message("silent"));
+    relay.log_line(&["status=deferred", "4.4.3"]);
+    scene.dns.heal("d.test");
+    assert!(mx.wait_for(1)[0].is_for("b@d.test"));
+}
+
+#[test]
+fn exchanger_does_not_answer_over_ipv6() {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    scene.dns.add("mx1.test", Rdata::Aaaa(std::net::Ipv6Addr::LOCALHOST));
+    let relay = scene.relay("queue.retry = [\"1h\"]");
+    relay.submit("<a@c.test>", &["<b@d.test>"], &message("ipv4"));
+    mx.wait_for(1);
+}
+
+#[test]
 fn domain_has_an_address_and_no_mx() {
     let (scene, mx) = Scene::with_mx(Script::new());
     scene.dns.a("plain.test", mx_ip(&mx));
