@@ -1,1 +1,15 @@
-//! (to be written)
+//! The manual: how Ringpost is put together, set up and run.
+//!
+//! - [`architecture`]: a message's way, socket to socket, room by room.
+//! - [`config`]: the configuration file, and what a reload changes.
+//! - [`operations`]: starting, watching, steering, stopping; what each limit does when reached.
+//! - [`rfc`]: what is implemented, where, and where it is tested.
+//!
+//! The spool's format is described where it is written, in `spool::record` and `spool::log`.
+//! A name like `smtp::server` is the file `src/smtp/server.rs`, or `mod.rs` in a folder of that
+//! name.
+
+pub mod architecture;
+pub mod config;
+pub mod operations;
+pub mod rfc;

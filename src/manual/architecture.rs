@@ -1,0 +1,92 @@
+//! How Ringpost is put together, told along one message's way.
+//!
+//! # The shape
+//!
+//! ```text
+//!                    one pinned core = one shard, nothing in it behind a lock
+//!        ┌───────────────────────────────────────────────────────────────────────────┐
+//! client │ shard::inbound ──► spool::log ───────► queue ──────► shard::outbound       │ next hop
+//!  ────► │ smtp::server       one log, group      lanes, due    route, dns, dial      │ ────►
+//!        │ 250 needs a        commit, fdatasync   times, limits smtp::client          │
+//!        │ Receipt                 ▲                                │                │
+//!        │                         └──── settled, deferred, failed ◄┘                │
+//!        └───────▲───────────────────────────▲───────────────────────────▲───────────┘
+//!                │ permits, questions        │ DNS answers               │ figures
+//!           other shards               service thread: resolver, HTTP control plane
+//! ```
+//!
+//! A **shard** is one executor on one core. The kernel spreads connections over the shards
+//! (`SO_REUSEPORT`), and a message never leaves the one that accepted it: it is stored, queued,
+//! delivered and settled there. Between shards only small facts travel, through `shard::mesh`.
+//!
+//! **Cores** (`wire`, `mail`, `smtp`, `queue`, `route`, `spool::record`) are pure: octets or events
+//! in, octets or decisions out. They have no clock, no socket, no file and no `async`, so every
+//! one of their tests is a plain function call. **Drivers** (`shard`, `spool::log`) move octets
+//! between a core and a [`World`](crate::world::World). There are two worlds: `uring` is the real
+//! one, `sim` a seeded one with power cuts, slow peers and a clock that a test turns. `tidy` checks
+//! these borders.
+//!
+//! # 1. A client connects
+//!
+//! `uring::net` accepts and hands a stream to `shard::inbound`. The session itself is
+//! `smtp::server`: the driver gives it octets and does what it answers (a recipient to judge,
+//! content to keep, a message to commit). Lines are found in place (`wire::line`), a command
+//! borrows from the receive buffer (`smtp::command`), and an address is parsed once, into a type
+//! that cannot be wrong (`wire::path`).
+//!
+//! Whether a recipient is taken is decided here: the client may relay (`smtp.trusted_networks`) and
+//! `route` has a way. Everybody else hears a 5xx, so the default is not an open relay.
+//!
+//! # 2. The content arrives
+//!
+//! `wire::dot` finds the end of data. Only CRLF.CRLF is one: taking anything else for it lets a
+//! second message through inside the first. A bare CR or LF is refused with 550 5.5.2, unless
+//! configuration says to mend it.
+//!
+//! The content is kept as it came, dot-stuffed with CRLF, because that is how it leaves. It is
+//! looked at once on the way (`wire::header`): 8-bit octets, longest line, count of `Received`.
+//! A small message gathers in memory; a large one streams into an extent of the spool, so that
+//! memory for each connection is bounded (`shard::gather`).
+//!
+//! # 3. The commit
+//!
+//! `spool::log` appends the message to the open batch. One writer takes the batch, writes it and
+//! calls fdatasync; meanwhile the next batch gathers. So many connections share one sync, and no
+//! timer is needed. Only a finished fdatasync makes a `spool::Receipt`, and only something that
+//! implements [`Committed`](crate::mail::Committed), as the receipt alone does, makes the session
+//! say 250. That is the promise as a type.
+//!
+//! # 4. The queue
+//!
+//! `queue` holds in memory what deciding needs: ids, next hops, due times, attempts. Content and
+//! envelopes of waiting mail stay on disk. All mail of a shard for one next hop is a *lane*. The
+//! queue decides and never acts: it is told the time and outcomes, and answers what is due.
+//!
+//! # 5. The delivery
+//!
+//! `shard::outbound` takes what a lane has due: routes it (`route`), asks for MX and addresses
+//! (`shard::names`, then `service::resolver`), leases a connection permit from the destination's home
+//! shard (`shard::permits`), connects, and runs `smtp::client` over the stream (`shard::transmit`).
+//! The client session pipelines where the peer allows it and gives one
+//! [`Outcome`](crate::mail::outcome::Outcome) for each recipient. A connection serves further
+//! messages of its lane.
+//!
+//! # 6. The outcome
+//!
+//! The variant alone decides: *delivered* settles the recipient, *deferred* schedules it again,
+//! *failed* makes a report (`mail::dsn`) that enters the spool like any message. *Doubtful* is the
+//! connection that died between the final dot and its reply: the peer may hold a copy. It is
+//! tried again, because twice is better than never, and is shown to the operator.
+//!
+//! Outcomes are records in the same log. They ride with the next batch and cost no sync of their
+//! own: what a crash can repeat is a delivery whose outcome was not on disk yet.
+//!
+//! # 7. The end
+//!
+//! When every recipient is settled, so is the message. A segment of the log without a live message
+//! is used again. A few survivors in an old segment are moved on by a paced compactor.
+//!
+//! # After a crash
+//!
+//! `spool::recover` reads the segments in order, ends each at its torn tail, rebuilds the queue,
+//! adopts directories of shards that no longer exist, and logs what it found.

@@ -1,0 +1,50 @@
+//! Running a relay.
+//!
+//! # Start
+//!
+//! `ringpost serve --config FILE` stays in the foreground, logs to standard output, and prints
+//! where it listens. It needs io_uring (Linux 5.8 or later; some container profiles forbid it) and
+//! 512 KiB of lockable memory for each core (`ulimit -l`). What is missing is named at the start,
+//! with the remedy, and the exit code is one of sysexits.h.
+//!
+//! # Watch
+//!
+//! - `ringpost queue list`, `queue show ID`, `queue shape`: what waits, where to, why.
+//! - `ringpost latency`: percentiles for each stage from banner to delivery.
+//! - `/metrics` for Prometheus, `/healthz` (the process lives), `/readyz` (it takes mail), on the
+//!   address of `[control] bind`.
+//! - The log has one line for each attempt, in the shape that tools for Postfix's log read:
+//!   `ID: to=<b@d.test>, relay=mx.d.test[192.0.2.1]:25, delay=..., delays=a/b/c/d, dsn=2.0.0,
+//!   status=sent (250 ...)`.
+//!
+//! Accounts must balance at every instant: accepted = delivered + bounced + expired + removed +
+//! queued. The difference is a metric of its own; other than 0 is a defect.
+//!
+//! # Steer
+//!
+//! `ringpost queue hold | release | retry | remove | bounce` with an id, `--to`, `--from`,
+//! `--domain`, `--older-than` or `--all`.
+//!
+//! # Stop
+//!
+//! SIGTERM drains: no new connection, idle clients hear 421, transactions in progress end, state is
+//! on disk, exit 0 in under 10 s. Mail that waits stays in the spool; the next start goes on. SIGKILL
+//! loses no message that was answered with 250; a delivery that was in flight may happen twice.
+//!
+//! # When a limit is reached
+//!
+//! | Reached | What clients hear | What goes on |
+//! |---|---|---|
+//! | `runtime.memory` | slower reads, then 452 4.3.1 | deliveries, which free it |
+//! | the disk is full | 452 4.3.1 from MAIL on | deliveries; service returns by itself |
+//! | the disk fails (EIO) | 4xx: nothing is acknowledged | the shard takes no mail; look at the log |
+//! | `smtp.max_connections` | 421 | everybody connected already |
+//! | descriptors | accepting pauses | everybody connected already |
+//! | `smtp.max_message_size` | 552 5.3.4 | the session |
+//! | `smtp.max_recipients` | 452 4.5.3 | the transaction, with those taken |
+//!
+//! # The spool
+//!
+//! `spool/NN/` below `data_dir`, one directory for each shard. Started with fewer cores than before,
+//! the relay adopts the directories of the missing ones. `ringpost spool check` verifies every record
+//! of a stopped relay. Never copy a spool of a running one.

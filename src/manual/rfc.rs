@@ -1,0 +1,22 @@
+//! What is implemented, where, and where it is tested against the running program.
+//!
+//! | Document | What | Where | Tested in |
+//! |---|---|---|---|
+//! | RFC 5321 | commands, replies, order | `smtp::command`, `smtp::server` | `tests/blackbox/dialogue.rs` |
+//! | RFC 5321 §4.1.1.4, §4.5.2 | end of data, dot-stuffing | `wire::dot` | `tests/blackbox/dialogue.rs` |
+//! | RFC 5321 §4.4 | trace fields | `mail::received` | `tests/blackbox/dialogue.rs` |
+//! | RFC 5321 §4.5.4 | retries, expiry | `queue` | `tests/blackbox/schedule.rs` |
+//! | RFC 5321 §5.1 | MX order, own host, implicit MX | `route::mx` | `tests/blackbox/mx.rs` |
+//! | RFC 5321 §6.1 | responsibility after 250 | `spool::log` | `tests/blackbox/life.rs` |
+//! | RFC 6152 | 8BITMIME, with a downgrade | `smtp::extension`, `mail::downgrade` | `tests/blackbox/delivery.rs` |
+//! | RFC 1870 | SIZE | `smtp::extension` | `tests/blackbox/delivery.rs` |
+//! | RFC 2920 | PIPELINING, both sides | `smtp::server`, `smtp::client` | `tests/blackbox/dialogue.rs`, `tests/blackbox/delivery.rs` |
+//! | RFC 2034, RFC 3463 | enhanced status codes | `wire::status` | `tests/blackbox/delivery.rs` |
+//! | RFC 3461, RFC 3464, RFC 6522 | DSN | `mail::dsn` | `tests/blackbox/reports.rs` |
+//! | RFC 3834 | Auto-Submitted on reports | `mail::dsn` | `tests/blackbox/reports.rs` |
+//! | RFC 6531, RFC 6533 | SMTPUTF8 and its reports | `smtp::extension`, `mail::dsn` | `tests/blackbox/delivery.rs`, `tests/blackbox/reports.rs` |
+//! | RFC 7505 | null MX | `route::mx` | `tests/blackbox/mx.rs` |
+//! | RFC 3848 | keywords of the `with` clause | `mail::received` | `tests/blackbox/dialogue.rs` |
+//!
+//! Not there: STARTTLS, AUTH, BINARYMIME, DKIM. A client that asks for one of them is told so, and
+//! EHLO does not offer it.
