@@ -6,7 +6,7 @@
 //! - [`rfc`]: what is implemented, where, and where it is tested.
 //!
 //! The spool's format is described where it is written, in `spool::record` and `spool::log`.
-//! A name like `smtp::server` is the file `src/smtp/server.rs`, or `mod.rs` in a folder of that
+//! A name like `wire::path` is the file `src/wire/path.rs`, or `mod.rs` in a folder of that
 //! name.
 
 pub mod architecture;
