@@ -137,6 +137,28 @@ fn cores_do_no_io_and_read_no_clock() {
 }
 
 #[test]
+fn drivers_see_the_world_through_its_seam() {
+    let mut faults = Vec::new();
+    for source in sources("src", ".rs") {
+        if !["shard", "spool"].contains(&source.module()) {
+            continue;
+        }
+        for (at, line) in source.code() {
+            for word in FORBIDDEN_IN_DRIVERS
+                .iter()
+                .filter(|word| line.contains(**word))
+            {
+                faults.push(format!(
+                    "{}:{at}: `{word}` goes past World, where sim cannot follow",
+                    source.path
+                ));
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
 fn glommio_stays_in_uring() {
     let mut faults = Vec::new();
     for source in sources("src", ".rs")
@@ -330,6 +352,14 @@ fn the_manual_and_the_readme_name_files_that_exist() {
     assert_none(&faults);
 }
 
+/// Looks like `smtp::server`: lower case only, so that a type's path is not one.
+fn is_module_path(word: &str) -> bool {
+    word.contains("::")
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b == b':' || b == b'_')
+}
+
 /// Modules that see nothing but arguments.
 const CORES: [&str; 5] = ["wire", "mail", "smtp", "queue", "route"];
 
@@ -349,6 +379,17 @@ const FORBIDDEN_IN_CORES: [&str; 12] = [
     ".await",
     "unsafe ",
     "println!",
+];
+
+/// Drivers run in the simulator too: clock, files and sockets come from `World`.
+const FORBIDDEN_IN_DRIVERS: [&str; 7] = [
+    "std::fs",
+    "std::thread",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "Instant::now",
+    "SystemTime::now",
 ];
 
 /// Words that may stand before `fn` in an item.

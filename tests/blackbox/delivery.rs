@@ -411,7 +411,7 @@ fn peer_fills_the_line_for_ever() {
 #[test]
 fn one_destination_is_silent_and_the_others_do_not_wait() {
     let (scene, mx) = Scene::with_mx(Script::new());
-    let _silent = scene.mx(2, Script::new().is_silent("BANNER"));
+    let _silent = scene.mx(2, Script::new().stays_silent("BANNER"));
     scene.dns.mx("silent.test", &[(10, "mx2.test")]);
     let relay = scene.relay("delivery.connections_per_destination = 2");
     let mut client = relay.client();
@@ -431,7 +431,7 @@ fn one_destination_is_silent_and_the_others_do_not_wait() {
 
 #[test]
 fn limit_of_connections_to_one_destination_holds_over_all_shards() {
-    let (scene, mx) = Scene::with_mx(Script::new().is_silent("EHLO"));
+    let (scene, mx) = Scene::with_mx(Script::new().stays_silent("EHLO"));
     let mut setup = scene.config("delivery.connections_per_destination = 3");
     setup.cores = "2".to_owned();
     let relay = Relay::start(setup);

@@ -3,6 +3,17 @@
 //! One file for each theme; every test is named after what the peer or the world did. They all
 //! live in one program, so that they link once and run side by side.
 
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "these rules are for shards; here threads wait, share and fail"
+)]
+#![allow(unreachable_pub, reason = "nothing links to a test program")]
+
 mod support;
 
 mod commands;

@@ -91,7 +91,9 @@ fn name_server_is_silent() {
 #[test]
 fn exchanger_does_not_answer_over_ipv6() {
     let (scene, mx) = Scene::with_mx(Script::new());
-    scene.dns.add("mx1.test", Rdata::Aaaa(std::net::Ipv6Addr::LOCALHOST));
+    scene
+        .dns
+        .add("mx1.test", Rdata::Aaaa(std::net::Ipv6Addr::LOCALHOST));
     let relay = scene.relay("queue.retry = [\"1h\"]");
     relay.submit("<a@c.test>", &["<b@d.test>"], &message("ipv4"));
     mx.wait_for(1);

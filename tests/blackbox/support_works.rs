@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
-use crate::support::{Client, Rdata, Scene, Script, client::stuffed, message};
+use crate::support::{Client, Rdata, Relay, Report, Scene, Script, client::stuffed, message};
 
 #[test]
 fn scripted_exchanger_keeps_what_it_was_given_and_unstuffs_it() {
@@ -97,4 +97,56 @@ fn name_server_tells_no_name_from_no_data_from_failure() {
     scene.dns.heal("broken.test");
     assert_eq!(ask(server, "broken.test", 1), (3, false, 0));
     assert_eq!(scene.dns.asked("many.test", crate::support::dns::MX), 1);
+}
+
+#[test]
+fn report_of_another_mailer_is_taken_apart() {
+    let (_scene, mx) = Scene::with_mx(Script::new());
+    let report = [
+        "Received: by mx.test id 1;\r\n\tMon, 23 Nov 2026 10:59:35 +0000 (UTC)",
+        "Date: Mon, 23 Nov 2026 10:59:35 +0000 (UTC)",
+        "From: MAILER-DAEMON@mx.test\r\nTo: a@c.test\r\nMessage-ID: <1@mx.test>",
+        "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0",
+        "Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"edge/1\"",
+        "\r\npreamble\r\n\r\n--edge/1",
+        "Content-Type: text/plain; charset=utf-8\r\n\r\nb@d.test failed.",
+        "\r\n--edge/1\r\nContent-Type: message/delivery-status\r\n",
+        "Reporting-MTA: dns; mx.test\r\n",
+        "Final-Recipient: rfc822; b@d.test\r\nAction: failed\r\nStatus: 5.1.1",
+        "Diagnostic-Code: smtp; 550-5.1.1 first\r\n    550 5.1.1 second\r\n",
+        "Final-Recipient: rfc822; c@d.test\r\nStatus: 5.2.2\r\n",
+        "--edge/1\r\nContent-Type: text/rfc822-headers\r\n\r\nSubject: lost\r\n\r\n--edge/1--\r\n",
+    ]
+    .join("\r\n");
+    let mut client = Client::greet(mx.address());
+    client
+        .submit("<>", &["<a@c.test>"], report.as_bytes())
+        .is("250 ");
+    let received = mx.wait_for_mail_to("a@c.test");
+    assert!(received.content_as_sent().starts_with(b"Date: "));
+    let report = Report::parse(received);
+    assert_eq!(report.message_field("reporting-mta"), "dns; mx.test");
+    assert_eq!(report.per_recipient.len(), 2);
+    assert_eq!(
+        report.recipient("b@d.test").field("Diagnostic-Code"),
+        "smtp; 550-5.1.1 first 550 5.1.1 second"
+    );
+    assert_eq!(report.recipient("c@d.test").field("Status"), "5.2.2");
+    assert!(
+        report.returned.1.contains("Subject: lost") && report.words.contains("b@d.test failed.")
+    );
+}
+
+#[test]
+fn configuration_of_a_test_goes_over_the_usual_one_key_by_key() {
+    let scene = Scene::new();
+    let relay = Relay::prepare(scene.config("queue.expire = \"2s\"\n[delivery]\nport = 99"));
+    relay.write_config();
+    let text = std::fs::read_to_string(relay.config_path()).unwrap();
+    let config: toml::Table = toml::from_str(&text).unwrap();
+    assert_eq!(config["queue"]["expire"].as_str(), Some("2s"));
+    assert_eq!(config["queue"]["retry"][0].as_str(), Some("300ms"));
+    assert_eq!(config["delivery"]["port"].as_integer(), Some(99));
+    assert_eq!(config["delivery"]["tls"].as_str(), Some("none"));
+    assert_eq!(config["hostname"].as_str(), Some("relay.test"));
 }

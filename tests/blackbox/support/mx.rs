@@ -91,7 +91,7 @@ impl Script {
         self.rule(words, Act::Drop)
     }
 
-    pub fn is_silent(self, words: &str) -> Self {
+    pub fn stays_silent(self, words: &str) -> Self {
         self.rule(words, Act::Silence)
     }
 

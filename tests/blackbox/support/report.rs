@@ -126,11 +126,13 @@ fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
 
 fn fields(block: &str) -> Fields {
     let unfolded = block.replace("\r\n ", " ").replace("\r\n\t", " ");
+    // Where a field was folded is the writer's choice.
+    let tidied = |value: &str| value.split_whitespace().collect::<Vec<_>>().join(" ");
     let pairs = unfolded
         .split("\r\n")
         .filter_map(|line| line.split_once(':'));
     pairs
-        .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
+        .map(|(name, value)| (name.to_lowercase(), tidied(value)))
         .collect()
 }
 
