@@ -38,10 +38,8 @@ pub enum Letter {
 /// A word about permits, between a shard and the destination's home shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PermitWord {
-    /// To home: so many more connections are wanted.
+    /// To home: so many deliveries wait for a permit. Replaces the number told before.
     Want(u32),
-    /// To home: so many are no longer wanted, nobody waits for them.
-    Unwant(u32),
     /// To home: so many were closed.
     Return(u32),
     /// From home: so many may be opened.
