@@ -1,3 +1,462 @@
 //! Where next: static routes, MX order, address choice. Pure.
+//!
+//! ```text
+//!  mailbox ─▶ RouteTable::next_hop ─▶ NextHop ─┬─ Mx(domain) ─▶ mx::plan ─▶ hosts ─▶ addresses
+//!                                              ├─ Host ──────────────────────────▶ addresses
+//!                                              └─ Address
+//! ```
 
 pub mod dns;
+pub mod mx;
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
+
+use crate::mail::outcome::Diagnosis;
+use crate::wire::path::{Host, Mailbox};
+use crate::wire::status::EnhancedStatus;
+
+/// The static routes, in the order of the configuration. The first that matches wins; where none
+/// does, the domain's MX decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteTable {
+    rules: Vec<(Pattern, Target)>,
+}
+
+/// Which domains a rule is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Pattern {
+    /// `*`
+    Any,
+    /// `*.example.org`: the part from its dot on. Subdomains of any depth, not the domain itself.
+    Below(Box<str>),
+    /// `example.org`
+    Exactly(Box<str>),
+}
+
+/// Where a rule sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To the hosts that the DNS names.
+    Mx,
+    /// To one host, without asking for MX.
+    SmartHost {
+        /// A name or an address.
+        host: SmartHost,
+        /// Its port; `None`: the one of the configuration.
+        port: Option<u16>,
+    },
+    /// Into a mailbox here.
+    Mailbox,
+    /// Nowhere, and that counts as delivered.
+    Discard,
+    /// Nowhere, and the sender is told.
+    Reject,
+}
+
+/// A smart host, by name or by address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SmartHost {
+    /// To be looked up: A and AAAA.
+    Name(Rc<str>),
+    /// As it is.
+    Address(IpAddr),
+}
+
+/// Why a rule is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadRoute {
+    /// The `domain` is not a domain, `*.domain` or `*`.
+    Domain,
+    /// The `to` is none of the words and no `smtp://host[:port]`.
+    Target,
+    /// The host of `smtp://` is neither a name nor an address.
+    Host,
+    /// The port of `smtp://` is not a number from 1 to 65535.
+    Port,
+}
+
+/// Where a recipient goes next. Recipients with equal lanes travel together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// The name of its lane: the domain, `[host]:port`, or `[address]`; for what goes nowhere
+    /// over the network the word in parentheses.
+    pub lane: Rc<str>,
+    /// How to get there.
+    pub how: How,
+}
+
+/// How to get to a next hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Ask for the MX of this domain (A-labels), then see [`mx::plan`].
+    Mx(Rc<str>),
+    /// Ask for the addresses of this host.
+    Host {
+        /// Its name.
+        name: Rc<str>,
+        /// Its port, where the rule says one.
+        port: Option<u16>,
+    },
+    /// Connect to this address.
+    Address {
+        /// The address.
+        address: IpAddr,
+        /// Its port, where the rule says one.
+        port: Option<u16>,
+    },
+    /// Into a mailbox here.
+    Mailbox,
+    /// Nowhere, as if delivered.
+    Discard,
+    /// Nowhere: fails with this.
+    Fail(Diagnosis),
+}
+
+impl RouteTable {
+    /// Reads the rules, each a `domain` and a `to` as the configuration has them. A fault comes
+    /// with the place of its rule.
+    pub fn parse<'a>(
+        rules: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, (usize, BadRoute)> {
+        let rule = |(place, (domain, to)): (usize, (&str, &str))| {
+            let parsed =
+                parse_pattern(domain).and_then(|pattern| Ok((pattern, Target::parse(to)?)));
+            parsed.map_err(|bad| (place, bad))
+        };
+        Ok(Self {
+            rules: rules
+                .into_iter()
+                .enumerate()
+                .map(rule)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The target for a domain (lower case; a literal with its brackets, which only `*` matches).
+    #[must_use]
+    pub fn find(&self, domain: &str) -> &Target {
+        self.find_rule(domain)
+            .map_or(&Target::Mx, |(_, target)| target)
+    }
+
+    /// The place of the rule that decides for a domain, and its target: what `explain` shows.
+    #[must_use]
+    pub fn find_rule(&self, domain: &str) -> Option<(usize, &Target)> {
+        let ascii = ascii_domain(domain);
+        let name = ascii.as_deref().unwrap_or(domain);
+        let matches = |(pattern, _): &(Pattern, Target)| pattern.matches(name);
+        let place = self.rules.iter().position(matches)?;
+        Some((place, &self.rules[place].1))
+    }
+
+    /// Where a mailbox's mail goes next. Mail for `hostname` itself that no rule takes has
+    /// arrived where nobody is at home: it would come back for ever, so it fails.
+    #[must_use]
+    pub fn next_hop(&self, mailbox: &Mailbox, hostname: &str) -> NextHop {
+        match self.find(mailbox.domain()) {
+            Target::Mx => match mailbox.host() {
+                Host::Literal(address) => NextHop::address(address, None),
+                Host::Name(domain) => NextHop::mx(domain, hostname),
+            },
+            Target::SmartHost {
+                host: SmartHost::Address(address),
+                port,
+            } => NextHop::address(*address, *port),
+            Target::SmartHost {
+                host: SmartHost::Name(name),
+                port,
+            } => NextHop {
+                lane: lane_with_port(name, *port),
+                how: How::Host {
+                    name: Rc::clone(name),
+                    port: *port,
+                },
+            },
+            Target::Mailbox => NextHop {
+                lane: "(mailbox)".into(),
+                how: How::Mailbox,
+            },
+            Target::Discard => NextHop {
+                lane: "(discard)".into(),
+                how: How::Discard,
+            },
+            Target::Reject => {
+                NextHop::fail(REFUSED, "mail for this domain is refused by a route".into())
+            }
+        }
+    }
+}
+
+impl NextHop {
+    fn address(address: IpAddr, port: Option<u16>) -> Self {
+        // An IPv4 address in IPv6 clothes is the same host, and must be the same lane.
+        let address = address.to_canonical();
+        Self {
+            lane: lane_with_port(&address.to_string(), port),
+            how: How::Address { address, port },
+        }
+    }
+
+    fn mx(domain: &str, hostname: &str) -> Self {
+        let Some(domain) = ascii_domain(domain) else {
+            return Self::fail(
+                BAD_DOMAIN,
+                format!("the domain {domain} cannot be written in A-labels"),
+            );
+        };
+        if domain.eq_ignore_ascii_case(hostname) {
+            return Self::fail(LOOP, format!("mail for {domain} loops back to this host"));
+        }
+        let domain: Rc<str> = domain.into();
+        Self {
+            lane: Rc::clone(&domain),
+            how: How::Mx(domain),
+        }
+    }
+
+    fn fail(status: EnhancedStatus, text: String) -> Self {
+        let diagnosis = Diagnosis {
+            status,
+            text: text.into_boxed_str(),
+            reply: None,
+            remote_mta: None,
+        };
+        // Its own lane for each reason: a lane has one way to go.
+        Self {
+            lane: format!("(fail) {}", diagnosis.text).into(),
+            how: How::Fail(diagnosis),
+        }
+    }
+}
+
+impl Target {
+    /// Reads `mx`, `mailbox`, `discard`, `reject` or `smtp://host[:port]`.
+    pub fn parse(text: &str) -> Result<Self, BadRoute> {
+        match text {
+            "mx" => Ok(Self::Mx),
+            "mailbox" => Ok(Self::Mailbox),
+            "discard" => Ok(Self::Discard),
+            "reject" => Ok(Self::Reject),
+            _ => parse_smart_host(text.strip_prefix("smtp://").ok_or(BadRoute::Target)?),
+        }
+    }
+}
+
+impl Pattern {
+    fn matches(&self, domain: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Below(tail) => domain.len() > tail.len() && domain.ends_with(&**tail),
+            Self::Exactly(name) => **name == *domain,
+        }
+    }
+}
+
+/// The same domain as the DNS knows it; `None` when IDNA (RFC 5891) has no A-labels for it.
+fn ascii_domain(domain: &str) -> Option<String> {
+    if domain.is_ascii() {
+        return Some(domain.to_ascii_lowercase());
+    }
+    idna::domain_to_ascii(domain)
+        .ok()
+        .filter(|ascii| is_domain(ascii))
+}
+
+fn parse_pattern(text: &str) -> Result<Pattern, BadRoute> {
+    if text == "*" {
+        return Ok(Pattern::Any);
+    }
+    let (below, name) = text
+        .strip_prefix("*.")
+        .map_or((false, text), |name| (true, name));
+    let name = ascii_domain(name)
+        .filter(|name| is_domain(name))
+        .ok_or(BadRoute::Domain)?;
+    Ok(if below {
+        Pattern::Below(format!(".{name}").into())
+    } else {
+        Pattern::Exactly(name.into())
+    })
+}
+
+fn parse_smart_host(text: &str) -> Result<Target, BadRoute> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (literal, rest) = rest.split_once(']').ok_or(BadRoute::Host)?;
+            let address = literal.parse::<IpAddr>().map_err(|_| BadRoute::Host)?;
+            let port = match rest {
+                "" => None,
+                _ => Some(rest.strip_prefix(':').ok_or(BadRoute::Port)?),
+            };
+            (SmartHost::Address(address), port)
+        }
+        None => {
+            if text.parse::<Ipv6Addr>().is_ok() {
+                // `::1:25` could be read in two ways.
+                return Err(BadRoute::Host);
+            }
+            let (name, port) = text
+                .split_once(':')
+                .map_or((text, None), |(name, port)| (name, Some(port)));
+            (parse_host(name)?, port)
+        }
+    };
+    let port = port.map(parse_port).transpose()?;
+    Ok(Target::SmartHost { host, port })
+}
+
+fn parse_host(text: &str) -> Result<SmartHost, BadRoute> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(SmartHost::Address(address));
+    }
+    let name = ascii_domain(text)
+        .filter(|name| is_domain(name))
+        .ok_or(BadRoute::Host)?;
+    // A name of digits and dots is an address with a fault, not a name.
+    let numeric = name
+        .bytes()
+        .all(|octet| octet.is_ascii_digit() || octet == b'.');
+    if numeric {
+        Err(BadRoute::Host)
+    } else {
+        Ok(SmartHost::Name(name.into()))
+    }
+}
+
+fn parse_port(text: &str) -> Result<u16, BadRoute> {
+    let plain = !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit());
+    text.parse()
+        .ok()
+        .filter(|&port| plain && port != 0)
+        .ok_or(BadRoute::Port)
+}
+
+/// Letters, digits, hyphens and underscores between dots, 255 octets at most.
+fn is_domain(name: &str) -> bool {
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(plain);
+    name.len() <= crate::wire::path::DOMAIN_OCTETS_MAX && name.split('.').all(label)
+}
+
+fn lane_with_port(host: &str, port: Option<u16>) -> Rc<str> {
+    port.map_or_else(|| format!("[{host}]"), |port| format!("[{host}]:{port}"))
+        .into()
+}
+
+/// RFC 3463 §3.8: delivery not authorized, message refused.
+const REFUSED: EnhancedStatus = EnhancedStatus::new(5, 7, 1);
+/// RFC 3463 §3.2: bad destination system address.
+const BAD_DOMAIN: EnhancedStatus = EnhancedStatus::new(5, 1, 2);
+/// RFC 3463 §3.5: routing loop detected.
+const LOOP: EnhancedStatus = EnhancedStatus::new(5, 4, 6);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(rules: &[(&'static str, &'static str)]) -> RouteTable {
+        RouteTable::parse(rules.iter().copied()).unwrap()
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_wins() {
+        let routes = table(&[
+            ("a.example.org", "discard"),
+            ("*.example.org", "reject"),
+            ("example.org", "mailbox"),
+            ("*", "smtp://hub.test:2526"),
+        ]);
+        assert_eq!(routes.find("a.example.org"), &Target::Discard);
+        assert_eq!(routes.find("x.y.example.org"), &Target::Reject);
+        assert_eq!(routes.find("example.org"), &Target::Mailbox);
+        let hub = Target::SmartHost {
+            host: SmartHost::Name("hub.test".into()),
+            port: Some(2526),
+        };
+        assert_eq!(routes.find("badexample.org"), &hub);
+        assert_eq!(routes.find("[192.0.2.1]"), &hub);
+        assert_eq!(RouteTable::default().find("d.test"), &Target::Mx);
+    }
+
+    #[test]
+    fn a_rule_in_u_labels_is_for_the_same_domain_in_a_labels() {
+        let routes = table(&[("BÜCHER.test", "discard")]);
+        assert_eq!(routes.find("xn--bcher-kva.test"), &Target::Discard);
+        assert_eq!(routes.find("bücher.test"), &Target::Discard);
+    }
+
+    #[test]
+    fn smart_hosts_in_every_spelling() {
+        let address = |text: &str| SmartHost::Address(text.parse().unwrap());
+        for (text, host, port) in [
+            ("smtp://hub", SmartHost::Name("hub".into()), None),
+            (
+                "smtp://Hub.Test:587",
+                SmartHost::Name("hub.test".into()),
+                Some(587),
+            ),
+            ("smtp://127.0.0.1:2526", address("127.0.0.1"), Some(2526)),
+            ("smtp://[127.0.0.1]", address("127.0.0.1"), None),
+            ("smtp://[::1]:25", address("::1"), Some(25)),
+            ("smtp://[2001:db8::1]", address("2001:db8::1"), None),
+        ] {
+            assert_eq!(
+                Target::parse(text),
+                Ok(Target::SmartHost { host, port }),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_faulty_rule_says_what_is_wrong_with_it() {
+        for (text, bad) in [
+            ("MX", BadRoute::Target),
+            ("", BadRoute::Target),
+            ("lmtp://x", BadRoute::Target),
+            ("smtp://", BadRoute::Host),
+            ("smtp://::1", BadRoute::Host),
+            ("smtp://1.2.3", BadRoute::Host),
+            ("smtp://[::1", BadRoute::Host),
+            ("smtp://[hub]:25", BadRoute::Host),
+            ("smtp://a b", BadRoute::Host),
+            ("smtp://hub:", BadRoute::Port),
+            ("smtp://hub:0", BadRoute::Port),
+            ("smtp://hub:+25", BadRoute::Port),
+            ("smtp://hub:65536", BadRoute::Port),
+            ("smtp://[::1]25", BadRoute::Port),
+        ] {
+            assert_eq!(Target::parse(text), Err(bad), "{text}");
+        }
+        for domain in ["", "*.", "a..b", "*.*.test", "a b", ".test"] {
+            assert_eq!(
+                RouteTable::parse([("ok.test", "mx"), (domain, "mx")]),
+                Err((1, BadRoute::Domain)),
+                "{domain}"
+            );
+        }
+    }
+
+    #[test]
+    fn next_hops_share_a_lane_only_where_they_share_the_way() {
+        assert_eq!(
+            NextHop::mx("d.test", "relay.test").how,
+            How::Mx("d.test".into())
+        );
+        assert_eq!(
+            &*NextHop::mx("bücher.test", "relay.test").lane,
+            "xn--bcher-kva.test"
+        );
+        let mapped = NextHop::address("::ffff:192.0.2.1".parse().unwrap(), None);
+        assert_eq!(mapped, NextHop::address("192.0.2.1".parse().unwrap(), None));
+        assert_ne!(
+            mapped.lane,
+            NextHop::address("192.0.2.1".parse().unwrap(), Some(25)).lane
+        );
+        let How::Fail(looping) = NextHop::mx("Relay.test", "relay.test").how else {
+            panic!("must not loop")
+        };
+        assert_eq!(looping.status.to_string(), "5.4.6");
+    }
+}
