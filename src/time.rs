@@ -22,7 +22,10 @@ impl std::ops::Add<Duration> for Tick {
     type Output = Self;
 
     fn add(self, wait: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -30,7 +33,10 @@ impl std::ops::Sub<Duration> for Tick {
     type Output = Self;
 
     fn sub(self, wait: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 }
 

@@ -51,7 +51,12 @@ pub trait World: Clone + 'static {
     /// Opens a listening socket.
     fn listen(&self, at: SocketAddr) -> io::Result<Self::Listener>;
     /// Connects to `to`, from `source` where one is given. `TimedOut` at the deadline.
-    fn dial(&self, source: Option<IpAddr>, to: SocketAddr, deadline: Tick) -> impl Future<Output = io::Result<Self::Stream>>;
+    fn dial(
+        &self,
+        source: Option<IpAddr>,
+        to: SocketAddr,
+        deadline: Tick,
+    ) -> impl Future<Output = io::Result<Self::Stream>>;
     /// Asks the DNS. Always ends: a resolver that does not answer is `Answer::Failure`.
     fn lookup(&self, question: Question) -> impl Future<Output = Answer>;
 
@@ -86,7 +91,11 @@ pub trait Stream: 'static {
     /// Reads what is there into `into`, waiting for at least one octet; 0 at the end.
     fn read(&mut self, into: &mut [u8], deadline: Tick) -> impl Future<Output = io::Result<usize>>;
     /// Writes all of `parts`, in one system call where the kernel takes them all.
-    fn write(&mut self, parts: &mut [IoSlice<'_>], deadline: Tick) -> impl Future<Output = io::Result<()>>;
+    fn write(
+        &mut self,
+        parts: &mut [IoSlice<'_>],
+        deadline: Tick,
+    ) -> impl Future<Output = io::Result<()>>;
     /// True when the peer has closed or sent something unasked, without waiting or consuming:
     /// a kept connection like that must not be used again.
     fn is_stale(&mut self) -> bool;

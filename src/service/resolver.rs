@@ -39,7 +39,9 @@ impl Resolver {
         runtime.spawn(async move {
             let slots = Arc::new(Semaphore::new(LOOKUPS_MAX));
             while let Some(request) = received.recv().await {
-                let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+                let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+                    return;
+                };
                 let resolver = Arc::clone(&resolver);
                 tokio::spawn(async move {
                     let answer = ask(&resolver, &request.question).await;
@@ -56,7 +58,9 @@ impl Resolver {
     pub async fn lookup(&self, question: Question) -> Answer {
         let (reply, answer) = futures_channel::oneshot::channel();
         match self.requests.try_send(Request { question, reply }) {
-            Ok(()) => answer.await.unwrap_or_else(|_| Answer::Failure("the resolver stopped".into())),
+            Ok(()) => answer
+                .await
+                .unwrap_or_else(|_| Answer::Failure("the resolver stopped".into())),
             Err(_) => Answer::Failure("the resolver has too many questions waiting".into()),
         }
     }
@@ -66,7 +70,10 @@ fn build(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
     let (config, options) = if servers.is_empty() {
         hickory_resolver::system_conf::read_system_conf()?
     } else {
-        (ResolverConfig::from_parts(None, vec![], servers.iter().map(name_server).collect()), ResolverOpts::default())
+        (
+            ResolverConfig::from_parts(None, vec![], servers.iter().map(name_server).collect()),
+            ResolverOpts::default(),
+        )
     };
     let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
     let set = builder.options_mut();
@@ -96,8 +103,13 @@ async fn ask(resolver: &TokioResolver, question: &Question) -> Answer {
     // The last dot keeps the search list of resolv.conf out of it.
     match resolver.lookup(format!("{}.", question.name), kind).await {
         Ok(lookup) => {
-            let ttl = lookup.valid_until().saturating_duration_since(Instant::now());
-            match records(question.kind, lookup.answers().iter().map(|record| &record.data)) {
+            let ttl = lookup
+                .valid_until()
+                .saturating_duration_since(Instant::now());
+            match records(
+                question.kind,
+                lookup.answers().iter().map(|record| &record.data),
+            ) {
                 Some(records) => Answer::Records(records, ttl),
                 None => Answer::NoData(ttl),
             }
@@ -131,7 +143,9 @@ fn records<'a>(kind: Kind, answers: impl Iterator<Item = &'a RData>) -> Option<R
 fn refusal(error: &NetError) -> Answer {
     match error {
         NetError::Dns(DnsError::NoRecordsFound(none)) => {
-            let ttl = none.negative_ttl.map_or(NEGATIVE_DEFAULT, |s| Duration::from_secs(s.into()).min(NEGATIVE_MAX));
+            let ttl = none.negative_ttl.map_or(NEGATIVE_DEFAULT, |s| {
+                Duration::from_secs(s.into()).min(NEGATIVE_MAX)
+            });
             match none.response_code {
                 ResponseCode::NXDomain => Answer::NoName(ttl),
                 ResponseCode::NoError => Answer::NoData(ttl),

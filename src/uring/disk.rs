@@ -20,7 +20,9 @@ pub struct UringFile {
 
 impl UringFile {
     fn open_file(&self) -> io::Result<&BufferedFile> {
-        self.file.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.file
+            .as_ref()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -38,7 +40,11 @@ impl File for UringFile {
         let mut octets = Vec::with_capacity(len);
         while octets.len() < len {
             let at = position + octets.len() as u64;
-            let part = self.open_file()?.read_at(at, len - octets.len()).await.map_err(plain)?;
+            let part = self
+                .open_file()?
+                .read_at(at, len - octets.len())
+                .await
+                .map_err(plain)?;
             if part.is_empty() {
                 break;
             }
@@ -49,10 +55,18 @@ impl File for UringFile {
 
     async fn write_at(&self, octets: Vec<u8>, position: u64) -> io::Result<()> {
         let len = octets.len();
-        let written = self.open_file()?.write_at(octets, position).await.map_err(plain)?;
+        let written = self
+            .open_file()?
+            .write_at(octets, position)
+            .await
+            .map_err(plain)?;
         // A regular file takes all or, when the disk fills up half way, a part: io_uring goes on
         // with a short buffered write by itself otherwise.
-        if written == len { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+        if written == len {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::StorageFull.into())
+        }
     }
 
     async fn sync(&self) -> io::Result<()> {
@@ -70,7 +84,11 @@ impl File for UringFile {
 
 pub(super) async fn open(path: &Path, create: bool) -> io::Result<UringFile> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(create).mode(FILE_MODE);
+    options
+        .read(true)
+        .write(true)
+        .create(create)
+        .mode(FILE_MODE);
     let file = options.buffered_open(path).await.map_err(plain)?;
     Ok(UringFile { file: Some(file) })
 }
@@ -79,7 +97,9 @@ pub(super) async fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let directory = directory.to_path_buf();
     off_shard(move || {
         let entries = std::fs::read_dir(directory)?;
-        let mut names = entries.map(|entry| Ok(entry?.file_name().into())).collect::<io::Result<Vec<PathBuf>>>()?;
+        let mut names = entries
+            .map(|entry| Ok(entry?.file_name().into()))
+            .collect::<io::Result<Vec<PathBuf>>>()?;
         names.sort();
         Ok(names)
     })
@@ -96,13 +116,20 @@ pub(super) async fn make_directory(directory: &Path) -> io::Result<()> {
     let target = directory.to_path_buf();
     off_shard(move || {
         use std::os::unix::fs::DirBuilderExt as _;
-        std::fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(target)
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(DIRECTORY_MODE)
+            .create(target)
     })
     .await?;
     // A directory is only there after a crash when its parent says so.
     for path in made {
         if let Some(parent) = path.parent() {
-            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            let parent = if parent.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                parent
+            };
             sync_directory(parent).await?;
         }
     }
@@ -130,7 +157,9 @@ pub(super) async fn sync_directory(directory: &Path) -> io::Result<()> {
 }
 
 /// Runs a call that may wait for the disk on glommio's blocking thread.
-async fn off_shard<T: Send + 'static>(call: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+async fn off_shard<T: Send + 'static>(
+    call: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     glommio::executor().spawn_blocking(call).await
 }
 

@@ -60,7 +60,11 @@ impl Uring {
         let queue = |name, shares| {
             // Latency::Matters would force an eventfd write for every wake from another thread;
             // preempt_timer(1 ms) bounds the delay for all classes instead.
-            glommio::executor().create_task_queue(Shares::Static(shares), Latency::NotImportant, name)
+            glommio::executor().create_task_queue(
+                Shares::Static(shares),
+                Latency::NotImportant,
+                name,
+            )
         };
         let queues = Queues {
             inbound: queue("inbound", INBOUND_SHARES),
@@ -70,7 +74,15 @@ impl Uring {
         };
         let random = Cell::new(seed());
         let sockets = RefCell::new(sockets);
-        Self { inner: Rc::new(Inner { queues, resolver, sockets, random, panics: Cell::new(0) }) }
+        Self {
+            inner: Rc::new(Inner {
+                queues,
+                resolver,
+                sockets,
+                random,
+                panics: Cell::new(0),
+            }),
+        }
     }
 }
 
@@ -129,12 +141,22 @@ impl World for Uring {
     }
 
     fn listen(&self, at: SocketAddr) -> io::Result<UringListener> {
-        let bound = self.inner.sockets.borrow_mut().get_mut(&at).and_then(Vec::pop);
+        let bound = self
+            .inner
+            .sockets
+            .borrow_mut()
+            .get_mut(&at)
+            .and_then(Vec::pop);
         let socket = bound.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
         UringListener::new(socket)
     }
 
-    async fn dial(&self, source: Option<IpAddr>, to: SocketAddr, deadline: Tick) -> io::Result<UringStream> {
+    async fn dial(
+        &self,
+        source: Option<IpAddr>,
+        to: SocketAddr,
+        deadline: Tick,
+    ) -> io::Result<UringStream> {
         net::dial(source, to, deadline).await
     }
 
@@ -175,7 +197,9 @@ fn now() -> Tick {
 }
 
 fn wall() -> Wall {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let elapsed = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Wall(i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX))
 }
 

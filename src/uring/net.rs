@@ -34,7 +34,12 @@ impl UringStream {
         // Replies are written whole; Nagle would only hold the last of them back.
         stream.set_nodelay(true).map_err(plain)?;
         let local = stream.local_addr().map_err(plain)?;
-        Ok(Self { stream, peer: canonical(peer), local: canonical(local), timer: None })
+        Ok(Self {
+            stream,
+            peer: canonical(peer),
+            local: canonical(local),
+            timer: None,
+        })
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
@@ -77,13 +82,16 @@ impl UringStream {
 
 impl Stream for UringStream {
     async fn read(&mut self, into: &mut [u8], deadline: Tick) -> io::Result<usize> {
-        self.until(deadline, |stream, cx| stream.poll_read(cx, into)).await
+        self.until(deadline, |stream, cx| stream.poll_read(cx, into))
+            .await
     }
 
     async fn write(&mut self, mut parts: &mut [IoSlice<'_>], deadline: Tick) -> io::Result<()> {
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
-            let written = self.until(deadline, |stream, cx| stream.poll_write_vectored(cx, parts)).await?;
+            let written = self
+                .until(deadline, |stream, cx| stream.poll_write_vectored(cx, parts))
+                .await?;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
@@ -133,7 +141,11 @@ impl UringListener {
         // SAFETY: `into_raw_fd` gives up ownership of an open, listening, non-blocking socket, and
         // the listener built here becomes its only owner (`second` is another descriptor).
         let listener = unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) };
-        Ok(Self { listener, socket: second, local })
+        Ok(Self {
+            listener,
+            socket: second,
+            local,
+        })
     }
 }
 
@@ -188,10 +200,16 @@ pub(super) fn probe(at: SocketAddr) -> io::Result<()> {
 
 /// The address in a socket2 address.
 pub(super) fn address(address: &socket2::SockAddr) -> io::Result<SocketAddr> {
-    address.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
+    address
+        .as_socket()
+        .ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
-pub(super) async fn dial(source: Option<IpAddr>, to: SocketAddr, deadline: Tick) -> io::Result<UringStream> {
+pub(super) async fn dial(
+    source: Option<IpAddr>,
+    to: SocketAddr,
+    deadline: Tick,
+) -> io::Result<UringStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     if let Some(source) = source {
@@ -199,7 +217,8 @@ pub(super) async fn dial(source: Option<IpAddr>, to: SocketAddr, deadline: Tick)
     }
     match socket.connect(&to.into()) {
         Ok(()) => {}
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
+        Err(error)
+            if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
         Err(error) => return Err(error),
     }
     let mut pending = Connecting(Some(socket.into()));
@@ -216,12 +235,16 @@ struct Connecting(Option<TcpStream>);
 impl Connecting {
     async fn connected(&mut self, deadline: Tick) -> io::Result<()> {
         let mut timer = Timer::new(deadline.since(now()));
-        let Some(stream) = &mut self.0 else { return Ok(()) };
+        let Some(stream) = &mut self.0 else {
+            return Ok(());
+        };
         poll_fn(|cx| {
             if let Poll::Ready(done) = Pin::new(&mut *stream).poll_write(cx, &[]) {
                 return Poll::Ready(done.map(drop));
             }
-            Pin::new(&mut timer).poll(cx).map(|_| Err(io::ErrorKind::TimedOut.into()))
+            Pin::new(&mut timer)
+                .poll(cx)
+                .map(|_| Err(io::ErrorKind::TimedOut.into()))
         })
         .await
     }

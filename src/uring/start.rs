@@ -51,12 +51,16 @@ pub fn place(cores: &Cores) -> Result<Placements, Refused> {
     match cores {
         Cores::All if has_quota() => Ok(vec![None; allowed.len()]),
         Cores::All => Ok(pinned(&allowed)),
-        Cores::Count(count) if *count <= allowed.len() && !has_quota() => Ok(pinned(&allowed[..*count])),
+        Cores::Count(count) if *count <= allowed.len() && !has_quota() => {
+            Ok(pinned(&allowed[..*count]))
+        }
         Cores::Count(count) => Ok(vec![None; *count]),
         Cores::List(list) => match list.iter().find(|cpu| !allowed.contains(cpu)) {
             None => Ok(pinned(list)),
             Some(cpu) => Err(Refused {
-                why: format!("[runtime] cores names CPU {cpu}, but this process may use only {allowed:?}: change the list or the affinity"),
+                why: format!(
+                    "[runtime] cores names CPU {cpu}, but this process may use only {allowed:?}: change the list or the affinity"
+                ),
                 exit_code: EX_CONFIG,
             }),
         },
@@ -67,14 +71,31 @@ pub fn place(cores: &Cores) -> Result<Placements, Refused> {
 /// machine that refuses it is told here and not from inside a shard.
 pub fn prepare() -> Result<(), Refused> {
     let files = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: files.maximum,
+            maximum: files.maximum,
+        },
+    );
     let locked = getrlimit(Resource::Memlock);
-    let _ = setrlimit(Resource::Memlock, Rlimit { current: locked.maximum, maximum: locked.maximum });
-    if let Some(limit) = getrlimit(Resource::Memlock).current.filter(|limit| *limit < MEMLOCK_MIN_BYTES) {
+    let _ = setrlimit(
+        Resource::Memlock,
+        Rlimit {
+            current: locked.maximum,
+            maximum: locked.maximum,
+        },
+    );
+    if let Some(limit) = getrlimit(Resource::Memlock)
+        .current
+        .filter(|limit| *limit < MEMLOCK_MIN_BYTES)
+    {
         return Err(Refused {
             why: format!(
                 "the limit for locked memory is {} KiB and io_uring needs {} KiB a shard: raise it with `ulimit -l {}`, or LimitMEMLOCK= in a systemd unit",
-                limit >> 10, MEMLOCK_MIN_BYTES >> 10, MEMLOCK_MIN_BYTES >> 10
+                limit >> 10,
+                MEMLOCK_MIN_BYTES >> 10,
+                MEMLOCK_MIN_BYTES >> 10
             ),
             exit_code: EX_OSERR,
         });
@@ -89,14 +110,18 @@ pub fn prepare() -> Result<(), Refused> {
 }
 
 fn refused_ring(error: io::Error) -> Refused {
-    let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+    let disabled =
+        std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
     let why = match (disabled.trim(), error.kind()) {
         ("1" | "2", _) => format!("io_uring is switched off (kernel.io_uring_disabled = {}): set it to 0 with sysctl", disabled.trim()),
         (_, io::ErrorKind::PermissionDenied) => "io_uring is refused, most likely by a container's seccomp profile: allow io_uring_setup, io_uring_enter and io_uring_register in it".to_owned(),
         (_, io::ErrorKind::Unsupported) => "this kernel has no io_uring: Linux 5.11 or later is needed".to_owned(),
         _ => format!("io_uring cannot be used: {error}"),
     };
-    Refused { why, exit_code: EX_OSERR }
+    Refused {
+        why,
+        exit_code: EX_OSERR,
+    }
 }
 
 /// The listening sockets of all shards, bound before any of them runs: a taken port is told at
@@ -109,7 +134,10 @@ pub struct Sockets {
 
 /// Binds `addresses` for `shards` shards.
 pub fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Sockets, Refused> {
-    let mut sockets = Sockets { shares: (0..shards).map(|_| HashMap::new()).collect(), bound: Vec::new() };
+    let mut sockets = Sockets {
+        shares: (0..shards).map(|_| HashMap::new()).collect(),
+        bound: Vec::new(),
+    };
     for &asked in addresses {
         let refuse = |error: io::Error| refused_port(asked, &error);
         if asked.port() != 0 {
@@ -118,7 +146,10 @@ pub fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Sockets, Refused>
         let mut at = asked;
         for share in &mut sockets.shares {
             let socket = net::bind(at).map_err(refuse)?;
-            at = socket.local_addr().and_then(|local| net::address(&local)).map_err(refuse)?;
+            at = socket
+                .local_addr()
+                .and_then(|local| net::address(&local))
+                .map_err(refuse)?;
             share.entry(asked).or_default().push(socket);
         }
         sockets.bound.push((asked, at));
@@ -128,9 +159,22 @@ pub fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Sockets, Refused>
 
 fn refused_port(at: SocketAddr, error: &io::Error) -> Refused {
     let (why, exit_code) = match error.kind() {
-        io::ErrorKind::AddrInUse => (format!("{at} is taken by another program: stop it, or set another port in [[listener]] bind"), EX_OSERR),
-        io::ErrorKind::PermissionDenied => (format!("no permission to listen on {at}: start with CAP_NET_BIND_SERVICE (AmbientCapabilities= in a systemd unit), or use a port over 1023"), EX_NOPERM),
-        io::ErrorKind::AddrNotAvailable => (format!("{at} is no address of this machine: correct [[listener]] bind"), EX_CONFIG),
+        io::ErrorKind::AddrInUse => (
+            format!(
+                "{at} is taken by another program: stop it, or set another port in [[listener]] bind"
+            ),
+            EX_OSERR,
+        ),
+        io::ErrorKind::PermissionDenied => (
+            format!(
+                "no permission to listen on {at}: start with CAP_NET_BIND_SERVICE (AmbientCapabilities= in a systemd unit), or use a port over 1023"
+            ),
+            EX_NOPERM,
+        ),
+        io::ErrorKind::AddrNotAvailable => (
+            format!("{at} is no address of this machine: correct [[listener]] bind"),
+            EX_CONFIG,
+        ),
         _ => (format!("cannot listen on {at}: {error}"), EX_OSERR),
     };
     Refused { why, exit_code }
@@ -142,12 +186,21 @@ pub struct Running(ExecutorJoinHandle<()>);
 impl Running {
     /// Waits for the shard's end.
     pub fn join(self) -> Result<(), Refused> {
-        self.0.join().map_err(|error| Refused { why: format!("a shard ended: {error}"), exit_code: EX_SOFTWARE })
+        self.0.join().map_err(|error| Refused {
+            why: format!("a shard ended: {error}"),
+            exit_code: EX_SOFTWARE,
+        })
     }
 }
 
 /// Starts one executor a placement; each runs what `make` gives for its number.
-pub fn start<F, T>(placements: &Placements, sockets: Sockets, resolver: &Resolver, spin: Duration, make: F) -> Result<Vec<Running>, Refused>
+pub fn start<F, T>(
+    placements: &Placements,
+    sockets: Sockets,
+    resolver: &Resolver,
+    spin: Duration,
+    make: F,
+) -> Result<Vec<Running>, Refused>
 where
     F: Fn(usize) -> T,
     T: ShardMain,
@@ -181,14 +234,20 @@ fn builder(cpu: Option<usize>, spin: Duration) -> LocalExecutorBuilder {
 }
 
 fn allowed_cpus() -> Result<Vec<usize>, Refused> {
-    let set = rustix::thread::sched_getaffinity(None)
-        .map_err(|error| Refused { why: format!("cannot read the CPU affinity: {error}"), exit_code: EX_OSERR })?;
-    Ok((0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
+    let set = rustix::thread::sched_getaffinity(None).map_err(|error| Refused {
+        why: format!("cannot read the CPU affinity: {error}"),
+        exit_code: EX_OSERR,
+    })?;
+    Ok((0..rustix::thread::CpuSet::MAX_CPU)
+        .filter(|&cpu| set.is_set(cpu))
+        .collect())
 }
 
 fn has_quota() -> bool {
-    let two = std::fs::read_to_string("/sys/fs/cgroup/cpu.max").is_ok_and(|text| !text.starts_with("max"));
-    let one = std::fs::read_to_string("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").is_ok_and(|text| !text.starts_with("-1"));
+    let two = std::fs::read_to_string("/sys/fs/cgroup/cpu.max")
+        .is_ok_and(|text| !text.starts_with("max"));
+    let one = std::fs::read_to_string("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+        .is_ok_and(|text| !text.starts_with("-1"));
     two || one
 }
 

@@ -40,7 +40,10 @@ fn soon(world: &Uring) -> Tick {
 async fn pair(world: &Uring) -> (UringStream, UringStream) {
     let listener = world.listen(ANYWHERE.parse().unwrap()).unwrap();
     let source: IpAddr = "127.0.0.7".parse().unwrap();
-    let ours = world.dial(Some(source), listener.local(), soon(world)).await.unwrap();
+    let ours = world
+        .dial(Some(source), listener.local(), soon(world))
+        .await
+        .unwrap();
     let theirs = listener.accept().await.unwrap();
     assert_eq!(theirs.peer().ip(), source);
     (ours, theirs)
@@ -53,12 +56,18 @@ fn octets_travel_in_several_parts_and_a_silent_peer_ends_a_read_at_its_deadline(
         let mut into = [0u8; 64];
         for _ in 0..3 {
             let began = world.now();
-            let silent = theirs.read(&mut into, began + Duration::from_millis(30)).await;
+            let silent = theirs
+                .read(&mut into, began + Duration::from_millis(30))
+                .await;
             assert_eq!(silent.unwrap_err().kind(), io::ErrorKind::TimedOut);
             let waited = world.now().since(began);
             assert!(waited >= Duration::from_millis(29), "{waited:?}");
         }
-        let mut parts = [IoSlice::new(b"one "), IoSlice::new(b""), IoSlice::new(b"two")];
+        let mut parts = [
+            IoSlice::new(b"one "),
+            IoSlice::new(b""),
+            IoSlice::new(b"two"),
+        ];
         ours.write(&mut parts, soon(&world)).await.unwrap();
         let len = theirs.read(&mut into, soon(&world)).await.unwrap();
         assert_eq!(&into[..len], b"one two");
@@ -86,10 +95,14 @@ fn a_large_write_to_a_slow_reader_is_whole_and_one_to_a_dead_reader_ends() {
             assert!(got == copy);
             let _ = tell.send(theirs);
         });
-        ours.write(&mut [IoSlice::new(&sent)], soon(&world)).await.unwrap();
+        ours.write(&mut [IoSlice::new(&sent)], soon(&world))
+            .await
+            .unwrap();
         let _theirs = told.await.unwrap();
         let until = world.now() + Duration::from_millis(50);
-        let stuck = ours.write(&mut [IoSlice::new(&sent), IoSlice::new(&sent)], until).await;
+        let stuck = ours
+            .write(&mut [IoSlice::new(&sent), IoSlice::new(&sent)], until)
+            .await;
         assert_eq!(stuck.unwrap_err().kind(), io::ErrorKind::TimedOut);
     });
 }
@@ -108,7 +121,10 @@ fn nobody_listening_is_refused_and_a_closed_listener_stops_accepting() {
         assert!(told.await.unwrap(), "a closed listener accepted");
         let nobody = "127.0.0.1:1".parse().unwrap();
         let refused = world.dial(None, nobody, soon(&world)).await;
-        assert_eq!(refused.err().unwrap().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(
+            refused.err().unwrap().kind(),
+            io::ErrorKind::ConnectionRefused
+        );
     });
 }
 
@@ -117,10 +133,16 @@ fn files_hold_what_was_written_and_directories_list_it() {
     in_world(|world| async move {
         let place = tempfile::tempdir().unwrap();
         let directory = place.path().join("a/b");
-        assert_eq!(world.list(&directory).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            world.list(&directory).await.unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
         world.make_directory(&directory).await.unwrap();
         let path = directory.join("one");
-        assert_eq!(world.open(&path, false).await.err().unwrap().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            world.open(&path, false).await.err().unwrap().kind(),
+            io::ErrorKind::NotFound
+        );
         let file = world.open(&path, true).await.unwrap();
         file.write_at(b"hello".to_vec(), 3).await.unwrap();
         file.sync().await.unwrap();
@@ -129,7 +151,10 @@ fn files_hold_what_was_written_and_directories_list_it() {
         assert_eq!(file.len().await.unwrap(), 4);
         world.rename(&path, &directory.join("two")).await.unwrap();
         world.sync_directory(&directory).await.unwrap();
-        assert_eq!(world.list(&directory).await.unwrap(), [PathBuf::from("two")]);
+        assert_eq!(
+            world.list(&directory).await.unwrap(),
+            [PathBuf::from("two")]
+        );
         world.remove(&directory.join("two")).await.unwrap();
         assert!(world.list(&directory).await.unwrap().is_empty());
     });
@@ -147,7 +172,10 @@ fn a_panic_in_a_task_leaves_the_shard_running() {
 #[test]
 fn a_dead_resolver_is_a_failure_and_not_a_wait() {
     in_world(|world| async move {
-        let question = Question { name: "mx.test".into(), kind: crate::route::dns::Kind::Mx };
+        let question = Question {
+            name: "mx.test".into(),
+            kind: crate::route::dns::Kind::Mx,
+        };
         assert!(matches!(world.lookup(question).await, Answer::Failure(_)));
     });
 }

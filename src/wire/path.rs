@@ -58,8 +58,14 @@ impl Domain {
             return Err(BadPath::TooLong);
         }
         let text = std::str::from_utf8(raw).map_err(|_| BadPath::NotUtf8)?;
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_') || (utf8 && !c.is_ascii());
-        if !text.chars().all(plain) || text.split('.').any(|label| label.is_empty() || label.len() > 63) {
+        let plain = |c: char| {
+            c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_') || (utf8 && !c.is_ascii())
+        };
+        if !text.chars().all(plain)
+            || text
+                .split('.')
+                .any(|label| label.is_empty() || label.len() > 63)
+        {
             return Err(BadPath::Syntax);
         }
         Ok(Self(text.to_lowercase().into_boxed_str()))

@@ -51,7 +51,11 @@ impl EnhancedStatus {
     pub const fn new(class: u8, subject: u16, detail: u16) -> Self {
         assert!(matches!(class, 2 | 4 | 5));
         assert!(subject <= 999 && detail <= 999);
-        Self { class, subject, detail }
+        Self {
+            class,
+            subject,
+            detail,
+        }
     }
 
     /// Reads `5.1.1` from the start of `text`, followed by a space or the end; the rest of the
@@ -118,9 +122,11 @@ impl std::str::FromStr for EnhancedStatus {
         };
         let (class, subject, detail) = (number(1), number(3), number(3));
         match (class, subject, detail, parts.next()) {
-            (Some(class @ (2 | 4 | 5)), Some(subject), Some(detail), None) => {
-                Ok(Self { class: class as u8, subject, detail })
-            }
+            (Some(class @ (2 | 4 | 5)), Some(subject), Some(detail), None) => Ok(Self {
+                class: class as u8,
+                subject,
+                detail,
+            }),
             _ => Err(()),
         }
     }
@@ -139,10 +145,15 @@ mod tests {
 
     #[test]
     fn only_three_numbers_of_class_2_4_5_parse() {
-        for bad in ["", "5", "5.1", "5.1.1.1", "3.1.1", "5.1.1000", "5..1", "5.a.1", "+5.1.1"] {
+        for bad in [
+            "", "5", "5.1", "5.1.1.1", "3.1.1", "5.1.1000", "5..1", "5.a.1", "+5.1.1",
+        ] {
             assert!(bad.parse::<EnhancedStatus>().is_err(), "{bad}");
         }
         let (status, rest) = EnhancedStatus::parse_prefix("5.1.10 no such host").unwrap();
-        assert_eq!((status, rest), (EnhancedStatus::new(5, 1, 10), "no such host"));
+        assert_eq!(
+            (status, rest),
+            (EnhancedStatus::new(5, 1, 10), "no such host")
+        );
     }
 }
