@@ -1,1 +1,6 @@
-//! (to be written)
+//! What can be seen of a running relay: how long each stage takes, what is written to the log,
+//! and what a shard answers when it is asked.
+
+pub mod ask;
+pub mod log;
+pub mod stage;

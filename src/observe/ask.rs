@@ -1,0 +1,441 @@
+//! What the control plane asks of a shard and what it is told: plain data that may cross threads.
+//! Numbers of time are seconds and addresses are text, because both end up on a screen.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::stage::Snapshot;
+
+/// A question to every shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Counters, gauges and histograms.
+    Facts,
+    /// Messages that a selector matches.
+    List {
+        /// Which ones; an empty selector matches all.
+        selector: Selector,
+        /// So many at most from each shard.
+        limit: usize,
+    },
+    /// One message in full.
+    Show {
+        /// Its queue id, as text.
+        id: String,
+    },
+    /// An operator's order.
+    Act {
+        /// What to do.
+        act: Act,
+        /// With which messages. An empty selector is refused before it gets here.
+        selector: Selector,
+    },
+    /// Recipients by destination and age.
+    Shape,
+    /// Is it alive, and does it take mail?
+    Health,
+}
+
+/// A shard's answer.
+#[derive(Clone, Debug)]
+pub enum Tell {
+    /// To [`Ask::Facts`].
+    Facts(Box<Facts>),
+    /// To [`Ask::List`].
+    List(Vec<QueueEntry>),
+    /// To [`Ask::Show`]; `None` when the message is not on this shard.
+    Show(Option<Box<QueueEntryDetail>>),
+    /// To [`Ask::Act`].
+    Acted(Acted),
+    /// To [`Ask::Shape`].
+    Shape(Vec<ShapeRow>),
+    /// To [`Ask::Health`].
+    Health(Health),
+}
+
+/// The way to the shards. The control plane sees nothing else of them.
+pub trait Shards: Send + Sync + 'static {
+    /// How many shards should answer.
+    fn count(&self) -> usize;
+
+    /// Asks all of them. A shard that does not answer in time is missing in the result.
+    fn ask(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Vec<Tell>> + Send>>;
+}
+
+/// What an operator can order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// Not delivered until released.
+    Hold,
+    /// Goes on with its schedule.
+    Release,
+    /// Attempted now.
+    Retry,
+    /// Forgotten; nobody is told.
+    Remove,
+    /// Failed; the sender is told.
+    Bounce,
+}
+
+impl Act {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Hold,
+        Self::Release,
+        Self::Retry,
+        Self::Remove,
+        Self::Bounce,
+    ];
+
+    /// Its name in commands and addresses.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Release => "release",
+            Self::Retry => "retry",
+            Self::Remove => "remove",
+            Self::Bounce => "bounce",
+        }
+    }
+}
+
+/// Which messages are meant: those that match every field that is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Selector {
+    /// This queue id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// One of its waiting recipients is this address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Its reverse path is this address; empty for reports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// One of its waiting recipients is in this domain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Accepted so many seconds ago or earlier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub older_than: Option<u64>,
+    /// Every message: so that nobody orders this by leaving something out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+}
+
+impl Selector {
+    /// Nothing is said, not even `all`.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether a message has this id. Ids are compared as their text is read: without case.
+    #[must_use]
+    pub fn takes_id(&self, id: &str) -> bool {
+        self.id
+            .as_ref()
+            .is_none_or(|wanted| wanted.eq_ignore_ascii_case(id))
+    }
+
+    /// Whether a message of this age is meant.
+    #[must_use]
+    pub fn takes_age(&self, age: Duration) -> bool {
+        self.older_than
+            .is_none_or(|seconds| age.as_secs() >= seconds)
+    }
+
+    /// The envelope has to be read from the disk to know whether a message is meant.
+    #[must_use]
+    pub const fn needs_envelope(&self) -> bool {
+        self.to.is_some() || self.from.is_some() || self.domain.is_some()
+    }
+
+    /// Whether a message from `from` with these waiting recipients is meant. Local parts are
+    /// compared without case: an operator who types an address means the mailbox.
+    pub fn takes_envelope<'a>(
+        &self,
+        from: &str,
+        mut recipients: impl Iterator<Item = &'a str>,
+    ) -> bool {
+        let same = |wanted: &Option<String>, is: &str| {
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| bare(wanted).eq_ignore_ascii_case(is))
+        };
+        let domain = |address: &str| {
+            let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
+            same(&self.domain, domain)
+        };
+        same(&self.from, from)
+            && (self.to.is_none() && self.domain.is_none()
+                || recipients.any(|address| same(&self.to, address) && domain(address)))
+    }
+}
+
+/// An address without the angle brackets that some people type.
+fn bare(address: &str) -> &str {
+    address
+        .strip_prefix('<')
+        .and_then(|rest| rest.strip_suffix('>'))
+        .unwrap_or(address)
+}
+
+/// A message in a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueEntry {
+    /// Its queue id.
+    pub id: String,
+    /// When it was accepted: seconds since 1970.
+    pub accepted: i64,
+    /// Octets.
+    pub size: u64,
+    /// The reverse path, empty for a report.
+    pub from: String,
+    /// Its recipients that are not settled.
+    pub recipients: Vec<QueueRecipient>,
+}
+
+/// A recipient that is not settled.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueRecipient {
+    /// The address.
+    pub address: String,
+    /// The next hop.
+    pub destination: String,
+    /// `ready`, `in_flight`, `waiting` or `held`.
+    pub state: String,
+    /// Seconds until the next attempt; 0 when it is due.
+    pub due_in: u64,
+    /// Attempts counted.
+    pub attempts: u16,
+    /// An attempt may have delivered it (RFC 1047).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub doubtful: bool,
+    /// Why it is still here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A message in full.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueEntryDetail {
+    /// What a list shows of it.
+    #[serde(flatten)]
+    pub entry: QueueEntry,
+    /// The shard that has it.
+    pub shard: usize,
+    /// Recipients of its envelope, the settled ones included.
+    pub recipients_total: usize,
+    /// Its Message-ID field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// `ENVID=` (RFC 3461 §4.4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envid: Option<String>,
+}
+
+/// What an order reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acted {
+    /// Messages.
+    pub messages: u64,
+    /// Their recipients that were not settled.
+    pub recipients: u64,
+}
+
+/// Recipients of one destination by age.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShapeRow {
+    /// The next hop.
+    pub destination: String,
+    /// Recipients no older than the bound of the same place in
+    /// [`AGE_BUCKETS`](crate::queue::AGE_BUCKETS); the last ones are older than all.
+    pub ages: Vec<u64>,
+}
+
+/// Whether a shard takes mail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// It takes mail.
+    #[default]
+    Ready,
+    /// Recovery is under way, or its listeners are not open yet.
+    Starting,
+    /// It ends what is under way and stops.
+    Draining,
+    /// There is no room on the disk.
+    SpoolFull,
+    /// The disk failed: nothing can be acknowledged.
+    SpoolBroken,
+}
+
+/// A shard's counters, gauges and histograms.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The shard's number.
+    pub shard: usize,
+    /// Recipients.
+    pub counters: Counters,
+    /// Messages that were accepted since the start.
+    pub messages_accepted: u64,
+    /// Messages in the queue.
+    pub messages_queued: u64,
+    /// Connections of clients.
+    pub connections_in: u64,
+    /// Connections to hosts.
+    pub connections_out: u64,
+    /// Octets of the budget that are in use.
+    pub memory_used: u64,
+    /// The budget.
+    pub memory_limit: u64,
+    /// Segments of the spool.
+    pub spool_segments: u64,
+    /// Octets of them.
+    pub spool_octets: u64,
+    /// Octets of them that are still needed.
+    pub spool_live_octets: u64,
+    /// Log lines lost because the writer was slow.
+    pub log_lines_lost: u64,
+    /// Whether it takes mail.
+    pub health: Health,
+    /// How long its stages took.
+    pub latencies: Snapshot,
+}
+
+/// Recipients, counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Taken, those found by recovery included.
+    pub accepted: u64,
+    /// Delivered.
+    pub delivered: u64,
+    /// Failed.
+    pub bounced: u64,
+    /// Failed because their time was over.
+    pub expired: u64,
+    /// Removed by an operator.
+    pub removed: u64,
+    /// In the queue now.
+    pub queued: u64,
+}
+
+impl Counters {
+    /// `accepted - (delivered + bounced + expired + removed + queued)`: other than 0 is a defect.
+    #[must_use]
+    pub const fn difference(&self) -> i64 {
+        let settled = self.delivered + self.bounced + self.expired + self.removed;
+        self.accepted.wrapping_sub(settled + self.queued) as i64
+    }
+
+    /// Adds another shard's.
+    pub const fn add(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.delivered += other.delivered;
+        self.bounced += other.bounced;
+        self.expired += other.expired;
+        self.removed += other.removed;
+        self.queued += other.queued;
+    }
+}
+
+impl From<crate::queue::Counters> for Counters {
+    fn from(queue: crate::queue::Counters) -> Self {
+        let crate::queue::Counters {
+            accepted,
+            delivered,
+            bounced,
+            expired,
+            removed,
+            queued,
+        } = queue;
+        Self {
+            accepted,
+            delivered,
+            bounced,
+            expired,
+            removed,
+            queued,
+        }
+    }
+}
+
+impl From<crate::queue::LaneShape> for ShapeRow {
+    fn from(lane: crate::queue::LaneShape) -> Self {
+        Self {
+            destination: lane.lane.to_string(),
+            ages: lane.recipients.to_vec(),
+        }
+    }
+}
+
+/// The word for a part's state in [`QueueRecipient::state`].
+#[must_use]
+pub const fn state_name(state: crate::queue::State) -> &'static str {
+    match state {
+        crate::queue::State::Ready => "ready",
+        crate::queue::State::InFlight => "in_flight",
+        crate::queue::State::Waiting => "waiting",
+        crate::queue::State::Held => "held",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selector(text: &str) -> Selector {
+        serde_json::from_str(text).expect("a selector")
+    }
+
+    #[test]
+    fn operators_name_messages_by_address_domain_and_age() {
+        let recipients = || ["b@d.test", "\"x@y\"@e.test"].into_iter();
+        for (text, meant) in [
+            ("{}", true),
+            (r#"{"to":"<B@D.test>"}"#, true),
+            (r#"{"domain":"E.test"}"#, true),
+            (r#"{"to":"b@d.test","domain":"e.test"}"#, false),
+            (r#"{"from":"a@c.test","domain":"d.test"}"#, true),
+            (r#"{"from":"","domain":"d.test"}"#, false),
+            (r#"{"domain":"test"}"#, false),
+        ] {
+            let found = selector(text).takes_envelope("a@c.test", recipients());
+            assert_eq!(found, meant, "{text}");
+        }
+        let report = selector(r#"{"from":"<>"}"#);
+        assert!(report.takes_envelope("", recipients()) && report.needs_envelope());
+        let old = selector(r#"{"older_than":3600}"#);
+        assert!(
+            old.takes_age(Duration::from_secs(3600)) && !old.takes_age(Duration::from_secs(3599))
+        );
+        assert!(selector(r#"{"id":"00abc"}"#).takes_id("00ABC"));
+        assert!(serde_json::from_str::<Selector>(r#"{"too":"b@d.test"}"#).is_err());
+    }
+
+    #[test]
+    fn accounts_that_do_not_balance_show_by_how_much() {
+        let mut counters = Counters {
+            accepted: 6,
+            delivered: 1,
+            bounced: 1,
+            expired: 1,
+            removed: 1,
+            queued: 2,
+        };
+        assert_eq!(counters.difference(), 0);
+        counters.queued += 1;
+        assert_eq!(counters.difference(), -1);
+        counters.add(&Counters {
+            accepted: 3,
+            ..Counters::default()
+        });
+        assert_eq!(counters.difference(), 2);
+    }
+}
