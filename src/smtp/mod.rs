@@ -1,1 +1,4 @@
-//! (to be written)
+//! SMTP: the sessions of both sides, without I/O.
+
+pub mod client;
+pub mod extension;

@@ -1,0 +1,583 @@
+//! The session: takes what happens, says what to do.
+
+use std::collections::VecDeque;
+
+use super::reply::ReplyReader;
+use super::transaction::Transaction;
+use super::verdict::{Peer, Sent, is_ehlo_unknown, is_too_many_recipients, local, refusal};
+use super::{Failure, Hello, Outgoing, OutgoingRecipient, Output, Stage, Waits};
+use crate::mail::outcome::{Blame, Diagnosis, Outcome};
+use crate::smtp::extension::Extensions;
+use crate::time::Tick;
+use crate::wire::status::{EnhancedStatus, ReplyCode};
+
+/// A connection to a mail host: greeting, EHLO, and transactions one after the other.
+#[derive(Debug)]
+pub struct ClientSession {
+    hello: Hello,
+    peer: Peer,
+    waits: Waits,
+    extensions: Extensions,
+    reader: ReplyReader,
+    /// Commands that were sent and are not answered, oldest first (RFC 2920 §3.1).
+    sent: VecDeque<Sent>,
+    transaction: Option<Transaction>,
+    /// 354 has come and the driver has not called `body_sent`.
+    in_body: bool,
+    /// The last transaction got no dot: the peer may still hold its MAIL.
+    needs_reset: bool,
+    /// Greeting and EHLO are done.
+    greeted: bool,
+    closed: bool,
+    /// MAIL commands sent over this connection (RFC 9422 `MAILMAX`).
+    transactions: u32,
+    failure: Option<Failure>,
+    output: VecDeque<Output>,
+    deadline: Tick,
+    /// The deadline the driver knows of.
+    announced: Tick,
+}
+
+impl ClientSession {
+    /// A session over a connection that stands since `now`.
+    #[must_use]
+    pub fn new(hello: Hello, peer: Peer, waits: Waits, now: Tick) -> Self {
+        let mut session = Self {
+            hello,
+            peer,
+            waits,
+            extensions: Extensions::default(),
+            reader: ReplyReader::default(),
+            sent: VecDeque::from([Sent::Connection]),
+            transaction: None,
+            in_body: false,
+            needs_reset: false,
+            greeted: false,
+            closed: false,
+            transactions: 0,
+            failure: None,
+            output: VecDeque::new(),
+            deadline: Tick::NEVER,
+            announced: Tick::NEVER,
+        };
+        session.restart_clock(now);
+        session
+    }
+
+    /// Begins a transaction. When the session cannot ([`Self::may_begin`]), all recipients are
+    /// postponed.
+    pub fn begin(&mut self, now: Tick, outgoing: Outgoing) {
+        if !self.may_begin() {
+            self.postpone(&outgoing.recipients);
+            // A transaction that is under way ends by itself.
+            if self.transaction.is_none() {
+                self.output.push_back(match self.closed {
+                    true => Output::Close,
+                    false => Output::Done,
+                });
+            }
+            return;
+        }
+        if let Some((status, words)) = self.impossible(&outgoing) {
+            let text = format!("{words} host {}", self.peer);
+            let outcome = Outcome::Failed {
+                blame: Blame::Message,
+                diagnosis: local(status, text),
+            };
+            for recipient in &outgoing.recipients {
+                self.settled(recipient.index, outcome.clone());
+            }
+            self.output.push_back(Output::Done);
+            return;
+        }
+        let mut outgoing = outgoing;
+        if let Some(most) = self.extensions.limits.rcptmax {
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            let beyond = outgoing
+                .recipients
+                .split_off(most.min(outgoing.recipients.len()));
+            self.postpone(&beyond);
+        }
+        if outgoing.recipients.is_empty() {
+            self.output.push_back(Output::Done);
+            return;
+        }
+        self.transaction = Some(Transaction::new(outgoing, self.needs_reset));
+        self.needs_reset = true;
+        self.transactions = self.transactions.saturating_add(1);
+        self.advance(now);
+    }
+
+    /// Takes what the peer sent.
+    pub fn handle_input(&mut self, now: Tick, mut input: &[u8]) {
+        while !self.closed {
+            let read = self.reader.next(&mut input);
+            match read {
+                None => break,
+                Some(Ok(code)) => self.handle_reply(now, code),
+                Some(Err(garbled)) => {
+                    let front = self.sent.front().copied();
+                    let text = self.reader.printable();
+                    let diagnosis = garbled.diagnosis(&self.peer, front, text);
+                    self.collapse(Blame::Host, diagnosis, false);
+                }
+            }
+        }
+        // Nothing may follow 354 before the dot is there.
+        let early = self.in_body && !self.reader.is_between_replies();
+        if early && !self.closed {
+            self.out_of_step(None);
+        }
+    }
+
+    /// The moment of the last [`Output::WakeAt`] has come.
+    pub fn handle_timeout(&mut self, now: Tick) {
+        if self.closed || now < self.deadline {
+            return;
+        }
+        let diagnosis = self.peer.timed_out(self.sent.front().copied());
+        self.collapse(Blame::Host, diagnosis, false);
+    }
+
+    /// The connection is gone; `why` is the system's word for it, or `lost connection`.
+    pub fn handle_lost(&mut self, _now: Tick, why: &str) {
+        if self.closed {
+            return;
+        }
+        let diagnosis = self.peer.lost(self.sent.front().copied(), why);
+        self.collapse(Blame::Host, diagnosis, false);
+    }
+
+    /// The content and the final dot are with the system: all that is left is the reply.
+    pub fn body_sent(&mut self, now: Tick) {
+        if self.closed || !self.in_body {
+            return;
+        }
+        self.in_body = false;
+        if let Some(transaction) = &mut self.transaction {
+            transaction.dot_sent = true;
+            if self.hello.lmtp {
+                self.sent.extend(transaction.accepted().map(Sent::DotFor));
+            } else {
+                self.sent.push_back(Sent::Dot);
+            }
+        }
+        self.restart_clock(now);
+    }
+
+    /// Ends the connection: QUIT where the peer expects a command, at once where it does not.
+    /// Recipients of a transaction under way are deferred.
+    pub fn quit(&mut self, now: Tick) {
+        if self.closed {
+            return;
+        }
+        if !self.is_idle() {
+            let text = format!("delivery to {} was interrupted", self.peer);
+            self.collapse(Blame::Local, local(SHUTTING_DOWN, text), false);
+            return;
+        }
+        self.output.push_back(Output::Send(QUIT.to_vec()));
+        self.sent.push_back(Sent::Quit);
+        self.restart_clock(now);
+    }
+
+    /// What is to be done next; `None`: wait for the peer or the clock.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.output.pop_front() {
+            return Some(output);
+        }
+        (self.announced != self.deadline).then(|| {
+            self.announced = self.deadline;
+            Output::WakeAt(self.deadline)
+        })
+    }
+
+    /// True when `begin` would start a transaction: nothing is under way and the peer's `MAILMAX`
+    /// is not reached.
+    #[must_use]
+    pub fn may_begin(&self) -> bool {
+        self.is_idle() && self.has_transactions_left()
+    }
+
+    /// What is going on.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        if self.closed {
+            return Stage::Quit;
+        }
+        if self.in_body {
+            return Stage::Body;
+        }
+        match self.sent.front() {
+            None => Stage::Idle,
+            Some(Sent::Connection) => Stage::Greeting,
+            Some(Sent::Hello { .. } | Sent::Helo) => Stage::Hello,
+            Some(Sent::Reset | Sent::Mail | Sent::Rcpt(_)) => Stage::Envelope,
+            Some(Sent::Data) => Stage::DataCommand,
+            Some(Sent::Dot | Sent::DotFor(_) | Sent::LoneDot) => Stage::EndOfData,
+            Some(Sent::Quit) => Stage::Quit,
+        }
+    }
+
+    /// What the peer offered.
+    #[must_use]
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// Why the greeting or EHLO failed.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    fn handle_reply(&mut self, now: Tick, code: ReplyCode) {
+        let Some(sent) = self.sent.pop_front() else {
+            self.unasked(code);
+            return;
+        };
+        if sent == Sent::Quit {
+            self.close();
+            return;
+        }
+        if code.number() == SERVICE_CLOSING {
+            let diagnosis = self.peer.said(sent, self.reader.reply(code));
+            self.collapse(Blame::Host, diagnosis, true);
+            return;
+        }
+        match sent {
+            Sent::Connection | Sent::Hello { .. } | Sent::Helo => self.handle_hello(sent, code),
+            _ => self.handle_transaction(sent, code),
+        }
+        if self.closed {
+            return;
+        }
+        if self.sent.is_empty() && !self.in_body && self.transaction.is_some() {
+            self.advance(now);
+        }
+        self.restart_clock(now);
+    }
+
+    /// A reply to the greeting's wait, EHLO or HELO.
+    fn handle_hello(&mut self, sent: Sent, code: ReplyCode) {
+        let lmtp = self.hello.lmtp;
+        match (sent, code.class()) {
+            (_, 3) => self.out_of_step(Some(sent)),
+            (Sent::Connection, 2) => {
+                let verb = if lmtp { "LHLO" } else { "EHLO" };
+                self.say_hello(verb, Sent::Hello { lmtp });
+            }
+            (_, 2) => {
+                if sent != Sent::Helo {
+                    // The first line is the peer's name for itself.
+                    for line in self.reader.texts().skip(1) {
+                        self.extensions.note(&line);
+                    }
+                }
+                self.greeted = true;
+                self.output.push_back(Output::Ready);
+            }
+            (Sent::Hello { lmtp: false }, _) if is_ehlo_unknown(code) => {
+                self.say_hello("HELO", Sent::Helo);
+            }
+            _ => {
+                self.failure = Some(Failure {
+                    diagnosis: self.peer.said(sent, self.reader.reply(code)),
+                    permanent: code.class() == 5,
+                });
+                self.output.push_back(Output::Send(QUIT.to_vec()));
+                self.close();
+            }
+        }
+    }
+
+    fn say_hello(&mut self, verb: &str, sent: Sent) {
+        let line = format!("{verb} {}\r\n", self.hello.name);
+        self.output.push_back(Output::Send(line.into_bytes()));
+        self.sent.push_back(sent);
+    }
+
+    /// A reply inside a transaction.
+    fn handle_transaction(&mut self, sent: Sent, code: ReplyCode) {
+        let go_on = sent == Sent::Data && code.number() == START_INPUT;
+        match code.class() {
+            _ if go_on => self.handle_go_ahead(),
+            4 | 5 => self.handle_refusal(sent, code),
+            2 if sent != Sent::Data => self.handle_success(sent, code),
+            _ => self.out_of_step(Some(sent)),
+        }
+    }
+
+    /// 354: the content, or a lone dot when DATA was sent on trust and nobody was accepted.
+    fn handle_go_ahead(&mut self) {
+        let wanted = self
+            .transaction
+            .as_ref()
+            .is_some_and(Transaction::has_accepted);
+        if wanted {
+            self.in_body = true;
+            self.output.push_back(Output::Body);
+        } else {
+            self.output.push_back(Output::Send(LONE_DOT.to_vec()));
+            self.sent.push_back(Sent::LoneDot);
+        }
+    }
+
+    fn handle_success(&mut self, sent: Sent, code: ReplyCode) {
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
+        match sent {
+            Sent::Rcpt(place) => transaction.accept(place),
+            Sent::DotFor(place) => {
+                self.needs_reset = false;
+                if let Some(index) = transaction.tell(place) {
+                    let outcome = self.delivered(code);
+                    self.settled(index, outcome);
+                }
+            }
+            Sent::Dot => {
+                self.needs_reset = false;
+                let outcome = self.delivered(code);
+                self.settle_rest(outcome);
+            }
+            Sent::LoneDot => self.needs_reset = false,
+            _ => {}
+        }
+    }
+
+    fn handle_refusal(&mut self, sent: Sent, code: ReplyCode) {
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
+        match sent {
+            Sent::Rcpt(place) => {
+                let Some(index) = transaction.tell(place) else {
+                    return;
+                };
+                let late = transaction.has_accepted();
+                if late && is_too_many_recipients(code, self.reader.enhanced()) {
+                    self.output
+                        .push_back(Output::Postponed { recipient: index });
+                } else {
+                    let outcome = self.refused(sent, code);
+                    self.settled(index, outcome);
+                }
+            }
+            Sent::DotFor(place) => {
+                self.needs_reset = false;
+                if let Some(index) = transaction.tell(place) {
+                    let outcome = self.refused(sent, code);
+                    self.settled(index, outcome);
+                }
+            }
+            // A peer that cannot even forget is in no state to go on.
+            Sent::Reset => {
+                let diagnosis = self.peer.said(sent, self.reader.reply(code));
+                self.collapse(Blame::Host, diagnosis, true);
+            }
+            Sent::LoneDot => self.needs_reset = false,
+            _ => {
+                transaction.stop();
+                if sent == Sent::Dot {
+                    self.needs_reset = false;
+                }
+                let outcome = self.refused(sent, code);
+                self.settle_rest(outcome);
+            }
+        }
+    }
+
+    /// Sends what may be sent now, or ends the transaction when there is nothing left.
+    fn advance(&mut self, now: Tick) {
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
+        let window = if self.extensions.pipelining {
+            BATCH_COMMANDS_MAX
+        } else {
+            1
+        };
+        let mut batch = Vec::with_capacity(BATCH_OCTETS_USUAL);
+        while self.sent.len() < window && batch.len() < BATCH_OCTETS_MAX {
+            let unanswered = !self.sent.is_empty();
+            match transaction.next_command(&self.extensions, unanswered, &mut batch) {
+                Some(command) => self.sent.push_back(command),
+                None => break,
+            }
+        }
+        if batch.is_empty() {
+            self.finish();
+        } else {
+            self.output.push_back(Output::Send(batch));
+        }
+        self.restart_clock(now);
+    }
+
+    fn finish(&mut self) {
+        self.transaction = None;
+        if self.has_transactions_left() {
+            self.output.push_back(Output::Done);
+        } else {
+            self.output.push_back(Output::Send(QUIT.to_vec()));
+            self.output.push_back(Output::Done);
+            self.close();
+        }
+    }
+
+    /// A reply to nothing: between transactions the peer takes its leave (421, RFC 5321 §3.8);
+    /// anywhere else the two sides are out of step.
+    fn unasked(&mut self, code: ReplyCode) {
+        if self.transaction.is_none() {
+            self.close();
+        } else if code.number() == SERVICE_CLOSING {
+            let diagnosis = self.peer.said(Sent::Data, self.reader.reply(code));
+            self.collapse(Blame::Host, diagnosis, true);
+        } else {
+            self.out_of_step(None);
+        }
+    }
+
+    /// A reply that does not fit: from here on replies cannot be told apart.
+    fn out_of_step(&mut self, sent: Option<Sent>) {
+        let text = self.reader.printable();
+        let diagnosis = self.peer.babbled(sent, "a reply out of step", text);
+        self.collapse(Blame::Host, diagnosis, false);
+    }
+
+    /// The conversation is over, and everybody who is left is deferred. `answered`: the peer has
+    /// said that it does not have the message; otherwise, after the dot, it may.
+    fn collapse(&mut self, blame: Blame, diagnosis: Diagnosis, answered: bool) {
+        if let Some(transaction) = &mut self.transaction {
+            let doubt = transaction.dot_sent && !answered;
+            for (recipient, accepted) in transaction.tell_rest() {
+                let diagnosis = diagnosis.clone();
+                let outcome = if doubt && accepted {
+                    Outcome::Doubtful { diagnosis }
+                } else {
+                    Outcome::Deferred { blame, diagnosis }
+                };
+                let settled = Output::Settled { recipient, outcome };
+                self.output.push_back(settled);
+            }
+        }
+        if !self.greeted && self.failure.is_none() {
+            self.failure = Some(Failure {
+                diagnosis,
+                permanent: false,
+            });
+        }
+        self.close();
+    }
+
+    fn close(&mut self) {
+        self.closed = true;
+        self.in_body = false;
+        self.transaction = None;
+        self.sent.clear();
+        self.deadline = Tick::NEVER;
+        self.announced = Tick::NEVER;
+        self.output.retain(|output| *output != Output::Body);
+        self.output.push_back(Output::Close);
+    }
+
+    /// Settles everybody who is left in the same way.
+    fn settle_rest(&mut self, outcome: Outcome) {
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
+        // The last one gets the outcome itself: most transactions have one recipient.
+        let outcomes = std::iter::repeat_n(outcome, transaction.left());
+        let settled = transaction
+            .tell_rest()
+            .zip(outcomes)
+            .map(|((recipient, _), outcome)| Output::Settled { recipient, outcome });
+        self.output.extend(settled);
+    }
+
+    fn settled(&mut self, recipient: u16, outcome: Outcome) {
+        self.output
+            .push_back(Output::Settled { recipient, outcome });
+    }
+
+    fn postpone(&mut self, recipients: &[OutgoingRecipient]) {
+        let postponed = recipients.iter().map(|recipient| Output::Postponed {
+            recipient: recipient.index,
+        });
+        self.output.extend(postponed);
+    }
+
+    fn delivered(&self, code: ReplyCode) -> Outcome {
+        Outcome::Delivered {
+            reply: self.reader.reply(code),
+            dsn_passed_on: self.extensions.dsn,
+        }
+    }
+
+    fn refused(&self, sent: Sent, code: ReplyCode) -> Outcome {
+        let diagnosis = self.peer.said(sent, self.reader.reply(code));
+        refusal(sent, code, diagnosis)
+    }
+
+    /// Why this peer cannot take the message whatever it says: its status, and the words before
+    /// the peer's name.
+    fn impossible(&self, outgoing: &Outgoing) -> Option<(EnhancedStatus, String)> {
+        if outgoing.smtputf8 && !self.extensions.smtputf8 {
+            let words = "SMTPUTF8 is required, but was not offered by".to_owned();
+            return Some((UTF8_NOT_PERMITTED, words));
+        }
+        let limit = self.extensions.size_limit()?;
+        (outgoing.size > limit).then(|| {
+            let words = format!(
+                "message size {} exceeds size limit {limit} of",
+                outgoing.size
+            );
+            (TOO_LARGE, words)
+        })
+    }
+
+    fn has_transactions_left(&self) -> bool {
+        let most = self.extensions.limits.mailmax;
+        most.is_none_or(|most| self.transactions < most)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.greeted && !self.closed && self.transaction.is_none() && self.sent.is_empty()
+    }
+
+    /// Each reply has its own wait, from the moment the one before it came.
+    fn restart_clock(&mut self, now: Tick) {
+        let waits = &self.waits;
+        let wait = self.sent.front().map(|sent| match sent {
+            Sent::Connection => waits.greeting,
+            Sent::Hello { .. } | Sent::Helo | Sent::Reset => waits.hello,
+            Sent::Mail => waits.mail,
+            Sent::Rcpt(_) => waits.rcpt,
+            Sent::Data => waits.data,
+            Sent::Dot | Sent::DotFor(_) | Sent::LoneDot => waits.end_of_data,
+            Sent::Quit => waits.quit,
+        });
+        self.deadline = wait.map_or(Tick::NEVER, |wait| now + wait);
+    }
+}
+
+/// Commands in flight: a hundred RCPTs, and RSET, MAIL and DATA around them.
+const BATCH_COMMANDS_MAX: usize = 103;
+/// Octets of commands in flight. The replies to them (some 50 octets to a command's 40) and the
+/// commands themselves fit any socket's buffers, so that two sides that both write before they
+/// read cannot wait for each other (RFC 2920 §3.1).
+const BATCH_OCTETS_MAX: usize = 8 * 1024;
+/// MAIL, RCPT and DATA of a message with one recipient.
+const BATCH_OCTETS_USUAL: usize = 256;
+const QUIT: &[u8] = b"QUIT\r\n";
+const LONE_DOT: &[u8] = b".\r\n";
+/// RFC 5321 §3.8: the peer ends the connection, whatever it was asked.
+const SERVICE_CLOSING: u16 = 421;
+/// RFC 5321 §4.1.1.4: the only reply to DATA that lets content follow.
+const START_INPUT: u16 = 354;
+/// RFC 3463 §3.4: message too big for the system.
+const TOO_LARGE: EnhancedStatus = EnhancedStatus::new(5, 3, 4);
+/// RFC 6531 §3.5 (X.6.7): non-ASCII addresses not permitted.
+const UTF8_NOT_PERMITTED: EnhancedStatus = EnhancedStatus::new(5, 6, 7);
+/// RFC 3463 §3.4: the system (ours) is not accepting messages.
+const SHUTTING_DOWN: EnhancedStatus = EnhancedStatus::new(4, 3, 2);
