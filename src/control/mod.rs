@@ -1,1 +1,241 @@
-//! (to be written)
+//! The control plane: HTTP for operators, their commands and their monitoring. Runs on the
+//! service thread and knows the shards only through [`Shards`].
+
+mod latency;
+mod metrics;
+mod queue;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::{io, net};
+
+use axum::Router;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use serde_json::json;
+
+use crate::observe::ask::{Ask, Facts, Health, Shards, Tell};
+
+/// The routes. With a token, everything but the two probes wants `Authorization: Bearer TOKEN`;
+/// without one, only requests to an address or to `localhost` are answered.
+pub fn router(shards: Arc<dyn Shards>, token: Option<String>) -> Router {
+    let plane = Plane { shards };
+    let guard = Guard {
+        token: token.map(Into::into),
+    };
+    Router::new()
+        .route("/", get(index))
+        .route("/metrics", get(metrics::metrics))
+        .route("/api/v1/latency", get(latency::latency))
+        .route("/api/v1/queue", get(queue::list))
+        .route("/api/v1/queue/shape", get(queue::shape))
+        .route(
+            "/api/v1/queue/{word}",
+            get(queue::show).merge(post(queue::act)),
+        )
+        .route_layer(middleware::from_fn_with_state(guard, admit))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .fallback(async || Failure::new(StatusCode::NOT_FOUND, "there is nothing here"))
+        .method_not_allowed_fallback(async || {
+            Failure::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method")
+        })
+        .layer(DefaultBodyLimit::max(BODY_OCTETS_MAX))
+        .with_state(plane)
+}
+
+/// Serves `router` on `listener` until `shutdown` resolves and the answers under way are given.
+/// To be polled on the service thread.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    axum::serve(listener, router)
+        .with_graceful_shutdown(shutdown)
+        .await
+}
+
+/// What every handler has.
+#[derive(Clone)]
+struct Plane {
+    shards: Arc<dyn Shards>,
+}
+
+impl Plane {
+    /// What the shards told, as far as it is an answer to the question.
+    async fn gather<T>(&self, ask: Ask, answer: impl Fn(Tell) -> Option<T>) -> Vec<T> {
+        let told = self.shards.ask(ask).await;
+        told.into_iter().filter_map(answer).collect()
+    }
+
+    /// The facts of all shards. Sums over some of them would look like counters that went
+    /// backwards, so all must answer.
+    async fn facts(&self) -> Result<Vec<Facts>, Failure> {
+        let facts = self.gather(Ask::Facts, |tell| match tell {
+            Tell::Facts(facts) => Some(*facts),
+            _ => None,
+        });
+        self.complete(facts.await)
+    }
+
+    /// Refuses an answer that some shard had no part in.
+    fn complete<T>(&self, answers: Vec<T>) -> Result<Vec<T>, Failure> {
+        let shards = self.shards.count();
+        if answers.len() >= shards {
+            return Ok(answers);
+        }
+        let missing = shards - answers.len();
+        let words = format!("{missing} of {shards} shards did not answer in time");
+        Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, words))
+    }
+
+    async fn health(&self) -> Vec<Health> {
+        self.gather(Ask::Health, |tell| match tell {
+            Tell::Health(health) => Some(health),
+            _ => None,
+        })
+        .await
+    }
+}
+
+/// A refusal: a status, and why, as `{"error": "..."}`.
+struct Failure {
+    status: StatusCode,
+    words: String,
+}
+
+impl Failure {
+    fn new(status: StatusCode, words: impl Into<String>) -> Self {
+        Self {
+            status,
+            words: words.into(),
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "error": self.words }))).into_response()
+    }
+}
+
+impl From<JsonRejection> for Failure {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::new(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Failure {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::new(rejection.status(), rejection.body_text())
+    }
+}
+
+/// Who may ask.
+#[derive(Clone)]
+struct Guard {
+    token: Option<Arc<str>>,
+}
+
+async fn admit(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let refusal = match &guard.token {
+        Some(token) if bears(headers, token) => None,
+        Some(_) => {
+            let failure = Failure::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong");
+            let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+            Some((challenge, failure).into_response())
+        }
+        None if names_an_address(headers) => None,
+        None => {
+            let words = "ask for an address or localhost, or set control.token_file";
+            Some(Failure::new(StatusCode::MISDIRECTED_REQUEST, words).into_response())
+        }
+    };
+    match refusal {
+        Some(refusal) => refusal,
+        None => next.run(request).await,
+    }
+}
+
+/// RFC 6750 §2.1. The comparison takes as long for a nearly right token as for a wrong one.
+fn bears(headers: &HeaderMap, token: &str) -> bool {
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.as_bytes().split_at_checked(BEARER.len()))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER))
+        .map_or(&b""[..], |(_, given)| given.trim_ascii());
+    let differs = given
+        .iter()
+        .zip(token.as_bytes())
+        .fold(0, |differs, (given, own)| differs | (given ^ own));
+    given.len() == token.len() && differs == 0
+}
+
+/// A web page that had its own name point here (DNS rebinding) asks for that name: a browser on
+/// this machine must not be talked into steering the queue.
+fn names_an_address(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else {
+        return true;
+    };
+    let Ok(host) = host.to_str() else {
+        return false;
+    };
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    name.eq_ignore_ascii_case("localhost")
+        || host.parse::<SocketAddr>().is_ok()
+        || host.parse::<IpAddr>().is_ok()
+        || name.parse::<net::Ipv4Addr>().is_ok()
+        || (host.starts_with('[') && host.ends_with(']'))
+}
+
+async fn index() -> &'static str {
+    "ringpost\n\n\
+     /metrics              for Prometheus\n\
+     /healthz              every shard answers\n\
+     /readyz               mail is taken\n\
+     /api/v1/latency       percentiles: ?stage= &destination= &format=hgrm\n\
+     /api/v1/queue         messages: ?id= &to= &from= &domain= &older_than=SECONDS &limit=\n\
+     /api/v1/queue/ID      one message\n\
+     /api/v1/queue/shape   recipients by destination and age\n\
+     POST /api/v1/queue/{hold,release,retry,remove,bounce} with a selector\n"
+}
+
+async fn healthz(State(plane): State<Plane>) -> Response {
+    let (answering, shards) = (plane.health().await.len(), plane.shards.count());
+    let (status, word) = if answering >= shards {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "shards do not answer")
+    };
+    let body = json!({ "status": word, "shards": shards, "answering": answering });
+    (status, Json(body)).into_response()
+}
+
+async fn readyz(State(plane): State<Plane>) -> Result<Response, Failure> {
+    let health = plane.complete(plane.health().await)?;
+    // One shard that takes no mail is enough: the kernel spreads connections over all of them.
+    let worst = health.into_iter().find(|one| *one != Health::Ready);
+    let status = match worst {
+        None => StatusCode::OK,
+        Some(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let body = json!({ "status": worst.unwrap_or(Health::Ready) });
+    Ok((status, Json(body)).into_response())
+}
+
+/// The scheme and its space.
+const BEARER: &[u8] = b"Bearer ";
+
+/// A selector is a few hundred octets.
+const BODY_OCTETS_MAX: usize = 64 * 1024;

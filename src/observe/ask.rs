@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::stage::Snapshot;
+use super::stage::{Row, Snapshot};
 
 /// A question to every shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,20 @@ pub enum Ask {
     Health,
 }
 
+impl Ask {
+    /// How long a shard may take to answer. Orders and lists may have to read a whole queue; what
+    /// probes and monitoring ask is at hand.
+    #[must_use]
+    pub const fn patience(&self) -> Duration {
+        match self {
+            Self::Facts | Self::Health => Duration::from_secs(1),
+            Self::List { .. } | Self::Show { .. } | Self::Act { .. } | Self::Shape => {
+                Duration::from_secs(4)
+            }
+        }
+    }
+}
+
 /// A shard's answer.
 #[derive(Clone, Debug)]
 pub enum Tell {
@@ -61,7 +75,8 @@ pub trait Shards: Send + Sync + 'static {
     /// How many shards should answer.
     fn count(&self) -> usize;
 
-    /// Asks all of them. A shard that does not answer in time is missing in the result.
+    /// Asks all of them. A shard that does not answer within [`Ask::patience`] is missing in the
+    /// result.
     fn ask(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Vec<Tell>> + Send>>;
 }
 
@@ -249,6 +264,15 @@ pub struct Acted {
     pub recipients: u64,
 }
 
+/// What the control plane answers about latencies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latencies {
+    /// A row for each stage that was recorded.
+    pub stages: Vec<Row>,
+    /// Destinations that have rows of their own, the busiest first.
+    pub destinations: Vec<String>,
+}
+
 /// Recipients of one destination by age.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShapeRow {
@@ -385,6 +409,9 @@ pub const fn state_name(state: crate::queue::State) -> &'static str {
         crate::queue::State::Held => "held",
     }
 }
+
+/// Messages in a list when nobody says how many: each costs the shard a read of its envelope.
+pub const LIST_USUAL: usize = 1000;
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,280 @@
+//! `/metrics`: OpenMetrics text.
+
+use std::fmt;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hdrhistogram::Histogram;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::{Failure, Plane};
+use crate::observe::ask::{Counters, Facts, Health};
+use crate::observe::stage::{Snapshot, Stage};
+
+/// `GET /metrics`
+pub(super) async fn metrics(State(plane): State<Plane>) -> Result<Response, Failure> {
+    let facts = plane.facts().await?;
+    let mut registry = Registry::with_prefix("ringpost");
+    registry.register_collector(Box::new(Sums::of(&facts)));
+    let mut body = String::new();
+    text::encode(&mut body, &registry)
+        .map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], body).into_response())
+}
+
+/// The facts of all shards, added up.
+#[derive(Default)]
+struct Sums {
+    counters: Counters,
+    messages_accepted: u64,
+    log_lines_lost: u64,
+    gauges: Gauges,
+    latencies: Snapshot,
+    shards_ready: u64,
+    shards: u64,
+}
+
+#[derive(Default)]
+struct Gauges {
+    messages_queued: u64,
+    connections_in: u64,
+    connections_out: u64,
+    memory_used: u64,
+    memory_limit: u64,
+    spool_segments: u64,
+    spool_octets: u64,
+    spool_live_octets: u64,
+}
+
+impl Sums {
+    fn of(facts: &[Facts]) -> Self {
+        let mut sums = Self::default();
+        for one in facts {
+            sums.counters.add(&one.counters);
+            sums.messages_accepted += one.messages_accepted;
+            sums.log_lines_lost += one.log_lines_lost;
+            sums.gauges.messages_queued += one.messages_queued;
+            sums.gauges.connections_in += one.connections_in;
+            sums.gauges.connections_out += one.connections_out;
+            sums.gauges.memory_used += one.memory_used;
+            sums.gauges.memory_limit += one.memory_limit;
+            sums.gauges.spool_segments += one.spool_segments;
+            sums.gauges.spool_octets += one.spool_octets;
+            sums.gauges.spool_live_octets += one.spool_live_octets;
+            sums.latencies.merge(&one.latencies);
+            sums.shards_ready += u64::from(one.health == Health::Ready);
+            sums.shards += 1;
+        }
+        sums
+    }
+
+    fn counters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let counted = &self.counters;
+        for (name, help, value) in [
+            (
+                "messages_accepted",
+                "Messages taken since the start",
+                self.messages_accepted,
+            ),
+            (
+                "recipients_accepted",
+                "Recipients taken, recovered ones included",
+                counted.accepted,
+            ),
+            (
+                "recipients_delivered",
+                "Recipients delivered to the next hop",
+                counted.delivered,
+            ),
+            (
+                "recipients_bounced",
+                "Recipients that failed",
+                counted.bounced,
+            ),
+            (
+                "recipients_expired",
+                "Recipients whose time was over",
+                counted.expired,
+            ),
+            (
+                "recipients_removed",
+                "Recipients removed by an operator",
+                counted.removed,
+            ),
+            (
+                "log_lines_lost",
+                "Log lines lost because the writer was slow",
+                self.log_lines_lost,
+            ),
+        ] {
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Counter)?
+                .encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+
+    fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let gauges = &self.gauges;
+        let bytes = Some(&Unit::Bytes);
+        for (name, help, unit, value) in [
+            (
+                "recipients_queued",
+                "Recipients in the queue",
+                None,
+                self.counters.queued,
+            ),
+            (
+                "messages_queued",
+                "Messages in the queue",
+                None,
+                gauges.messages_queued,
+            ),
+            (
+                "connections_in",
+                "Connections of clients",
+                None,
+                gauges.connections_in,
+            ),
+            (
+                "connections_out",
+                "Connections to hosts",
+                None,
+                gauges.connections_out,
+            ),
+            (
+                "memory_used",
+                "Memory of the budget in use",
+                bytes,
+                gauges.memory_used,
+            ),
+            (
+                "memory_limit",
+                "The budget of memory",
+                bytes,
+                gauges.memory_limit,
+            ),
+            (
+                "spool_segments",
+                "Segments of the spool",
+                None,
+                gauges.spool_segments,
+            ),
+            (
+                "spool_size",
+                "What the spool takes on the disk",
+                bytes,
+                gauges.spool_octets,
+            ),
+            (
+                "spool_live",
+                "What of it is still needed",
+                bytes,
+                gauges.spool_live_octets,
+            ),
+            ("shards", "Shards that run", None, self.shards),
+            (
+                "shards_ready",
+                "Shards that take mail",
+                None,
+                self.shards_ready,
+            ),
+        ] {
+            encoder
+                .encode_descriptor(name, help, unit, MetricType::Gauge)?
+                .encode_gauge(&value)?;
+        }
+        let help = "accepted - delivered - bounced - expired - removed - queued: must be 0";
+        encoder
+            .encode_descriptor("accounting_difference", help, None, MetricType::Gauge)?
+            .encode_gauge(&self.counters.difference())
+    }
+
+    fn latencies(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "How long each stage of a message's way took";
+        let mut family = encoder.encode_descriptor(
+            "stage",
+            help,
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?;
+        for stage in Stage::ALL.into_iter().filter(|stage| !stage.is_count()) {
+            let Some(histogram) = self.latencies.stage(stage) else {
+                continue;
+            };
+            let first = if stage.is_outbound() {
+                OUTBOUND_FIRST
+            } else {
+                0
+            };
+            let buckets = counts(histogram, &SECONDS[first..], MICROS_PER_SECOND);
+            let sum = histogram.mean() * histogram.len() as f64 / MICROS_PER_SECOND;
+            family
+                .encode_family(&[("stage", stage.name())])?
+                .encode_histogram::<NoLabelSet>(sum, histogram.len(), &buckets, None)?;
+        }
+        if let Some(histogram) = self.latencies.stage(Stage::CommitBatch) {
+            let help = "Messages that one fdatasync made safe";
+            let sum = histogram.mean() * histogram.len() as f64;
+            let buckets = counts(histogram, &BATCHES, 1.0);
+            encoder
+                .encode_descriptor("commit_batch_messages", help, None, MetricType::Histogram)?
+                .encode_histogram::<NoLabelSet>(sum, histogram.len(), &buckets, None)?;
+        }
+        Ok(())
+    }
+}
+
+impl Collector for Sums {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.counters(&mut encoder)?;
+        self.gauges(&mut encoder)?;
+        self.latencies(&mut encoder)
+    }
+}
+
+impl fmt::Debug for Sums {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sums")
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How many records lie in each bucket, for bounds in units of `unit` records.
+fn counts(histogram: &Histogram<u64>, bounds: &[f64], unit: f64) -> Vec<(f64, u64)> {
+    let mut buckets: Vec<(f64, u64)> = bounds.iter().map(|&bound| (bound, 0)).collect();
+    buckets.push((f64::INFINITY, 0));
+    let mut at = 0;
+    for step in histogram.iter_recorded() {
+        // The low end of what the histogram cannot tell apart: a time of exactly a bound counts
+        // below it.
+        let value = histogram.lowest_equivalent(step.value_iterated_to()) as f64 / unit;
+        while value > buckets[at].0 {
+            at += 1;
+        }
+        buckets[at].1 += step.count_since_last_iteration();
+    }
+    buckets
+}
+
+/// Bounds of the buckets of time. The first three are for what happens on this machine.
+const SECONDS: [f64; 21] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
+];
+
+/// Where the buckets of the stages over a network begin: at a millisecond.
+const OUTBOUND_FIRST: usize = 3;
+
+/// Bounds of the buckets of batches.
+const BATCHES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+const MICROS_PER_SECOND: f64 = 1e6;
+
+/// The media type of OpenMetrics 1.0.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

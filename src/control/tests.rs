@@ -1,0 +1,395 @@
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::observe::ask::{
+    Acted, Counters, QueueEntry, QueueEntryDetail, QueueRecipient, Selector, ShapeRow,
+};
+use crate::observe::stage::{Recorder, Stage};
+
+/// Two shards with a message each, as long as `answering` is 2.
+pub(crate) struct TwoShards {
+    answering: AtomicUsize,
+    health: Health,
+}
+
+impl TwoShards {
+    fn healthy() -> Self {
+        Self {
+            answering: AtomicUsize::new(2),
+            health: Health::Ready,
+        }
+    }
+
+    fn tell(&self, shard: usize, ask: &Ask) -> Tell {
+        match ask {
+            Ask::Facts => Tell::Facts(Box::new(facts(shard, self.health))),
+            Ask::Health => Tell::Health(self.health),
+            Ask::List { selector, limit } => {
+                let mut entries = vec![entry(shard)];
+                entries.retain(|entry| meant(selector, entry));
+                entries.truncate(*limit);
+                Tell::List(entries)
+            }
+            Ask::Show { id } => Tell::Show((*id == entry(shard).id).then(|| {
+                Box::new(QueueEntryDetail {
+                    entry: entry(shard),
+                    shard,
+                    recipients_total: 3,
+                    ..QueueEntryDetail::default()
+                })
+            })),
+            Ask::Act { selector, .. } => {
+                let reached = u64::from(meant(selector, &entry(shard)));
+                Tell::Acted(Acted {
+                    messages: reached,
+                    recipients: 2 * reached,
+                })
+            }
+            Ask::Shape => Tell::Shape(vec![
+                ShapeRow {
+                    destination: "d.test".into(),
+                    ages: vec![1; 10],
+                },
+                ShapeRow {
+                    destination: format!("only{shard}.test"),
+                    ages: vec![0; 10],
+                },
+            ]),
+        }
+    }
+}
+
+impl Shards for TwoShards {
+    fn count(&self) -> usize {
+        2
+    }
+
+    fn ask(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Vec<Tell>> + Send>> {
+        let answering = self.answering.load(Ordering::Relaxed);
+        let told = (0..answering).map(|shard| self.tell(shard, &ask)).collect();
+        Box::pin(async move { told })
+    }
+}
+
+fn meant(selector: &Selector, entry: &QueueEntry) -> bool {
+    let recipients = entry.recipients.iter().map(|one| one.address.as_str());
+    selector.takes_id(&entry.id)
+        && selector.takes_age(Duration::from_secs(1_000))
+        && selector.takes_envelope(&entry.from, recipients)
+}
+
+/// The younger one is on shard 0.
+fn entry(shard: usize) -> QueueEntry {
+    QueueEntry {
+        id: format!("000000000000{shard}"),
+        accepted: 2_000 - 1_000 * shard as i64,
+        size: 1_024,
+        from: "a@c.test".into(),
+        recipients: vec![QueueRecipient {
+            address: format!("b{shard}@d.test"),
+            destination: "d.test".into(),
+            state: "waiting".into(),
+            due_in: 60,
+            attempts: 1,
+            reason: Some("host mx.d.test[192.0.2.1] said: 451 4.3.0 busy \x1b[2J".into()),
+            ..QueueRecipient::default()
+        }],
+    }
+}
+
+fn facts(shard: usize, health: Health) -> Facts {
+    let mut recorder = Recorder::new().expect("the bounds are sound");
+    recorder.record(Stage::CommitWait, Duration::from_micros(250));
+    recorder.record_count(Stage::CommitBatch, 3);
+    recorder.record_for("d.test", Stage::Connect, Duration::from_millis(20));
+    Facts {
+        shard,
+        counters: Counters {
+            accepted: 10,
+            delivered: 7,
+            bounced: 1,
+            queued: 2,
+            ..Counters::default()
+        },
+        connections_in: 5,
+        health,
+        latencies: recorder.snapshot(),
+        ..Facts::default()
+    }
+}
+
+/// A control plane on a thread of its own.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<io::Result<()>>>,
+}
+
+impl Running {
+    pub(crate) fn start(token: Option<&str>) -> Self {
+        Self::over(Arc::new(TwoShards::healthy()), token)
+    }
+
+    fn over(shards: Arc<TwoShards>, token: Option<&str>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let router = router(shards, token.map(str::to_owned));
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = { runtime }.enable_all().build()?;
+            runtime.block_on(serve(listener, router, async {
+                let _ = stopped.await;
+            }))
+        });
+        Self {
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    fn ask(&self, request: ureq::RequestBuilder<ureq::typestate::WithoutBody>) -> (u16, String) {
+        let request = request.config().http_status_as_error(false).build();
+        let mut response = request.call().expect("an answer");
+        let text = response.body_mut().read_to_string().expect("text");
+        (response.status().as_u16(), text)
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        self.ask(ureq::get(format!("http://{}{path}", self.address)))
+    }
+
+    fn json(&self, path: &str) -> Value {
+        let (status, text) = self.get(path);
+        assert_eq!(status, 200, "{path}: {text}");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let request = ureq::post(format!("http://{}{path}", self.address));
+        let request = request.config().http_status_as_error(false).build();
+        let mut response = request.send_json(body).expect("an answer");
+        let text = response.body_mut().read_to_string().expect("text");
+        let value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        (response.status().as_u16(), value)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join().expect("no panic");
+            assert!(ended.is_ok() || std::thread::panicking(), "{ended:?}");
+        }
+    }
+}
+
+/// The value of one sample.
+fn sample(text: &str, series: &str) -> Option<f64> {
+    let mut values = text.lines().filter_map(|line| line.strip_prefix(series));
+    values.find_map(|rest| rest.trim().parse().ok())
+}
+
+#[test]
+fn prometheus_scrapes_the_sum_of_all_shards() {
+    let plane = Running::start(None);
+    let (status, text) = plane.get("/metrics");
+    assert_eq!(status, 200);
+    for (series, value) in [
+        ("ringpost_recipients_accepted_total", 20.0),
+        ("ringpost_recipients_delivered_total", 14.0),
+        ("ringpost_recipients_queued", 4.0),
+        ("ringpost_accounting_difference", 0.0),
+        ("ringpost_connections_in", 10.0),
+        ("ringpost_shards_ready", 2.0),
+        (r#"ringpost_stage_seconds_count{stage="connect"}"#, 2.0),
+        (
+            r#"ringpost_stage_seconds_bucket{le="0.01",stage="connect"}"#,
+            0.0,
+        ),
+        (
+            r#"ringpost_stage_seconds_bucket{le="0.025",stage="connect"}"#,
+            2.0,
+        ),
+        (
+            r#"ringpost_stage_seconds_bucket{le="+Inf",stage="connect"}"#,
+            2.0,
+        ),
+        (
+            r#"ringpost_stage_seconds_bucket{le="0.0001",stage="commit_wait"}"#,
+            0.0,
+        ),
+        (
+            r#"ringpost_stage_seconds_bucket{le="0.00025",stage="commit_wait"}"#,
+            2.0,
+        ),
+        (r#"ringpost_commit_batch_messages_bucket{le="2.0"}"#, 0.0),
+        (r#"ringpost_commit_batch_messages_bucket{le="4.0"}"#, 2.0),
+    ] {
+        assert_eq!(sample(&text, series), Some(value), "{series} in\n{text}");
+    }
+    let finest = r#"ringpost_stage_seconds_bucket{le="0.0001",stage="connect"}"#;
+    assert_eq!(sample(&text, finest), None, "a network is not that fast");
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn a_shard_hangs() {
+    let shards = Arc::new(TwoShards::healthy());
+    let plane = Running::over(Arc::clone(&shards) as _, None);
+    assert_eq!(plane.get("/healthz").0, 200);
+    shards.answering.store(1, Ordering::Relaxed);
+    for path in ["/healthz", "/readyz", "/metrics", "/api/v1/queue"] {
+        let (status, text) = plane.get(path);
+        assert_eq!(status, 503, "{path}: {text}");
+    }
+    let found = plane.json("/api/v1/queue/0000000000000");
+    assert_eq!(found["shard"], 0, "the other shard does not matter for it");
+    assert_eq!(plane.get("/api/v1/queue/0000000000001").0, 503);
+}
+
+#[test]
+fn a_shard_takes_no_mail() {
+    let health = Health::SpoolFull;
+    let shards = TwoShards {
+        health,
+        ..TwoShards::healthy()
+    };
+    let plane = Running::over(Arc::new(shards), None);
+    assert_eq!(plane.get("/healthz").0, 200);
+    let (status, text) = plane.get("/readyz");
+    assert_eq!((status, text.as_str()), (503, r#"{"status":"spool_full"}"#));
+}
+
+#[test]
+fn operator_reads_the_queue() {
+    let plane = Running::start(None);
+    let ids = |path: &str| -> Vec<String> {
+        let list = plane.json(path);
+        let list = list.as_array().expect("a list");
+        let ids = list.iter().map(|entry| entry["id"].as_str());
+        ids.map(|id| id.expect("an id").to_owned()).collect()
+    };
+    assert_eq!(ids("/api/v1/queue"), ["0000000000001", "0000000000000"]);
+    assert_eq!(ids("/api/v1/queue?limit=1"), ["0000000000001"]);
+    assert_eq!(ids("/api/v1/queue?to=b0%40d.test"), ["0000000000000"]);
+    assert!(ids("/api/v1/queue?older_than=3600").is_empty());
+    let detail = plane.json("/api/v1/queue/0000000000001");
+    assert_eq!(
+        (&detail["shard"], &detail["recipients_total"]),
+        (&1.into(), &3.into())
+    );
+    assert_eq!(detail["recipients"][0]["address"], "b1@d.test");
+    let shape = plane.json("/api/v1/queue/shape");
+    assert_eq!(shape[0]["destination"], "d.test");
+    assert_eq!(shape[0]["ages"], serde_json::json!(vec![2; 10]));
+    assert_eq!(shape.as_array().map(Vec::len), Some(3));
+    for (path, status) in [
+        ("/api/v1/queue/000000000000A", 404),
+        ("/api/v1/queue/nonsense", 400),
+        ("/api/v1/queue?limit=many", 400),
+        ("/api/v1/queue?colour=red", 400),
+        ("/api/v1/nothing", 404),
+        ("/api/v1/queue/hold/now", 404),
+    ] {
+        let (code, text) = plane.get(path);
+        assert_eq!(code, status, "{path}: {text}");
+        let error: Value = serde_json::from_str(&text).expect("JSON");
+        assert!(error["error"].is_string(), "{path}: {text}");
+    }
+}
+
+#[test]
+fn operator_gives_orders() {
+    let plane = Running::start(None);
+    let (status, acted) = plane.post("/api/v1/queue/hold", &json!({"domain": "d.test"}));
+    assert_eq!(
+        (status, acted),
+        (200, json!({"messages": 2, "recipients": 4}))
+    );
+    let (_, acted) = plane.post("/api/v1/queue/retry", &json!({"id": "0000000000001"}));
+    assert_eq!(acted["messages"], 1);
+    for (path, body, status) in [
+        ("/api/v1/queue/remove", json!({}), 422),
+        ("/api/v1/queue/remove", json!({"al": true}), 422),
+        ("/api/v1/queue/remove", json!({"id": "x"}), 400),
+        ("/api/v1/queue/burn", json!({"all": true}), 404),
+        ("/metrics", json!({}), 405),
+    ] {
+        let (code, answer) = plane.post(path, &body);
+        assert_eq!(code, status, "{path} {body}: {answer}");
+        assert!(answer["error"].is_string(), "{path} {body}: {answer}");
+    }
+}
+
+#[test]
+fn operator_asks_for_latencies() {
+    let plane = Running::start(None);
+    let all = plane.json("/api/v1/latency");
+    let rows = all["stages"].as_array().expect("rows");
+    let names: Vec<&Value> = rows.iter().map(|row| &row["stage"]).collect();
+    assert_eq!(names, ["commit_wait", "commit_batch", "connect"]);
+    assert_eq!(
+        (&rows[2]["count"], &rows[0]["unit"]),
+        (&2.into(), &"us".into())
+    );
+    assert_eq!(all["destinations"], json!(["d.test"]));
+    let one = plane.json("/api/v1/latency?stage=connect&destination=d.test");
+    assert_eq!(one["stages"].as_array().map(Vec::len), Some(1));
+    let (_, text) = plane.get("/api/v1/latency?stage=connect&format=hgrm");
+    assert!(text.trim_start().starts_with("Value"), "{text}");
+    let (status, text) = plane.get("/api/v1/latency?stage=lunch");
+    assert_eq!(status, 400);
+    assert!(text.contains("dot_to_reply"), "{text}");
+}
+
+#[test]
+fn strangers_have_no_token() {
+    let plane = Running::start(Some("secret"));
+    let with = |token: &str| {
+        let request = ureq::get(format!("http://{}/api/v1/queue", plane.address));
+        plane.ask(request.header("Authorization", token)).0
+    };
+    assert_eq!(plane.get("/api/v1/queue").0, 401);
+    assert_eq!(plane.get("/metrics").0, 401);
+    assert_eq!(
+        plane.post("/api/v1/queue/remove", &json!({"all": true})).0,
+        401
+    );
+    for wrong in [
+        "secret",
+        "Bearer",
+        "Bearer ",
+        "Bearer secre",
+        "Bearer secret2",
+    ] {
+        assert_eq!(with(wrong), 401, "{wrong}");
+    }
+    assert_eq!(with("bearer secret"), 200);
+    assert_eq!(plane.get("/healthz").0, 200);
+    assert_eq!(plane.get("/readyz").0, 200);
+}
+
+#[test]
+fn a_web_page_has_its_name_point_here() {
+    let plane = Running::start(None);
+    let port = plane.address.port();
+    for (host, status) in [
+        (format!("evil.test:{port}"), 421),
+        ("evil.test".to_owned(), 421),
+        (format!("localhost:{port}"), 200),
+        (format!("[::1]:{port}"), 200),
+        ("127.0.0.1".to_owned(), 200),
+    ] {
+        let request = ureq::get(format!("http://{}/api/v1/queue", plane.address));
+        let (code, _) = plane.ask(request.header("Host", &host));
+        assert_eq!(code, status, "{host}");
+    }
+}
