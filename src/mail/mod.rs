@@ -2,6 +2,7 @@
 
 pub mod envelope;
 pub mod outcome;
+pub mod received;
 
 use envelope::QueueId;
 

@@ -1,0 +1,200 @@
+//! The trace field that every server puts before a message it takes (RFC 5321 §4.4).
+
+use std::fmt;
+use std::io::Write as _;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use jiff::tz::Offset;
+
+use super::envelope::QueueId;
+use crate::wire::path::Mailbox;
+
+/// What is known of how a message came.
+#[derive(Clone, Copy, Debug)]
+pub struct Trace<'a> {
+    /// What the client called itself.
+    pub hello: &'a str,
+    /// Where it came from.
+    pub client: IpAddr,
+    /// Our name.
+    pub by: &'a str,
+    /// The protocol (RFC 3848).
+    pub with: &'a str,
+    /// What we call the message.
+    pub id: QueueId,
+    /// To whom it goes, where it goes to one only: more would tell each of the others, of blind
+    /// copies too (RFC 5321 §7.2).
+    pub recipient: Option<&'a Mailbox>,
+    /// When: seconds since 1970-01-01 UTC.
+    pub seconds: i64,
+}
+
+impl Trace<'_> {
+    /// Appends the field: folded, its last line ended.
+    pub fn write_into(&self, out: &mut Vec<u8>) {
+        out.extend(b"Received: from ");
+        push_hello(out, self.hello);
+        // Writing to a Vec does not fail.
+        let _ = write!(
+            out,
+            " ({})\r\n\tby {} (Ringpost) with {} id {}",
+            Literal(self.client),
+            self.by,
+            self.with,
+            self.id
+        );
+        match self.recipient {
+            Some(mailbox) => {
+                let _ = write!(out, "\r\n\tfor <{mailbox}>; ");
+            }
+            None => out.extend(b";\r\n\t"),
+        }
+        push_date(out, self.seconds);
+        out.extend(b"\r\n");
+    }
+}
+
+/// Appends `Mon, 23 Nov 2026 11:00:13 +0000` (RFC 5322 §3.3): `seconds` since 1970-01-01 UTC.
+pub fn push_date(out: &mut Vec<u8>, seconds: i64) {
+    let moment = Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH);
+    let civil = Offset::UTC.to_datetime(moment);
+    let weekday = usize::from(civil.weekday().to_sunday_zero_offset().unsigned_abs());
+    let month = usize::from(civil.month().unsigned_abs());
+    // Writing to a Vec does not fail.
+    let _ = write!(
+        out,
+        "{}, {:02} {} {:04} {:02}:{:02}:{:02} +0000",
+        WEEKDAYS[weekday % WEEKDAYS.len()],
+        civil.day(),
+        MONTHS[(month + MONTHS.len() - 1) % MONTHS.len()],
+        civil.year(),
+        civil.hour(),
+        civil.minute(),
+        civil.second()
+    );
+}
+
+/// An address literal (RFC 5321 §4.1.3).
+struct Literal(IpAddr);
+
+impl fmt::Display for Literal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.to_canonical() {
+            IpAddr::V4(address) => write!(f, "[{address}]"),
+            IpAddr::V6(address) => write!(f, "[IPv6:{address}]"),
+        }
+    }
+}
+
+/// The client's word for itself, which is anything: what could end the field or open a comment
+/// in it becomes `?`.
+fn push_hello(out: &mut Vec<u8>, hello: &str) {
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._:[]".contains(&octet);
+    let octets = hello.bytes().take(HELLO_OCTETS_MAX);
+    if hello.is_empty() {
+        out.extend(b"unknown");
+    }
+    out.extend(octets.map(|octet| if plain(octet) { octet } else { b'?' }));
+}
+
+/// Longer than any domain; the line stays far below 998 (RFC 5322 §2.1.1).
+const HELLO_OCTETS_MAX: usize = 255;
+const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace() -> Trace<'static> {
+        Trace {
+            hello: "c.test",
+            client: IpAddr::from([127, 0, 0, 1]),
+            by: "relay.test",
+            with: "ESMTP",
+            id: QueueId(1),
+            recipient: None,
+            seconds: 1_795_431_613,
+        }
+    }
+
+    fn written(trace: &Trace<'_>) -> String {
+        let mut out = Vec::new();
+        trace.write_into(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn message_came_for_one() {
+        let mailbox = Mailbox::parse(b"b@d.test", false).unwrap();
+        let one = Trace {
+            recipient: Some(&mailbox),
+            ..trace()
+        };
+        assert_eq!(
+            written(&one),
+            "Received: from c.test ([127.0.0.1])\r\n\
+             \tby relay.test (Ringpost) with ESMTP id 0000000000001\r\n\
+             \tfor <b@d.test>; Mon, 23 Nov 2026 11:00:13 +0000\r\n"
+        );
+    }
+
+    #[test]
+    fn message_came_for_several_over_ipv6() {
+        let several = Trace {
+            client: IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
+            ..trace()
+        };
+        assert_eq!(
+            written(&several),
+            "Received: from c.test ([IPv6:2001:db8::1])\r\n\
+             \tby relay.test (Ringpost) with ESMTP id 0000000000001;\r\n\
+             \tMon, 23 Nov 2026 11:00:13 +0000\r\n"
+        );
+    }
+
+    #[test]
+    fn client_calls_itself_what_it_likes() {
+        for (hello, shown) in [
+            ("", "unknown"),
+            ("[192.0.2.1]", "[192.0.2.1]"),
+            ("a)\r\nX: b (", "a???X:?b??"),
+            ("\u{e4}.test", "??.test"),
+        ] {
+            let field = written(&Trace { hello, ..trace() });
+            assert!(
+                field.starts_with(&format!("Received: from {shown} (")),
+                "{field}"
+            );
+        }
+        let long = "x".repeat(5000);
+        let field = written(&Trace {
+            hello: &long,
+            ..trace()
+        });
+        assert!(field.lines().all(|line| line.len() <= 998));
+    }
+
+    #[test]
+    fn mapped_address_is_the_ipv4_one() {
+        let client = "::ffff:192.0.2.1".parse().unwrap();
+        assert!(written(&Trace { client, ..trace() }).contains(" ([192.0.2.1])"));
+    }
+
+    #[test]
+    fn dates_have_two_digits_a_day() {
+        for (seconds, wanted) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 +0000"),
+            (951_782_399, "Mon, 28 Feb 2000 23:59:59 +0000"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 +0000"),
+            (i64::MAX, "Thu, 01 Jan 1970 00:00:00 +0000"),
+        ] {
+            let mut out = Vec::new();
+            push_date(&mut out, seconds);
+            assert_eq!(String::from_utf8(out).unwrap(), wanted);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The content of one message on its way in: to wire form, measured, and doomed where it breaks a
+//! limit.
+
+use std::ops::Range;
+
+use super::limits::{BareLineEnds, ServerLimits};
+use super::mend::Mender;
+use crate::mail::envelope::Content;
+use crate::smtp::reply::Reply;
+use crate::wire::dot::{DotScanner, Facts, Faults, Stuffer};
+use crate::wire::header::HeaderScan;
+
+/// One message while it arrives.
+pub(super) struct Incoming {
+    dots: DotScanner,
+    /// Where it comes by BDAT, or is mended: dots are put on here, and counted here.
+    stuffer: Option<Stuffer>,
+    mender: Option<Mender>,
+    header: HeaderScan,
+    /// The wire form of a piece that is not passed through as it came.
+    scratch: Vec<u8>,
+    /// The mended form of a piece, before dots are put on.
+    mended: Vec<u8>,
+    /// Why it will not be accepted. Its octets are read to their end all the same.
+    doom: Option<Reply>,
+    max_size: u64,
+    max_hops: u32,
+    /// The last octet by BDAT was a LF, or there was none.
+    ends_in_lf: bool,
+}
+
+/// Where the wire form of a piece stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Octets held back earlier, then these of the input.
+    Input(&'static [u8], Range<usize>),
+    /// In [`Incoming::scratch`].
+    Scratch,
+}
+
+/// What became of octets behind DATA.
+pub(super) struct Taken {
+    pub(super) consumed: usize,
+    pub(super) place: Option<Place>,
+    /// The final dot was among them.
+    pub(super) ended: bool,
+}
+
+impl Incoming {
+    /// For a message behind DATA.
+    pub(super) fn by_data(limits: &ServerLimits) -> Self {
+        Self::new(limits, true)
+    }
+
+    /// For a message that comes in chunks.
+    pub(super) fn by_chunks(limits: &ServerLimits) -> Self {
+        Self::new(limits, false)
+    }
+
+    fn new(limits: &ServerLimits, stuffed: bool) -> Self {
+        let mends = limits.bare_line_ends == BareLineEnds::Fix;
+        Self {
+            dots: DotScanner::new(),
+            stuffer: (mends || !stuffed).then(Stuffer::new),
+            mender: mends.then(|| Mender::new(stuffed)),
+            header: HeaderScan::new(limits.max_header),
+            scratch: Vec::new(),
+            mended: Vec::new(),
+            doom: None,
+            max_size: limits.max_message_size,
+            max_hops: limits.max_hops,
+            ends_in_lf: true,
+        }
+    }
+
+    /// The wire form of the last piece, where it is not the input's own.
+    pub(super) fn scratch(&self) -> &[u8] {
+        &self.scratch
+    }
+
+    /// Why it will not be accepted, if that is known.
+    pub(super) fn doom(&self) -> Option<Reply> {
+        self.doom.clone()
+    }
+
+    /// True when it will not be accepted, whatever follows.
+    pub(super) fn is_doomed(&self) -> bool {
+        self.doom.is_some()
+    }
+
+    /// Octets behind DATA, up to the final dot.
+    pub(super) fn take_data(&mut self, input: &[u8]) -> Taken {
+        let input = &input[..input.len().min(PIECE_OCTETS_MAX)];
+        let fed = self.dots.feed(input);
+        let place = if self.is_doomed() || fed.held.is_empty() && fed.content.is_empty() {
+            None
+        } else if self.stuffer.is_some() {
+            self.convert(&[fed.held, fed.content]);
+            Some(Place::Scratch)
+        } else {
+            self.header.feed(fed.held);
+            self.header.feed(fed.content);
+            Some(Place::Input(fed.held, 0..fed.content.len()))
+        };
+        self.judge();
+        Taken {
+            consumed: fed.consumed,
+            place: place.filter(|_| !self.is_doomed()),
+            ended: fed.ended,
+        }
+    }
+
+    /// A chunk of `size` octets is announced: one that is too large need not be kept.
+    pub(super) fn announce_chunk(&mut self, size: u64) {
+        if self.facts().size.saturating_add(size) > self.max_size {
+            self.doom.get_or_insert(Reply::too_large());
+        }
+    }
+
+    /// Octets of a chunk; at most [`PIECE_OCTETS_MAX`] at once.
+    pub(super) fn take_chunk(&mut self, octets: &[u8]) -> Option<Place> {
+        let last = *octets.last()?;
+        if self.is_doomed() {
+            return None;
+        }
+        self.ends_in_lf = last == b'\n';
+        self.convert(&[octets]);
+        self.judge();
+        (!self.is_doomed()).then_some(Place::Scratch)
+    }
+
+    /// The last chunk has ended: a last line without its end gets one, because DATA, by which
+    /// the message may go on, cannot do without.
+    pub(super) fn end_chunks(&mut self) -> Option<Place> {
+        if self.is_doomed() {
+            return None;
+        }
+        self.scratch.clear();
+        self.mended.clear();
+        if let Some(mender) = &mut self.mender {
+            mender.finish_into(&mut self.mended);
+        }
+        if !self.ends_in_lf && self.mended.is_empty() {
+            self.mended.extend(b"\r\n");
+        }
+        if let Some(stuffer) = &mut self.stuffer {
+            stuffer.stuff_into(&mut self.scratch, &self.mended);
+        }
+        self.header.feed(&self.scratch);
+        self.judge();
+        (!self.is_doomed() && !self.scratch.is_empty()).then_some(Place::Scratch)
+    }
+
+    /// All of it is there: what it is, or why it is refused.
+    pub(super) fn finish(mut self) -> Result<Content, Reply> {
+        self.judge();
+        if let Some(reply) = self.doom {
+            return Err(reply);
+        }
+        let facts = self.facts();
+        let header = self.header.finish();
+        if header.received >= self.max_hops {
+            return Err(Reply::too_many_hops());
+        }
+        Ok(Content {
+            size: facts.size,
+            stuffed: facts.stuffed,
+            eight_bit: header.eight_bit,
+            eight_bit_header: header.eight_bit_header,
+            longest_line: facts.longest_line,
+            received: header.received,
+            date: header.date,
+            message_id: header.message_id,
+            header_len: header.header_len,
+        })
+    }
+
+    /// Puts the wire form of `parts` into the scratch.
+    fn convert(&mut self, parts: &[&[u8]]) {
+        self.scratch.clear();
+        let Some(stuffer) = &mut self.stuffer else {
+            return;
+        };
+        for part in parts {
+            if let Some(mender) = &mut self.mender {
+                self.mended.clear();
+                mender.mend_into(&mut self.mended, part);
+                stuffer.stuff_into(&mut self.scratch, &self.mended);
+            } else {
+                stuffer.stuff_into(&mut self.scratch, part);
+            }
+        }
+        self.header.feed(&self.scratch);
+    }
+
+    /// Looks whether a limit is broken. What came first stands.
+    fn judge(&mut self) {
+        if self.is_doomed() {
+            return;
+        }
+        let faults = self.faults();
+        self.doom = if faults.bare_cr || faults.bare_lf {
+            Some(Reply::bare_line_end_in_content())
+        } else if faults.nul {
+            Some(Reply::nul_in_content())
+        } else if self.facts().size > self.max_size {
+            Some(Reply::too_large())
+        } else if self.header.too_large() {
+            Some(Reply::header_too_large())
+        } else {
+            None
+        };
+    }
+
+    fn facts(&self) -> Facts {
+        self.stuffer
+            .as_ref()
+            .map_or_else(|| self.dots.facts(), Stuffer::facts)
+    }
+
+    /// What the content as it is kept has wrong: after mending, line ends no longer.
+    fn faults(&self) -> Faults {
+        self.stuffer
+            .as_ref()
+            .map_or_else(|| self.dots.faults(), Stuffer::faults)
+    }
+}
+
+/// Octets looked at in one step: it bounds the scratch, which takes at most twice as many.
+pub(super) const PIECE_OCTETS_MAX: usize = 64 * 1024;
