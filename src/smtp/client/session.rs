@@ -372,10 +372,7 @@ impl ClientSession {
                 }
             }
             // A peer that cannot even forget is in no state to go on.
-            Sent::Reset => {
-                let diagnosis = self.peer.said(sent, self.reader.reply(code));
-                self.collapse(Blame::Host, diagnosis, true);
-            }
+            Sent::Reset => self.out_of_step(Some(sent)),
             Sent::LoneDot => self.needs_reset = false,
             _ => {
                 transaction.stop();
