@@ -1,5 +1,6 @@
 //! What travels: envelopes, outcomes and reports. Plain data and pure functions.
 
+pub mod downgrade;
 pub mod envelope;
 pub mod outcome;
 pub mod received;
