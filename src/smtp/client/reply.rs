@@ -101,7 +101,7 @@ impl ReplyReader {
 
     /// What was read of the current reply as one printable line of limited length.
     pub(super) fn printable(&self) -> Box<str> {
-        let mut text = String::with_capacity(self.text.len().min(REPLY_TEXT_MAX));
+        let mut text = String::with_capacity(self.text.len().saturating_sub(1).min(REPLY_TEXT_MAX));
         for line in self.lines() {
             if !text.is_empty() {
                 text.push(' ');

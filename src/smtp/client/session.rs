@@ -395,7 +395,7 @@ impl ClientSession {
         } else {
             1
         };
-        let mut batch = Vec::with_capacity(BATCH_OCTETS_USUAL);
+        let mut batch = Vec::new();
         while self.sent.len() < window && batch.len() < BATCH_OCTETS_MAX {
             let unanswered = !self.sent.is_empty();
             match transaction.next_command(&self.extensions, unanswered, &mut batch) {
@@ -564,8 +564,6 @@ const BATCH_COMMANDS_MAX: usize = 103;
 /// commands themselves fit any socket's buffers, so that two sides that both write before they
 /// read cannot wait for each other (RFC 2920 §3.1).
 const BATCH_OCTETS_MAX: usize = 8 * 1024;
-/// MAIL, RCPT and DATA of a message with one recipient.
-const BATCH_OCTETS_USUAL: usize = 256;
 const QUIT: &[u8] = b"QUIT\r\n";
 const LONE_DOT: &[u8] = b".\r\n";
 /// RFC 5321 §3.8: the peer ends the connection, whatever it was asked.

@@ -151,6 +151,7 @@ impl Transaction {
 impl Outgoing {
     /// `MAIL FROM`, with the parameters the peer offers.
     fn write_mail(&self, offered: &Extensions, batch: &mut Vec<u8>) {
+        batch.reserve(BATCH_OCTETS_USUAL);
         push(batch, &["MAIL FROM:<", &self.reverse_path, ">"]);
         if offered.size.is_some() {
             // Writing into a Vec cannot fail.
@@ -211,3 +212,6 @@ const fn notify_words(notify: Notify) -> &'static str {
         (true, true, true) => "SUCCESS,FAILURE,DELAY",
     }
 }
+
+/// MAIL, RCPT and DATA of a message with one recipient: one allocation for most.
+const BATCH_OCTETS_USUAL: usize = 256;
