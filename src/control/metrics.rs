@@ -73,121 +73,105 @@ impl Sums {
     }
 
     fn counters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let counted = &self.counters;
-        for (name, help, value) in [
-            (
-                "messages_accepted",
-                "Messages taken since the start",
-                self.messages_accepted,
-            ),
-            (
-                "recipients_accepted",
-                "Recipients taken, recovered ones included",
-                counted.accepted,
-            ),
-            (
-                "recipients_delivered",
-                "Recipients delivered to the next hop",
-                counted.delivered,
-            ),
-            (
-                "recipients_bounced",
-                "Recipients that failed",
-                counted.bounced,
-            ),
-            (
-                "recipients_expired",
-                "Recipients whose time was over",
-                counted.expired,
-            ),
-            (
-                "recipients_removed",
-                "Recipients removed by an operator",
-                counted.removed,
-            ),
-            (
-                "log_lines_lost",
-                "Log lines lost because the writer was slow",
-                self.log_lines_lost,
-            ),
-        ] {
+        let mut counter = |name, help, value| {
             encoder
                 .encode_descriptor(name, help, None, MetricType::Counter)?
-                .encode_counter::<NoLabelSet, _, u64>(&value, None)?;
-        }
-        Ok(())
+                .encode_counter::<NoLabelSet, u64, u64>(&value, None)
+        };
+        let sums = &self.counters;
+        counter(
+            "messages_accepted",
+            "Messages taken",
+            self.messages_accepted,
+        )?;
+        counter(
+            "recipients_accepted",
+            "Taken, those found by recovery included",
+            sums.accepted,
+        )?;
+        counter(
+            "recipients_delivered",
+            "Delivered to the next hop",
+            sums.delivered,
+        )?;
+        counter("recipients_bounced", "Failed", sums.bounced)?;
+        counter(
+            "recipients_expired",
+            "Failed because their time was over",
+            sums.expired,
+        )?;
+        counter("recipients_removed", "Removed by an operator", sums.removed)?;
+        counter(
+            "log_lines_lost",
+            "Lost because the log is slow",
+            self.log_lines_lost,
+        )
     }
 
     fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let gauges = &self.gauges;
-        let bytes = Some(&Unit::Bytes);
-        for (name, help, unit, value) in [
-            (
-                "recipients_queued",
-                "Recipients in the queue",
-                None,
-                self.counters.queued,
-            ),
-            (
-                "messages_queued",
-                "Messages in the queue",
-                None,
-                gauges.messages_queued,
-            ),
-            (
-                "connections_in",
-                "Connections of clients",
-                None,
-                gauges.connections_in,
-            ),
-            (
-                "connections_out",
-                "Connections to hosts",
-                None,
-                gauges.connections_out,
-            ),
-            (
-                "memory_used",
-                "Memory of the budget in use",
-                bytes,
-                gauges.memory_used,
-            ),
-            (
-                "memory_limit",
-                "The budget of memory",
-                bytes,
-                gauges.memory_limit,
-            ),
-            (
-                "spool_segments",
-                "Segments of the spool",
-                None,
-                gauges.spool_segments,
-            ),
-            (
-                "spool_size",
-                "What the spool takes on the disk",
-                bytes,
-                gauges.spool_octets,
-            ),
-            (
-                "spool_live",
-                "What of it is still needed",
-                bytes,
-                gauges.spool_live_octets,
-            ),
-            ("shards", "Shards that run", None, self.shards),
-            (
-                "shards_ready",
-                "Shards that take mail",
-                None,
-                self.shards_ready,
-            ),
-        ] {
+        let mut gauge = |name, help, unit: Option<&Unit>, value: u64| {
             encoder
                 .encode_descriptor(name, help, unit, MetricType::Gauge)?
-                .encode_gauge(&value)?;
-        }
+                .encode_gauge(&value)
+        };
+        let sums = &self.gauges;
+        let bytes = Some(&Unit::Bytes);
+        gauge(
+            "recipients_queued",
+            "In the queue",
+            None,
+            self.counters.queued,
+        )?;
+        gauge(
+            "messages_queued",
+            "In the queue",
+            None,
+            sums.messages_queued,
+        )?;
+        gauge(
+            "connections_in",
+            "Connections of clients",
+            None,
+            sums.connections_in,
+        )?;
+        gauge(
+            "connections_out",
+            "Connections to hosts",
+            None,
+            sums.connections_out,
+        )?;
+        gauge(
+            "memory_used",
+            "What of the budget is in use",
+            bytes,
+            sums.memory_used,
+        )?;
+        gauge("memory_limit", "The budget", bytes, sums.memory_limit)?;
+        gauge(
+            "spool_segments",
+            "Segments of the spool",
+            None,
+            sums.spool_segments,
+        )?;
+        gauge(
+            "spool_size",
+            "What the spool takes on the disk",
+            bytes,
+            sums.spool_octets,
+        )?;
+        gauge(
+            "spool_live",
+            "What of it is still needed",
+            bytes,
+            sums.spool_live_octets,
+        )?;
+        gauge("shards", "Shards that run", None, self.shards)?;
+        gauge(
+            "shards_ready",
+            "Shards that take mail",
+            None,
+            self.shards_ready,
+        )?;
         let help = "accepted - delivered - bounced - expired - removed - queued: must be 0";
         encoder
             .encode_descriptor("accounting_difference", help, None, MetricType::Gauge)?

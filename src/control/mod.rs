@@ -2,14 +2,16 @@
 //! service thread and knows the shards only through [`Shards`].
 
 mod latency;
+mod listen;
 mod metrics;
 mod queue;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 use std::{io, net};
 
 use axum::Router;
@@ -19,9 +21,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use futures_channel::oneshot;
 use serde_json::json;
 
 use crate::observe::ask::{Ask, Facts, Health, Shards, Tell};
+use listen::Bounded;
 
 /// The routes. With a token, everything but the two probes wants `Authorization: Bearer TOKEN`;
 /// without one, only requests to an address or to `localhost` are answered.
@@ -60,9 +64,27 @@ pub async fn serve(
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    axum::serve(listener, router)
+    axum::serve(Bounded::new(listener), router)
         .with_graceful_shutdown(shutdown)
         .await
+}
+
+/// Collects what shards answer by oneshot: whoever has not answered when `patience` is over is
+/// missing in the result. Made for implementations of [`Shards::ask`].
+pub async fn collect(
+    answers: impl IntoIterator<Item = oneshot::Receiver<Tell>>,
+    patience: Duration,
+) -> Vec<Tell> {
+    let deadline = tokio::time::Instant::now() + patience;
+    let mut told = Vec::new();
+    // One after the other, but the shards work side by side: when the first uses up the time, the
+    // answers that have come meanwhile are still found.
+    for answer in answers {
+        if let Ok(Ok(tell)) = tokio::time::timeout_at(deadline, answer).await {
+            told.push(tell);
+        }
+    }
+    told
 }
 
 /// What every handler has.

@@ -3,7 +3,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::oneshot;
 
 use super::*;
 use crate::observe::ask::{
@@ -348,6 +347,39 @@ fn operator_asks_for_latencies() {
     let (status, text) = plane.get("/api/v1/latency?stage=lunch");
     assert_eq!(status, 400);
     assert!(text.contains("dot_to_reply"), "{text}");
+}
+
+#[test]
+fn the_first_shard_is_slow_and_the_second_is_heard() {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().expect("a runtime");
+    let (slow, first) = oneshot::channel();
+    let (fast, second) = oneshot::channel();
+    let (gone, third) = oneshot::channel();
+    drop(gone);
+    fast.send(Tell::Health(Health::Draining))
+        .expect("a listener");
+    let patience = Duration::from_millis(20);
+    let told = runtime.block_on(collect([first, second, third], patience));
+    assert!(
+        matches!(told[..], [Tell::Health(Health::Draining)]),
+        "{told:?}"
+    );
+    assert!(slow.send(Tell::Health(Health::Ready)).is_err());
+}
+
+#[test]
+fn idle_connections_do_not_pile_up() {
+    let plane = Running::start(None);
+    let connect = || std::net::TcpStream::connect(plane.address).expect("the backlog takes it");
+    let mut idle: Vec<_> = (0..listen::CONNECTIONS_MAX).map(|_| connect()).collect();
+    let request = ureq::get(format!("http://{}/healthz", plane.address));
+    let config = request
+        .config()
+        .timeout_global(Some(Duration::from_millis(200)));
+    assert!(config.build().call().is_err(), "one more than there may be");
+    idle.pop();
+    assert_eq!(plane.get("/healthz").0, 200);
 }
 
 #[test]
