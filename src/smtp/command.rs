@@ -3,6 +3,8 @@
 //! Nothing here knows the order of commands; that is `smtp::server`. What is parsed borrows from
 //! the line until it becomes a type that cannot be wrong.
 
+use smallvec::SmallVec;
+
 use crate::mail::envelope::{BodyKind, Notify, Recipient, Ret};
 use crate::smtp::reply::Reply;
 use crate::wire::codec;
@@ -178,7 +180,7 @@ impl MailArguments {
         let mut seen = [false; 5];
         for parameter in Parameters(parameters) {
             let (keyword, value) = parameter?;
-            let place = match &*keyword.to_ascii_uppercase() {
+            let place = match &*capitals(keyword) {
                 b"SIZE" => {
                     self.size = number(some(value)?)?;
                     0
@@ -232,7 +234,7 @@ pub fn rcpt_arguments(
     };
     for parameter in Parameters(parameters) {
         let (keyword, value) = parameter?;
-        let twice = match &*keyword.to_ascii_uppercase() {
+        let twice = match &*capitals(keyword) {
             b"NOTIFY" => recipient.notify.replace(notify(some(value)?)?).is_some(),
             b"ORCPT" => {
                 let orcpt = original_recipient(some(value)?, utf8)?;
@@ -293,6 +295,11 @@ impl<'a> Iterator for Parameters<'a> {
         }
         Some(Ok((keyword, value)))
     }
+}
+
+/// A word in capitals, as keywords are compared: all that are known fit without an allocation.
+fn capitals(word: &[u8]) -> SmallVec<[u8; 16]> {
+    word.iter().map(u8::to_ascii_uppercase).collect()
 }
 
 fn strip_keyword<'a>(arguments: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
@@ -383,7 +390,7 @@ fn notify(value: &[u8]) -> Result<Notify, BadArgument> {
         return Ok(notify);
     }
     for word in value.split(|&octet| octet == b',') {
-        let wish = match &*word.to_ascii_uppercase() {
+        let wish = match &*capitals(word) {
             b"SUCCESS" => &mut notify.success,
             b"FAILURE" => &mut notify.failure,
             b"DELAY" => &mut notify.delay,

@@ -391,6 +391,12 @@ impl Reply {
         Self::fixed(554, 7, 1, "Relay access denied")
     }
 
+    /// A route says that nothing is sent there.
+    #[must_use]
+    pub const fn rejected_by_route() -> Self {
+        Self::fixed(550, 7, 1, "Mail for this domain is not accepted here")
+    }
+
     /// A recipient of ours that does not exist.
     #[must_use]
     pub const fn no_such_user() -> Self {

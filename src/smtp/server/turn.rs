@@ -187,7 +187,9 @@ impl ServerSession {
         let limits = &self.limits;
         let mut lines = format!(
             "{} greets [{}]\nPIPELINING\nSIZE {}\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nDSN\nCHUNKING",
-            limits.hostname, self.peer, limits.max_message_size
+            limits.hostname,
+            self.peer.to_canonical(),
+            limits.max_message_size
         );
         let counts = [
             ("RCPTMAX", limits.max_recipients as u64),
