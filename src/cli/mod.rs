@@ -1,1 +1,5 @@
 //! (to be written)
+
+pub mod client;
+pub mod latency;
+pub mod queue;

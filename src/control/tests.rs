@@ -371,7 +371,7 @@ fn the_first_shard_is_slow_and_the_second_is_heard() {
 #[test]
 fn idle_connections_do_not_pile_up() {
     let plane = Running::start(None);
-    let connect = || std::net::TcpStream::connect(plane.address).expect("the backlog takes it");
+    let connect = || net::TcpStream::connect(plane.address).expect("the backlog takes it");
     let mut idle: Vec<_> = (0..listen::CONNECTIONS_MAX).map(|_| connect()).collect();
     let request = ureq::get(format!("http://{}/healthz", plane.address));
     let config = request

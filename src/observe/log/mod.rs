@@ -38,6 +38,19 @@ pub enum Format {
     Json,
 }
 
+impl FromStr for Format {
+    type Err = ();
+
+    /// Reads the name that the configuration has for it.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(()),
+        }
+    }
+}
+
 /// How much is said. Each level includes those before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -120,20 +133,28 @@ pub struct Accepted<'a> {
 
 /// The writer's thread. Dropping it writes what handles have passed on.
 pub struct Journal {
-    shape: Shape,
-    post: Sender<Parcel>,
-    spent: Receiver<Vec<u8>>,
-    dropped: Arc<AtomicU64>,
+    sink: Sink,
     ended: Receiver<()>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What every handle knows.
+/// What every handle knows: the way to the writer, and how it wants its lines.
 #[derive(Clone)]
-struct Shape {
+struct Sink {
     format: Format,
     level: Level,
     host: Arc<str>,
+    post: Sender<Parcel>,
+    /// Buffers that were written, to be filled again.
+    spent: Receiver<Vec<u8>>,
+    /// Lines that all handles lost.
+    dropped: Arc<AtomicU64>,
+}
+
+impl Sink {
+    fn lines(&self) -> RefCell<Lines> {
+        RefCell::new(Lines::new(self.format, &self.host))
+    }
 }
 
 enum Parcel {
@@ -169,14 +190,14 @@ impl Journal {
         let name = rustix::system::uname();
         let host = name.nodename().to_string_lossy().into();
         Ok(Self {
-            shape: Shape {
+            sink: Sink {
                 format,
                 level,
                 host,
+                post,
+                spent,
+                dropped,
             },
-            post,
-            spent,
-            dropped,
             ended,
             thread: Some(thread),
         })
@@ -186,25 +207,22 @@ impl Journal {
     #[must_use]
     pub fn handle(&self) -> Log {
         Log {
-            shape: self.shape.clone(),
-            post: self.post.clone(),
-            spent: self.spent.clone(),
-            dropped: Arc::clone(&self.dropped),
+            sink: self.sink.clone(),
             lost: Cell::new(0),
-            lines: RefCell::new(Lines::new(self.shape.format, &self.shape.host)),
+            lines: self.sink.lines(),
         }
     }
 
     /// Lines that were lost because the writer was slow.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.sink.dropped.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        let asked = self.post.send_timeout(Parcel::End, END_WAIT).is_ok();
+        let asked = self.sink.post.send_timeout(Parcel::End, END_WAIT).is_ok();
         // The writer never sends: what comes is the news that it is gone. One that hangs on a
         // full pipe is left behind, so that the process can end.
         let _ = self.ended.recv_timeout(END_WAIT);
@@ -219,10 +237,7 @@ impl Drop for Journal {
 
 /// One shard's end of the log.
 pub struct Log {
-    shape: Shape,
-    post: Sender<Parcel>,
-    spent: Receiver<Vec<u8>>,
-    dropped: Arc<AtomicU64>,
+    sink: Sink,
     /// Lines that this handle lost.
     lost: Cell<u64>,
     lines: RefCell<Lines>,
@@ -232,12 +247,9 @@ impl Clone for Log {
     /// A handle with an empty buffer.
     fn clone(&self) -> Self {
         Self {
-            shape: self.shape.clone(),
-            post: self.post.clone(),
-            spent: self.spent.clone(),
-            dropped: Arc::clone(&self.dropped),
+            sink: self.sink.clone(),
             lost: Cell::new(0),
-            lines: RefCell::new(Lines::new(self.shape.format, &self.shape.host)),
+            lines: self.sink.lines(),
         }
     }
 }
@@ -246,7 +258,7 @@ impl Log {
     /// Whether lines of this level are written: asked before words are put together.
     #[must_use]
     pub fn says(&self, level: Level) -> bool {
-        level <= self.shape.level
+        level <= self.sink.level
     }
 
     /// One recipient's attempt.
@@ -287,14 +299,15 @@ impl Log {
             return;
         }
         let fresh = self
+            .sink
             .spent
             .try_recv()
             .unwrap_or_else(|_| Vec::with_capacity(BUFFER_OCTETS));
         let full = std::mem::replace(&mut lines.buffer, fresh);
         let count = std::mem::take(&mut lines.count);
-        if let Err(refused) = self.post.try_send(Parcel::Lines(full)) {
+        if let Err(refused) = self.sink.post.try_send(Parcel::Lines(full)) {
             self.lost.set(self.lost.get() + count);
-            self.dropped.fetch_add(count, Ordering::Relaxed);
+            self.sink.dropped.fetch_add(count, Ordering::Relaxed);
             if let Parcel::Lines(mut buffer) = refused.into_inner() {
                 buffer.clear();
                 lines.buffer = buffer;

@@ -1,0 +1,336 @@
+//! Commands that ask a running relay: the HTTP client, and what their faults are called.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+/// Where a relay's control plane is, as its configuration says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// `bind` under `[control]`.
+    pub bind: Option<SocketAddr>,
+    /// `token_file` there.
+    pub token_file: Option<PathBuf>,
+}
+
+/// Why a command failed: words for standard error and an exit code of sysexits.h.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Complaint {
+    pub(super) code: u8,
+    pub(super) words: String,
+}
+
+impl Complaint {
+    pub(super) fn new(code: u8, words: impl Into<String>) -> Self {
+        Self {
+            code,
+            words: words.into(),
+        }
+    }
+}
+
+/// What a command prints.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// The result.
+    pub(super) result: String,
+    /// A remark, where the result needs one.
+    pub(super) remark: Option<String>,
+}
+
+impl Answer {
+    /// A result as JSON, for programs.
+    pub(super) fn json(value: &impl Serialize) -> Result<Self, Complaint> {
+        let mut result = serde_json::to_string_pretty(value)
+            .map_err(|error| Complaint::new(EX_SOFTWARE, error.to_string()))?;
+        result.push('\n');
+        Ok(Self {
+            result,
+            remark: None,
+        })
+    }
+}
+
+/// Prints a command's answer: results to standard output, everything else to standard error.
+pub(super) fn print(answer: Result<Answer, Complaint>) -> ExitCode {
+    match answer {
+        Ok(answer) => {
+            if let Some(remark) = answer.remark {
+                let _ = writeln!(io::stderr(), "{remark}");
+            }
+            match io::stdout().write_all(answer.result.as_bytes()) {
+                Ok(()) => ExitCode::SUCCESS,
+                // `| head` has seen enough.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+                Err(error) => {
+                    let _ = writeln!(io::stderr(), "ringpost: cannot write: {error}");
+                    ExitCode::from(EX_IOERR)
+                }
+            }
+        }
+        Err(Complaint { code, words }) => {
+            let _ = writeln!(io::stderr(), "ringpost: {words}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// The way to a running relay's control plane.
+pub(super) struct Client {
+    agent: Agent,
+    bind: SocketAddr,
+    token: Option<String>,
+}
+
+impl Client {
+    /// A client of the control plane at `bind`.
+    pub(super) fn new(bind: SocketAddr, token: Option<String>) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(TIMEOUT))
+            // A proxy of the environment is for other networks than this.
+            .proxy(None);
+        Self {
+            agent: Agent::new_with_config(config.build()),
+            bind,
+            token,
+        }
+    }
+
+    /// A client of the relay at `place`, with its token.
+    pub(super) fn of(place: &Place) -> Result<Self, Complaint> {
+        let Some(bind) = place.bind else {
+            let words = "the configuration has no control plane: set `bind` under [control]";
+            return Err(Complaint::new(EX_CONFIG, words));
+        };
+        let token = match &place.token_file {
+            None => None,
+            Some(path) => Some(read_token(path)?),
+        };
+        Ok(Self::new(bind, token))
+    }
+
+    /// GET, answered in JSON.
+    pub(super) fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<T, Complaint> {
+        let text = self.get_text(path, query)?;
+        self.read(&text)
+    }
+
+    /// GET, answered in plain text.
+    pub(super) fn get_text(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<String, Complaint> {
+        let mut request = self.agent.get(self.address(path));
+        for (key, value) in query {
+            request = request.query(key, value);
+        }
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        self.finish(request.call())
+    }
+
+    /// POST of JSON, answered in JSON.
+    pub(super) fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Complaint> {
+        let mut request = self.agent.post(self.address(path));
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let text = self.finish(request.send_json(body))?;
+        self.read(&text)
+    }
+
+    fn address(&self, path: &str) -> String {
+        format!("http://{}{path}", self.bind)
+    }
+
+    fn finish(&self, response: Result<Response<Body>, ureq::Error>) -> Result<String, Complaint> {
+        let mut response = response.map_err(|error| self.unreachable(&error))?;
+        let body = response.body_mut().with_config().limit(ANSWER_OCTETS_MAX);
+        let text = body
+            .read_to_string()
+            .map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(text);
+        }
+        let said: Option<Refusal> = serde_json::from_str(&text).ok();
+        let words = said.map_or_else(
+            || format!("{} answers {status}", self.bind),
+            |refusal| refusal.error,
+        );
+        let code = match status.as_u16() {
+            400 | 422 => EX_DATAERR,
+            401 | 403 => EX_NOPERM,
+            404 => EX_NOINPUT,
+            503 => EX_TEMPFAIL,
+            _ => EX_SOFTWARE,
+        };
+        Err(Complaint::new(code, words))
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> Complaint {
+        let words = format!(
+            "no relay answers on {}: {error}\n\
+             It is started with `ringpost serve`; its address is `bind` under [control].",
+            self.bind
+        );
+        Complaint::new(EX_UNAVAILABLE, words)
+    }
+
+    fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, Complaint> {
+        serde_json::from_str(text).map_err(|error| {
+            let words = format!(
+                "{} is no relay of this version: its answer cannot be read: {error}",
+                self.bind
+            );
+            Complaint::new(EX_PROTOCOL, words)
+        })
+    }
+}
+
+fn read_token(path: &Path) -> Result<String, Complaint> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        let code = match error.kind() {
+            io::ErrorKind::PermissionDenied => EX_NOPERM,
+            _ => EX_CONFIG,
+        };
+        Complaint::new(code, format!("{}: {error}", path.display()))
+    })?;
+    Ok(text.trim().to_owned())
+}
+
+#[derive(serde::Deserialize)]
+struct Refusal {
+    error: String,
+}
+
+/// Lays cells out in columns: the first ones as wide as they must be, the last one as it is. What
+/// could steer a terminal (a peer's words may be anything) is shown as `?`.
+pub(super) fn table<const N: usize>(
+    heads: [(&str, Side); N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let clean = |cell: String| cell.replace(char::is_control, "?");
+    let rows: Vec<[String; N]> = rows.into_iter().map(|row| row.map(clean)).collect();
+    let widths: [usize; N] = std::array::from_fn(|at| {
+        let cells = rows.iter().map(|row| row[at].chars().count());
+        cells.fold(heads[at].0.len(), usize::max)
+    });
+    let mut text = String::new();
+    let mut line = |cells: [&str; N]| {
+        let mut words = String::new();
+        for (at, cell) in cells.into_iter().enumerate() {
+            let width = widths[at];
+            // Writing to a String cannot fail.
+            let _ = match heads[at].1 {
+                Side::Left => write!(words, "{cell:width$}  "),
+                Side::Right => write!(words, "{cell:>width$}  "),
+            };
+        }
+        text.push_str(words.trim_end());
+        text.push('\n');
+    };
+    line(heads.map(|(head, _)| head));
+    for row in &rows {
+        line(std::array::from_fn(|at| row[at].as_str()));
+    }
+    text
+}
+
+/// Where a column's cells stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Left,
+    Right,
+}
+
+/// How long a command waits for the relay.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest answer that is read: a list of some hundred thousand messages.
+const ANSWER_OCTETS_MAX: u64 = 256 * 1024 * 1024;
+
+// sysexits.h
+pub(super) const EX_USAGE: u8 = 64;
+pub(super) const EX_DATAERR: u8 = 65;
+pub(super) const EX_NOINPUT: u8 = 66;
+pub(super) const EX_UNAVAILABLE: u8 = 69;
+pub(super) const EX_SOFTWARE: u8 = 70;
+pub(super) const EX_IOERR: u8 = 74;
+pub(super) const EX_TEMPFAIL: u8 = 75;
+pub(super) const EX_PROTOCOL: u8 = 76;
+pub(super) const EX_NOPERM: u8 = 77;
+pub(super) const EX_CONFIG: u8 = 78;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_cells() {
+        let rows = [
+            ["a".to_owned(), "12345".to_owned(), "x \x1b[2J".to_owned()],
+            ["bcd".to_owned(), "1".to_owned(), String::new()],
+        ];
+        let heads = [
+            ("N", Side::Left),
+            ("SIZE", Side::Right),
+            ("WHY", Side::Left),
+        ];
+        assert_eq!(
+            table(heads, rows),
+            "N     SIZE  WHY\na    12345  x ?[2J\nbcd      1\n"
+        );
+    }
+
+    #[test]
+    fn the_configuration_names_no_place_or_no_token() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let token_file = directory.path().join("token");
+        let mut place = Place::default();
+        let code = |place: &Place| Client::of(place).err().map(|complaint| complaint.code);
+        assert_eq!(code(&place), Some(EX_CONFIG));
+        place.bind = Some(([127, 0, 0, 1], 8025).into());
+        assert_eq!(code(&place), None);
+        place.token_file = Some(token_file.clone());
+        assert_eq!(code(&place), Some(EX_CONFIG));
+        fs::write(&token_file, "secret\n").expect("written");
+        let client = Client::of(&place).ok();
+        assert_eq!(
+            client.and_then(|client| client.token).as_deref(),
+            Some("secret")
+        );
+    }
+
+    #[test]
+    fn nobody_listens() {
+        let gone = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let bind = gone.local_addr().expect("its address");
+        drop(gone);
+        let complaint = Client::new(bind, None)
+            .get_text("/metrics", &[])
+            .expect_err("nobody");
+        assert_eq!(complaint.code, EX_UNAVAILABLE);
+        assert!(complaint.words.contains(&bind.to_string()), "{complaint:?}");
+    }
+}

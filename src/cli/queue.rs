@@ -1,0 +1,389 @@
+//! `ringpost queue`: inspects and steers the queue of a running relay.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Subcommand};
+
+use super::client::{Answer, Client, Complaint, EX_NOINPUT, EX_USAGE, Place, Side, print, table};
+use crate::observe::ask::{
+    Act, Acted, LIST_USUAL, QueueEntry, QueueEntryDetail, Selector, ShapeRow,
+};
+use crate::queue::AGE_BUCKETS;
+
+/// Inspect and steer the queue of a running relay.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  ringpost queue list --domain example.org
+  ringpost queue show 00F1ZQ2M7T8K4
+  ringpost queue retry --older-than 2h
+  ringpost queue remove --from spammer@example.net")]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+enum Command {
+    /// List messages, the oldest first
+    List {
+        #[command(flatten)]
+        selection: Selection,
+        /// Messages to list at most
+        #[arg(long, default_value_t = LIST_USUAL)]
+        limit: usize,
+    },
+    /// Show one message: its recipients, its attempts, what was said to it
+    Show {
+        /// The queue id
+        id: String,
+    },
+    /// Hold messages: they stay, are not attempted and do not expire
+    Hold(Selection),
+    /// Let held messages go on with their schedule
+    Release(Selection),
+    /// Attempt messages now
+    Retry(Selection),
+    /// Remove messages; nobody is told
+    Remove(Selection),
+    /// Return messages to their senders
+    Bounce(Selection),
+    /// Count recipients by destination and age
+    Shape,
+}
+
+/// Which messages; with several options those that match all of them.
+#[derive(Args, Clone, Debug, Default)]
+struct Selection {
+    /// The message with this queue id
+    id: Option<String>,
+    /// Messages to this address
+    #[arg(long, value_name = "ADDRESS")]
+    to: Option<String>,
+    /// Messages from this address; "" for reports
+    #[arg(long, value_name = "ADDRESS")]
+    from: Option<String>,
+    /// Messages to somebody in this domain
+    #[arg(long)]
+    domain: Option<String>,
+    /// Messages accepted so long ago or earlier: 90s, 5m, 2h, 1d
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    older_than: Option<Duration>,
+    /// Every message
+    #[arg(long, conflicts_with_all = ["id", "to", "from", "domain", "older_than"])]
+    all: bool,
+}
+
+impl Selection {
+    fn selector(&self) -> Selector {
+        Selector {
+            id: self.id.clone(),
+            to: self.to.clone(),
+            from: self.from.clone(),
+            domain: self.domain.clone(),
+            older_than: self.older_than.map(|age| age.as_secs()),
+            all: self.all,
+        }
+    }
+
+    fn query(&self, limit: usize) -> Vec<(&'static str, String)> {
+        let age = self.older_than.map(|age| age.as_secs().to_string());
+        let fields = [
+            ("id", self.id.clone()),
+            ("to", self.to.clone()),
+            ("from", self.from.clone()),
+            ("domain", self.domain.clone()),
+            ("older_than", age),
+            ("limit", Some(limit.to_string())),
+        ];
+        let given = fields.into_iter();
+        given
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect()
+    }
+}
+
+/// Asks the relay at `place`, and prints what it says.
+#[must_use]
+pub fn run(arguments: &Arguments, place: &Place) -> ExitCode {
+    print(Client::of(place).and_then(|client| answer(arguments, &client)))
+}
+
+fn answer(arguments: &Arguments, client: &Client) -> Result<Answer, Complaint> {
+    let json = arguments.json;
+    let (act, selection) = match &arguments.command {
+        Command::List { selection, limit } => return list(client, selection, *limit, json),
+        Command::Show { id } => return show(client, id, json),
+        Command::Shape => return shape(client, json),
+        Command::Hold(selection) => (Act::Hold, selection),
+        Command::Release(selection) => (Act::Release, selection),
+        Command::Retry(selection) => (Act::Retry, selection),
+        Command::Remove(selection) => (Act::Remove, selection),
+        Command::Bounce(selection) => (Act::Bounce, selection),
+    };
+    order(client, act, selection, json)
+}
+
+fn list(
+    client: &Client,
+    selection: &Selection,
+    limit: usize,
+    json: bool,
+) -> Result<Answer, Complaint> {
+    let entries: Vec<QueueEntry> = client.get("/api/v1/queue", &selection.query(limit))?;
+    let cut = (entries.len() >= limit && limit > 0)
+        .then(|| format!("There may be more than these {limit}: see --limit."));
+    if json {
+        return Ok(Answer {
+            remark: cut,
+            ..Answer::json(&entries)?
+        });
+    }
+    if entries.is_empty() {
+        return Ok(Answer {
+            result: String::new(),
+            remark: Some("No message in the queue matches.".into()),
+        });
+    }
+    let heads = [
+        ("ID", Side::Left),
+        ("AGE", Side::Right),
+        ("SIZE", Side::Right),
+        ("FROM", Side::Left),
+        ("TO", Side::Left),
+        ("STATE", Side::Left),
+        ("NEXT", Side::Right),
+        ("TRIES", Side::Right),
+        ("REASON", Side::Left),
+    ];
+    let now = now();
+    let rows = entries.iter().flat_map(|entry| {
+        entry.recipients.iter().map(move |recipient| {
+            let reason = recipient.reason.as_deref().unwrap_or_default();
+            [
+                entry.id.clone(),
+                span(now.saturating_sub(entry.accepted).unsigned_abs()),
+                octets(entry.size),
+                sender(&entry.from),
+                recipient.address.clone(),
+                recipient.state.clone(),
+                next(&recipient.state, recipient.due_in),
+                recipient.attempts.to_string(),
+                shortened(reason),
+            ]
+        })
+    });
+    Ok(Answer {
+        result: table(heads, rows),
+        remark: cut,
+    })
+}
+
+fn show(client: &Client, id: &str, json: bool) -> Result<Answer, Complaint> {
+    // An id is 13 letters and digits; anything else must not become a path of another meaning.
+    if !id.bytes().all(|octet| octet.is_ascii_alphanumeric()) {
+        return Err(Complaint::new(EX_USAGE, format!("{id} is no queue id")));
+    }
+    let detail: QueueEntryDetail = client.get(&format!("/api/v1/queue/{id}"), &[])?;
+    if json {
+        return Answer::json(&detail);
+    }
+    let entry = &detail.entry;
+    let mut text = String::new();
+    let accepted = jiff::Timestamp::from_second(entry.accepted)
+        .map_or_else(|_| entry.accepted.to_string(), |at| at.to_string());
+    let age = span(now().saturating_sub(entry.accepted).unsigned_abs());
+    let open = format!("{} of {}", entry.recipients.len(), detail.recipients_total);
+    let none = || "none".to_owned();
+    for (name, value) in [
+        ("id", entry.id.clone()),
+        ("accepted", format!("{accepted} ({age} ago)")),
+        ("from", sender(&entry.from)),
+        ("size", format!("{} octets", entry.size)),
+        ("message-id", detail.message_id.clone().unwrap_or_else(none)),
+        ("envid", detail.envid.clone().unwrap_or_else(none)),
+        ("shard", detail.shard.to_string()),
+        ("recipients", format!("{open} not settled")),
+    ] {
+        line(&mut text, &format!("{name:12}{value}"));
+    }
+    for recipient in &entry.recipients {
+        let doubtful = if recipient.doubtful {
+            ", may have it already"
+        } else {
+            ""
+        };
+        text.push('\n');
+        line(&mut text, &format!("to          {}", recipient.address));
+        line(&mut text, &format!("  by way of {}", recipient.destination));
+        let next = next(&recipient.state, recipient.due_in);
+        let (state, tries) = (&recipient.state, recipient.attempts);
+        line(
+            &mut text,
+            &format!("  state     {state}, next attempt {next}, attempts {tries}{doubtful}"),
+        );
+        if let Some(reason) = &recipient.reason {
+            line(&mut text, &format!("  reason    {reason}"));
+        }
+    }
+    Ok(Answer {
+        result: text,
+        remark: None,
+    })
+}
+
+fn order(
+    client: &Client,
+    act: Act,
+    selection: &Selection,
+    json: bool,
+) -> Result<Answer, Complaint> {
+    let selector = selection.selector();
+    if selector.is_empty() {
+        let words =
+            "say which messages: an ID, --to, --from, --domain, --older-than or --all".to_owned();
+        return Err(Complaint::new(EX_USAGE, words));
+    }
+    let acted: Acted = client.post(&format!("/api/v1/queue/{}", act.name()), &selector)?;
+    if acted.messages == 0
+        && let Some(id) = &selector.id
+    {
+        let words = format!("no message {id} is in the queue, or not with these options");
+        return Err(Complaint::new(EX_NOINPUT, words));
+    }
+    if json {
+        return Answer::json(&acted);
+    }
+    let done = match act {
+        Act::Hold => "held",
+        Act::Release => "released",
+        Act::Retry => "to be attempted now",
+        Act::Remove => "removed",
+        Act::Bounce => "returned",
+    };
+    let (messages, recipients) = (acted.messages, acted.recipients);
+    let plural = |count| if count == 1 { "" } else { "s" };
+    let (one, other) = (plural(messages), plural(recipients));
+    Ok(Answer {
+        result: format!("{messages} message{one}, {recipients} recipient{other} {done}\n"),
+        remark: None,
+    })
+}
+
+fn shape(client: &Client, json: bool) -> Result<Answer, Complaint> {
+    let rows: Vec<ShapeRow> = client.get("/api/v1/queue/shape", &[])?;
+    if json {
+        return Answer::json(&rows);
+    }
+    let total = |ages: &[u64]| ages.iter().sum::<u64>();
+    let mut all = ShapeRow {
+        destination: "TOTAL".into(),
+        ages: vec![0; AGE_BUCKETS.len() + 1],
+    };
+    for row in &rows {
+        for (sum, part) in all.ages.iter_mut().zip(&row.ages) {
+            *sum += part;
+        }
+    }
+    // The columns are named by the oldest age in minutes that they hold, as qshape does it.
+    let bounds = AGE_BUCKETS.map(|bound| (bound.as_secs() / 60).to_string());
+    let oldest = format!("{}+", bounds.last().map_or("", String::as_str));
+    let mut heads = [("", Side::Right); AGE_BUCKETS.len() + 3];
+    heads[0] = ("DESTINATION", Side::Left);
+    heads[1].0 = "T";
+    for (head, bound) in heads[2..].iter_mut().zip(bounds.iter().chain([&oldest])) {
+        head.0 = bound;
+    }
+    let cells = [&all].into_iter().chain(&rows).map(|row| {
+        std::array::from_fn(|at| match at {
+            0 => row.destination.clone(),
+            1 => total(&row.ages).to_string(),
+            at => row
+                .ages
+                .get(at - 2)
+                .map_or_else(String::new, u64::to_string),
+        })
+    });
+    Ok(Answer {
+        result: table(heads, cells),
+        remark: None,
+    })
+}
+
+/// A line of what may be a peer's words.
+fn line(text: &mut String, words: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{}", words.replace(char::is_control, "?"));
+}
+
+fn sender(from: &str) -> String {
+    if from.is_empty() { "<>" } else { from }.to_owned()
+}
+
+fn next(state: &str, due_in: u64) -> String {
+    match state {
+        "waiting" => format!("in {}", span(due_in)),
+        "held" => "never".to_owned(),
+        _ => "now".to_owned(),
+    }
+}
+
+/// Seconds, in the largest unit that fits.
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+fn octets(count: u64) -> String {
+    const KIB: u64 = 1024;
+    match count {
+        0..KIB => format!("{count}"),
+        KIB..1_048_576 => format!("{}K", count.div_ceil(KIB)),
+        _ => format!("{}M", count.div_ceil(KIB * KIB)),
+    }
+}
+
+fn shortened(reason: &str) -> String {
+    match reason.char_indices().nth(REASON_CHARS_MAX) {
+        Some((at, _)) => format!("{}...", &reason[..at]),
+        None => reason.to_owned(),
+    }
+}
+
+/// Reads `90s`, `5m`, `2h`, `1d`.
+fn age(text: &str) -> Result<Duration, String> {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err("an age is a number and s, m, h or d: 90s, 5m, 2h, 1d".into()),
+    };
+    let number = text[..text.len() - unit.len()].parse::<u64>();
+    number
+        .ok()
+        .and_then(|number| number.checked_mul(seconds))
+        .map(Duration::from_secs)
+        .ok_or_else(|| "an age needs a number before its unit".into())
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
+}
+
+/// What a list shows of a reason; `queue show` has all of it.
+const REASON_CHARS_MAX: usize = 60;
+
+#[cfg(test)]
+mod tests;
