@@ -172,7 +172,7 @@ fn free_text_fields_become_encoded_words() {
 fn display_names_become_encoded_words_and_addresses_stay() {
     let message = "From: Jürgen A. <j@c.test>\r\n\
         To: x@d.test, \"Müller, \\\"Ä\\\"\" <m@d.test>,\r\n Plain Name <p@d.test>\r\n\
-        Cc: Fründe: a@d.test, \"B\" <b@d.test>;\r\n\r\nbody\r\n";
+        Reply-To: \"12\\\", Ö\" <o@d.test>\r\nCc: Fründe: a@d.test, \"B\" <b@d.test>;\r\n\r\nbody\r\n";
     let result = text(message);
     let parsed = MessageParser::default().parse(&result).unwrap();
     let names = |address: Option<&mail_parser::Address<'_>>| -> Vec<(Option<String>, String)> {
@@ -197,6 +197,7 @@ fn display_names_become_encoded_words_and_addresses_stay() {
             own("Plain Name", "p@d.test")
         ]
     );
+    assert_eq!(names(parsed.reply_to()), [own("12\", Ö", "o@d.test")]);
     let groups = parsed.cc().unwrap().as_group().unwrap();
     assert_eq!(groups[0].name.as_deref(), Some("Fründe"));
     assert!(result.contains("Plain Name <p@d.test>\r\n"));

@@ -446,10 +446,11 @@ impl ClientSession {
     /// said that it does not have the message; otherwise, after the dot, it may.
     fn collapse(&mut self, blame: Blame, diagnosis: Diagnosis, answered: bool) {
         if let Some(transaction) = &mut self.transaction {
+            // After the dot only those are left whom the peer has accepted.
             let doubt = transaction.dot_sent && !answered;
-            for (recipient, accepted) in transaction.tell_rest() {
+            for recipient in transaction.tell_rest() {
                 let diagnosis = diagnosis.clone();
-                let outcome = if doubt && accepted {
+                let outcome = if doubt {
                     Outcome::Doubtful { diagnosis }
                 } else {
                     Outcome::Deferred { blame, diagnosis }
@@ -488,7 +489,7 @@ impl ClientSession {
         let settled = transaction
             .tell_rest()
             .zip(outcomes)
-            .map(|((recipient, _), outcome)| Output::Settled { recipient, outcome });
+            .map(|(recipient, outcome)| Output::Settled { recipient, outcome });
         self.output.extend(settled);
     }
 

@@ -138,12 +138,12 @@ impl Transaction {
             .count()
     }
 
-    /// Marks all who are left as told: the index of each, and whether it had been accepted.
-    pub(super) fn tell_rest(&mut self) -> impl Iterator<Item = (u16, bool)> {
-        let left = self.outgoing.recipients.iter().zip(&mut self.fates);
-        left.filter_map(|(recipient, fate)| {
+    /// Marks all who are left as told: the index of each.
+    pub(super) fn tell_rest(&mut self) -> impl Iterator<Item = u16> {
+        let recipients = self.outgoing.recipients.iter().zip(&mut self.fates);
+        recipients.filter_map(|(recipient, fate)| {
             let was = std::mem::replace(fate, Fate::Told);
-            (was != Fate::Told).then_some((recipient.index, was == Fate::Accepted))
+            (was != Fate::Told).then_some(recipient.index)
         })
     }
 }

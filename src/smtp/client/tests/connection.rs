@@ -307,3 +307,14 @@ fn stages_follow_the_dialogue() {
         ]
     );
 }
+
+#[test]
+fn clock_rings_too_early_and_nothing_happens() {
+    let mut talk = Dialogue::new(false, vec![]);
+    talk.session
+        .handle_timeout(talk.wake - Duration::from_micros(1));
+    talk.obey();
+    assert_eq!(talk.session.stage(), Stage::Greeting);
+    talk.hear(b"(silence)");
+    assert_eq!(talk.session.stage(), Stage::Quit);
+}

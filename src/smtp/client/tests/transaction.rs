@@ -272,8 +272,10 @@ fn peer_cannot_take_the_message_and_is_not_asked() {
     utf8.smtputf8 = true;
     let mut large = message(1);
     large.size = 1001;
+    let mut fitting = message(1);
+    fitting.size = 1000;
     let some = ehlo(&["SIZE 1000", "8BITMIME"]);
-    let talk = dialogue(false, &[utf8, large, message(1)], &[GREETING, &some]);
+    let talk = dialogue(false, &[utf8, large, fitting], &[GREETING, &some]);
     let host = "host mx.test[192.0.2.1]";
     assert_eq!(
         talk.texts(),
@@ -288,7 +290,7 @@ fn peer_cannot_take_the_message_and_is_not_asked() {
             ),
         ]
     );
-    assert_eq!(talk.sent[1], "MAIL FROM:<a@c.test> SIZE=500\r\n");
+    assert_eq!(talk.sent[1], "MAIL FROM:<a@c.test> SIZE=1000\r\n");
 }
 
 #[test]
