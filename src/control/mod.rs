@@ -27,15 +27,15 @@ use serde_json::json;
 use crate::observe::ask::{Ask, Facts, Health, Shards, Tell};
 use listen::Bounded;
 
-/// The routes. With a token, everything but the two probes wants `Authorization: Bearer TOKEN`;
-/// without one, only requests to an address or to `localhost` are answered.
+/// The routes. With a token, everything but the two probes and the empty dashboard wants
+/// `Authorization: Bearer TOKEN`; without one, only requests to an address or to `localhost` are
+/// answered.
 pub fn router(shards: Arc<dyn Shards>, token: Option<String>) -> Router {
     let plane = Plane { shards };
     let guard = Guard {
         token: token.map(Into::into),
     };
     Router::new()
-        .route("/", get(index))
         .route("/metrics", get(metrics::metrics))
         .route("/api/v1/latency", get(latency::latency))
         .route("/api/v1/queue", get(queue::list))
@@ -45,6 +45,7 @@ pub fn router(shards: Arc<dyn Shards>, token: Option<String>) -> Router {
             get(queue::show).merge(post(queue::act)),
         )
         .route_layer(middleware::from_fn_with_state(guard, admit))
+        .route("/", get(index))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .fallback(async || Failure::new(StatusCode::NOT_FOUND, "there is nothing here"))
@@ -221,16 +222,21 @@ fn names_an_address(headers: &HeaderMap) -> bool {
         || (host.starts_with('[') && host.ends_with(']'))
 }
 
-async fn index() -> &'static str {
-    "ringpost\n\n\
-     /metrics              for Prometheus\n\
-     /healthz              every shard answers\n\
-     /readyz               mail is taken\n\
-     /api/v1/latency       percentiles: ?stage= &destination= &format=hgrm\n\
-     /api/v1/queue         messages: ?id= &to= &from= &domain= &older_than=SECONDS &limit=\n\
-     /api/v1/queue/ID      one message\n\
-     /api/v1/queue/shape   recipients by destination and age\n\
-     POST /api/v1/queue/{hold,release,retry,remove,bounce} with a selector\n"
+/// The dashboard for a browser, the list of addresses for everybody else.
+async fn index(headers: HeaderMap) -> Response {
+    let accepts = headers.get(header::ACCEPT);
+    let browser = accepts
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|accepts| accepts.contains("text/html"));
+    if !browser {
+        return ADDRESSES.into_response();
+    }
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, DASHBOARD_MAY),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ];
+    (headers, DASHBOARD).into_response()
 }
 
 async fn healthz(State(plane): State<Plane>) -> Response {
@@ -261,3 +267,20 @@ const BEARER: &[u8] = b"Bearer ";
 
 /// A selector is a few hundred octets.
 const BODY_OCTETS_MAX: usize = 64 * 1024;
+
+/// One page without anything from elsewhere.
+const DASHBOARD: &str = include_str!("dashboard.html");
+
+/// What the page may do: run its own script, and ask us.
+const DASHBOARD_MAY: &str = "default-src 'none'; connect-src 'self'; \
+    script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+
+const ADDRESSES: &str = "ringpost\n\n\
+    /metrics              for Prometheus\n\
+    /healthz              every shard answers\n\
+    /readyz               mail is taken\n\
+    /api/v1/latency       percentiles: ?stage= &destination= &format=hgrm\n\
+    /api/v1/queue         messages: ?id= &to= &from= &domain= &older_than=SECONDS &limit=\n\
+    /api/v1/queue/ID      one message\n\
+    /api/v1/queue/shape   recipients by destination and age\n\
+    POST /api/v1/queue/{hold,release,retry,remove,bounce} with a selector\n";

@@ -350,6 +350,30 @@ fn operator_asks_for_latencies() {
 }
 
 #[test]
+fn a_browser_gets_the_dashboard_and_its_metrics_exist() {
+    let plane = Running::start(None);
+    let request = ureq::get(format!("http://{}/", plane.address));
+    let (status, page) = plane.ask(request.header("Accept", "text/html,*/*;q=0.8"));
+    assert_eq!(status, 200);
+    let (_, metrics) = plane.get("/metrics");
+    let facts = page.split("const FACTS = [").nth(1).expect("the list");
+    let facts = facts.split("];").next().expect("its end");
+    let names = facts.split("[\"").skip(1);
+    let names = names.filter_map(|fact| fact.split('"').nth(2));
+    let mut seen = 0;
+    for name in names {
+        let series = format!("ringpost_{name}");
+        assert!(
+            sample(&metrics, &series).is_some(),
+            "{series} in\n{metrics}"
+        );
+        seen += 1;
+    }
+    assert_eq!(seen, 10);
+    assert!(plane.get("/").1.contains("/api/v1/queue/shape"));
+}
+
+#[test]
 fn the_first_shard_is_slow_and_the_second_is_heard() {
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build().expect("a runtime");
