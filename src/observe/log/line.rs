@@ -103,8 +103,11 @@ impl Lines {
         } = *accepted;
         if self.format == Format::Json {
             let mut object = self.object(now, Level::Info, "accepted");
-            object.shown("id", id).shown("client", client);
-            object.text("hello", hello).text("from", from);
+            object.shown("id", id);
+            if let Some(client) = client {
+                object.shown("client", client).text("hello", hello);
+            }
+            object.text("from", from);
             object.number("size", size).number("recipients", recipients);
             if let Some(message_id) = message_id {
                 object.text("message_id", message_id);
@@ -112,13 +115,15 @@ impl Lines {
             object.end();
             return;
         }
-        // The name is Postfix's for a client whose address was not looked up.
-        self.head(now, "smtpd");
-        self.put(format_args!(
-            "{id}: client=unknown[{client}], helo=<{}>",
-            Clean(hello)
-        ));
-        self.end();
+        if let Some(client) = client {
+            // The name is Postfix's for a client whose address was not looked up.
+            self.head(now, "smtpd");
+            let hello = Clean(hello);
+            self.put(format_args!(
+                "{id}: client=unknown[{client}], helo=<{hello}>"
+            ));
+            self.end();
+        }
         if let Some(message_id) = message_id {
             self.head(now, "cleanup");
             self.put(format_args!("{id}: message-id={}", Clean(message_id)));

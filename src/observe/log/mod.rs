@@ -117,8 +117,8 @@ pub struct Delivery<'a> {
 pub struct Accepted<'a> {
     /// Its name from now on.
     pub id: QueueId,
-    /// Who gave it.
-    pub client: IpAddr,
+    /// Who gave it; `None` for a report of our own.
+    pub client: Option<IpAddr>,
     /// What the client called itself.
     pub hello: &'a str,
     /// The reverse path, empty for a report.

@@ -40,7 +40,7 @@ fn delivery<'a>() -> Delivery<'a> {
 fn accepted<'a>() -> Accepted<'a> {
     Accepted {
         id: ID,
-        client: [192, 0, 2, 7].into(),
+        client: Some([192, 0, 2, 7].into()),
         hello: "client.test",
         from: "a@c.test",
         size: 1024,
@@ -68,6 +68,25 @@ fn message_is_delivered_in_postfix_words() {
          {head}/qmgr[42]: {ID}: removed\n"
     );
     assert_eq!(text(lines), expected);
+}
+
+#[test]
+fn a_report_has_no_client() {
+    let own = Accepted {
+        client: None,
+        hello: "",
+        from: "",
+        ..accepted()
+    };
+    let mut plain = lines(Format::Text);
+    plain.accepted(MOMENT, &own);
+    let plain = text(plain);
+    assert!(!plain.contains("smtpd"), "{plain}");
+    assert!(plain.contains("from=<>, size=1024, nrcpt=1"), "{plain}");
+    let mut json = lines(Format::Json);
+    json.accepted(MOMENT, &own);
+    let object: serde_json::Value = serde_json::from_str(&text(json)).expect("JSON");
+    assert_eq!((object.get("client"), &object["from"]), (None, &"".into()));
 }
 
 #[test]
