@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Json, Response};
 use serde::Deserialize;
 
 use super::{Failure, Plane};
-use crate::observe::ask::Latencies;
+use crate::observe::ask::{Ask, Latencies, Tell};
 use crate::observe::stage::{Snapshot, Stage};
 
 #[derive(Default, Deserialize)]
@@ -32,8 +32,12 @@ pub(super) async fn latency(
         Some(Err(words)) => return Err(Failure::new(StatusCode::BAD_REQUEST, words)),
     };
     let mut sum = Snapshot::default();
-    for facts in plane.facts().await? {
-        sum.merge(&facts.latencies);
+    let recorded = plane.gather(Ask::Latencies, |tell| match tell {
+        Tell::Latencies(snapshot) => Some(snapshot),
+        _ => None,
+    });
+    for snapshot in plane.complete(recorded.await)? {
+        sum.merge(&snapshot);
     }
     let destination = wanted.destination.as_deref();
     match wanted.format.as_deref() {

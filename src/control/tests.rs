@@ -27,6 +27,7 @@ impl TwoShards {
     fn tell(&self, shard: usize, ask: &Ask) -> Tell {
         match ask {
             Ask::Facts => Tell::Facts(Box::new(facts(shard, self.health))),
+            Ask::Latencies => Tell::Latencies(Box::new(facts(shard, self.health).latencies)),
             Ask::Health => Tell::Health(self.health),
             Ask::List { selector, limit } => {
                 let mut entries = vec![entry(shard)];

@@ -12,8 +12,10 @@ use super::stage::{Row, Snapshot};
 /// A question to every shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// Counters, gauges and histograms.
+    /// Counters, gauges and the stages' histograms, without those of destinations.
     Facts,
+    /// All histograms, those of destinations included.
+    Latencies,
     /// Messages that a selector matches.
     List {
         /// Which ones; an empty selector matches all.
@@ -45,7 +47,7 @@ impl Ask {
     #[must_use]
     pub const fn patience(&self) -> Duration {
         match self {
-            Self::Facts | Self::Health => Duration::from_secs(1),
+            Self::Facts | Self::Latencies | Self::Health => Duration::from_secs(1),
             Self::List { .. } | Self::Show { .. } | Self::Act { .. } | Self::Shape => {
                 Duration::from_secs(4)
             }
@@ -58,6 +60,8 @@ impl Ask {
 pub enum Tell {
     /// To [`Ask::Facts`].
     Facts(Box<Facts>),
+    /// To [`Ask::Latencies`].
+    Latencies(Box<Snapshot>),
     /// To [`Ask::List`].
     List(Vec<QueueEntry>),
     /// To [`Ask::Show`]; `None` when the message is not on this shard.
@@ -329,7 +333,7 @@ pub struct Facts {
     pub log_lines_lost: u64,
     /// Whether it takes mail.
     pub health: Health,
-    /// How long its stages took.
+    /// How long its stages took, over all destinations.
     pub latencies: Snapshot,
 }
 

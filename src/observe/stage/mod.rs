@@ -9,7 +9,7 @@ mod tests;
 use std::fmt;
 use std::str::FromStr;
 
-pub use recorder::{DESTINATIONS_MAX, Recorder};
+pub use recorder::{DESTINATIONS_MAX, Recorder, STAGE_PIECES};
 pub use snapshot::{Row, Snapshot};
 
 /// One stage, in the order in which a message meets them.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use hdrhistogram::{CreationError, Histogram};
 
-use super::snapshot::Destination;
 use super::{FIRST_OUTBOUND, OTHER, OUTBOUND, Snapshot, Stage};
 
 /// One shard's histograms: one for each stage, and one for each outbound stage of its busiest
@@ -81,21 +80,46 @@ impl Recorder {
         stages[index].saturating_record(micros(took));
     }
 
-    /// A copy of what was recorded since the start.
+    /// A copy of what was recorded since the start, at one go: a few milliseconds when every
+    /// destination's seat is taken. A shard that serves copies piece by piece instead.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let stages = self.stages.iter().map(|recorded| {
-            // An untouched histogram is not worth the copy: the shard makes it between deliveries.
-            (!recorded.is_empty()).then(|| recorded.clone())
-        });
-        let seats = self.seats.iter().map(|seat| (&*seat.name, &*seat.stages));
-        let destinations = seats
-            .chain([(OTHER, &self.other)])
-            .map(|(name, stages)| Destination::copied(name, stages));
-        Snapshot::new(
-            stages.collect(),
-            destinations.filter(|one| !one.is_empty()).collect(),
-        )
+        let mut copy = Snapshot::default();
+        let mut piece = 0;
+        while self.copy_piece(piece, &mut copy) {
+            piece += 1;
+        }
+        copy
+    }
+
+    /// Copies one piece, some 200 KiB at most, into `copy`; false when there is no such piece.
+    /// Pieces count from 0, the first [`STAGE_PIECES`] are the stages over all destinations. A
+    /// shard lets others run between two:
+    ///
+    /// ```no_run
+    /// # use ringpost::observe::stage::{Recorder, Snapshot};
+    /// # async fn copy(recorder: &std::cell::RefCell<Recorder>) -> Snapshot {
+    /// let mut copy = Snapshot::default();
+    /// let mut piece = 0;
+    /// while recorder.borrow().copy_piece(piece, &mut copy) {
+    ///     piece += 1;
+    ///     futures_lite::future::yield_now().await;
+    /// }
+    /// # copy
+    /// # }
+    /// ```
+    pub fn copy_piece(&self, piece: usize, copy: &mut Snapshot) -> bool {
+        if let Some(stage) = Stage::ALL.get(piece) {
+            copy.take_stage(*stage, &self.stages[piece]);
+            return true;
+        }
+        let seat = piece - STAGE_PIECES;
+        match self.seats.get(seat) {
+            Some(seat) => copy.take_destination(&seat.name, &seat.stages),
+            None if seat == self.seats.len() => copy.take_destination(OTHER, &self.other),
+            None => return false,
+        }
+        true
     }
 
     /// The seat of a destination, an old or a new one; `None` when all are taken.
@@ -147,6 +171,9 @@ fn micros(took: Duration) -> u64 {
 
 /// Destinations of a shard that have histograms of their own: some 115 KiB each.
 pub const DESTINATIONS_MAX: usize = 32;
+
+/// How many pieces of [`Recorder::copy_piece`] are stages; destinations follow.
+pub const STAGE_PIECES: usize = Stage::ALL.len();
 
 /// Records without a seat after which the quietest destination loses its: rare enough that the
 /// copying does not show, often enough that a new bulk destination is seen within seconds. A

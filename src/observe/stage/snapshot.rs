@@ -18,24 +18,20 @@ pub struct Snapshot {
 
 /// What one destination's stages took.
 #[derive(Clone, Debug)]
-pub(super) struct Destination {
+struct Destination {
     name: Box<str>,
     stages: Vec<(Stage, Histogram<u32>)>,
 }
 
 impl Destination {
     /// A copy of the stages that were recorded.
-    pub(super) fn copied(name: &str, stages: &PerStage) -> Self {
+    fn copied(name: &str, stages: &PerStage) -> Self {
         let outbound = Stage::ALL.into_iter().skip(FIRST_OUTBOUND);
         let used = outbound.zip(stages).filter(|(_, one)| !one.is_empty());
         Self {
             name: name.into(),
             stages: used.map(|(stage, one)| (stage, one.clone())).collect(),
         }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.stages.is_empty()
     }
 
     fn merge(&mut self, other: &Self) {
@@ -83,10 +79,21 @@ pub struct Row {
 }
 
 impl Snapshot {
-    pub(super) fn new(stages: Vec<Option<Histogram<u64>>>, destinations: Vec<Destination>) -> Self {
-        Self {
-            stages,
-            destinations,
+    /// Copies one stage. An untouched histogram is not worth it.
+    pub(super) fn take_stage(&mut self, stage: Stage, recorded: &Histogram<u64>) {
+        self.stages.resize(Stage::ALL.len(), None);
+        if !recorded.is_empty() {
+            self.stages[stage.index()] = Some(recorded.clone());
+        }
+    }
+
+    /// Copies what one destination's stages took. Seats move while a copy is made piece by piece:
+    /// what comes twice is taken once.
+    pub(super) fn take_destination(&mut self, name: &str, stages: &PerStage) {
+        self.destinations.retain(|one| *one.name != *name);
+        let copied = Destination::copied(name, stages);
+        if !copied.stages.is_empty() {
+            self.destinations.push(copied);
         }
     }
 

@@ -139,3 +139,36 @@ fn plotters_can_read_the_percentile_text() {
     assert!((last.0 - 100.0).abs() < 0.2, "{text}");
     assert!(text.contains("Total count    =          100]"), "{text}");
 }
+#[test]
+fn a_copy_is_made_while_recording_goes_on() {
+    let mut recorder = recorder();
+    let took = Duration::from_millis(1);
+    for n in 0..DESTINATIONS_MAX {
+        recorder.record_for(&format!("d{n}.test"), Stage::Dns, took);
+    }
+    let mut copy = Snapshot::default();
+    for piece in 0..STAGE_PIECES {
+        assert!(recorder.copy_piece(piece, &mut copy));
+    }
+    assert_eq!(copy.destinations().count(), 0);
+    let mut piece = STAGE_PIECES;
+    while recorder.copy_piece(piece, &mut copy) {
+        piece += 1;
+        // Seats move under the copy.
+        for n in 0..3_000 {
+            recorder.record_for(&format!("new{}.test", piece * 10_000 + n), Stage::Dns, took);
+        }
+    }
+    assert_eq!(piece, STAGE_PIECES + DESTINATIONS_MAX + 1);
+    let all = row(&copy, Stage::Dns, None).expect("recorded");
+    assert_eq!(
+        all.count, DESTINATIONS_MAX as u64,
+        "the stage was copied first"
+    );
+    let mut names: Vec<&str> = copy.destinations().collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count, "a destination came twice");
+    assert!(names.contains(&OTHER));
+}
