@@ -206,7 +206,8 @@ pub struct Reported {
 /// What [`super::Queue::poll`] finds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Due {
-    /// The lane wants connections: see [`super::Queue::connections_wanted`].
+    /// The lane has mail that is ready: wake connections that idle, and open as many more as
+    /// [`super::Queue::connections_wanted`] says.
     Lane(LaneKey),
     /// A decision that time brought.
     Decision(Decision),

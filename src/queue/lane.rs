@@ -96,6 +96,11 @@ impl Lane {
             .saturating_sub(self.connections)
     }
 
+    /// True while it has mail that a connection could take now.
+    pub(super) fn wants_attention(&self) -> bool {
+        self.ready > 0 && self.gate != Gate::Closed
+    }
+
     /// A transaction went well.
     pub(super) fn succeed(&mut self, connections_max: u32) {
         self.gate = Gate::Open;

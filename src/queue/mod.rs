@@ -298,6 +298,25 @@ impl Queue {
         usize::try_from(wanted).unwrap_or(usize::MAX)
     }
 
+    /// Parts of a lane that a connection could take now.
+    #[must_use]
+    pub fn ready(&self, lane: LaneKey) -> usize {
+        let ready = self.lanes.find(lane.0).map_or(0, |index| self.lanes[index].ready);
+        usize::try_from(ready).unwrap_or(usize::MAX)
+    }
+
+    /// Lanes there are.
+    #[must_use]
+    pub fn lane_count(&self) -> usize {
+        self.names.len()
+    }
+
+    /// True while there is a lane of this name.
+    #[must_use]
+    pub fn has_lane(&self, name: &str) -> bool {
+        self.names.contains_key(name)
+    }
+
     /// The name of a lane.
     #[must_use]
     pub fn lane_name(&self, lane: LaneKey) -> Option<Rc<str>> {
@@ -345,6 +364,13 @@ impl Queue {
         decisions
     }
 
+    /// Where a message stands on the disk.
+    #[must_use]
+    pub fn locator(&self, message: MessageKey) -> Option<Locator> {
+        let index = self.messages.find(message.0)?;
+        Some(self.messages[index].locator)
+    }
+
     /// The spool moved a message's record.
     pub fn relocate(&mut self, message: MessageKey, locator: Locator) {
         if let Some(index) = self.messages.find(message.0) {
@@ -384,7 +410,7 @@ impl Queue {
                 continue;
             };
             self.lanes[index].announced = false;
-            if self.lanes[index].connections_wanted() > 0 {
+            if self.lanes[index].wants_attention() {
                 due.push(Due::Lane(key));
             }
         }
@@ -894,7 +920,7 @@ impl Queue {
     fn announce(&mut self, index: u32) {
         let key = LaneKey(self.lanes.key(index));
         let lane = &mut self.lanes[index];
-        if lane.connections_wanted() > 0 && !std::mem::replace(&mut lane.announced, true) {
+        if lane.wants_attention() && !std::mem::replace(&mut lane.announced, true) {
             self.announced.push_back(key);
         }
     }

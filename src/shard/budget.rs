@@ -45,6 +45,18 @@ impl Budget {
         self.inner.used.get()
     }
 
+    /// Octets that may be used.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.inner.limit
+    }
+
+    /// True while less than half is in use.
+    #[must_use]
+    pub fn is_ample(&self) -> bool {
+        self.inner.used.get() < self.inner.limit / 2
+    }
+
     /// True while there is room for more.
     #[must_use]
     pub fn has_room(&self) -> bool {

@@ -3,7 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
 
 /// A door that is open, then closed, then empty. Cloning shares it.
 #[derive(Clone, Default)]
@@ -13,14 +15,17 @@ pub struct Gate {
 
 #[derive(Default)]
 struct Inner {
-    inside: Cell<usize>,
+    /// Everybody inside; a waker where one waits to hear of the closing.
+    inside: RefCell<Slab<Option<Waker>>>,
     closed: Cell<bool>,
+    /// Who waits for the last one to leave.
     waiting: RefCell<Vec<Waker>>,
 }
 
 /// Somebody is inside; dropped, they have left, however they ended.
 pub struct Pass {
     inner: Rc<Inner>,
+    place: usize,
 }
 
 impl Gate {
@@ -30,14 +35,21 @@ impl Gate {
         if self.inner.closed.get() {
             return None;
         }
-        self.inner.inside.set(self.inner.inside.get() + 1);
-        Some(Pass { inner: Rc::clone(&self.inner) })
+        let place = self.inner.inside.borrow_mut().insert(None);
+        Some(Pass {
+            inner: Rc::clone(&self.inner),
+            place,
+        })
     }
 
-    /// Lets nobody in any more, and wakes whoever waits in [`Gate::closed`].
+    /// Lets nobody in any more, and wakes whoever waits in [`Pass::closed`].
     pub fn close(&self) {
         self.inner.closed.set(true);
-        self.inner.wake();
+        let mut wakers = Vec::new();
+        for (_, waker) in self.inner.inside.borrow_mut().iter_mut() {
+            wakers.extend(waker.take());
+        }
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// True after [`Gate::close`].
@@ -49,13 +61,13 @@ impl Gate {
     /// How many are inside.
     #[must_use]
     pub fn inside(&self) -> usize {
-        self.inner.inside.get()
+        self.inner.inside.borrow().len()
     }
 
     /// Waits until nobody is inside.
     pub async fn empty(&self) {
         poll_fn(|cx| {
-            if self.inner.inside.get() == 0 {
+            if self.inside() == 0 {
                 return Poll::Ready(());
             }
             self.inner.waiting.borrow_mut().push(cx.waker().clone());
@@ -65,19 +77,69 @@ impl Gate {
     }
 }
 
-impl Inner {
-    fn wake(&self) {
-        for waker in self.waiting.take() {
-            waker.wake();
+impl Pass {
+    /// Waits for the gate to close. A pass has one such wait at a time.
+    pub async fn closed(&self) {
+        poll_fn(|cx| self.poll_closed(cx)).await;
+    }
+
+    fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.inner.closed.get() {
+            return Poll::Ready(());
         }
+        match self.inner.inside.borrow_mut().get_mut(self.place) {
+            Some(Some(waker)) if waker.will_wake(cx.waker()) => {}
+            Some(place) => *place = Some(cx.waker().clone()),
+            None => {}
+        }
+        Poll::Pending
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.inner.inside.set(self.inner.inside.get() - 1);
-        if self.inner.inside.get() == 0 {
-            self.inner.wake();
+        let left = {
+            let mut inside = self.inner.inside.borrow_mut();
+            inside.try_remove(self.place);
+            inside.len()
+        };
+        if left == 0 {
+            self.inner.waiting.take().into_iter().for_each(Waker::wake);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_lite::future::{block_on, poll_once};
+
+    #[test]
+    fn nobody_enters_a_closed_gate_and_the_last_one_out_is_noticed() {
+        let gate = Gate::default();
+        let (first, second) = (gate.enter(), gate.enter());
+        block_on(async {
+            let mut empty = Box::pin(gate.empty());
+            assert!(poll_once(&mut empty).await.is_none());
+            gate.close();
+            assert!(gate.enter().is_none());
+            drop(first);
+            assert!(poll_once(&mut empty).await.is_none());
+            drop(second);
+            assert!(poll_once(&mut empty).await.is_some());
+        });
+    }
+
+    #[test]
+    fn those_inside_hear_of_the_closing() {
+        let gate = Gate::default();
+        let pass = gate.enter().unwrap();
+        block_on(async {
+            assert!(poll_once(pass.closed()).await.is_none());
+            gate.close();
+            assert!(poll_once(pass.closed()).await.is_some());
+        });
+        drop(pass);
+        assert_eq!(gate.inside(), 0);
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Gathering<W: World> {
     extent: Option<ExtentWriter<W>>,
     /// What it takes of the shard's memory budget.
     charge: Charge,
+    /// What was spilled last ended with CRLF.
+    ends_line: bool,
     /// The spool could not take a part: the message is read to its end and refused.
     failure: Option<io::Error>,
 }
@@ -35,7 +37,7 @@ impl<W: World> Gathering<W> {
     pub(super) fn new(shard: &Shard<W>, announced: u64) -> Self {
         let first = usize::try_from(announced).unwrap_or(INLINE_OCTETS_MAX).clamp(FIRST_OCTETS, INLINE_OCTETS_MAX);
         let charge = shard.budget.charge(first);
-        Self { id: shard.log.next_id(), tail: Vec::with_capacity(first), extent: None, charge, failure: None }
+        Self { id: shard.log.next_id(), tail: Vec::with_capacity(first), extent: None, charge, ends_line: false, failure: None }
     }
 
     /// Adds octets.
@@ -58,12 +60,18 @@ impl<W: World> Gathering<W> {
             Some(extent) => extent,
             none => none.insert(shard.log.extent(self.id).await?),
         };
+        self.ends_line = self.tail.ends_with(b"\r\n");
         let full = std::mem::replace(&mut self.tail, Vec::with_capacity(INLINE_OCTETS_MAX));
         extent.append(full).await
     }
 
     /// All of it, safe on disk where it was large.
     pub(super) async fn finish(mut self, shard: &Shard<W>) -> io::Result<Gathered> {
+        if !(self.tail.ends_with(b"\r\n") || self.tail.is_empty() && self.ends_line) {
+            // A BDAT message may end in the middle of a line (RFC 3030 §3); the dot of a DATA
+            // message stands on a line of its own.
+            self.append(shard, b"\r\n").await;
+        }
         if let Some(error) = self.failure.take() {
             self.discard().await;
             return Err(error);

@@ -7,17 +7,21 @@
 //! ```
 
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_lite::future;
+
 use super::Shard;
-use super::gather::{Gathered, Gathering};
-use super::message::Message;
-use crate::mail::received::{self, Trace};
+use super::gate::Pass;
+use super::gather::Gathering;
+use super::store::Origin;
+use super::visitors::Visitor;
 use crate::observe::stage::Stage;
+use crate::smtp::proxy;
 use crate::smtp::reply::Reply;
-use crate::smtp::server::{ServerKind, ServerSession, Step, Transaction};
-use crate::spool::log::{Accepted, CommitError};
+use crate::smtp::server::{ServerKind, ServerSession, Step};
 use crate::world::{Class, Listener, Stream, Tick, World};
 
 /// One listening address of the shard.
@@ -32,24 +36,101 @@ pub(super) struct Door<W: World> {
 pub(super) async fn accept<W: World>(shard: Rc<Shard<W>>, door: Rc<Door<W>>) {
     loop {
         match door.listener.accept().await {
-            Ok(stream) => admit(&shard, &door, stream),
-            Err(_) if shard.gate.is_closed() => return,
+            Ok(stream) => begin(&shard, &door, stream),
+            Err(_) if shard.visits.is_closed() => return,
             Err(error) => {
                 // Out of descriptors: accept fails at once, again and again, until one is free.
                 shard.warn(format_args!("cannot accept a connection: {error}"));
-                shard.world.sleep(shard.world.now() + ACCEPT_PAUSE).await;
+                let until = shard.world.now() + ACCEPT_PAUSE;
+                shard.world.sleep(until).await;
             }
         }
     }
 }
 
-fn admit<W: World>(shard: &Rc<Shard<W>>, door: &Rc<Door<W>>, stream: W::Stream) {
+fn begin<W: World>(shard: &Rc<Shard<W>>, door: &Rc<Door<W>>, stream: W::Stream) {
+    let Some(pass) = shard.visits.enter() else {
+        return;
+    };
     let accepted = shard.world.now();
-    let (visiting, door) = (Rc::clone(shard), Rc::clone(door));
-    shard.world.spawn(Class::Inbound, async move {
-        let Some(_inside) = visiting.gate.enter() else { return };
-        Visit::new(&visiting, stream, &door, accepted).run(door.proxied).await;
+    let (shard, door) = (Rc::clone(shard), Rc::clone(door));
+    let world = shard.world.clone();
+    world.spawn(Class::Inbound, async move {
+        receive(&shard, &door, stream, accepted, &pass).await;
+        drop(pass);
     });
+}
+
+/// One connection, from its first octet to its last.
+async fn receive<W: World>(
+    shard: &Rc<Shard<W>>,
+    door: &Door<W>,
+    mut stream: W::Stream,
+    accepted: Tick,
+    pass: &Pass,
+) {
+    let mut early = Vec::new();
+    let mut client = stream.peer().ip().to_canonical();
+    if door.proxied {
+        match unwrap_proxy(shard, &mut stream, &mut early).await {
+            Some(named) => client = named.unwrap_or(client),
+            None => return stream.shutdown(),
+        }
+    }
+    let settings = shard.settings();
+    let may_relay = settings.trusts(client);
+    let smtp = &settings.config.smtp;
+    // Trusted networks send in bulk; they share the limit of all.
+    let counted = (!may_relay).then_some((client, smtp.max_connections_per_client));
+    let Some(visitor) = shard.visitors.enter(smtp.max_connections, counted) else {
+        let mut refusal = Vec::new();
+        Reply::too_many_connections().write_into(&mut refusal);
+        let until = shard.world.now() + REFUSAL_WAIT;
+        let _ = stream.write(&mut [IoSlice::new(&refusal)], until).await;
+        return stream.shutdown();
+    };
+    let session = ServerSession::new(Rc::clone(&settings.server), door.kind, client, may_relay);
+    let visit = Visit {
+        shard,
+        stream,
+        session,
+        unread: 0..early.len(),
+        buffer: early,
+        gathering: None,
+        client,
+        accepted: Some(accepted),
+        began: accepted,
+        ends: accepted + smtp.session_timeout,
+        _visitor: visitor,
+    };
+    visit.run(pass).await;
+}
+
+/// Reads the PROXY header: the client it names, `None` inside for a balancer's own check; `None`
+/// for whoever does not speak the protocol. `early` gets what came after it.
+async fn unwrap_proxy<W: World>(
+    shard: &Shard<W>,
+    stream: &mut W::Stream,
+    early: &mut Vec<u8>,
+) -> Option<Option<IpAddr>> {
+    let until = shard.world.now() + PROXY_WAIT;
+    loop {
+        match proxy::parse(early) {
+            proxy::Parsed::Header(len, client) => {
+                early.drain(..len);
+                return Some(client.map(|client| client.ip().to_canonical()));
+            }
+            proxy::Parsed::Bad => return None,
+            proxy::Parsed::More => {}
+        }
+        let end = early.len();
+        early.resize(end + LINE_BUFFER_OCTETS, 0);
+        let len = stream.read(&mut early[end..], until).await.unwrap_or(0);
+        early.truncate(end + len);
+        if len == 0 {
+            return None;
+        }
+    }
 }
 
 /// One connection of a client.
@@ -61,32 +142,29 @@ struct Visit<'a, W: World> {
     /// What of `buffer` was read and not yet consumed.
     unread: std::ops::Range<usize>,
     gathering: Option<Gathering<W>>,
-    accepted: Tick,
-    /// When the current command's wait or the message's body began.
+    client: IpAddr,
+    /// When the connection was accepted; `None` once it was greeted.
+    accepted: Option<Tick>,
+    /// When the message's body began.
     began: Tick,
+    /// When the session ends whatever it does.
+    ends: Tick,
+    _visitor: Visitor,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
     Again,
     Read,
     End,
 }
 
-impl<'a, W: World> Visit<'a, W> {
-    fn new(shard: &'a Rc<Shard<W>>, stream: W::Stream, door: &Door<W>, accepted: Tick) -> Self {
-        let settings = shard.settings();
-        let peer = stream.peer().ip();
-        let may_relay = settings.trusts(peer);
-        let session = ServerSession::new(Rc::clone(&settings.server), door.kind, peer, may_relay);
-        Self { shard, stream, session, buffer: Vec::new(), unread: 0..0, gathering: None, accepted, began: accepted }
-    }
-
-    async fn run(mut self, proxied: bool) {
-        let _ = proxied;
+impl<W: World> Visit<'_, W> {
+    async fn run(mut self, pass: &Pass) {
         loop {
             let next = match self.step().await {
-                Next::Read => self.read().await,
-                other => Ok(other),
+                Ok(Next::Read) => self.read(pass).await,
+                other => other,
             };
             match next {
                 Ok(Next::End) | Err(_) => break,
@@ -100,18 +178,17 @@ impl<'a, W: World> Visit<'a, W> {
     }
 
     /// One step of the session.
-    async fn step(&mut self) -> Next {
+    async fn step(&mut self) -> io::Result<Next> {
+        let may_relay = self.session.may_relay();
         let (consumed, step) = self.session.step(&self.buffer[self.unread.clone()]);
         self.unread.start += consumed;
         match step {
-            Step::NeedInput => return Next::Read,
-            Step::Recipient(recipient) => {
-                let verdict = self.shard.settings().judge(recipient, self.session.may_relay());
-                match verdict {
-                    Ok(()) => self.session.recipient_accepted(),
-                    Err(reply) => self.session.recipient_refused(reply),
-                }
-            }
+            Step::NeedInput => return Ok(Next::Read),
+            Step::Flush => self.flush().await?,
+            Step::Recipient(recipient) => match self.shard.settings().judge(recipient, may_relay) {
+                Ok(()) => self.session.recipient_accepted(),
+                Err(reply) => self.session.recipient_refused(reply),
+            },
             Step::Mail => match self.shard.may_begin() {
                 Ok(()) => self.session.mail_accepted(),
                 Err(reply) => self.session.mail_refused(reply),
@@ -130,17 +207,18 @@ impl<'a, W: World> Visit<'a, W> {
                 }
             }
             Step::Close => {
-                let _ = self.flush().await;
-                return Next::End;
+                self.flush().await?;
+                return Ok(Next::End);
             }
         }
-        Next::Again
+        Ok(Next::Again)
     }
 
     /// Lets a message begin: memory first by waiting, then by saying so.
     async fn begin_message(&mut self) {
         if self.shard.budget.room(&self.shard.world).await {
-            self.gathering = Some(Gathering::new(self.shard, self.session.announced_size()));
+            let announced = self.session.announced_size();
+            self.gathering = Some(Gathering::new(self.shard, announced));
             self.began = self.shard.world.now();
             self.session.data_accepted();
         } else {
@@ -151,19 +229,20 @@ impl<'a, W: World> Visit<'a, W> {
     /// The message is complete: on disk first, then 250.
     async fn end_message(&mut self) {
         let shard = self.shard;
-        let (Some(gathering), Some(transaction)) = (self.gathering.take(), self.session.transaction()) else {
+        let (Some(gathering), Some(transaction)) =
+            (self.gathering.take(), self.session.transaction())
+        else {
             self.session.message_refused(Reply::local_error());
             return;
         };
         shard.record(Stage::BodyReceived, shard.world.now().since(self.began));
-        match store(shard, gathering, transaction, &self.trace_origin()).await {
+        let origin = Origin {
+            client: self.client,
+        };
+        match shard.store(gathering, transaction, &origin).await {
             Ok(receipt) => self.session.message_accepted(&receipt),
-            Err(error) => self.session.message_refused(refusal(&error)),
+            Err(reply) => self.session.message_refused(reply),
         }
-    }
-
-    fn trace_origin(&self) -> Origin {
-        Origin { peer: self.stream.peer().ip(), local: self.stream.local() }
     }
 
     /// Writes what the session has to say, in one call.
@@ -175,26 +254,51 @@ impl<'a, W: World> Visit<'a, W> {
         let until = self.shard.world.now() + WRITE_WAIT;
         let written = self.stream.write(&mut [IoSlice::new(output)], until).await;
         output.clear();
+        if let Some(accepted) = self.accepted.take() {
+            let took = self.shard.world.now().since(accepted);
+            self.shard.record(Stage::AcceptToBanner, took);
+        }
         written
     }
 
     /// Reads once, after all replies are out.
-    async fn read(&mut self) -> io::Result<Next> {
+    async fn read(&mut self, pass: &Pass) -> io::Result<Next> {
+        if self.shard.visits.is_closed() && !self.session.in_transaction() {
+            // Said once; the session then wants to close.
+            self.session.shutdown();
+            self.flush().await?;
+            return Ok(Next::End);
+        }
         self.flush().await?;
         self.make_room();
-        let deadline = self.shard.world.now() + self.session.wait();
-        let len = match self.stream.read(&mut self.buffer[self.unread.end..], deadline).await {
-            Ok(0) => return Ok(Next::End),
-            Ok(len) => len,
+        let deadline = (self.shard.world.now() + self.session.wait()).min(self.ends);
+        let in_transaction = self.session.in_transaction();
+        let read = self
+            .stream
+            .read(&mut self.buffer[self.unread.end..], deadline);
+        let read = if in_transaction || self.shard.visits.is_closed() {
+            read.await
+        } else {
+            let closed = async {
+                pass.closed().await;
+                Err(io::ErrorKind::Interrupted.into())
+            };
+            future::or(read, closed).await
+        };
+        match read {
+            Ok(0) => Ok(Next::End),
+            Ok(len) => {
+                self.unread.end += len;
+                Ok(Next::Again)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Next::Read),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 self.session.handle_timeout();
                 self.flush().await?;
-                return Ok(Next::End);
+                Ok(Next::End)
             }
-            Err(error) => return Err(error),
-        };
-        self.unread.end += len;
-        Ok(Next::Again)
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes sure that a read has somewhere to go, without keeping more than the moment needs.
@@ -205,8 +309,12 @@ impl<'a, W: World> Visit<'a, W> {
             self.buffer.copy_within(self.unread.clone(), 0);
             self.unread = 0..self.unread.len();
         }
-        let wanted = if self.gathering.is_some() { DATA_BUFFER_OCTETS } else { LINE_BUFFER_OCTETS };
-        if self.buffer.len() > wanted && self.unread.end <= wanted {
+        let wanted = if self.gathering.is_some() {
+            DATA_BUFFER_OCTETS
+        } else {
+            LINE_BUFFER_OCTETS
+        };
+        if self.buffer.len() > wanted && self.unread.end < wanted {
             self.buffer.truncate(wanted);
             self.buffer.shrink_to_fit();
         }
@@ -215,3 +323,16 @@ impl<'a, W: World> Visit<'a, W> {
         }
     }
 }
+
+/// How long accepting rests when descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a client may take to read a refusal of its connection.
+const REFUSAL_WAIT: Duration = Duration::from_secs(2);
+/// How long a balancer may take for its header, which it sends at once.
+const PROXY_WAIT: Duration = Duration::from_secs(5);
+/// How long a client may take no octet of our replies (RFC 5321 §4.5.3.2 has no figure for it).
+const WRITE_WAIT: Duration = Duration::from_secs(60);
+/// The buffer of a session between messages: most commands are short, most sessions idle.
+const LINE_BUFFER_OCTETS: usize = 1024;
+/// The buffer while content comes in: what a socket holds after one round trip of a fast sender.
+const DATA_BUFFER_OCTETS: usize = 64 * 1024;

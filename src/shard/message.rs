@@ -20,6 +20,21 @@ pub struct Message {
     pub body: Body,
 }
 
+impl Message {
+    /// Octets of it in memory, near enough for the budget.
+    #[must_use]
+    pub fn resident_octets(&self) -> usize {
+        let recipients = self.envelope.recipients.len() * RECIPIENT_OCTETS;
+        size_of::<Self>() + self.trace.capacity() + self.body.resident() + recipients
+    }
+
+    /// Header and body may be sent as they are to a peer without 8BITMIME.
+    #[must_use]
+    pub fn is_seven_bit(&self) -> bool {
+        !self.content.eight_bit && !self.content.eight_bit_header
+    }
+}
+
 /// Content in wire form.
 #[derive(Debug)]
 pub enum Body {
@@ -39,3 +54,6 @@ impl Body {
         }
     }
 }
+
+/// What a recipient takes: its record and an address of usual length.
+const RECIPIENT_OCTETS: usize = 96;

@@ -10,35 +10,47 @@
 //! nothing for it for [`IDLE_WAIT`], when it has carried `messages_per_connection`, or when
 //! another shard waits for its permit.
 
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_lite::future;
+
 use super::Shard;
-use super::hosts::{Candidates, Way};
-use super::message::{Body, Message};
+use super::attempt::Attempt;
+use super::gate::Pass;
+use super::hosts::{Candidate, Candidates, NO_ANSWER, NoHost};
+use super::message::Message;
 use super::permits::Permit;
-use super::settle::Attempt;
 use super::transmit::Connection;
-use crate::mail::outcome::{Blame, Diagnosis, Outcome};
+use crate::mail::outcome::{Blame, Diagnosis};
 use crate::observe::stage::Stage;
-use crate::queue::{Assignment, LaneKey};
-use crate::wire::status::EnhancedStatus;
+use crate::queue::LaneKey;
+use crate::route::How;
+use crate::smtp::client::{ClientSession, Hello, Peer, Waits};
 use crate::world::{Class, World};
 
 impl<W: World> Shard<W> {
-    /// Sees to it that a lane's mail is taken: wakes an idle connection, or opens new ones.
+    /// Sees to it that a lane's mail is taken: wakes idle connections, and opens new ones.
     pub(super) fn attend(self: &Rc<Self>, lane: LaneKey) {
-        if self.idle.wake(lane) {
-            return;
+        let (mut ready, wanted) = {
+            let queue = self.queue.borrow();
+            (queue.ready(lane), queue.connections_wanted(lane))
+        };
+        while ready > 0 && self.idle.wake(lane) {
+            ready -= 1;
         }
-        let wanted = self.queue.borrow().connections_wanted(lane);
-        for _ in 0..wanted {
-            let Some(pass) = self.gate.enter() else { return };
+        for _ in 0..wanted.min(ready) {
+            let Some(pass) = self.couriers.enter() else {
+                return;
+            };
             self.queue.borrow_mut().connection_opened(lane);
-            let shard = Rc::clone(self);
+            let open = Open {
+                shard: Rc::clone(self),
+                lane,
+            };
             self.world.spawn(Class::Outbound, async move {
-                let open = Open { shard, lane };
-                Courier::new(&open.shard, lane).run().await;
+                Courier::run(&open.shard, lane, &pass).await;
                 drop((open, pass));
             });
         }
@@ -62,33 +74,65 @@ impl<W: World> Drop for Open<W> {
 struct Courier<'a, W: World> {
     shard: &'a Rc<Shard<W>>,
     lane: LaneKey,
+    name: Rc<str>,
+    how: How,
     connection: Option<Connection<W>>,
 }
 
 impl<'a, W: World> Courier<'a, W> {
-    fn new(shard: &'a Rc<Shard<W>>, lane: LaneKey) -> Self {
-        Self { shard, lane, connection: None }
+    async fn run(shard: &'a Rc<Shard<W>>, lane: LaneKey, pass: &Pass) {
+        let Some(name) = shard.queue.borrow().lane_name(lane) else {
+            return;
+        };
+        let Some(how) = shard.ways.find(&name) else {
+            return;
+        };
+        let permit = async { shard.permits.acquire(&name).await };
+        let closed = async {
+            pass.closed().await;
+            None
+        };
+        let Some(permit) = future::or(permit, closed).await else {
+            return;
+        };
+        let mut courier = Self {
+            shard,
+            lane,
+            name,
+            how,
+            connection: None,
+        };
+        courier.carry(&permit, pass).await;
+        if let Some(connection) = courier.connection.take() {
+            connection.quit().await;
+        }
     }
 
-    async fn run(mut self) {
-        let Some(name) = self.shard.queue.borrow().lane_name(self.lane) else { return };
-        let Some(permit) = self.shard.permits.acquire(&name).await else { return };
-        let way = self.shard.way(&name);
-        while !self.shard.gate.is_closed() {
-            let now = self.shard.world.now();
-            let assignment = self.shard.queue.borrow_mut().take(now, self.lane);
-            match assignment {
-                Some(assignment) => self.attempt(&way, assignment).await,
-                None if self.may_wait(&permit) && self.shard.idle.wait(&self.shard.world, self.lane, IDLE_WAIT).await => {}
-                None => break,
-            }
+    /// Takes message after message, for as long as there are any.
+    async fn carry(&mut self, permit: &Permit, pass: &Pass) {
+        let shard = self.shard;
+        while !shard.couriers.is_closed() {
+            let now = shard.world.now();
+            let assignment = shard.queue.borrow_mut().take(now, self.lane);
+            let Some(assignment) = assignment else {
+                let until = now + IDLE_WAIT;
+                if self.may_wait(permit)
+                    && shard
+                        .idle
+                        .wait(&shard.world, self.lane, until, pass.closed())
+                        .await
+                {
+                    continue;
+                }
+                return;
+            };
+            self.attempt(Attempt::new(shard, assignment)).await;
             self.retire().await;
-            if self.connection.is_none() && permit.is_recalled() {
-                break;
+            if permit.is_recalled() || self.connection.is_none() && self.how.is_remote() {
+                // Without a connection another task begins afresh: the queue decides whether now.
+                return;
             }
-        }
-        if let Some(connection) = self.connection.take() {
-            connection.quit().await;
+            shard.world.breathe().await;
         }
     }
 
@@ -96,8 +140,237 @@ impl<'a, W: World> Courier<'a, W> {
     fn may_wait(&mut self, permit: &Permit) -> bool {
         self.connection.as_mut().is_some_and(Connection::is_usable) && !permit.is_recalled()
     }
+
+    /// Ends a connection that is used up.
+    async fn retire(&mut self) {
+        let limit = self.shard.settings().config.delivery.messages_per_connection;
+        let spent = |connection: &mut Connection<W>| {
+            usize::try_from(connection.used).is_ok_and(|used| used >= limit)
+                || !connection.may_begin()
+        };
+        if self.connection.as_mut().is_some_and(spent)
+            && let Some(connection) = self.connection.take()
+        {
+            connection.quit().await;
+        }
+    }
+
+    async fn attempt(&mut self, mut attempt: Attempt<W>) {
+        let shard = self.shard;
+        shard.record(Stage::QueueWait, attempt.waited());
+        let message = match shard.load(attempt.message(), attempt.id()).await {
+            Ok(message) => message,
+            Err(error) => {
+                shard.warn(format_args!("{}: cannot be read: {error}", attempt.id()));
+                return attempt.settle(None);
+            }
+        };
+        match &self.how {
+            How::Discard => attempt.deliver_all(DISCARDED),
+            How::Fail(diagnosis) => attempt.fail_all(Blame::Recipient, &diagnosis.clone()),
+            How::Mailbox => attempt.defer_all(Blame::Local, &super::attempt::no_mailboxes()),
+            How::Mx(_) | How::Host { .. } | How::Address { .. } => {
+                self.deliver(&message, &mut attempt).await;
+            }
+        }
+        attempt.settle(Some(&message));
+    }
+
+    /// Over the connection at hand, then host by host, until every recipient has an outcome.
+    async fn deliver(&mut self, message: &Rc<Message>, attempt: &mut Attempt<W>) {
+        if let Some(mut connection) = self.connection.take()
+            && connection.is_usable()
+        {
+            self.transact(connection, message, attempt).await;
+            if attempt.is_done() {
+                return;
+            }
+            // A kept connection that fails says nothing of its host: begin afresh with it.
+            attempt.forget_deferral();
+        }
+        let mut candidates = match Candidates::new(self.shard, &self.how).await {
+            Ok(candidates) => candidates,
+            Err(nobody) => return self.give_up(attempt, nobody),
+        };
+        let mut worst: Option<NoHost> = None;
+        while let Some(candidate) = candidates.next(self.shard).await {
+            match self.connect(&candidate, attempt).await {
+                Ok(connection) => {
+                    self.shard.hosts.worked(candidate.address);
+                    self.transact(connection, message, attempt).await;
+                    if attempt.is_done() {
+                        return;
+                    }
+                }
+                Err(Refusal::Host(nobody)) => {
+                    let now = self.shard.world.now();
+                    self.shard.hosts.failed(now, candidate.address);
+                    // One host that may come back is a reason to wait.
+                    if worst.as_ref().is_none_or(|worst| worst.permanent) {
+                        worst = Some(nobody);
+                    }
+                }
+                Err(Refusal::Local(diagnosis)) => {
+                    return attempt.defer_all(Blame::Local, &diagnosis);
+                }
+            }
+        }
+        let nobody = match (attempt.last_deferral(), worst) {
+            (Some(diagnosis), _) => NoHost {
+                diagnosis,
+                permanent: false,
+            },
+            (None, Some(worst)) => worst,
+            (None, None) => candidates.trouble(),
+        };
+        self.give_up(attempt, nobody);
+    }
+
+    /// Nobody is left to try.
+    fn give_up(&self, attempt: &mut Attempt<W>, nobody: NoHost) {
+        let shard = self.shard;
+        if nobody.permanent {
+            return attempt.fail_all(Blame::Destination, &nobody.diagnosis);
+        }
+        let (now, random) = (shard.world.now(), shard.world.random());
+        shard.queue.borrow_mut().lane_failed(
+            now,
+            self.lane,
+            Blame::Destination,
+            &nobody.diagnosis,
+            random,
+        );
+        attempt.defer_all(Blame::Destination, &nobody.diagnosis);
+    }
+
+    /// Dials and greets.
+    async fn connect(
+        &self,
+        candidate: &Candidate,
+        attempt: &mut Attempt<W>,
+    ) -> Result<Connection<W>, Refusal> {
+        let shard = self.shard;
+        let settings = shard.settings();
+        let began = shard.world.now();
+        let relay: Rc<str> = relay_name(candidate).into();
+        attempt.relay = Some(Rc::clone(&relay));
+        let source = settings.source(candidate.address, shard.world.random());
+        let deadline = began + settings.connect_timeout();
+        let dialled = shard.world.dial(source, candidate.address, deadline).await;
+        let now = shard.world.now();
+        shard.record_for(&self.name, Stage::Connect, now.since(began));
+        let stream = dialled.map_err(|error| unreachable_host(&relay, &error))?;
+        let hello = Hello {
+            name: Rc::clone(&settings.helo),
+            lmtp: false,
+        };
+        let peer = Peer {
+            name: Rc::clone(&candidate.name),
+            address: candidate.address.ip(),
+        };
+        let session = ClientSession::new(hello, peer, Waits::default(), now);
+        let mut connection =
+            Connection::new(shard, stream, session, relay, Rc::clone(&self.name));
+        let ready = connection.greet().await;
+        attempt.setup += shard.world.now().since(began);
+        if ready {
+            return Ok(connection);
+        }
+        let failure = connection.failure();
+        Err(Refusal::Host(failure))
+    }
+
+    /// One transaction after the other over `connection`, while the peer takes only some of the
+    /// recipients in each. Keeps the connection for the next message if it can be used again.
+    async fn transact(
+        &mut self,
+        mut connection: Connection<W>,
+        message: &Rc<Message>,
+        attempt: &mut Attempt<W>,
+    ) {
+        attempt.relay = Some(Rc::clone(&connection.relay));
+        loop {
+            let content = match connection.form_of(message).await {
+                Ok(content) => content,
+                Err(diagnosis) => {
+                    attempt.fail_all(Blame::Message, &diagnosis);
+                    break;
+                }
+            };
+            let open = attempt.remaining().len();
+            let outgoing = attempt.outgoing(message, &content);
+            let results = connection.transact(outgoing, message, &content).await;
+            attempt.take(results, connection.used);
+            let moved_on = attempt.remaining().len() < open;
+            if attempt.is_done() || !moved_on || !connection.is_usable() || !connection.may_begin()
+            {
+                break;
+            }
+            if attempt.last_deferral().is_some() {
+                // The host refuses some for reasons of its own: the next host may take them.
+                break;
+            }
+        }
+        if attempt.is_done() {
+            self.shard.queue.borrow_mut().lane_ok(self.lane);
+        }
+        if connection.is_usable() {
+            if let Some(spare) = self.connection.replace(connection) {
+                spare.quit().await;
+            }
+        }
+    }
+}
+
+/// Why there is no connection.
+enum Refusal {
+    /// The host's doing.
+    Host(NoHost),
+    /// Our own: no descriptor, no port, no memory.
+    Local(Diagnosis),
+}
+
+fn unreachable_host(relay: &str, error: &io::Error) -> Refusal {
+    let words = match error.kind() {
+        io::ErrorKind::TimedOut => "connection timed out".to_owned(),
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        _ => error.to_string(),
+    };
+    let diagnosis = |status| Diagnosis {
+        status,
+        text: format!("connect to {relay}: {words}").into(),
+        reply: None,
+        remote_mta: None,
+    };
+    match error.raw_os_error() {
+        Some(EMFILE | ENFILE | EADDRNOTAVAIL | ENOBUFS | ENOMEM) => {
+            Refusal::Local(diagnosis(super::attempt::LOCAL_TROUBLE))
+        }
+        _ => Refusal::Host(NoHost {
+            diagnosis: diagnosis(NO_ANSWER),
+            permanent: false,
+        }),
+    }
+}
+
+/// `mx.test[192.0.2.1]:25`, as the log writes it.
+fn relay_name(candidate: &Candidate) -> String {
+    let Candidate { name, address } = candidate;
+    if name.starts_with('[') {
+        return format!("{name}:{}", address.port());
+    }
+    format!("{name}[{}]:{}", address.ip(), address.port())
 }
 
 /// How long a connection waits for the next message. Longer saves handshakes and keeps a slot of
 /// the peer's; Postfix uses 2 s for the same reason.
 const IDLE_WAIT: Duration = Duration::from_secs(2);
+/// What the log says of mail that a route drops.
+const DISCARDED: &str = "discarded by a route";
+
+// Errors that say that we are short of something (errno of Linux).
+const ENOMEM: i32 = 12;
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+const EADDRNOTAVAIL: i32 = 99;
+const ENOBUFS: i32 = 105;

@@ -1,41 +1,26 @@
-//! After an attempt: outcomes to the queue, its decisions to the spool, the log and the sender.
+//! After an attempt: outcomes to the queue, its decisions to the spool and the log.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::Shard;
+use super::attempt::Attempt;
 use super::message::Message;
-use crate::mail::dsn;
 use crate::mail::outcome::Outcome;
-use crate::queue::{Assignment, Decision, Due, Report, ReportKind};
-use crate::spool::log::{Note, Reports};
-use crate::world::{Class, Tick, World};
-
-/// How an attempt went, for the log.
-pub(super) struct Attempt {
-    pub(super) assignment: Assignment,
-    /// When it was taken from the queue.
-    pub(super) taken: Tick,
-    /// The host that had the last word: `mx.test[192.0.2.1]:25`.
-    pub(super) relay: Option<Rc<str>>,
-    /// Looking up, dialling, greeting.
-    pub(super) setup: Duration,
-    /// MAIL to the reply to the dot.
-    pub(super) transfer: Duration,
-    /// Transactions on this connection, this one included.
-    pub(super) connection_use: u32,
-}
+use crate::observe::log::Delivery;
+use crate::observe::stage::Stage;
+use crate::queue::{Decision, Due, PartKey, Report};
+use crate::spool::log::Note;
+use crate::wire::status::EnhancedStatus;
+use crate::world::{Class, World};
 
 impl<W: World> Shard<W> {
     /// Ends an attempt.
-    pub(super) fn settle(self: &Rc<Self>, attempt: &Attempt, message: Option<&Message>, results: Vec<(u16, Outcome)>) {
-        if let Some(message) = message {
-            for (recipient, outcome) in &results {
-                self.log_delivery(attempt, message, *recipient, outcome);
-            }
-        }
+    pub(super) fn settle(self: &Rc<Self>, part: PartKey, results: Vec<(u16, Outcome)>) {
         let (now, random) = (self.world.now(), self.world.random());
-        let decisions = self.queue.borrow_mut().settle(now, attempt.assignment.part, results, random);
+        let decisions = self
+            .queue
+            .borrow_mut()
+            .settle(now, part, results, random);
         self.carry_out(decisions);
         self.pump();
     }
@@ -44,24 +29,56 @@ impl<W: World> Shard<W> {
     pub(super) fn carry_out(self: &Rc<Self>, decisions: Vec<Decision>) {
         for decision in decisions {
             match decision {
-                Decision::Delivered { id, recipient, .. } => self.log.note(Note::Delivered { id, recipient }),
-                Decision::Retry { id, recipients, at, attempts, diagnosis, doubtful, .. } => {
-                    let due = self.wall_at(at);
-                    self.log.note(Note::Deferred { id, recipients: &recipients, attempts, due, diagnosis: &diagnosis, doubtful });
+                Decision::Delivered { id, recipient, .. } => {
+                    self.log.note(Note::Delivered { id, recipient });
                 }
-                Decision::Failed { id, recipient, .. } => self.log.note(Note::Failed { id, recipient }),
-                Decision::Removed { id, recipient, .. } => self.log.note(Note::Removed { id, recipient }),
-                Decision::Report(report) => {
-                    let shard = Rc::clone(self);
-                    self.world.spawn(Class::Chores, async move { shard.report(report).await });
+                Decision::Retry {
+                    id,
+                    recipients,
+                    at,
+                    attempts,
+                    diagnosis,
+                    doubtful,
+                    ..
+                } => {
+                    // It waits for long: memory is for those who do not.
+                    self.resident.forget(id);
+                    self.log.note(Note::Deferred {
+                        id,
+                        recipients: &recipients,
+                        attempts,
+                        due: self.wall_at(at),
+                        diagnosis: &diagnosis,
+                        doubtful,
+                    });
                 }
+                Decision::Failed { id, recipient, .. } => {
+                    self.log.note(Note::Failed { id, recipient });
+                }
+                Decision::Removed { id, recipient, .. } => {
+                    self.log.note(Note::Removed { id, recipient });
+                }
+                Decision::Report(report) => self.begin_report(report),
                 Decision::Finished { id, locator, .. } => {
                     self.resident.forget(id);
                     self.log.forget(id, locator);
-                    self.log_removed(id);
+                    self.journal.borrow_mut().removed(id);
                 }
             }
         }
+    }
+
+    fn begin_report(self: &Rc<Self>, report: Report) {
+        // Under the couriers' gate: a shard that ends waits for the report, or finds the same
+        // failure again after the next start.
+        let Some(pass) = self.couriers.enter() else {
+            return;
+        };
+        let shard = Rc::clone(self);
+        self.world.spawn(Class::Chores, async move {
+            shard.report(report).await;
+            drop(pass);
+        });
     }
 
     /// Asks the queue what is due and sees to it. Called whenever something changed.
@@ -79,24 +96,62 @@ impl<W: World> Shard<W> {
                 }
             }
         }
-        self.timer.wake();
+        let next = self.queue.borrow().next_deadline();
+        if let Some(next) = next {
+            self.bell.set(next);
+        }
     }
 
-    /// Composes a report and stores it, in one record with the settling of its recipients.
-    async fn report(self: Rc<Self>, report: Report) {
+    /// The lines of an attempt, and the latencies of what was delivered.
+    pub(super) fn log_attempt(
+        &self,
+        attempt: &Attempt<W>,
+        message: &Message,
+        results: &[(u16, Outcome)],
+    ) {
         let now = self.world.now();
-        let stored = self.store_report(&report).await;
-        let decisions = match stored {
-            Ok(()) => self.queue.borrow_mut().report_stored(now, &report),
-            Err(error) => {
-                self.warn(format_args!("{}: cannot store a report: {error}", report.id));
-                self.queue.borrow_mut().report_refused(now, report)
+        let whole = now.since(attempt.accepted());
+        let mut journal = self.journal.borrow_mut();
+        for (place, outcome) in results {
+            let Some(recipient) = message.envelope.recipients.get(usize::from(*place)) else {
+                continue;
+            };
+            let (status, dsn, text) = words(outcome);
+            journal.delivery(&Delivery {
+                id: message.id,
+                to: recipient.mailbox.as_str(),
+                orcpt: recipient.orcpt.as_deref(),
+                relay: attempt.relay.as_deref(),
+                delay: whole,
+                delays: [
+                    Default::default(),
+                    attempt.taken.since(attempt.accepted()),
+                    attempt.setup,
+                    attempt.transfer,
+                ],
+                connection_use: attempt.connection_use,
+                dsn,
+                status,
+                text,
+            });
+            if status == SENT {
+                self.record(Stage::AcceptedToDelivered, whole);
             }
-        };
-        self.carry_out(decisions);
-        self.pump();
+        }
     }
 }
 
+/// Status word, code and text of an outcome, as the log has them.
+fn words(outcome: &Outcome) -> (&'static str, EnhancedStatus, &str) {
+    match outcome {
+        Outcome::Delivered { reply, .. } => (SENT, reply.status, &reply.text),
+        Outcome::Deferred { diagnosis, .. } | Outcome::Doubtful { diagnosis } => {
+            ("deferred", diagnosis.status, &diagnosis.text)
+        }
+        Outcome::Failed { diagnosis, .. } => ("bounced", diagnosis.status, &diagnosis.text),
+    }
+}
+
+const SENT: &str = "sent";
 /// Turns of one pump: what is left is found by the timer, after others had theirs.
 const PUMP_TURNS_MAX: usize = 4;

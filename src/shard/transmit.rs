@@ -3,16 +3,18 @@
 //! The session decides; here octets move, clocks are read and stages are timed.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::Shard;
+use super::hosts::{NO_ANSWER, NoHost};
 use super::message::{Body, Message};
-use crate::mail::outcome::Outcome;
+use crate::mail::downgrade;
+use crate::mail::outcome::{Diagnosis, Outcome};
 use crate::observe::stage::Stage;
-use crate::smtp::client::{ClientSession, Outgoing, Output};
-use crate::smtp::extension::Extensions;
+use crate::smtp::client::{self, ClientSession, Outgoing, Output};
+use crate::wire::dot::{self, Stuffer};
+use crate::wire::status::EnhancedStatus;
 use crate::world::{Stream as _, Tick, World};
 
 /// A connection to a host, over which transactions go one after the other.
@@ -22,14 +24,16 @@ pub(super) struct Connection<W: World> {
     session: ClientSession,
     /// Where it leads, as the log writes it: `mx.test[192.0.2.1]:25`.
     pub(super) relay: Rc<str>,
-    /// The address of the other end, for its back-off.
-    pub(super) address: SocketAddr,
+    /// The destination, for its histograms.
+    lane: Rc<str>,
     /// Transactions begun on it.
     pub(super) used: u32,
     /// When the session wants to be woken.
     wake: Tick,
     input: Vec<u8>,
     state: State,
+    /// What the session does, and since when.
+    stage: (client::Stage, Tick),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,24 +47,40 @@ enum State {
 /// What one transaction brought.
 #[derive(Default)]
 pub(super) struct Results {
-    /// An outcome for a recipient, by its place in the envelope.
+    /// An outcome for a recipient, by its place in the envelope. Recipients without one may be
+    /// taken in the next transaction.
     pub(super) settled: Vec<(u16, Outcome)>,
-    /// Recipients the peer would not take in this transaction but may in the next.
-    pub(super) postponed: Vec<u16>,
-    /// Time spent on MAIL to the reply to DATA, and from there to the reply to the dot.
+    /// MAIL to the reply to the dot.
     pub(super) transfer: Duration,
+}
+
+/// The content as this peer takes it.
+pub(super) struct Form {
+    /// In wire form, where it had to be converted.
+    converted: Option<Vec<u8>>,
+    /// `BODY=8BITMIME`
+    pub(super) eight_bit: bool,
+    /// Octets of trace fields and content, for `SIZE=`.
+    pub(super) size: u64,
 }
 
 impl<W: World> Connection<W> {
     /// A connection over a stream just dialled; nothing was read yet.
-    pub(super) fn new(shard: &Rc<Shard<W>>, stream: W::Stream, session: ClientSession, relay: Rc<str>) -> Self {
-        let address = stream.peer();
+    pub(super) fn new(
+        shard: &Rc<Shard<W>>,
+        stream: W::Stream,
+        session: ClientSession,
+        relay: Rc<str>,
+        lane: Rc<str>,
+    ) -> Self {
+        let now = shard.world.now();
         Self {
             shard: Rc::clone(shard),
             stream,
+            stage: (session.stage(), now),
             session,
             relay,
-            address,
+            lane,
             used: 0,
             wake: Tick::NEVER,
             input: Vec::new(),
@@ -75,18 +95,29 @@ impl<W: World> Connection<W> {
         while self.state == State::Greeting {
             self.turn(None, &mut nothing).await;
         }
-        self.shard.record(Stage::GreetingEhlo, self.shard.world.now().since(began));
+        let took = self.shard.world.now().since(began);
+        self.shard
+            .record_for(&self.lane, Stage::GreetingEhlo, took);
         self.state == State::Ready
     }
 
-    /// What the peer offered.
-    pub(super) fn extensions(&self) -> &Extensions {
-        self.session.extensions()
-    }
-
-    /// The session itself, for what it remembers of the greeting.
-    pub(super) fn session(&self) -> &ClientSession {
-        &self.session
+    /// Why [`Connection::greet`] came to nothing.
+    pub(super) fn failure(&self) -> NoHost {
+        match self.session.failure() {
+            Some(failure) => NoHost {
+                diagnosis: failure.diagnosis.clone(),
+                permanent: failure.permanent,
+            },
+            None => NoHost {
+                diagnosis: Diagnosis {
+                    status: NO_ANSWER,
+                    text: format!("lost connection with {}", self.relay).into(),
+                    reply: None,
+                    remote_mta: None,
+                },
+                permanent: false,
+            },
+        }
     }
 
     /// True when it can carry another transaction.
@@ -94,15 +125,70 @@ impl<W: World> Connection<W> {
         self.state == State::Ready && !self.stream.is_stale()
     }
 
+    /// False when the peer has said how many messages a connection may carry, and that is over.
+    pub(super) fn may_begin(&self) -> bool {
+        self.session.may_begin()
+    }
+
+    /// The content as the peer takes it: 8-bit content is converted for a peer that takes 7 bits
+    /// only (RFC 6152 §3).
+    pub(super) async fn form_of(&self, message: &Message) -> Result<Form, Diagnosis> {
+        let size = message.content.size + message.trace.len() as u64;
+        let takes_eight_bit = self.session.extensions().eight_bit_mime;
+        if message.is_seven_bit() || takes_eight_bit {
+            return Ok(Form {
+                converted: None,
+                eight_bit: !message.is_seven_bit(),
+                size,
+            });
+        }
+        let wire = self.whole(message).await?;
+        let mut octets = Vec::with_capacity(wire.len());
+        dot::unstuff_into(&mut octets, &wire);
+        let converted = downgrade::to_seven_bit(&octets).map_err(|_| cannot_convert(&self.relay))?;
+        let mut stuffed = Vec::with_capacity(converted.len() + converted.len() / 32);
+        Stuffer::default().stuff_into(&mut stuffed, &converted);
+        Ok(Form {
+            eight_bit: false,
+            size: (converted.len() + message.trace.len()) as u64,
+            converted: Some(stuffed),
+        })
+    }
+
+    /// All of a message in memory: MIME cannot be parsed in pieces.
+    async fn whole(&self, message: &Message) -> Result<Vec<u8>, Diagnosis> {
+        match &message.body {
+            Body::Memory(octets) => Ok(octets.clone()),
+            Body::Extent(len) => {
+                let mut whole = Vec::new();
+                while (whole.len() as u64) < *len {
+                    let position = whole.len() as u64;
+                    let log = &self.shard.log;
+                    let chunk = log.read_extent(message.id, position, EXTENT_CHUNK_OCTETS);
+                    match chunk.await {
+                        Ok(chunk) if !chunk.is_empty() => whole.extend_from_slice(&chunk),
+                        _ => return Err(cannot_convert(&self.relay)),
+                    }
+                }
+                Ok(whole)
+            }
+        }
+    }
+
     /// Carries one message to `outgoing.recipients`.
-    pub(super) async fn transact(&mut self, outgoing: Outgoing, message: &Message, content: &Body) -> Results {
+    pub(super) async fn transact(
+        &mut self,
+        outgoing: Outgoing,
+        message: &Message,
+        form: &Form,
+    ) -> Results {
         let began = self.shard.world.now();
         let mut results = Results::default();
         self.used += 1;
         self.state = State::Busy;
         self.session.begin(began, outgoing);
         while self.state == State::Busy {
-            self.turn(Some((message, content)), &mut results).await;
+            self.turn(Some((message, form)), &mut results).await;
         }
         results.transfer = self.shard.world.now().since(began);
         results
@@ -122,12 +208,9 @@ impl<W: World> Connection<W> {
     }
 
     /// Does what the session wants, then reads once.
-    async fn turn(&mut self, carried: Option<(&Message, &Body)>, results: &mut Results) {
+    async fn turn(&mut self, carried: Option<(&Message, &Form)>, results: &mut Results) {
         let was = self.state;
-        if let Err(error) = self.obey(carried, results).await {
-            self.lose(&error);
-            return;
-        }
+        self.obey(carried, results).await;
         if self.state != was {
             return;
         }
@@ -139,69 +222,138 @@ impl<W: World> Connection<W> {
         match read {
             Ok(0) => self.session.handle_lost(now, "lost connection"),
             Ok(len) => self.session.handle_input(now, &self.input[..len]),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => self.session.handle_timeout(now),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                self.session.handle_timeout(now);
+            }
             Err(error) => self.session.handle_lost(now, &error.to_string()),
         }
-        if let Err(error) = self.obey(carried, results).await {
-            self.lose(&error);
+        self.watch(now);
+        self.obey(carried, results).await;
+    }
+
+    /// Times the stage that the session has left.
+    fn watch(&mut self, now: Tick) {
+        let (was, since) = self.stage;
+        let is = self.session.stage();
+        if is == was {
+            return;
         }
+        self.stage = (is, now);
+        let measured = match was {
+            client::Stage::Envelope => Stage::Envelope,
+            client::Stage::DataCommand => Stage::DataTo354,
+            client::Stage::Body => Stage::Body,
+            client::Stage::EndOfData => Stage::DotToReply,
+            _ => return,
+        };
+        self.shard
+            .record_for(&self.lane, measured, now.since(since));
     }
 
-    /// The stream is gone in the middle of a write: what the session then says are outcomes only.
-    fn lose(&mut self, error: &io::Error) {
-        self.session.handle_lost(self.shard.world.now(), &error.to_string());
-        self.state = State::Closed;
-    }
-
-    async fn obey(&mut self, carried: Option<(&Message, &Body)>, results: &mut Results) -> io::Result<()> {
+    /// Does what the session wants, to its end. When the stream fails meanwhile the session is
+    /// told, and what it says then are outcomes only.
+    async fn obey(&mut self, carried: Option<(&Message, &Form)>, results: &mut Results) {
+        let mut lost = false;
         while let Some(output) = self.session.poll_output() {
-            match output {
+            let done = match output {
+                Output::Send(_) | Output::Body if lost => Ok(()),
                 Output::Send(octets) => {
                     let until = self.shard.world.now() + WRITE_WAIT;
-                    self.stream.write(&mut [IoSlice::new(&octets)], until).await?;
+                    self.stream.write(&mut [IoSlice::new(&octets)], until).await
                 }
-                Output::Body => match carried {
-                    Some((message, content)) => {
-                        self.send(message, content).await?;
-                        self.session.body_sent(self.shard.world.now());
-                    }
-                    None => return Err(io::ErrorKind::InvalidInput.into()),
-                },
-                Output::WakeAt(tick) => self.wake = tick,
-                Output::Settled { recipient, outcome } => results.settled.push((recipient, outcome)),
-                Output::Postponed { recipient } => results.postponed.push(recipient),
-                Output::Ready | Output::Done => self.state = State::Ready,
-                Output::Close => self.state = State::Closed,
+                Output::Body => self.send(carried).await,
+                Output::WakeAt(tick) => {
+                    self.wake = tick;
+                    Ok(())
+                }
+                Output::Settled { recipient, outcome } => {
+                    results.settled.push((recipient, outcome));
+                    Ok(())
+                }
+                Output::Postponed { .. } => Ok(()),
+                Output::Ready | Output::Done => {
+                    self.state = State::Ready;
+                    Ok(())
+                }
+                Output::Close => {
+                    self.state = State::Closed;
+                    Ok(())
+                }
+            };
+            let now = self.shard.world.now();
+            if let Err(error) = done {
+                lost = true;
+                self.session.handle_lost(now, &error.to_string());
             }
+            self.watch(now);
         }
+        if lost {
+            self.state = State::Closed;
+        }
+    }
+
+    async fn send(&mut self, carried: Option<(&Message, &Form)>) -> io::Result<()> {
+        let Some((message, form)) = carried else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        match (&form.converted, &message.body) {
+            (Some(octets), _) | (None, Body::Memory(octets)) => {
+                self.send_memory(&message.trace, octets).await?;
+            }
+            (None, Body::Extent(len)) => self.send_extent(message, *len).await?,
+        }
+        self.session.body_sent(self.shard.world.now());
         Ok(())
     }
 
-    /// Sends trace fields, content and the final dot: one system call for a small message.
-    async fn send(&mut self, message: &Message, content: &Body) -> io::Result<()> {
-        let world = self.shard.world.clone();
-        match content {
-            Body::Memory(octets) => {
-                let mut parts = [IoSlice::new(&message.trace), IoSlice::new(octets), IoSlice::new(FINAL_DOT)];
-                self.stream.write(&mut parts, world.now() + WRITE_WAIT).await
+    /// Trace fields, content and the final dot: one system call for a small message.
+    async fn send_memory(&mut self, trace: &[u8], octets: &[u8]) -> io::Result<()> {
+        let mut parts = [
+            IoSlice::new(trace),
+            IoSlice::new(octets),
+            IoSlice::new(FINAL_DOT),
+        ];
+        let until = self.shard.world.now() + WRITE_WAIT;
+        self.stream.write(&mut parts, until).await
+    }
+
+    async fn send_extent(&mut self, message: &Message, len: u64) -> io::Result<()> {
+        let shard = Rc::clone(&self.shard);
+        let mut chunk = message.trace.clone();
+        let mut position = 0;
+        while position < len {
+            self.send_part(&chunk).await?;
+            chunk = shard
+                .log
+                .read_extent(message.id, position, EXTENT_CHUNK_OCTETS)
+                .await?;
+            if chunk.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            Body::Extent(len) => {
-                self.stream.write(&mut [IoSlice::new(&message.trace)], world.now() + WRITE_WAIT).await?;
-                let mut position = 0;
-                while position < *len {
-                    let chunk = self.shard.log.read_extent(message.id, position, EXTENT_CHUNK_OCTETS).await?;
-                    if chunk.is_empty() {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                    position += chunk.len() as u64;
-                    self.stream.write(&mut [IoSlice::new(&chunk)], world.now() + WRITE_WAIT).await?;
-                }
-                self.stream.write(&mut [IoSlice::new(FINAL_DOT)], world.now() + WRITE_WAIT).await
-            }
+            position += chunk.len() as u64;
         }
+        chunk.extend_from_slice(FINAL_DOT);
+        self.send_part(&chunk).await
+    }
+
+    async fn send_part(&mut self, octets: &[u8]) -> io::Result<()> {
+        let until = self.shard.world.now() + WRITE_WAIT;
+        self.stream.write(&mut [IoSlice::new(octets)], until).await
     }
 }
 
+fn cannot_convert(relay: &str) -> Diagnosis {
+    Diagnosis {
+        status: CONVERSION_NEEDED,
+        text: format!("{relay} takes 7-bit content only, and this message cannot be converted")
+            .into(),
+        reply: None,
+        remote_mta: None,
+    }
+}
+
+/// Conversion required but not supported (RFC 3463 §3.7).
+const CONVERSION_NEEDED: EnhancedStatus = EnhancedStatus::new(5, 6, 3);
 /// Content in wire form ends with CRLF, so the dot stands on a line of its own.
 const FINAL_DOT: &[u8] = b".\r\n";
 /// Replies are short; a longer one is read in pieces.

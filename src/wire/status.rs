@@ -7,6 +7,9 @@ use std::fmt;
 pub struct ReplyCode(u16);
 
 impl ReplyCode {
+    /// Requested action okay, completed (RFC 5321 §4.2.3).
+    pub const OK: Self = Self(250);
+
     /// A code from its number; `None` outside 200..=599, which no SMTP server may send.
     #[must_use]
     pub const fn new(code: u16) -> Option<Self> {

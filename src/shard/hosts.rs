@@ -1,0 +1,246 @@
+//! The hosts that may take a lane's mail, one after the other: names looked up only when their
+//! turn comes.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Shard;
+use super::settings::Settings;
+use crate::mail::outcome::Diagnosis;
+use crate::observe::stage::Stage;
+use crate::route::How;
+use crate::route::dns::{Kind, Question};
+use crate::route::mx::{self, Addresses, Exchange, Families, Plan};
+use crate::wire::status::EnhancedStatus;
+use crate::world::{Tick, World};
+
+/// One address to try.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    /// The host's name; for a literal the address.
+    pub(super) name: Rc<str>,
+    pub(super) address: SocketAddr,
+}
+
+/// Why there is nobody to try.
+pub(super) struct NoHost {
+    pub(super) diagnosis: Diagnosis,
+    /// Trying again will not help.
+    pub(super) permanent: bool,
+}
+
+/// What is left to try.
+pub(super) struct Candidates {
+    settings: Rc<Settings>,
+    domain: Rc<str>,
+    port: u16,
+    exchanges: VecDeque<Exchange>,
+    /// Preference of the last exchange looked up; when it turns out to be ourselves, those no
+    /// better than it are dropped.
+    preference: u16,
+    found: VecDeque<Candidate>,
+    /// Candidates that failed a moment ago: tried when the others are through.
+    weary: VecDeque<Candidate>,
+    trouble: Option<NoHost>,
+    skip_own: bool,
+}
+
+impl Candidates {
+    /// The hosts of a way over the network; `Err` when the DNS says that there are none.
+    pub(super) async fn new<W: World>(shard: &Shard<W>, how: &How) -> Result<Self, NoHost> {
+        let settings = shard.settings();
+        let mut candidates = Self {
+            domain: "".into(),
+            port: settings.port(),
+            exchanges: VecDeque::new(),
+            preference: 0,
+            found: VecDeque::new(),
+            weary: VecDeque::new(),
+            trouble: None,
+            skip_own: false,
+            settings,
+        };
+        match how {
+            How::Mx(domain) => candidates.ask_for_mx(shard, domain).await?,
+            How::Host { name, port } => {
+                candidates.port = port.unwrap_or(candidates.port);
+                candidates.domain = Rc::clone(name);
+                candidates.exchanges.push_back(Exchange {
+                    preference: 0,
+                    host: (&**name).into(),
+                });
+            }
+            How::Address { address, port } => {
+                let name = format!("[{address}]").into();
+                let address = SocketAddr::new(*address, port.unwrap_or(candidates.port));
+                candidates.found.push_back(Candidate { name, address });
+            }
+            How::Mailbox | How::Discard | How::Fail(_) => {}
+        }
+        Ok(candidates)
+    }
+
+    async fn ask_for_mx<W: World>(
+        &mut self,
+        shard: &Shard<W>,
+        domain: &Rc<str>,
+    ) -> Result<(), NoHost> {
+        let began = shard.world.now();
+        let question = Question {
+            name: (&**domain).into(),
+            kind: Kind::Mx,
+        };
+        let answer = shard.names.lookup(&shard.world, question).await;
+        shard.record(Stage::Dns, shard.world.now().since(began));
+        self.domain = Rc::clone(domain);
+        self.skip_own = true;
+        match mx::plan(domain, &answer, &self.settings.own, || shard.world.random()) {
+            Plan::Hosts(exchanges) => {
+                self.exchanges = exchanges.into();
+                Ok(())
+            }
+            Plan::Defer(diagnosis) => Err(NoHost {
+                diagnosis,
+                permanent: false,
+            }),
+            Plan::Fail(diagnosis) => Err(NoHost {
+                diagnosis,
+                permanent: true,
+            }),
+        }
+    }
+
+    /// The next one to try.
+    pub(super) async fn next<W: World>(&mut self, shard: &Shard<W>) -> Option<Candidate> {
+        loop {
+            if let Some(candidate) = self.found.pop_front() {
+                if shard.hosts.is_weary(shard.world.now(), candidate.address) {
+                    self.weary.push_back(candidate);
+                    continue;
+                }
+                return Some(candidate);
+            }
+            let Some(exchange) = self.exchanges.pop_front() else {
+                return self.weary.pop_front();
+            };
+            self.look_up(shard, exchange).await;
+        }
+    }
+
+    /// Why nobody could be tried, when nobody was.
+    pub(super) fn trouble(self) -> NoHost {
+        let domain = self.domain;
+        self.trouble.unwrap_or_else(|| NoHost {
+            diagnosis: mx::looping(&domain),
+            permanent: true,
+        })
+    }
+
+    async fn look_up<W: World>(&mut self, shard: &Shard<W>, exchange: Exchange) {
+        self.preference = exchange.preference;
+        match self.addresses(shard, &exchange.host).await {
+            Addresses::Some(addresses) => {
+                let name: Rc<str> = exchange.host.into();
+                self.found
+                    .extend(addresses.into_iter().map(|address| Candidate {
+                        name: Rc::clone(&name),
+                        address: SocketAddr::new(address, self.port),
+                    }));
+            }
+            Addresses::None(diagnosis) => self.remember(diagnosis, true),
+            Addresses::Later(diagnosis) => self.remember(diagnosis, false),
+            Addresses::Ourselves => {
+                let limit = self.preference;
+                self.exchanges
+                    .retain(|exchange| exchange.preference < limit);
+            }
+        }
+    }
+
+    async fn addresses<W: World>(&self, shard: &Shard<W>, host: &str) -> Addresses {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Addresses::Some(vec![address]);
+        }
+        let began = shard.world.now();
+        let families = self.settings.families;
+        let ask = async |kind, wanted: bool| {
+            if !wanted {
+                return None;
+            }
+            let question = Question {
+                name: host.into(),
+                kind,
+            };
+            Some(shard.names.lookup(&shard.world, question).await)
+        };
+        let (v4, v6) = futures_lite::future::zip(
+            ask(Kind::A, families != Families::Ipv6Only),
+            ask(Kind::Aaaa, families != Families::Ipv4Only),
+        )
+        .await;
+        shard.record(Stage::Dns, shard.world.now().since(began));
+        let nobody = mx::Own::default();
+        let own = if self.skip_own {
+            &self.settings.own
+        } else {
+            &nobody
+        };
+        mx::addresses(host, v4.as_deref(), v6.as_deref(), families, own, || {
+            shard.world.random()
+        })
+    }
+
+    /// What may pass stands before what will not: one host that may come back is a reason to wait.
+    fn remember(&mut self, diagnosis: Diagnosis, permanent: bool) {
+        let weaker = self.trouble.as_ref().is_none_or(|known| known.permanent);
+        if weaker {
+            self.trouble = Some(NoHost {
+                diagnosis,
+                permanent,
+            });
+        }
+    }
+}
+
+/// Addresses that failed a moment ago. The next delivery tries others first, so that one dead
+/// host of three does not cost every message a time-out.
+#[derive(Default)]
+pub(super) struct Hosts {
+    weary: RefCell<HashMap<SocketAddr, Tick>>,
+}
+
+impl Hosts {
+    /// An address did not answer or greeted with a refusal.
+    pub(super) fn failed(&self, now: Tick, address: SocketAddr) {
+        let mut weary = self.weary.borrow_mut();
+        if weary.len() >= WEARY_MAX {
+            weary.retain(|_, until| now < *until);
+        }
+        if weary.len() < WEARY_MAX {
+            weary.insert(address, now + WEARY_WAIT);
+        }
+    }
+
+    /// It works.
+    pub(super) fn worked(&self, address: SocketAddr) {
+        let mut weary = self.weary.borrow_mut();
+        if !weary.is_empty() {
+            weary.remove(&address);
+        }
+    }
+
+    fn is_weary(&self, now: Tick, address: SocketAddr) -> bool {
+        let weary = self.weary.borrow();
+        !weary.is_empty() && weary.get(&address).is_some_and(|until| now < *until)
+    }
+}
+
+/// What a destination without any reachable host fails with (RFC 3463 §3.5: no answer from host).
+pub(super) const NO_ANSWER: EnhancedStatus = EnhancedStatus::new(4, 4, 1);
+/// How long others are tried first: about as long as a server takes to restart.
+const WEARY_WAIT: Duration = Duration::from_secs(60);
+/// Addresses remembered.
+const WEARY_MAX: usize = 4096;

@@ -1,0 +1,160 @@
+//! Reports to senders: composed from the message, stored in one record with the settling of the
+//! recipients they tell of, and sent like any message.
+
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+
+use super::Shard;
+use super::message::{Body, Message};
+use crate::mail::Committed as _;
+use crate::mail::dsn;
+use crate::mail::envelope::Ret;
+use crate::queue::{Report, ReportKind};
+use crate::spool::log::{self, Accepted, CommitError, Reports};
+use crate::wire::dot;
+use crate::wire::status::EnhancedStatus;
+use crate::world::World;
+
+/// Why a report could not be made.
+enum NoReport {
+    Unreadable(io::Error),
+    NotStored(CommitError),
+}
+
+impl fmt::Display for NoReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(error) => write!(f, "the message cannot be read: {error}"),
+            Self::NotStored(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl<W: World> Shard<W> {
+    /// Composes a report, stores it and queues it.
+    pub(super) async fn report(self: Rc<Self>, report: Report) {
+        let stored = self.store_report(&report).await;
+        let now = self.world.now();
+        let decisions = match stored {
+            Ok(()) => self.queue.borrow_mut().report_stored(now, &report),
+            Err(error) => {
+                self.warn(format_args!("{}: cannot store a report: {error}", report.id));
+                self.queue.borrow_mut().report_refused(now, report)
+            }
+        };
+        self.carry_out(decisions);
+        self.pump();
+    }
+
+    async fn store_report(self: &Rc<Self>, report: &Report) -> Result<(), NoReport> {
+        let about = self
+            .load(report.message, report.id)
+            .await
+            .map_err(NoReport::Unreadable)?;
+        let (original, is_whole) = self.original(&about).await.map_err(NoReport::Unreadable)?;
+        let id = self.log.next_id();
+        let (wall, settings) = (self.world.wall(), self.settings());
+        let recipients: Vec<dsn::Reported<'_>> = report
+            .recipients
+            .iter()
+            .map(|reported| dsn::Reported {
+                index: reported.recipient,
+                status: reported
+                    .diagnosis
+                    .as_ref()
+                    .map_or(DELAYED, |diagnosis| diagnosis.status),
+                diagnosis: reported.diagnosis.as_deref(),
+                expired: reported.expired,
+                will_retry_until: (report.kind == ReportKind::Delay)
+                    .then(|| self.wall_after(about.arrival, settings.config.queue.expire)),
+            })
+            .collect();
+        let composed = dsn::compose(&dsn::Notice {
+            kind: match report.kind {
+                ReportKind::Failure => dsn::Kind::Failure,
+                ReportKind::Delay => dsn::Kind::Delay,
+                ReportKind::Relayed => dsn::Kind::Relayed,
+            },
+            hostname: &settings.hostname,
+            report_id: id,
+            original_id: report.id,
+            arrival: about.arrival,
+            now: wall,
+            envelope: &about.envelope,
+            recipients: &recipients,
+            original: &original,
+            original_is_whole: is_whole,
+        });
+        // The queue asks for no report to a null sender; were it to, there is nobody to tell.
+        let Some(composed) = composed else {
+            return Ok(());
+        };
+        let places: Vec<u16> = report.recipients.iter().map(|one| one.recipient).collect();
+        let accepted = Accepted {
+            id,
+            arrival: wall,
+            envelope: &composed.envelope,
+            content: &composed.content,
+            trace: &[],
+            body: log::Body::Inline(&composed.body),
+            reports: Some(Reports {
+                message: report.id,
+                recipients: &places,
+                kind: report.kind,
+            }),
+        };
+        let (receipt, locator) = self
+            .log
+            .accept(&accepted)
+            .await
+            .map_err(NoReport::NotStored)?;
+        self.journal
+            .borrow_mut()
+            .reported(report.id, receipt.queue_id(), report.kind);
+        for one in report.recipients.iter().filter(|one| one.expired) {
+            self.journal.borrow_mut().expired(report.id, &about.envelope, one.recipient);
+        }
+        let message = Rc::new(Message {
+            id,
+            arrival: wall,
+            envelope: composed.envelope,
+            content: composed.content,
+            trace: Vec::new(),
+            body: Body::Memory(composed.body),
+        });
+        self.admit(&message, locator);
+        Ok(())
+    }
+
+    /// The message as its sender meant it, to return: trace fields and content, unstuffed. Cut
+    /// to its header where it is large or the sender wants no more.
+    async fn original(&self, about: &Message) -> io::Result<(Vec<u8>, bool)> {
+        let header_len = usize::try_from(about.content.header_len).unwrap_or(usize::MAX);
+        let wire = match &about.body {
+            Body::Memory(octets) => &octets[..],
+            Body::Extent(_) => {
+                let header = self.log.read_extent(about.id, 0, header_len).await?;
+                return Ok((unstuffed(&about.trace, &header), false));
+            }
+        };
+        let whole = about.envelope.ret != Some(Ret::Headers) && wire.len() <= dsn::WHOLE_OCTETS_MAX;
+        let end = if whole {
+            wire.len()
+        } else {
+            header_len.min(wire.len())
+        };
+        Ok((unstuffed(&about.trace, &wire[..end]), whole))
+    }
+}
+
+fn unstuffed(trace: &[u8], wire: &[u8]) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(trace.len() + wire.len());
+    octets.extend_from_slice(trace);
+    dot::unstuff_into(&mut octets, wire);
+    octets
+}
+
+/// A delay without any attempt: nothing is known but that it waits (RFC 3463 §3.5, the message
+/// is still in the queue).
+const DELAYED: EnhancedStatus = EnhancedStatus::new(4, 4, 0);

@@ -1,0 +1,126 @@
+//! The configuration as a shard uses it: parsed once, replaced whole by a reload.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::mail::envelope::Recipient;
+use crate::queue;
+use crate::route::mx::{Families, Own};
+use crate::route::{RouteTable, Target};
+use crate::smtp::reply::Reply;
+use crate::smtp::server::ServerLimits;
+
+/// What the sessions and deliveries of a shard go by.
+pub(super) struct Settings {
+    pub(super) hostname: Rc<str>,
+    /// What we call ourselves in EHLO.
+    pub(super) helo: Rc<str>,
+    pub(super) server: Rc<ServerLimits>,
+    pub(super) routes: RouteTable,
+    pub(super) own: Own,
+    pub(super) families: Families,
+    pub(super) config: std::sync::Arc<Config>,
+}
+
+impl Settings {
+    /// Reads the settings out of a configuration that was validated.
+    pub(super) fn new(config: std::sync::Arc<Config>) -> Self {
+        let hostname: Rc<str> = config.hostname().into();
+        let helo = config
+            .delivery
+            .helo
+            .as_deref()
+            .map_or_else(|| Rc::clone(&hostname), Rc::from);
+        let rules = config
+            .route
+            .iter()
+            .map(|route| (&*route.domain, &*route.to));
+        Self {
+            server: Rc::new(server_limits(&config, &hostname)),
+            // Validation has read the same rules; were one bad all the same, MX decides.
+            routes: RouteTable::parse(rules).unwrap_or_default(),
+            own: own(&config, &hostname),
+            families: config.delivery.families.into(),
+            hostname,
+            helo,
+            config,
+        }
+    }
+
+    /// True for a client that may send to anybody.
+    pub(super) fn trusts(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        let networks = &self.config.smtp.trusted_networks;
+        networks.iter().any(|network| network.contains(&client))
+    }
+
+    /// May mail for this recipient come in?
+    pub(super) fn judge(&self, recipient: &Recipient, may_relay: bool) -> Result<(), Reply> {
+        match self.routes.find(recipient.mailbox.domain()) {
+            Target::Reject => Err(Reply::rejected_by_route()),
+            // What ends here may come from anywhere; what goes on may not.
+            Target::Mailbox | Target::Discard => Ok(()),
+            Target::Mx | Target::SmartHost { .. } if may_relay => Ok(()),
+            Target::Mx | Target::SmartHost { .. } => Err(Reply::relay_denied()),
+        }
+    }
+
+    /// The local address to send from to `to`: the first of its family, or the kernel's choice.
+    pub(super) fn source(&self, to: SocketAddr, random: u64) -> Option<IpAddr> {
+        let fits = |source: &&IpAddr| source.is_ipv4() == to.is_ipv4();
+        let sources = || self.config.delivery.source.iter().filter(fits);
+        let count = sources().count() as u64;
+        let place = random.checked_rem(count)?;
+        sources().nth(usize::try_from(place).ok()?).copied()
+    }
+
+    /// The port of a next hop whose rule names none.
+    pub(super) fn port(&self) -> u16 {
+        self.config.delivery.port
+    }
+
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.config.delivery.connect_timeout
+    }
+}
+
+/// What the queue is told.
+pub(super) fn queue_settings(config: &Config) -> queue::Settings {
+    queue::Settings {
+        retry: config.queue.retry.clone(),
+        expire: config.queue.expire,
+        delay_notice: config.queue.delay_notice,
+        lane_connections: config.delivery.connections_per_destination,
+    }
+}
+
+fn server_limits(config: &Config, hostname: &Rc<str>) -> ServerLimits {
+    let smtp = &config.smtp;
+    ServerLimits {
+        hostname: Rc::clone(hostname),
+        max_message_size: smtp.max_message_size,
+        max_recipients: smtp.max_recipients,
+        max_errors: smtp.max_errors,
+        max_header: smtp.max_header_size,
+        command_timeout: smtp.command_timeout,
+        bare_line_ends: smtp.bare_line_ends,
+        ..ServerLimits::default()
+    }
+}
+
+/// Our names, and the addresses of our listeners where they take mail on the port that mail is
+/// sent to: on another port something else may live behind the same address.
+fn own(config: &Config, hostname: &str) -> Own {
+    let bound = config.listener.iter().flat_map(|listener| &listener.bind);
+    let addresses = bound
+        .filter(|address| address.port() == config.delivery.port)
+        .map(|address| address.ip().to_canonical())
+        .filter(|address| !address.is_unspecified())
+        .collect();
+    Own {
+        names: vec![hostname.to_ascii_lowercase().into()],
+        addresses,
+    }
+}

@@ -1,0 +1,265 @@
+//! From complete content to a queued message: trace field, log, queue.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use super::Shard;
+use super::gather::Gathering;
+use super::message::{Body, Message};
+use crate::mail::Locator;
+use crate::mail::envelope::{Envelope, QueueId};
+use crate::mail::received::Trace;
+use crate::observe::stage::Stage;
+use crate::queue::{Admission, MessageKey, PartAdmission, RecipientAdmission};
+use crate::smtp::reply::Reply;
+use crate::smtp::server::Transaction;
+use crate::spool::log::{Accepted, CommitError, Receipt, Recovered, RecipientState, StoredBody};
+use crate::world::{Tick, Wall, World};
+
+/// Where a message comes from, for its trace field.
+pub(super) struct Origin {
+    pub(super) client: IpAddr,
+}
+
+impl<W: World> Shard<W> {
+    /// Puts a message on stable storage and into the queue. The receipt is the only way to its
+    /// 250.
+    pub(super) async fn store(
+        self: &Rc<Self>,
+        gathering: Gathering<W>,
+        transaction: Transaction,
+        origin: &Origin,
+    ) -> Result<Receipt, Reply> {
+        let id = gathering.id;
+        let arrival = self.world.wall();
+        let settings = self.settings();
+        let mut trace = Vec::with_capacity(TRACE_OCTETS);
+        Trace {
+            hello: &transaction.hello,
+            client: origin.client,
+            by: &settings.hostname,
+            with: transaction.protocol,
+            id,
+            recipient: match &transaction.envelope.recipients[..] {
+                [only] => Some(&only.mailbox),
+                _ => None,
+            },
+            seconds: arrival.0.div_euclid(1_000_000),
+        }
+        .write_into(&mut trace);
+        let gathered = gathering
+            .finish(self)
+            .await
+            .map_err(|error| self.refuse(&CommitError::from(error)))?;
+        let began = self.world.now();
+        let accepted = Accepted {
+            id,
+            arrival,
+            envelope: &transaction.envelope,
+            content: &transaction.content,
+            trace: &trace,
+            body: gathered.as_body(),
+            reports: None,
+        };
+        let (receipt, locator) = self
+            .log
+            .accept(&accepted)
+            .await
+            .map_err(|error| self.refuse(&error))?;
+        self.record(Stage::CommitWait, self.world.now().since(began));
+        let message = Rc::new(Message {
+            id,
+            arrival,
+            envelope: transaction.envelope,
+            content: transaction.content,
+            trace,
+            body: gathered.into_body(),
+        });
+        self.journal.borrow_mut().accepted(
+            id,
+            origin.client,
+            &transaction.hello,
+            &message.envelope,
+            &message.content,
+        );
+        self.resident.keep(&self.budget, &message);
+        self.admit(&message, locator);
+        Ok(receipt)
+    }
+
+    /// What the sender is told when the disk does not take a message.
+    fn refuse(&self, error: &CommitError) -> Reply {
+        self.warn(format_args!("a message was refused: {error}"));
+        match error {
+            CommitError::Full => Reply::disk_full(),
+            CommitError::Broken(_) => Reply::spool_broken(),
+        }
+    }
+
+    /// Queues a message that is on stable storage.
+    pub(super) fn admit(self: &Rc<Self>, message: &Message, locator: Locator) {
+        let now = self.world.now();
+        let fresh = |place| RecipientAdmission::new(place, None);
+        let recipients = 0..message.envelope.recipients.len();
+        let recipients = recipients.filter_map(|place| u16::try_from(place).ok());
+        let parts = self.parts(&message.envelope, recipients.map(|place| (fresh(place), 0, now)));
+        self.queue.borrow_mut().admit(
+            now,
+            Admission {
+                id: message.id,
+                locator,
+                accepted: now,
+                null_sender: message.envelope.reverse_path.0.is_none(),
+                held: false,
+                delay_notified: false,
+                parts,
+            },
+        );
+        self.pump();
+    }
+
+    /// Queues a message that was found on the disk.
+    pub(super) fn readmit(self: &Rc<Self>, found: &Recovered) {
+        let now = self.world.now();
+        let mut delay_notified = false;
+        let states = found.recipients.iter().zip(0u16..);
+        let pending = states.filter_map(|(state, place)| match state {
+            RecipientState::Settled => None,
+            RecipientState::Pending {
+                attempts,
+                due,
+                doubtful,
+                diagnosis,
+                delay_told,
+            } => {
+                delay_notified |= *delay_told;
+                let admission = RecipientAdmission {
+                    recipient: place,
+                    notify: None,
+                    doubtful: *doubtful,
+                    diagnosis: diagnosis.clone(),
+                };
+                let due = due.map_or(now, |due| self.tick_at(due).max(now));
+                Some((admission, *attempts, due))
+            }
+        });
+        let pending: Vec<_> = pending.collect();
+        let parts = self.parts(&found.envelope, pending.into_iter());
+        self.queue.borrow_mut().admit(
+            now,
+            Admission {
+                id: found.id,
+                locator: found.locator,
+                accepted: self.tick_at(found.arrival),
+                null_sender: found.envelope.reverse_path.0.is_none(),
+                held: found.held,
+                delay_notified,
+                parts,
+            },
+        );
+    }
+
+    /// Groups recipients by next hop and schedule.
+    fn parts(
+        &self,
+        envelope: &Envelope,
+        recipients: impl Iterator<Item = (RecipientAdmission, u16, Tick)>,
+    ) -> Vec<PartAdmission> {
+        let settings = self.settings();
+        let queue = self.queue.borrow();
+        let mut parts: Vec<PartAdmission> = Vec::with_capacity(1);
+        // Where a part stands. Filled when there are several: most messages have one.
+        let mut places: HashMap<(Rc<str>, u16, Tick), usize> = HashMap::new();
+        for (mut admission, attempts, due) in recipients {
+            let Some(recipient) = envelope.recipients.get(usize::from(admission.recipient)) else {
+                continue;
+            };
+            admission.notify = recipient.notify;
+            let hop = settings
+                .routes
+                .next_hop(&recipient.mailbox, &settings.hostname);
+            let lane = self.ways.learn(&queue, hop);
+            let found = match &parts[..] {
+                [] => None,
+                [only] if only.lane == lane && only.attempts == attempts && only.due == due => {
+                    Some(0)
+                }
+                _ => places.get(&(Rc::clone(&lane), attempts, due)).copied(),
+            };
+            match found {
+                Some(place) => parts[place].recipients.push(admission),
+                None => {
+                    if let [first] = &parts[..] {
+                        places.insert((Rc::clone(&first.lane), first.attempts, first.due), 0);
+                    }
+                    if !parts.is_empty() {
+                        places.insert((Rc::clone(&lane), attempts, due), parts.len());
+                    }
+                    parts.push(PartAdmission {
+                        lane,
+                        recipients: vec![admission],
+                        attempts,
+                        due,
+                    });
+                }
+            }
+        }
+        parts
+    }
+
+    /// A queued message, from memory or from the disk.
+    pub(super) async fn load(&self, key: MessageKey, id: QueueId) -> io::Result<Rc<Message>> {
+        if let Some(message) = self.resident.find(id) {
+            return Ok(message);
+        }
+        let mut tries = 0;
+        let stored = loop {
+            let locator = self.queue.borrow().locator(key);
+            let locator = locator.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+            match self.log.read(locator).await {
+                Ok(stored) => break stored,
+                // The compactor may have moved it while it was being read.
+                Err(_) if tries < READ_TRIES && self.queue.borrow().locator(key) != Some(locator) => {
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        Ok(Rc::new(Message {
+            id: stored.id,
+            arrival: stored.arrival,
+            envelope: stored.envelope,
+            content: stored.content,
+            trace: stored.trace,
+            body: match stored.body {
+                StoredBody::Inline(octets) => Body::Memory(octets),
+                StoredBody::Extent(len) => Body::Extent(len),
+            },
+        }))
+    }
+
+    /// The calendar's time at a moment of the clock.
+    pub(super) fn wall_at(&self, at: Tick) -> Wall {
+        let (now, wall) = (self.world.now(), self.world.wall());
+        Wall(wall.0.saturating_add(at.0.saturating_sub(now.0)))
+    }
+
+    /// The moment of the clock at a time of the calendar.
+    pub(super) fn tick_at(&self, at: Wall) -> Tick {
+        let (now, wall) = (self.world.now(), self.world.wall());
+        Tick(now.0.saturating_add(at.0.saturating_sub(wall.0)))
+    }
+
+    /// A time of the calendar, so much later.
+    pub(super) fn wall_after(&self, from: Wall, wait: std::time::Duration) -> Wall {
+        let micros = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
+        Wall(from.0.saturating_add(micros))
+    }
+}
+
+/// What a trace field takes, most of the time.
+const TRACE_OCTETS: usize = 256;
+/// Times a message is looked up anew after it was moved.
+const READ_TRIES: u32 = 3;

@@ -1,0 +1,102 @@
+//! Connections of clients, counted over all shards without a lock: the kernel spreads one
+//! client's connections over the shards, so no shard knows them all.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+/// The counts, shared by all shards.
+#[derive(Clone)]
+pub struct Visitors {
+    counts: Arc<Counts>,
+}
+
+struct Counts {
+    all: AtomicUsize,
+    /// By a hash of the address. Two clients of one slot share a limit; with as many slots that
+    /// needs tens of thousands of clients at once.
+    by_client: Box<[AtomicU32]>,
+    hasher: RandomState,
+}
+
+/// One counted connection; dropped, it counts no more.
+pub struct Visitor {
+    counts: Arc<Counts>,
+    slot: Option<usize>,
+}
+
+impl Default for Visitors {
+    fn default() -> Self {
+        let by_client = (0..SLOTS).map(|_| AtomicU32::new(0)).collect();
+        Self {
+            counts: Arc::new(Counts {
+                all: AtomicUsize::new(0),
+                by_client,
+                hasher: RandomState::new(),
+            }),
+        }
+    }
+}
+
+impl Visitors {
+    /// Counts a connection; `None` where it is one too many: of all, or of one `client`.
+    #[must_use]
+    pub fn enter(&self, max: usize, client: Option<(IpAddr, usize)>) -> Option<Visitor> {
+        let counts = &self.counts;
+        // From here on dropping the visitor takes back what was counted.
+        let mut visitor = Visitor {
+            counts: Arc::clone(counts),
+            slot: None,
+        };
+        if counts.all.fetch_add(1, Ordering::Relaxed) >= max {
+            return None;
+        }
+        if let Some((address, max)) = client {
+            let slot = counts.hasher.hash_one(address) % SLOTS;
+            let slot = usize::try_from(slot).unwrap_or(0);
+            visitor.slot = Some(slot);
+            let before = counts.by_client[slot].fetch_add(1, Ordering::Relaxed);
+            if usize::try_from(before).is_ok_and(|before| before >= max) {
+                return None;
+            }
+        }
+        Some(visitor)
+    }
+
+    /// Connections at the moment.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.counts.all.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Visitor {
+    fn drop(&mut self) {
+        self.counts.all.fetch_sub(1, Ordering::Relaxed);
+        if let Some(slot) = self.slot {
+            self.counts.by_client[slot].fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// 256 KiB of counters.
+const SLOTS: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_too_many_is_refused_until_another_leaves() {
+        let visitors = Visitors::default();
+        let client = Some(("192.0.2.1".parse().unwrap(), 2));
+        let (first, _second) = (visitors.enter(9, client).unwrap(), visitors.enter(9, client).unwrap());
+        assert!(visitors.enter(9, client).is_none());
+        assert_eq!(visitors.count(), 2);
+        drop(first);
+        assert!(visitors.enter(9, client).is_some());
+        assert!(visitors.enter(1, None).is_none());
+        assert!(visitors.enter(2, None).is_some());
+    }
+}
