@@ -31,6 +31,8 @@ pub mod service;
 pub mod sim;
 pub mod uring;
 
+pub mod serve;
+
 pub mod cli;
 
 #[cfg(test)]

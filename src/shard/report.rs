@@ -4,12 +4,14 @@
 use std::fmt;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::Shard;
 use super::message::{Body, Message};
 use crate::mail::Committed as _;
 use crate::mail::dsn;
 use crate::mail::envelope::Ret;
+use crate::observe::log::Delivery;
 use crate::queue::{Report, ReportKind};
 use crate::spool::log::{self, Accepted, CommitError, Reports};
 use crate::wire::dot;
@@ -112,9 +114,7 @@ impl<W: World> Shard<W> {
         self.journal
             .borrow_mut()
             .reported(report.id, receipt.queue_id(), report.kind);
-        for one in report.recipients.iter().filter(|one| one.expired) {
-            self.journal.borrow_mut().expired(report.id, &about.envelope, one.recipient);
-        }
+        self.log_expired(report, &about);
         let message = Rc::new(Message {
             id,
             arrival: wall,
@@ -125,6 +125,30 @@ impl<W: World> Shard<W> {
         });
         self.admit(&message, locator);
         Ok(())
+    }
+
+    /// The lines of recipients that failed because their time was over: no attempt wrote one.
+    fn log_expired(&self, report: &Report, about: &Message) {
+        let delay = self.world.now().since(self.tick_at(about.arrival));
+        for one in report.recipients.iter().filter(|one| one.expired) {
+            let place = usize::from(one.recipient);
+            let (Some(recipient), Some(diagnosis)) =
+                (about.envelope.recipients.get(place), &one.diagnosis)
+            else {
+                continue;
+            };
+            self.journal.delivery(&Delivery {
+                id: report.id,
+                to: recipient.mailbox.as_str(),
+                orcpt: recipient.orcpt.as_deref(),
+                relay: None,
+                delay,
+                delays: [Duration::ZERO, delay, Duration::ZERO, Duration::ZERO],
+                dsn: diagnosis.status,
+                status: "expired",
+                text: &diagnosis.text,
+            });
+        }
     }
 
     /// The message as its sender meant it, to return: trace fields and content, unstuffed. Cut

@@ -62,7 +62,7 @@ impl<W: World> Shard<W> {
                 Decision::Finished { id, locator, .. } => {
                     self.resident.forget(id);
                     self.log.forget(id, locator);
-                    self.journal.borrow_mut().removed(id);
+                    self.journal.removed(id);
                 }
             }
         }
@@ -111,7 +111,7 @@ impl<W: World> Shard<W> {
     ) {
         let now = self.world.now();
         let whole = now.since(attempt.accepted());
-        let mut journal = self.journal.borrow_mut();
+        let journal = &self.journal;
         for (place, outcome) in results {
             let Some(recipient) = message.envelope.recipients.get(usize::from(*place)) else {
                 continue;
@@ -129,7 +129,6 @@ impl<W: World> Shard<W> {
                     attempt.setup,
                     attempt.transfer,
                 ],
-                connection_use: attempt.connection_use,
                 dsn,
                 status,
                 text,

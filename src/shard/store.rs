@@ -11,11 +11,13 @@ use super::message::{Body, Message};
 use crate::mail::Locator;
 use crate::mail::envelope::{Envelope, QueueId};
 use crate::mail::received::Trace;
+use crate::observe::log as journal;
 use crate::observe::stage::Stage;
 use crate::queue::{Admission, MessageKey, PartAdmission, RecipientAdmission};
 use crate::smtp::reply::Reply;
 use crate::smtp::server::Transaction;
 use crate::spool::log::{Accepted, CommitError, Receipt, Recovered, RecipientState, StoredBody};
+use crate::wire::path::Mailbox;
 use crate::world::{Tick, Wall, World};
 
 /// Where a message comes from, for its trace field.
@@ -77,13 +79,16 @@ impl<W: World> Shard<W> {
             trace,
             body: gathered.into_body(),
         });
-        self.journal.borrow_mut().accepted(
+        self.messages_accepted.set(self.messages_accepted.get() + 1);
+        self.journal.accepted(&journal::Accepted {
             id,
-            origin.client,
-            &transaction.hello,
-            &message.envelope,
-            &message.content,
-        );
+            client: origin.client,
+            hello: &transaction.hello,
+            from: sender_of(&message.envelope),
+            size: message.content.size,
+            recipients: message.envelope.recipients.len(),
+            message_id: message.content.message_id.as_deref(),
+        });
         self.resident.keep(&self.budget, &message);
         self.admit(&message, locator);
         Ok(receipt)
@@ -257,6 +262,10 @@ impl<W: World> Shard<W> {
         let micros = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
         Wall(from.0.saturating_add(micros))
     }
+}
+
+fn sender_of(envelope: &Envelope) -> &str {
+    envelope.reverse_path.0.as_ref().map_or("", Mailbox::as_str)
 }
 
 /// What a trace field takes, most of the time.

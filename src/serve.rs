@@ -1,0 +1,351 @@
+//! The relay's process: from a configuration to running shards, and to their end.
+//!
+//! ```text
+//! limits, io_uring ─► data directory locked ─► ports bound ─► service thread ─► shards ─► ready
+//!    SIGHUP: configuration to every shard        SIGTERM: drain every shard, then exit 0
+//! ```
+
+use std::fs::{File, TryLockError};
+use std::future::Future;
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+
+use crate::config::{self, Config, Durability, Protocol};
+use crate::control;
+use crate::observe::ask::{Ask, Shards, Tell};
+use crate::observe::log::{Journal, Level, Log};
+use crate::service::Service;
+use crate::service::resolver::Resolver;
+use crate::shard::life::{self, Start};
+use crate::shard::mesh::{Directory, Letter};
+use crate::shard::visitors::Visitors;
+use crate::uring::Uring;
+use crate::uring::start::{self, Refused, Running, ShardMain};
+
+/// Runs the relay until it is told to end. `path` is where the configuration came from, for
+/// reloads.
+#[must_use]
+pub fn run(config: Config, path: Option<&Path>) -> ExitCode {
+    match serve(config, path) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refused) => {
+            eprintln!("ringpost: {refused}");
+            ExitCode::from(refused.exit_code)
+        }
+    }
+}
+
+fn serve(config: Config, path: Option<&Path>) -> Result<(), Refused> {
+    // Before any other thread: a signal that comes while the relay starts is kept for its turn.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .map_err(|error| os_error(format!("cannot listen for signals: {error}")))?;
+    start::prepare()?;
+    let placements = start::place(&config.runtime.cores)?;
+    let _lock = lock(&config.data_dir)?;
+    let addresses: Vec<SocketAddr> = addresses(&config);
+    let sockets = start::bind(&addresses, placements.len())?;
+    let bound = sockets.bound.clone();
+    let control = config.control.bind.map(bind_control).transpose()?;
+    let journal = Journal::start(config.log.format, config.log.level)
+        .map_err(|error| os_error(format!("cannot start the log's thread: {error}")))?;
+    let service = Service::start()
+        .map_err(|error| os_error(format!("cannot start the service thread: {error}")))?;
+    let resolver = Resolver::start(service.handle(), &config.dns.servers)
+        .map_err(|error| refused(format!("the resolver cannot be set up: {error}"), EX_CONFIG))?;
+
+    let config = Arc::new(config);
+    let directory = Directory::new(placements.len());
+    let (ready, readiness) = mpsc::channel();
+    let (end, ended) = mpsc::channel();
+    let visitors = Visitors::default();
+    let running = start::start(
+        &placements,
+        sockets,
+        &resolver,
+        config.runtime.spin,
+        |number| Main {
+            ended: Ended(end.clone()),
+            start: Start {
+                config: Arc::clone(&config),
+                directory: directory.clone(),
+                number,
+                visitors: visitors.clone(),
+                journal: journal.handle(),
+                ready: {
+                    let ready = ready.clone();
+                    Box::new(move |outcome| drop(ready.send(outcome)))
+                },
+            },
+        },
+    )?;
+    drop((ready, end));
+    for _ in 0..running.len() {
+        match readiness.recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => return Err(refused(why, EX_CANTCREAT)),
+            // Its thread is gone without a word: joining says why.
+            Err(mpsc::RecvError) => return join(running),
+        }
+    }
+    let log = journal.handle();
+    let control_at = control.as_ref().map(|(_, at)| *at);
+    if let Some((listener, _)) = control {
+        open_control(&service, listener, &config, &directory)?;
+    }
+    announce(&config, &bound, control_at, &log);
+    let watcher = watch(ended, directory.clone(), running, signals.handle())?;
+    obey(&mut signals, config, path, &directory, &log);
+    // The service thread and the log's thread end after the shards, when they are dropped.
+    watcher
+        .join()
+        .unwrap_or_else(|_| Err(refused("the watching thread died".to_owned(), EX_SOFTWARE)))
+}
+
+/// What a shard's thread runs.
+struct Main {
+    start: Start,
+    ended: Ended,
+}
+
+impl ShardMain for Main {
+    async fn run(self, world: Uring) {
+        life::run(world, self.start).await;
+        drop(self.ended);
+    }
+}
+
+/// Says that a shard has ended, however it did.
+struct Ended(mpsc::Sender<()>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // The watcher may have heard it from another shard already.
+        let _ = self.0.send(());
+    }
+}
+
+/// Waits for the first shard's end. Asked for or not, the others then end too: a relay that runs
+/// on half its shards would keep the other half's mail for ever.
+fn watch(
+    ended: mpsc::Receiver<()>,
+    directory: Directory,
+    running: Vec<Running>,
+    signals: Handle,
+) -> Result<JoinHandle<Result<(), Refused>>, Refused> {
+    let watching = move || {
+        // An error is the end of all of them.
+        let _ = ended.recv();
+        tell_all(&directory, || Letter::Drain);
+        let result = join(running);
+        signals.close();
+        result
+    };
+    std::thread::Builder::new()
+        .name("watch".into())
+        .spawn(watching)
+        .map_err(|error| os_error(format!("cannot start a thread: {error}")))
+}
+
+fn join(running: Vec<Running>) -> Result<(), Refused> {
+    // All of them, even when the first one failed: each syncs its log before it goes.
+    let ends: Vec<Result<(), Refused>> = running.into_iter().map(Running::join).collect();
+    ends.into_iter().collect()
+}
+
+/// Puts a letter into every inbox. A full one belongs to a busy shard, which empties it soon.
+fn tell_all(directory: &Directory, letter: impl Fn() -> Letter) {
+    for shard in 0..directory.shards() {
+        let mut tries = 0;
+        while directory.post(shard, letter()).is_err() && tries < TELL_TRIES {
+            tries += 1;
+            std::thread::park_timeout(TELL_PAUSE);
+        }
+    }
+}
+
+/// Does what signals say until the shards are gone.
+fn obey(
+    signals: &mut Signals,
+    mut config: Arc<Config>,
+    path: Option<&Path>,
+    directory: &Directory,
+    log: &Log,
+) {
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            config = reload(&config, path, directory, log);
+        } else {
+            log.say(Level::Info, format_args!("ending: no new connections, transactions in progress go on"));
+            log.flush();
+            tell_all(directory, || Letter::Drain);
+        }
+    }
+}
+
+/// Reads the configuration anew. With a fault in it the old one stays.
+fn reload(old: &Arc<Config>, path: Option<&Path>, directory: &Directory, log: &Log) -> Arc<Config> {
+    match config::load(path) {
+        Ok(new) => {
+            for key in config::changes(old, &new) {
+                log.say(Level::Warn, format_args!("reload: {key} changes with a restart only"));
+            }
+            let new = Arc::new(new);
+            tell_all(directory, || Letter::Reload(Arc::clone(&new)));
+            log.say(Level::Info, format_args!("reload: done"));
+            log.flush();
+            new
+        }
+        Err(faults) => {
+            for fault in &faults {
+                log.say(Level::Error, format_args!("reload: {fault}"));
+            }
+            log.say(Level::Error, format_args!("reload: the configuration has faults, the old one stays"));
+            Arc::clone(old)
+        }
+    }
+}
+
+fn addresses(config: &Config) -> Vec<SocketAddr> {
+    let listeners = config.listener.iter();
+    listeners.flat_map(|listener| listener.bind.iter().copied()).collect()
+}
+
+fn bind_control(at: SocketAddr) -> Result<(TcpListener, SocketAddr), Refused> {
+    let bound = TcpListener::bind(at).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        let local = listener.local_addr()?;
+        Ok((listener, local))
+    });
+    bound.map_err(|error| os_error(format!("cannot listen on {at} for the control plane: {error}; set another [control] bind")))
+}
+
+/// Every shard, for the control plane.
+struct Everyone {
+    directory: Directory,
+}
+
+impl Shards for Everyone {
+    fn count(&self) -> usize {
+        self.directory.shards()
+    }
+
+    fn ask(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Vec<Tell>> + Send>> {
+        let answers = (0..self.directory.shards()).filter_map(|shard| {
+            let (reply, answer) = futures_channel::oneshot::channel();
+            // A full inbox is a shard that does not answer.
+            self.directory.post(shard, Letter::Ask(ask.clone(), reply)).ok()?;
+            Some(answer)
+        });
+        let answers: Vec<_> = answers
+            .map(|answer| tokio::time::timeout(ANSWER_WAIT, answer))
+            .collect();
+        Box::pin(async move {
+            let told = join_all(answers).await;
+            told.into_iter().filter_map(|told| told.ok()?.ok()).collect()
+        })
+    }
+}
+
+fn open_control(
+    service: &Service,
+    listener: TcpListener,
+    config: &Config,
+    directory: &Directory,
+) -> Result<(), Refused> {
+    let token = config.control.token_file.as_deref().map(read_token).transpose()?;
+    let shards = Arc::new(Everyone {
+        directory: directory.clone(),
+    });
+    let router = control::router(shards, token);
+    // Ends with the service thread.
+    service
+        .handle()
+        .spawn(control::serve(listener, router, std::future::pending()));
+    Ok(())
+}
+
+fn read_token(path: &Path) -> Result<String, Refused> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| refused(format!("cannot read [control] token_file {}: {error}", path.display()), EX_NOINPUT))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Says where it listens, and how to try it.
+fn announce(config: &Config, bound: &[(SocketAddr, SocketAddr)], control: Option<SocketAddr>, log: &Log) {
+    let mut out = io::stdout().lock();
+    let mut listeners = Vec::new();
+    for listener in &config.listener {
+        let found = bound.iter().filter(|(asked, _)| listener.bind.contains(asked));
+        listeners.extend(found.map(|(_, at)| (listener.protocol, *at)));
+    }
+    // Whoever started it may have closed the pipe: that is no reason to stop.
+    let mut say = |words: std::fmt::Arguments<'_>| drop(writeln!(out, "{words}"));
+    for (protocol, at) in &listeners {
+        say(format_args!("listening {protocol} {at}"));
+    }
+    if let Some(at) = control {
+        say(format_args!("control {at}"));
+    }
+    if let Some((_, at)) = listeners.iter().find(|(protocol, _)| *protocol == Protocol::Smtp) {
+        say(format_args!("try it: printf 'Subject: hello\\n\\nhello\\n' | curl -s smtp://{at} --mail-from you@example.org --mail-rcpt you@example.org -T -"));
+    }
+    drop(out.flush());
+    if config.spool.durability == Durability::None {
+        log.say(Level::Warn, format_args!("[spool] durability is \"none\": a power cut loses mail that was answered with 250"));
+    }
+}
+
+fn refused(why: String, exit_code: u8) -> Refused {
+    Refused { why, exit_code }
+}
+
+fn os_error(why: String) -> Refused {
+    refused(why, EX_OSERR)
+}
+
+/// The data directory is this process's alone: two relays on one spool would lose mail.
+fn lock(data: &Path) -> Result<File, Refused> {
+    let place = data.display();
+    std::fs::create_dir_all(data).map_err(|error| {
+        let why = format!("cannot make the data directory {place}: {error}; set data_dir to a place this user may write to");
+        refused(why, EX_CANTCREAT)
+    })?;
+    let path = data.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|error| {
+        let why = format!("cannot write to the data directory {place}: {error}; set data_dir to a place this user may write to");
+        refused(why, EX_CANTCREAT)
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(refused(
+            format!("the data directory {place} is in use by another ringpost: stop it, or set another data_dir"),
+            EX_TEMPFAIL,
+        )),
+        Err(TryLockError::Error(error)) => Err(os_error(format!("cannot lock {}: {error}", path.display()))),
+    }
+}
+
+/// How long the control plane waits for a shard.
+const ANSWER_WAIT: Duration = Duration::from_secs(1);
+/// A letter is offered so often, with a pause between: some seconds in all, then the shard is
+/// taken for dead.
+const TELL_TRIES: u32 = 500;
+const TELL_PAUSE: Duration = Duration::from_millis(10);
+
+const EX_NOINPUT: u8 = 66;
+const EX_SOFTWARE: u8 = 70;
+const EX_OSERR: u8 = 71;
+const EX_CANTCREAT: u8 = 73;
+const EX_TEMPFAIL: u8 = 75;
+const EX_CONFIG: u8 = 78;

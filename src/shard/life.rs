@@ -1,0 +1,337 @@
+//! How a shard starts, what it listens to while it runs, and how it ends.
+//!
+//! ```text
+//! open the log ─► recover ─► adopt what gone shards left ─► queue ─► listen ─► ready
+//!      drain: listeners closed ─► sessions and deliveries end ─► log synced ─► gone
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::future;
+
+use super::Shard;
+use super::bell::Bell;
+use super::budget::Budget;
+use super::gate::Gate;
+use super::inbound::{self, Door};
+use super::mesh::{Directory, Letter, Mesh};
+use super::permits::Permits;
+use super::settings::{self, Settings};
+use super::visitors::Visitors;
+use crate::config::{Config, Durability, Protocol};
+use crate::observe::ask::Tell;
+use crate::observe::log as journal;
+use crate::observe::stage::{Recorder, Stage};
+use crate::queue::Queue;
+use crate::smtp::server::ServerKind;
+use crate::spool::log::{self, CommitFacts, Log, Recovery};
+use crate::world::{Class, Listener as _, Tick, World};
+
+/// What a shard is given to start with.
+pub struct Start {
+    /// The configuration, validated.
+    pub config: Arc<Config>,
+    /// Every shard's inbox.
+    pub directory: Directory,
+    /// This shard's number.
+    pub number: usize,
+    /// Connections of clients, counted over all shards.
+    pub visitors: Visitors,
+    /// Where its log lines go.
+    pub journal: journal::Log,
+    /// Told once: ready, or why not.
+    pub ready: Box<dyn FnOnce(Result<(), String>) + Send>,
+}
+
+/// Runs a shard to its end.
+pub async fn run<W: World>(world: W, start: Start) {
+    let Start {
+        config,
+        directory,
+        number,
+        visitors,
+        journal,
+        ready,
+    } = start;
+    let shards = directory.shards();
+    let opened = open(&world, &config, directory, number, visitors, journal).await;
+    let (shard, recovery) = match opened {
+        Ok(opened) => opened,
+        Err(why) => return ready(Err(why)),
+    };
+    shard.take_back(&recovery);
+    drop(recovery);
+    if let Err(why) = shard.adopt(number, shards).await {
+        return ready(Err(why));
+    }
+    let doors = match shard.open_doors(&config) {
+        Ok(doors) => doors,
+        Err(why) => return ready(Err(why)),
+    };
+    for door in &doors {
+        let (shard, door) = (Rc::clone(&shard), Rc::clone(door));
+        let world = shard.world.clone();
+        world.spawn(Class::Inbound, inbound::accept(shard, door));
+    }
+    let world = &shard.world;
+    world.spawn(Class::Outbound, Rc::clone(&shard).keep_time());
+    world.spawn(Class::Chores, Rc::clone(&shard).keep_house());
+    shard.pump();
+    ready(Ok(()));
+    shard.listen(&doors).await;
+    shard.drain().await;
+}
+
+async fn open<W: World>(
+    world: &W,
+    config: &Arc<Config>,
+    directory: Directory,
+    number: usize,
+    visitors: Visitors,
+    journal: journal::Log,
+) -> Result<(Rc<Shard<W>>, Recovery), String> {
+    let shards = directory.shards();
+    let recorder =
+        Recorder::new().map_err(|error| format!("histograms cannot be made: {error}"))?;
+    let recorder = Rc::new(RefCell::new(recorder));
+    // The log tells of moved messages, and exists before the queue that is told.
+    let home: Rc<RefCell<Weak<Shard<W>>>> = Rc::default();
+    let settings = log::Settings {
+        shard: u16::try_from(number).unwrap_or(u16::MAX),
+        segment_octets: config.spool.segment,
+        durable: config.spool.durability == Durability::Fsync,
+        on_commit: on_commit(Rc::clone(&recorder)),
+        on_move: {
+            let home = Rc::clone(&home);
+            Box::new(move |id, locator| {
+                let Some(shard) = home.borrow().upgrade() else {
+                    return;
+                };
+                let mut queue = shard.queue.borrow_mut();
+                if let Some(message) = queue.find(id) {
+                    queue.relocate(message, locator);
+                }
+            })
+        },
+    };
+    let place = spool_of(config, number);
+    let (log, recovery) = Log::open(world.clone(), place.clone(), settings)
+        .await
+        .map_err(|error| format!("{}: {error}", place.display()))?;
+    let mesh = Rc::new(Mesh::new(directory, number));
+    let limit = u32::try_from(config.delivery.connections_per_destination).unwrap_or(u32::MAX);
+    let budget = usize::try_from(config.runtime.memory).unwrap_or(usize::MAX) / shards.max(1);
+    let shard = Rc::new(Shard {
+        world: world.clone(),
+        log,
+        queue: RefCell::new(Queue::new(settings::queue_settings(config))),
+        bell: Bell::new(),
+        permits: Permits::new(Rc::clone(&mesh), limit),
+        mesh,
+        ways: Default::default(),
+        names: Default::default(),
+        hosts: Default::default(),
+        idle: Default::default(),
+        resident: Default::default(),
+        budget: Budget::new(budget),
+        visits: Gate::default(),
+        visitors,
+        couriers: Gate::default(),
+        settings: RefCell::new(Rc::new(Settings::new(Arc::clone(config)))),
+        recorder,
+        journal,
+        messages_accepted: Cell::new(0),
+    });
+    *home.borrow_mut() = Rc::downgrade(&shard);
+    Ok((shard, recovery))
+}
+
+fn on_commit(recorder: Rc<RefCell<Recorder>>) -> Box<dyn Fn(CommitFacts)> {
+    Box::new(move |facts| {
+        let records = u64::from(facts.records);
+        recorder
+            .borrow_mut()
+            .record_count(Stage::CommitBatch, records);
+    })
+}
+
+/// The directory of a shard's log.
+fn spool_of(config: &Config, number: usize) -> PathBuf {
+    spool_root(config).join(format!("{number:02}"))
+}
+
+fn spool_root(config: &Config) -> PathBuf {
+    config.data_dir.join("spool")
+}
+
+impl<W: World> Shard<W> {
+    /// Queues what recovery found, and says what it was.
+    fn take_back(self: &Rc<Self>, recovery: &Recovery) {
+        for damage in &recovery.damage {
+            self.warn(format_args!("spool: {damage}"));
+        }
+        let found = recovery.messages.len();
+        if found > 0 || recovery.torn_octets > 0 {
+            self.say(format_args!(
+                "spool: {found} messages found in {} segments, {} octets of unfinished writes dropped",
+                recovery.segments, recovery.torn_octets
+            ));
+        }
+        for message in &recovery.messages {
+            self.readmit(message);
+        }
+    }
+
+    /// Takes over the directories of shards that no longer exist: every shard its share.
+    async fn adopt(self: &Rc<Self>, number: usize, shards: usize) -> Result<(), String> {
+        let root = spool_root(&self.settings().config);
+        let names = self.world.list(&root).await.unwrap_or_default();
+        for name in names {
+            let Some(theirs) = shard_number(&name) else {
+                continue;
+            };
+            if theirs < shards || theirs % shards != number {
+                continue;
+            }
+            let place = root.join(&name);
+            let recovery = self
+                .log
+                .adopt(place.clone())
+                .await
+                .map_err(|error| format!("{}: {error}", place.display()))?;
+            self.say(format_args!("spool: adopting {}", place.display()));
+            self.take_back(&recovery);
+        }
+        Ok(())
+    }
+
+    fn open_doors(&self, config: &Config) -> Result<Vec<Rc<Door<W>>>, String> {
+        let mut doors = Vec::new();
+        for listener in &config.listener {
+            let kind = match listener.protocol {
+                Protocol::Smtp => ServerKind::Smtp,
+                Protocol::Lmtp => ServerKind::Lmtp,
+                // Validation refuses the others as long as they are not built.
+                _ => continue,
+            };
+            for &at in &listener.bind {
+                doors.push(Rc::new(Door {
+                    listener: self.door(at)?,
+                    kind,
+                    proxied: listener.proxy_protocol,
+                }));
+            }
+        }
+        Ok(doors)
+    }
+
+    fn door(&self, at: SocketAddr) -> Result<W::Listener, String> {
+        self.world
+            .listen(at)
+            .map_err(|error| format!("cannot listen on {at}: {error}"))
+    }
+
+    /// Takes letters until one says to end.
+    async fn listen(self: &Rc<Self>, doors: &[Rc<Door<W>>]) {
+        loop {
+            match self.mesh.receive().await {
+                Letter::Drain => break,
+                letter => self.open_letter(letter),
+            }
+        }
+        self.visits.close();
+        self.couriers.close();
+        for door in doors {
+            door.listener.close();
+        }
+        let shard = Rc::clone(self);
+        // Permits and questions still want answers while the last ones leave.
+        self.world.spawn(Class::Chores, async move {
+            loop {
+                let letter = shard.mesh.receive().await;
+                shard.open_letter(letter);
+            }
+        });
+    }
+
+    fn open_letter(self: &Rc<Self>, letter: Letter) {
+        match letter {
+            Letter::Permits {
+                from,
+                destination,
+                word,
+            } => self.permits.hear(from, destination, word),
+            Letter::Ask(ask, reply) => {
+                let shard = Rc::clone(self);
+                self.world.spawn(Class::Chores, async move {
+                    let tell: Tell = shard.answer(ask).await;
+                    // The control plane may have stopped waiting.
+                    let _ = reply.send(tell);
+                });
+            }
+            Letter::Reload(config) => self.reload(config),
+            Letter::Drain => {}
+        }
+    }
+
+    fn reload(&self, config: Arc<Config>) {
+        let limit = u32::try_from(config.delivery.connections_per_destination);
+        self.permits.set_limit(limit.unwrap_or(u32::MAX));
+        self.queue
+            .borrow_mut()
+            .set_settings(settings::queue_settings(&config));
+        *self.settings.borrow_mut() = Rc::new(Settings::new(config));
+    }
+
+    /// Lets everybody leave, but not for ever, and leaves everything on the disk.
+    async fn drain(self: &Rc<Self>) {
+        let gone = async {
+            self.visits.empty().await;
+            self.couriers.empty().await;
+        };
+        let until = self.world.now() + DRAIN_WAIT;
+        future::or(gone, self.world.sleep(until)).await;
+        self.log.close().await;
+        self.journal.flush();
+    }
+
+    /// Sees to what time brings.
+    async fn keep_time(self: Rc<Self>) {
+        while !self.couriers.is_closed() {
+            let next = self.queue.borrow().next_deadline();
+            self.bell
+                .wait(&self.world, next.unwrap_or(Tick::NEVER))
+                .await;
+            self.pump();
+            self.world.breathe().await;
+        }
+    }
+
+    /// Small things that nobody waits for.
+    async fn keep_house(self: Rc<Self>) {
+        loop {
+            let until = self.world.now() + HOUSE_PERIOD;
+            self.world.sleep(until).await;
+            self.journal.flush();
+            self.mesh.flush();
+        }
+    }
+}
+
+/// The number that a directory of the spool is named by.
+fn shard_number(name: &Path) -> Option<usize> {
+    let name = name.file_name()?.to_str()?;
+    let digits = name.len() >= 2 && name.bytes().all(|octet| octet.is_ascii_digit());
+    digits.then(|| name.parse().ok()).flatten()
+}
+
+/// How long transactions in progress may take at the end: the process promises to be gone in
+/// 10 s, and the log wants its last sync.
+const DRAIN_WAIT: Duration = Duration::from_secs(8);
+/// How often log lines are handed on when there are few.
+const HOUSE_PERIOD: Duration = Duration::from_millis(50);
