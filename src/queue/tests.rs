@@ -391,13 +391,15 @@ impl History {
     }
 
     fn poll(&mut self) {
+        let mut told = Vec::new();
         for due in self.queue.poll(self.now) {
             match due {
                 Due::Lane(lane) if !self.known.contains(&lane) => self.known.push(lane),
                 Due::Lane(_) => {}
-                Due::Decision(decision) => self.hear(vec![decision]),
+                Due::Decision(decision) => told.push(decision),
             }
         }
+        self.hear(told);
     }
 
     fn settled(&mut self, id: QueueId, recipient: u16) {
