@@ -185,7 +185,10 @@ fn obey(
         if signal == SIGHUP {
             config = reload(&config, path, directory, log);
         } else {
-            log.say(Level::Info, format_args!("ending: no new connections, transactions in progress go on"));
+            log.say(
+                Level::Info,
+                format_args!("ending: no new connections, transactions in progress go on"),
+            );
             log.flush();
             tell_all(directory, || Letter::Drain);
         }
@@ -197,7 +200,10 @@ fn reload(old: &Arc<Config>, path: Option<&Path>, directory: &Directory, log: &L
     match config::load(path) {
         Ok(new) => {
             for key in config::changes(old, &new) {
-                log.say(Level::Warn, format_args!("reload: {key} changes with a restart only"));
+                log.say(
+                    Level::Warn,
+                    format_args!("reload: {key} changes with a restart only"),
+                );
             }
             let new = Arc::new(new);
             tell_all(directory, || Letter::Reload(Arc::clone(&new)));
@@ -209,7 +215,10 @@ fn reload(old: &Arc<Config>, path: Option<&Path>, directory: &Directory, log: &L
             for fault in &faults {
                 log.say(Level::Error, format_args!("reload: {fault}"));
             }
-            log.say(Level::Error, format_args!("reload: the configuration has faults, the old one stays"));
+            log.say(
+                Level::Error,
+                format_args!("reload: the configuration has faults, the old one stays"),
+            );
             Arc::clone(old)
         }
     }
@@ -217,7 +226,9 @@ fn reload(old: &Arc<Config>, path: Option<&Path>, directory: &Directory, log: &L
 
 fn addresses(config: &Config) -> Vec<SocketAddr> {
     let listeners = config.listener.iter();
-    listeners.flat_map(|listener| listener.bind.iter().copied()).collect()
+    listeners
+        .flat_map(|listener| listener.bind.iter().copied())
+        .collect()
 }
 
 fn bind_control(at: SocketAddr) -> Result<(TcpListener, SocketAddr), Refused> {
@@ -226,7 +237,11 @@ fn bind_control(at: SocketAddr) -> Result<(TcpListener, SocketAddr), Refused> {
         let local = listener.local_addr()?;
         Ok((listener, local))
     });
-    bound.map_err(|error| os_error(format!("cannot listen on {at} for the control plane: {error}; set another [control] bind")))
+    bound.map_err(|error| {
+        os_error(format!(
+            "cannot listen on {at} for the control plane: {error}; set another [control] bind"
+        ))
+    })
 }
 
 /// Every shard, for the control plane.
@@ -243,7 +258,9 @@ impl Shards for Everyone {
         let answers = (0..self.directory.shards()).filter_map(|shard| {
             let (reply, answer) = futures_channel::oneshot::channel();
             // A full inbox is a shard that does not answer.
-            self.directory.post(shard, Letter::Ask(ask.clone(), reply)).ok()?;
+            self.directory
+                .post(shard, Letter::Ask(ask.clone(), reply))
+                .ok()?;
             Some(answer)
         });
         let answers: Vec<_> = answers
@@ -251,7 +268,9 @@ impl Shards for Everyone {
             .collect();
         Box::pin(async move {
             let told = join_all(answers).await;
-            told.into_iter().filter_map(|told| told.ok()?.ok()).collect()
+            told.into_iter()
+                .filter_map(|told| told.ok()?.ok())
+                .collect()
         })
     }
 }
@@ -262,7 +281,12 @@ fn open_control(
     config: &Config,
     directory: &Directory,
 ) -> Result<(), Refused> {
-    let token = config.control.token_file.as_deref().map(read_token).transpose()?;
+    let token = config
+        .control
+        .token_file
+        .as_deref()
+        .map(read_token)
+        .transpose()?;
     let shards = Arc::new(Everyone {
         directory: directory.clone(),
     });
@@ -275,17 +299,31 @@ fn open_control(
 }
 
 fn read_token(path: &Path) -> Result<String, Refused> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| refused(format!("cannot read [control] token_file {}: {error}", path.display()), EX_NOINPUT))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        refused(
+            format!(
+                "cannot read [control] token_file {}: {error}",
+                path.display()
+            ),
+            EX_NOINPUT,
+        )
+    })?;
     Ok(text.trim().to_owned())
 }
 
 /// Says where it listens, and how to try it.
-fn announce(config: &Config, bound: &[(SocketAddr, SocketAddr)], control: Option<SocketAddr>, log: &Log) {
+fn announce(
+    config: &Config,
+    bound: &[(SocketAddr, SocketAddr)],
+    control: Option<SocketAddr>,
+    log: &Log,
+) {
     let mut out = io::stdout().lock();
     let mut listeners = Vec::new();
     for listener in &config.listener {
-        let found = bound.iter().filter(|(asked, _)| listener.bind.contains(asked));
+        let found = bound
+            .iter()
+            .filter(|(asked, _)| listener.bind.contains(asked));
         listeners.extend(found.map(|(_, at)| (listener.protocol, *at)));
     }
     // Whoever started it may have closed the pipe: that is no reason to stop.
@@ -296,12 +334,22 @@ fn announce(config: &Config, bound: &[(SocketAddr, SocketAddr)], control: Option
     if let Some(at) = control {
         say(format_args!("control {at}"));
     }
-    if let Some((_, at)) = listeners.iter().find(|(protocol, _)| *protocol == Protocol::Smtp) {
-        say(format_args!("try it: printf 'Subject: hello\\n\\nhello\\n' | curl -s smtp://{at} --mail-from you@example.org --mail-rcpt you@example.org -T -"));
+    if let Some((_, at)) = listeners
+        .iter()
+        .find(|(protocol, _)| *protocol == Protocol::Smtp)
+    {
+        say(format_args!(
+            "try it: printf 'Subject: hello\\n\\nhello\\n' | curl -s smtp://{at} --mail-from you@example.org --mail-rcpt you@example.org -T -"
+        ));
     }
     drop(out.flush());
     if config.spool.durability == Durability::None {
-        log.say(Level::Warn, format_args!("[spool] durability is \"none\": a power cut loses mail that was answered with 250"));
+        log.say(
+            Level::Warn,
+            format_args!(
+                "[spool] durability is \"none\": a power cut loses mail that was answered with 250"
+            ),
+        );
     }
 }
 
@@ -321,7 +369,11 @@ fn lock(data: &Path) -> Result<File, Refused> {
         refused(why, EX_CANTCREAT)
     })?;
     let path = data.join("lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path);
     let file = file.map_err(|error| {
         let why = format!("cannot write to the data directory {place}: {error}; set data_dir to a place this user may write to");
         refused(why, EX_CANTCREAT)
@@ -329,10 +381,14 @@ fn lock(data: &Path) -> Result<File, Refused> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(refused(
-            format!("the data directory {place} is in use by another ringpost: stop it, or set another data_dir"),
+            format!(
+                "the data directory {place} is in use by another ringpost: stop it, or set another data_dir"
+            ),
             EX_TEMPFAIL,
         )),
-        Err(TryLockError::Error(error)) => Err(os_error(format!("cannot lock {}: {error}", path.display()))),
+        Err(TryLockError::Error(error)) => {
+            Err(os_error(format!("cannot lock {}: {error}", path.display())))
+        }
     }
 }
 

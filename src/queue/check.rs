@@ -44,7 +44,13 @@ impl Queue {
                 );
             }
         }
+        assert_eq!(
+            self.ids.len(),
+            self.messages.len(),
+            "every message is named"
+        );
         for (index, message) in self.messages.iter() {
+            assert_eq!(self.ids.get(&message.id), Some(&index));
             let parts = self.list_of(message.first, |part| self.parts[part].sibling);
             assert!(parts.iter().all(|&part| self.parts[part].message == index));
             let busy = parts

@@ -40,6 +40,7 @@ use std::iter::Peekable;
 use std::rc::Rc;
 
 use crate::mail::Locator;
+use crate::mail::envelope::QueueId;
 use crate::mail::outcome::{Blame, Diagnosis, Outcome};
 use crate::time::Tick;
 use crate::wire::status::EnhancedStatus;
@@ -61,6 +62,8 @@ use wakeups::{Sleeper, WakeUps};
 pub struct Queue {
     settings: Settings,
     messages: Slab<Message>,
+    /// Messages by their id.
+    ids: HashMap<QueueId, u32>,
     parts: Slab<Part>,
     lanes: Slab<Lane>,
     names: HashMap<Rc<str>, u32>,
@@ -79,6 +82,7 @@ impl Queue {
         Self {
             settings,
             messages: Slab::new(),
+            ids: HashMap::new(),
             parts: Slab::new(),
             lanes: Slab::new(),
             names: HashMap::new(),
@@ -123,6 +127,7 @@ impl Queue {
             delay_notified: admission.delay_notified,
             fate: Fate::Open,
         });
+        self.ids.insert(admission.id, index);
         for part in admission.parts {
             self.admit_part(now, index, part);
         }
@@ -301,7 +306,10 @@ impl Queue {
     /// Parts of a lane that a connection could take now.
     #[must_use]
     pub fn ready(&self, lane: LaneKey) -> usize {
-        let ready = self.lanes.find(lane.0).map_or(0, |index| self.lanes[index].ready);
+        let ready = self
+            .lanes
+            .find(lane.0)
+            .map_or(0, |index| self.lanes[index].ready);
         usize::try_from(ready).unwrap_or(usize::MAX)
     }
 
@@ -488,7 +496,7 @@ impl Queue {
     }
 
     /// The key and the id that a decision names.
-    fn name(&self, message: u32) -> (MessageKey, crate::mail::envelope::QueueId) {
+    fn name(&self, message: u32) -> (MessageKey, QueueId) {
         (
             MessageKey(self.messages.key(message)),
             self.messages[message].id,
@@ -834,6 +842,7 @@ impl Queue {
                 id,
                 locator: message.locator,
             });
+            self.ids.remove(&id);
             self.messages.remove(index);
         }
     }

@@ -104,10 +104,10 @@ impl Queue {
             })
     }
 
-    /// The key of a message, by a walk over all of them.
+    /// The key of a message.
     #[must_use]
     pub fn find(&self, id: QueueId) -> Option<MessageKey> {
-        let (index, _) = self.messages.iter().find(|(_, message)| message.id == id)?;
+        let index = *self.ids.get(&id)?;
         Some(MessageKey(self.messages.key(index)))
     }
 

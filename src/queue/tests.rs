@@ -149,7 +149,14 @@ fn what_is_deferred_waits_and_then_fails_with_its_last_words() {
     queue.connection_opened(lane);
     let taken = queue.take(at(0), lane).unwrap();
     let told = queue.settle(at(0), taken.part, vec![(0, deferred(Blame::Recipient))], 0);
-    let [Decision::Retry { at: due, attempts: 1, .. }] = told[..] else {
+    let [
+        Decision::Retry {
+            at: due,
+            attempts: 1,
+            ..
+        },
+    ] = told[..]
+    else {
         panic!("{told:?}")
     };
     assert!(due >= at(54) && due <= at(66), "{due:?}");
@@ -204,7 +211,12 @@ fn a_dead_host_closes_its_lane_and_one_connection_probes_it() {
     queue.connection_opened(lane);
     let taken = queue.take(at(0), lane).unwrap();
     let why = diagnosis(4, "refused");
-    queue.settle(at(0), taken.part, vec![(0, deferred(Blame::Destination))], 7);
+    queue.settle(
+        at(0),
+        taken.part,
+        vec![(0, deferred(Blame::Destination))],
+        7,
+    );
     queue.lane_failed(at(0), lane, Blame::Destination, &why, 7);
     queue.connection_closed(lane);
     assert_eq!(queue.connections_wanted(lane), 0);
@@ -228,7 +240,10 @@ fn a_null_sender_and_notify_never_are_told_nothing() {
         let taken = queue.take(at(0), lane).unwrap();
         let told = queue.settle(at(0), taken.part, vec![(0, failed())], 7);
         assert!(
-            matches!(told[..], [Decision::Failed { .. }, Decision::Finished { .. }]),
+            matches!(
+                told[..],
+                [Decision::Failed { .. }, Decision::Finished { .. }]
+            ),
             "{told:?}"
         );
     }
@@ -420,7 +435,10 @@ impl History {
                 Decision::Report(report) => reports.push(report),
                 Decision::Finished { id, .. } => {
                     self.keys.remove(&id);
-                    let open = self.fates.iter().filter(|((of, _), count)| *of == id && **count == 0);
+                    let open = self
+                        .fates
+                        .iter()
+                        .filter(|((of, _), count)| *of == id && **count == 0);
                     assert_eq!(open.count(), 0, "{id} is finished with all its recipients");
                 }
             }
@@ -464,7 +482,11 @@ fn whatever_happens_every_recipient_is_settled_once_and_the_accounts_balance() {
             history.poll();
         }
         let counters = history.queue.counters();
-        assert_eq!((history.queue.messages(), counters.queued), (0, 0), "seed {seed}");
+        assert_eq!(
+            (history.queue.messages(), counters.queued),
+            (0, 0),
+            "seed {seed}"
+        );
         let settled = counters.delivered + counters.bounced + counters.expired + counters.removed;
         assert_eq!(counters.accepted, settled, "seed {seed}");
         assert_eq!(counters.accepted as usize, history.fates.len());

@@ -188,6 +188,14 @@ impl RouteTable {
     }
 }
 
+impl How {
+    /// True where the way leads over the network.
+    #[must_use]
+    pub const fn is_remote(&self) -> bool {
+        matches!(self, Self::Mx(_) | Self::Host { .. } | Self::Address { .. })
+    }
+}
+
 impl NextHop {
     fn address(address: IpAddr, port: Option<u16>) -> Self {
         // An IPv4 address in IPv6 clothes is the same host, and must be the same lane.

@@ -104,7 +104,9 @@ impl<W: World> Attempt<W> {
         let recipients: Vec<OutgoingRecipient> = recipients.collect();
         let sender = &envelope.reverse_path.0;
         let has_utf8_path = sender.as_ref().is_some_and(|path| path.needs_smtputf8())
-            || !recipients.iter().all(|recipient| recipient.address.is_ascii());
+            || !recipients
+                .iter()
+                .all(|recipient| recipient.address.is_ascii());
         Outgoing {
             reverse_path: envelope.reverse_path.to_string(),
             ret: envelope.ret,

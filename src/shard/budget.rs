@@ -28,7 +28,12 @@ impl Budget {
     /// A budget of so many octets.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { inner: Rc::new(Inner { limit, used: Cell::new(0) }) }
+        Self {
+            inner: Rc::new(Inner {
+                limit,
+                used: Cell::new(0),
+            }),
+        }
     }
 
     /// Takes octets, over the limit too: the limit is kept by asking [`Budget::room`] before new
@@ -36,7 +41,10 @@ impl Budget {
     #[must_use]
     pub fn charge(&self, octets: usize) -> Charge {
         self.inner.used.set(self.inner.used.get() + octets);
-        Charge { inner: Rc::clone(&self.inner), octets }
+        Charge {
+            inner: Rc::clone(&self.inner),
+            octets,
+        }
     }
 
     /// Octets in use.

@@ -25,8 +25,11 @@ impl Idle {
         };
         let woken = loop {
             match line.pop() {
-                Some(sleeper) if sleeper.send(()).is_ok() => break true,
-                Some(_) => {}
+                Some(sleeper) => {
+                    if sleeper.send(()).is_ok() {
+                        break true;
+                    }
+                }
                 None => break false,
             }
         };

@@ -18,6 +18,7 @@ use super::Shard;
 use super::bell::Bell;
 use super::budget::Budget;
 use super::gate::Gate;
+use super::gather::INLINE_OCTETS_MAX;
 use super::inbound::{self, Door};
 use super::mesh::{Directory, Letter, Mesh};
 use super::permits::Permits;
@@ -105,6 +106,7 @@ async fn open<W: World>(
         shard: u16::try_from(number).unwrap_or(u16::MAX),
         segment_octets: config.spool.segment,
         durable: config.spool.durability == Durability::Fsync,
+        inline_max: INLINE_OCTETS_MAX,
         on_commit: on_commit(Rc::clone(&recorder)),
         on_move: {
             let home = Rc::clone(&home);

@@ -63,8 +63,13 @@ impl Directory {
     /// Inboxes for so many shards.
     #[must_use]
     pub fn new(shards: usize) -> Self {
-        let inbox = || Inbox { letters: ArrayQueue::new(LETTERS_MAX), waker: AtomicWaker::new() };
-        Self { inboxes: (0..shards).map(|_| inbox()).collect() }
+        let inbox = || Inbox {
+            letters: ArrayQueue::new(LETTERS_MAX),
+            waker: AtomicWaker::new(),
+        };
+        Self {
+            inboxes: (0..shards).map(|_| inbox()).collect(),
+        }
     }
 
     /// How many shards there are.
@@ -96,7 +101,11 @@ impl Mesh {
     #[must_use]
     pub fn new(directory: Directory, here: usize) -> Self {
         let kept = (0..directory.shards()).map(|_| VecDeque::new()).collect();
-        Self { directory, here, kept: RefCell::new(kept) }
+        Self {
+            directory,
+            here,
+            kept: RefCell::new(kept),
+        }
     }
 
     /// This shard's number.

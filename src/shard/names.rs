@@ -41,7 +41,10 @@ impl Names {
 
     async fn ask<W: World>(&self, world: &W, question: Question) -> Rc<Answer> {
         self.asked.borrow_mut().insert(question.clone(), Vec::new());
-        let asking = Asking { names: self, question: &question };
+        let asking = Asking {
+            names: self,
+            question: &question,
+        };
         let answer = Rc::new(world.lookup(question.clone()).await);
         let until = world.now() + holds(&answer);
         self.remember(world.now(), question.clone(), Rc::clone(&answer), until);
@@ -73,7 +76,11 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     fn waiters(&self) -> Vec<oneshot::Sender<Rc<Answer>>> {
-        self.names.asked.borrow_mut().remove(self.question).unwrap_or_default()
+        self.names
+            .asked
+            .borrow_mut()
+            .remove(self.question)
+            .unwrap_or_default()
     }
 }
 
@@ -86,7 +93,9 @@ impl Drop for Asking<'_> {
 /// How long an answer is used.
 fn holds(answer: &Answer) -> Duration {
     match answer {
-        Answer::Records(_, ttl) | Answer::NoData(ttl) | Answer::NoName(ttl) => (*ttl).clamp(HOLD_MIN, HOLD_MAX),
+        Answer::Records(_, ttl) | Answer::NoData(ttl) | Answer::NoName(ttl) => {
+            (*ttl).clamp(HOLD_MIN, HOLD_MAX)
+        }
         Answer::Failure(_) => FAILURE_HOLD,
         Answer::Broken(_) => HOLD_MIN,
     }

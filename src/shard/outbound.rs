@@ -143,7 +143,12 @@ impl<'a, W: World> Courier<'a, W> {
 
     /// Ends a connection that is used up.
     async fn retire(&mut self) {
-        let limit = self.shard.settings().config.delivery.messages_per_connection;
+        let limit = self
+            .shard
+            .settings()
+            .config
+            .delivery
+            .messages_per_connection;
         let spent = |connection: &mut Connection<W>| {
             usize::try_from(connection.used).is_ok_and(|used| used >= limit)
                 || !connection.may_begin()
@@ -269,8 +274,7 @@ impl<'a, W: World> Courier<'a, W> {
             address: candidate.address.ip(),
         };
         let session = ClientSession::new(hello, peer, Waits::default(), now);
-        let mut connection =
-            Connection::new(shard, stream, session, relay, Rc::clone(&self.name));
+        let mut connection = Connection::new(shard, stream, session, relay, Rc::clone(&self.name));
         let ready = connection.greet().await;
         attempt.setup += shard.world.now().since(began);
         if ready {

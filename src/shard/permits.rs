@@ -49,7 +49,11 @@ impl Permit {
     /// the message in hand.
     #[must_use]
     pub fn is_recalled(&self) -> bool {
-        self.inner.leases.borrow().get(&self.destination).is_some_and(|lease| lease.recalled > 0)
+        self.inner
+            .leases
+            .borrow()
+            .get(&self.destination)
+            .is_some_and(|lease| lease.recalled > 0)
     }
 }
 
@@ -58,7 +62,13 @@ impl Permits {
     #[must_use]
     pub fn new(mesh: Rc<Mesh>, limit: u32) -> Self {
         let home = RefCell::new(Home::new(limit));
-        Self { inner: Rc::new(Inner { mesh, home, leases: RefCell::default() }) }
+        Self {
+            inner: Rc::new(Inner {
+                mesh,
+                home,
+                leases: RefCell::default(),
+            }),
+        }
     }
 
     /// A new limit for the destinations at home here.
@@ -71,7 +81,13 @@ impl Permits {
     pub async fn acquire(&self, lane: &str) -> Option<Permit> {
         let destination = hash(lane);
         let (tell, told) = oneshot::channel();
-        self.inner.leases.borrow_mut().entry(destination).or_default().line.push_back(tell);
+        self.inner
+            .leases
+            .borrow_mut()
+            .entry(destination)
+            .or_default()
+            .line
+            .push_back(tell);
         self.inner.want(destination);
         told.await.ok()
     }
@@ -80,8 +96,18 @@ impl Permits {
     pub fn hear(&self, from: usize, destination: u64, word: PermitWord) {
         let from = shard_number(from);
         let notices = match word {
-            PermitWord::Want(permits) => self.inner.home.borrow_mut().request(destination, from, permits),
-            PermitWord::Return(permits) => self.inner.home.borrow_mut().release(destination, from, permits),
+            PermitWord::Want(permits) => {
+                self.inner
+                    .home
+                    .borrow_mut()
+                    .request(destination, from, permits)
+            }
+            PermitWord::Return(permits) => {
+                self.inner
+                    .home
+                    .borrow_mut()
+                    .release(destination, from, permits)
+            }
             PermitWord::Grant(permits) => return self.inner.granted(destination, permits),
             PermitWord::Recall(permits) => return self.inner.recalled(destination, permits),
         };
@@ -91,23 +117,45 @@ impl Permits {
     /// Permits in hand, over all destinations.
     #[must_use]
     pub fn held(&self) -> u32 {
-        self.inner.leases.borrow().values().map(|lease| lease.held).sum()
+        self.inner
+            .leases
+            .borrow()
+            .values()
+            .map(|lease| lease.held)
+            .sum()
     }
 }
 
 impl Inner {
     /// Tells the home how many deliveries wait here.
     fn want(self: &Rc<Self>, destination: u64) {
-        let waiting = self.leases.borrow().get(&destination).map_or(0, |lease| lease.line.len());
-        self.tell_home(destination, PermitWord::Want(u32::try_from(waiting).unwrap_or(u32::MAX)));
+        let waiting = self
+            .leases
+            .borrow()
+            .get(&destination)
+            .map_or(0, |lease| lease.line.len());
+        self.tell_home(
+            destination,
+            PermitWord::Want(u32::try_from(waiting).unwrap_or(u32::MAX)),
+        );
     }
 
     fn tell_home(self: &Rc<Self>, destination: u64, word: PermitWord) {
         let (here, home) = (self.mesh.here(), self.mesh.home(destination));
         if home == here {
-            Permits { inner: Rc::clone(self) }.hear(here, destination, word);
+            Permits {
+                inner: Rc::clone(self),
+            }
+            .hear(here, destination, word);
         } else {
-            self.mesh.send(home, Letter::Permits { from: here, destination, word });
+            self.mesh.send(
+                home,
+                Letter::Permits {
+                    from: here,
+                    destination,
+                    word,
+                },
+            );
         }
     }
 
@@ -120,18 +168,35 @@ impl Inner {
             };
             let (here, to) = (self.mesh.here(), usize::from(notice.shard));
             if to == here {
-                Permits { inner: Rc::clone(self) }.hear(here, notice.destination, word);
+                Permits {
+                    inner: Rc::clone(self),
+                }
+                .hear(here, notice.destination, word);
             } else {
-                self.mesh.send(to, Letter::Permits { from: here, destination: notice.destination, word });
+                self.mesh.send(
+                    to,
+                    Letter::Permits {
+                        from: here,
+                        destination: notice.destination,
+                        word,
+                    },
+                );
             }
         }
     }
 
     fn granted(self: &Rc<Self>, destination: u64, permits: u32) {
-        self.leases.borrow_mut().entry(destination).or_default().held += permits;
+        self.leases
+            .borrow_mut()
+            .entry(destination)
+            .or_default()
+            .held += permits;
         for _ in 0..permits {
             // Dropped without a taker, the permit goes straight back.
-            drop(self.hand_on(Permit { inner: Rc::clone(self), destination }));
+            drop(self.hand_on(Permit {
+                inner: Rc::clone(self),
+                destination,
+            }));
         }
     }
 
@@ -144,7 +209,12 @@ impl Inner {
     /// Gives a permit to the first delivery that still waits.
     fn hand_on(self: &Rc<Self>, mut permit: Permit) -> Option<Permit> {
         loop {
-            let next = self.leases.borrow_mut().get_mut(&permit.destination)?.line.pop_front();
+            let next = self
+                .leases
+                .borrow_mut()
+                .get_mut(&permit.destination)?
+                .line
+                .pop_front();
             match next {
                 None => return Some(permit),
                 Some(waiting) => match waiting.send(permit) {
@@ -161,7 +231,9 @@ impl Drop for Permit {
         let destination = self.destination;
         let next = {
             let mut leases = self.inner.leases.borrow_mut();
-            let Some(lease) = leases.get_mut(&destination) else { return };
+            let Some(lease) = leases.get_mut(&destination) else {
+                return;
+            };
             lease.line.retain(|waiting| !waiting.is_canceled());
             if lease.recalled == 0 && !lease.line.is_empty() {
                 lease.line.pop_front()
@@ -176,7 +248,10 @@ impl Drop for Permit {
         };
         match next {
             // A receiver that went away in this very moment drops the permit, which comes here again.
-            Some(waiting) => drop(waiting.send(Self { inner: Rc::clone(&self.inner), destination })),
+            Some(waiting) => drop(waiting.send(Self {
+                inner: Rc::clone(&self.inner),
+                destination,
+            })),
             None => self.inner.tell_home(destination, PermitWord::Return(1)),
         }
     }

@@ -41,7 +41,10 @@ impl<W: World> Shard<W> {
         let decisions = match stored {
             Ok(()) => self.queue.borrow_mut().report_stored(now, &report),
             Err(error) => {
-                self.warn(format_args!("{}: cannot store a report: {error}", report.id));
+                self.warn(format_args!(
+                    "{}: cannot store a report: {error}",
+                    report.id
+                ));
                 self.queue.borrow_mut().report_refused(now, report)
             }
         };
@@ -112,7 +115,6 @@ impl<W: World> Shard<W> {
             .await
             .map_err(NoReport::NotStored)?;
         self.journal
-            .borrow_mut()
             .reported(report.id, receipt.queue_id(), report.kind);
         self.log_expired(report, &about);
         let message = Rc::new(Message {

@@ -17,10 +17,7 @@ impl<W: World> Shard<W> {
     /// Ends an attempt.
     pub(super) fn settle(self: &Rc<Self>, part: PartKey, results: Vec<(u16, Outcome)>) {
         let (now, random) = (self.world.now(), self.world.random());
-        let decisions = self
-            .queue
-            .borrow_mut()
-            .settle(now, part, results, random);
+        let decisions = self.queue.borrow_mut().settle(now, part, results, random);
         self.carry_out(decisions);
         self.pump();
     }

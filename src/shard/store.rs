@@ -16,7 +16,7 @@ use crate::observe::stage::Stage;
 use crate::queue::{Admission, MessageKey, PartAdmission, RecipientAdmission};
 use crate::smtp::reply::Reply;
 use crate::smtp::server::Transaction;
-use crate::spool::log::{Accepted, CommitError, Receipt, Recovered, RecipientState, StoredBody};
+use crate::spool::log::{Accepted, CommitError, Receipt, RecipientState, Recovered, StoredBody};
 use crate::wire::path::Mailbox;
 use crate::world::{Tick, Wall, World};
 
@@ -109,7 +109,10 @@ impl<W: World> Shard<W> {
         let fresh = |place| RecipientAdmission::new(place, None);
         let recipients = 0..message.envelope.recipients.len();
         let recipients = recipients.filter_map(|place| u16::try_from(place).ok());
-        let parts = self.parts(&message.envelope, recipients.map(|place| (fresh(place), 0, now)));
+        let parts = self.parts(
+            &message.envelope,
+            recipients.map(|place| (fresh(place), 0, now)),
+        );
         self.queue.borrow_mut().admit(
             now,
             Admission {
@@ -226,7 +229,9 @@ impl<W: World> Shard<W> {
             match self.log.read(locator).await {
                 Ok(stored) => break stored,
                 // The compactor may have moved it while it was being read.
-                Err(_) if tries < READ_TRIES && self.queue.borrow().locator(key) != Some(locator) => {
+                Err(_)
+                    if tries < READ_TRIES && self.queue.borrow().locator(key) != Some(locator) =>
+                {
                     tries += 1;
                 }
                 Err(error) => return Err(error),

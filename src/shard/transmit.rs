@@ -96,8 +96,7 @@ impl<W: World> Connection<W> {
             self.turn(None, &mut nothing).await;
         }
         let took = self.shard.world.now().since(began);
-        self.shard
-            .record_for(&self.lane, Stage::GreetingEhlo, took);
+        self.shard.record_for(&self.lane, Stage::GreetingEhlo, took);
         self.state == State::Ready
     }
 
@@ -145,9 +144,10 @@ impl<W: World> Connection<W> {
         let wire = self.whole(message).await?;
         let mut octets = Vec::with_capacity(wire.len());
         dot::unstuff_into(&mut octets, &wire);
-        let converted = downgrade::to_seven_bit(&octets).map_err(|_| cannot_convert(&self.relay))?;
+        let converted =
+            downgrade::to_seven_bit(&octets).map_err(|_| cannot_convert(&self.relay))?;
         let mut stuffed = Vec::with_capacity(converted.len() + converted.len() / 32);
-        Stuffer::default().stuff_into(&mut stuffed, &converted);
+        Stuffer::new().stuff_into(&mut stuffed, &converted);
         Ok(Form {
             eight_bit: false,
             size: (converted.len() + message.trace.len()) as u64,

@@ -91,7 +91,10 @@ mod tests {
     fn one_too_many_is_refused_until_another_leaves() {
         let visitors = Visitors::default();
         let client = Some(("192.0.2.1".parse().unwrap(), 2));
-        let (first, _second) = (visitors.enter(9, client).unwrap(), visitors.enter(9, client).unwrap());
+        let (first, _second) = (
+            visitors.enter(9, client).unwrap(),
+            visitors.enter(9, client).unwrap(),
+        );
         assert!(visitors.enter(9, client).is_none());
         assert_eq!(visitors.count(), 2);
         drop(first);

@@ -1,5 +1,8 @@
 //! SMTP: the sessions of both sides, without I/O.
 
 pub mod client;
+pub mod command;
 pub mod extension;
+pub mod proxy;
 pub mod reply;
+pub mod server;

@@ -44,14 +44,23 @@ fn parse_one(octets: &[u8]) -> Parsed {
     let mut words = line.split(' ').skip(1);
     let source = match words.next() {
         Some("UNKNOWN") => return Parsed::Header(end + 1, None),
-        Some("TCP4") => words.next().and_then(|word| word.parse::<Ipv4Addr>().ok()).map(IpAddr::V4),
-        Some("TCP6") => words.next().and_then(|word| word.parse::<Ipv6Addr>().ok()).map(IpAddr::V6),
+        Some("TCP4") => words
+            .next()
+            .and_then(|word| word.parse::<Ipv4Addr>().ok())
+            .map(IpAddr::V4),
+        Some("TCP6") => words
+            .next()
+            .and_then(|word| word.parse::<Ipv6Addr>().ok())
+            .map(IpAddr::V6),
         _ => None,
     };
     let port = words.nth(1).and_then(|word| word.parse().ok());
-    let complete = words.next().is_some_and(|word| word.parse::<u16>().is_ok()) && words.next().is_none();
+    let complete =
+        words.next().is_some_and(|word| word.parse::<u16>().is_ok()) && words.next().is_none();
     match (source, port) {
-        (Some(source), Some(port)) if complete => Parsed::Header(end + 1, Some(SocketAddr::new(source, port))),
+        (Some(source), Some(port)) if complete => {
+            Parsed::Header(end + 1, Some(SocketAddr::new(source, port)))
+        }
         _ => Parsed::Bad,
     }
 }
@@ -71,17 +80,19 @@ fn parse_two(octets: &[u8]) -> Parsed {
     let source = match (fixed[12] & 15, fixed[13]) {
         (LOCAL, _) | (PROXY, 0) => None,
         (PROXY, TCP4) => match *addresses {
-            [a, b, c, d, _, _, _, _, high, low, ..] => {
-                Some(SocketAddr::new(Ipv4Addr::new(a, b, c, d).into(), u16::from_be_bytes([high, low])))
-            }
+            [a, b, c, d, _, _, _, _, high, low, ..] => Some(SocketAddr::new(
+                Ipv4Addr::new(a, b, c, d).into(),
+                u16::from_be_bytes([high, low]),
+            )),
             _ => return Parsed::Bad,
         },
         (PROXY, TCP6) => {
             let address = addresses.first_chunk::<16>();
             match (address, addresses.get(32..34)) {
-                (Some(address), Some(&[high, low])) => {
-                    Some(SocketAddr::new(Ipv6Addr::from(*address).into(), u16::from_be_bytes([high, low])))
-                }
+                (Some(address), Some(&[high, low])) => Some(SocketAddr::new(
+                    Ipv6Addr::from(*address).into(),
+                    u16::from_be_bytes([high, low]),
+                )),
                 _ => return Parsed::Bad,
             }
         }
@@ -120,17 +131,31 @@ mod tests {
         let line = b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 25\r\nEHLO x\r\n";
         assert_eq!(parse(line), Parsed::Header(44, Some(client)));
         let six = b"PROXY TCP6 2001:db8::1 2001:db8::2 7 25\r\n";
-        assert_eq!(parse(six), Parsed::Header(41, Some("[2001:db8::1]:7".parse().unwrap())));
-        let binary = two(PROXY, TCP4, &[192, 0, 2, 1, 198, 51, 100, 1, 0xdc, 0x04, 0, 25]);
+        assert_eq!(
+            parse(six),
+            Parsed::Header(41, Some("[2001:db8::1]:7".parse().unwrap()))
+        );
+        let binary = two(
+            PROXY,
+            TCP4,
+            &[192, 0, 2, 1, 198, 51, 100, 1, 0xdc, 0x04, 0, 25],
+        );
         assert_eq!(parse(&binary), Parsed::Header(28, Some(client)));
-        assert_eq!(parse(b"PROXY UNKNOWN whatever\r\n"), Parsed::Header(24, None));
+        assert_eq!(
+            parse(b"PROXY UNKNOWN whatever\r\n"),
+            Parsed::Header(24, None)
+        );
         assert_eq!(parse(&two(LOCAL, 0, &[])), Parsed::Header(16, None));
     }
 
     #[test]
     fn a_header_in_pieces_is_waited_for() {
         let whole = b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 25\r\n".to_vec();
-        let binary = two(PROXY, TCP4, &[192, 0, 2, 1, 198, 51, 100, 1, 0xdc, 0x04, 0, 25]);
+        let binary = two(
+            PROXY,
+            TCP4,
+            &[192, 0, 2, 1, 198, 51, 100, 1, 0xdc, 0x04, 0, 25],
+        );
         for header in [whole, binary] {
             for cut in 0..header.len() {
                 assert_eq!(parse(&header[..cut]), Parsed::More, "{cut}");
