@@ -1,0 +1,152 @@
+//! Parts in motion: between states, lanes and wake-ups. Every change of a part's state goes
+//! through one function, so that counts, lists and wake-ups cannot disagree.
+
+use crate::time::Tick;
+
+use super::lane::Gate;
+use super::part::EMPTY;
+use super::wakeups::Sleeper;
+use super::{Decision, Queue, State};
+
+impl Queue {
+    /// Puts a part into `state` (`Held` instead of ready or waiting while its message is held),
+    /// with everything that hangs on it: the lane's list, the counts, the wake-up.
+    pub(super) fn move_part(&mut self, index: u32, state: State) {
+        let held = self.messages[self.parts[index].message].held;
+        let state = if held && state != State::InFlight {
+            State::Held
+        } else {
+            state
+        };
+        self.leave(index);
+        let part = &mut self.parts[index];
+        part.state = state;
+        let (lane, message) = (part.lane, part.message);
+        self.messages[message].busy += u32::from(self.parts[index].is_busy());
+        match state {
+            State::Ready => self.link(index),
+            State::InFlight => self.lanes[lane].in_flight += 1,
+            State::Waiting | State::Held => {}
+        }
+        self.wake(Sleeper::Part(index), self.wakeup_of(index));
+        if state == State::Ready {
+            self.announce(lane);
+        }
+    }
+
+    /// Undoes what hangs on a part's state, all but the wake-up; leaves it `Waiting`.
+    pub(super) fn leave(&mut self, index: u32) {
+        let part = &self.parts[index];
+        let (lane, message) = (part.lane, part.message);
+        self.messages[message].busy -= u32::from(part.is_busy());
+        match part.state {
+            State::Ready => self.unlink(index),
+            State::InFlight => self.lanes[lane].in_flight -= 1,
+            State::Waiting | State::Held => {}
+        }
+        self.parts[index].state = State::Waiting;
+    }
+
+    /// Appends a part to its lane's ready ones.
+    pub(super) fn link(&mut self, index: u32) {
+        let lane = &mut self.lanes[self.parts[index].lane];
+        let last = std::mem::replace(&mut lane.tail, index);
+        lane.ready += 1;
+        if last == EMPTY {
+            lane.head = index;
+        } else {
+            self.parts[last].after = index;
+        }
+        let part = &mut self.parts[index];
+        (part.before, part.after) = (last, EMPTY);
+    }
+
+    pub(super) fn unlink(&mut self, index: u32) {
+        let part = &mut self.parts[index];
+        let before = std::mem::replace(&mut part.before, EMPTY);
+        let after = std::mem::replace(&mut part.after, EMPTY);
+        let lane = &mut self.lanes[part.lane];
+        lane.ready -= 1;
+        if before == EMPTY {
+            lane.head = after
+        } else {
+            self.parts[before].after = after
+        }
+        if after == EMPTY {
+            lane.tail = before
+        } else {
+            self.parts[after].before = before
+        }
+    }
+
+    /// When a part must be looked at: never while it is in flight or held.
+    pub(super) fn wakeup_of(&self, index: u32) -> Tick {
+        let part = &self.parts[index];
+        let message = &self.messages[part.message];
+        let retry = match part.state {
+            State::InFlight | State::Held => return Tick::NEVER,
+            State::Ready => Tick::NEVER,
+            State::Waiting => part.due,
+        };
+        let expiry = self.settings.expires_at(message.accepted);
+        let notice = if message.delay_notified || message.null_sender || !part.wants_delay() {
+            Tick::NEVER
+        } else {
+            self.settings.delay_notice_at(message.accepted)
+        };
+        // Even "never" is a wake-up for what is ready or waiting: there is exactly one each.
+        retry.min(expiry).min(notice).min(Tick(i64::MAX - 1))
+    }
+
+    pub(super) fn wake(&mut self, who: Sleeper, at: Tick) {
+        let Self {
+            wakeups,
+            parts,
+            lanes,
+            ..
+        } = self;
+        let position = match who {
+            Sleeper::Part(index) => parts[index].wakeup,
+            Sleeper::Lane(index) => lanes[index].wakeup,
+        };
+        let placed = |who, position| match who {
+            Sleeper::Part(index) => parts[index].wakeup = position,
+            Sleeper::Lane(index) => lanes[index].wakeup = position,
+        };
+        if at == Tick::NEVER {
+            wakeups.remove(position, placed);
+        } else {
+            wakeups.set(who, position, at, placed);
+        }
+    }
+
+    /// Handles a wake-up that has come.
+    pub(super) fn rouse(&mut self, now: Tick, sleeper: Sleeper, decisions: &mut Vec<Decision>) {
+        let index = match sleeper {
+            Sleeper::Part(index) => index,
+            Sleeper::Lane(index) => {
+                self.wake(sleeper, Tick::NEVER);
+                self.lanes[index].gate = Gate::Probing;
+                self.announce(index);
+                self.forget_idle_lane(index);
+                return;
+            }
+        };
+        let message = self.parts[index].message;
+        let accepted = self.messages[message].accepted;
+        if now >= self.settings.expires_at(accepted) {
+            self.fail_part(index, None, decisions);
+            self.conclude(now, message, decisions);
+            return;
+        }
+        if now >= self.settings.delay_notice_at(accepted) {
+            self.give_delay_notice(message, decisions);
+        }
+        let due = self.parts[index].state == State::Waiting && self.parts[index].due <= now;
+        if due {
+            self.move_part(index, State::Ready);
+        } else {
+            self.wake(sleeper, self.wakeup_of(index));
+        }
+    }
+}
