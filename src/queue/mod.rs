@@ -54,8 +54,8 @@ pub use decision::{
 pub use operator::{AGE_BUCKETS, LaneFacts, LaneShape, Listed, ListedRecipient};
 pub use schedule::Settings;
 
-use lane::{Gate, Lane};
-use part::{EMPTY, Fate, Gathered, Message, Part, Queued, Recipients, Wants, kept};
+use lane::Lane;
+use part::{EMPTY, Fate, Message, Part, Queued, Recipients, Wants, kept};
 use slab::{NONE, Slab};
 use wakeups::{Sleeper, WakeUps};
 
