@@ -12,7 +12,12 @@ use super::{Decision, MessageKey, Queue, Report, ReportKind, Reported, schedule}
 
 impl Queue {
     /// Fails all recipients of a part, with `why` or because their time is over.
-    pub(super) fn fail_part(&mut self, index: u32, why: Option<Diagnosis>, decisions: &mut Vec<Decision>) {
+    pub(super) fn fail_part(
+        &mut self,
+        index: u32,
+        why: Option<Diagnosis>,
+        decisions: &mut Vec<Decision>,
+    ) {
         let part = &mut self.parts[index];
         let (message, lane) = (part.message, part.lane);
         let recipients = std::mem::take(&mut part.recipients);
@@ -108,12 +113,7 @@ impl Queue {
         self.forget_idle_lane(part.lane);
     }
 
-    pub(super) fn gather_relayed(
-        &mut self,
-        message: u32,
-        recipient: u16,
-        reply: &RemoteReply,
-    ) {
+    pub(super) fn gather_relayed(&mut self, message: u32, recipient: u16, reply: &RemoteReply) {
         let message = &mut self.messages[message];
         if message.null_sender {
             return;

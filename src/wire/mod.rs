@@ -1,4 +1,8 @@
-//! Octets and words: lines, dots, addresses, status codes. No clock, no I/O, no `async`.
+//! Octets and words: lines, dots, addresses, header fields, codes. No clock, no I/O, no `async`.
 
+pub mod codec;
+pub mod dot;
+pub mod header;
+pub mod line;
 pub mod path;
 pub mod status;

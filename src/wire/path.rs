@@ -4,7 +4,7 @@
 //! session parses an address again.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Octets in a domain name (RFC 5321 §4.5.3.1.2).
 pub const DOMAIN_OCTETS_MAX: usize = 255;
@@ -81,8 +81,27 @@ impl Domain {
 impl Mailbox {
     /// Parses `local-part@domain` (no brackets). Octets over 127 pass only where `utf8` is true.
     pub fn parse(raw: &[u8], utf8: bool) -> Result<Self, BadPath> {
-        let _ = (raw, utf8);
-        Err(BadPath::Syntax)
+        if raw.len() > PATH_OCTETS_MAX {
+            return Err(BadPath::TooLong);
+        }
+        let text = std::str::from_utf8(raw).map_err(|_| BadPath::NotUtf8)?;
+        // A quoted local part may contain more of them; a domain never does.
+        let at = text.rfind('@').ok_or(BadPath::Syntax)?;
+        let (local, domain) = (&text[..at], &text[at + 1..]);
+        if local.len() > LOCAL_PART_OCTETS_MAX {
+            return Err(BadPath::TooLong);
+        }
+        if !is_local_part(local, utf8) {
+            return Err(BadPath::Syntax);
+        }
+        let domain = match literal(domain) {
+            Some(address) => address.map(|_| domain.to_ascii_lowercase())?,
+            None => Domain::parse(domain.as_bytes(), utf8)?.0.into_string(),
+        };
+        Ok(Self {
+            text: format!("{local}@{domain}").into_boxed_str(),
+            at: u16::try_from(at).map_err(|_| BadPath::TooLong)?,
+        })
     }
 
     /// `local-part@domain`, fit for a command line.
@@ -106,7 +125,11 @@ impl Mailbox {
     /// The domain as a name or an address.
     #[must_use]
     pub fn host(&self) -> Host<'_> {
-        Host::Name(self.domain())
+        match literal(self.domain()) {
+            Some(Ok(address)) => Host::Literal(address),
+            // What is no address did not get through `parse`.
+            Some(Err(_)) | None => Host::Name(self.domain()),
+        }
     }
 
     /// True when it can only travel under SMTPUTF8.
@@ -131,5 +154,147 @@ impl fmt::Debug for Mailbox {
 impl fmt::Display for ReversePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.as_ref().map_or("", Mailbox::as_str))
+    }
+}
+
+/// The path without a source route (`@a,@b:user@c`), which RFC 5321 §3.6.1 wants ignored.
+#[must_use]
+pub fn strip_source_route(path: &[u8]) -> &[u8] {
+    if !path.starts_with(b"@") {
+        return path;
+    }
+    memchr::memchr(b':', path).map_or(path, |colon| &path[colon + 1..])
+}
+
+/// The address in an address literal; `None` for what has no brackets.
+fn literal(domain: &str) -> Option<Result<IpAddr, BadPath>> {
+    let inside = domain.strip_prefix('[')?;
+    let address = inside.strip_suffix(']').and_then(|inside| {
+        let six = inside
+            .get(..IPV6_TAG.len())
+            .is_some_and(|tag| tag.eq_ignore_ascii_case(IPV6_TAG));
+        if six {
+            inside[IPV6_TAG.len()..]
+                .parse::<Ipv6Addr>()
+                .ok()
+                .map(IpAddr::V6)
+        } else {
+            inside.parse::<Ipv4Addr>().ok().map(IpAddr::V4)
+        }
+    });
+    Some(address.ok_or(BadPath::Syntax))
+}
+
+/// Dot-string or quoted-string (RFC 5321 §4.1.2). As Postfix does, a dot-string may have dots at
+/// its ends and side by side: such mailboxes exist, and only their owners know.
+fn is_local_part(local: &str, utf8: bool) -> bool {
+    let wide = |c: char| utf8 && !c.is_ascii() && !c.is_control();
+    if let Some(inside) = local.strip_prefix('"') {
+        let Some(inside) = inside.strip_suffix('"') else {
+            return false;
+        };
+        let mut characters = inside.chars();
+        while let Some(c) = characters.next() {
+            let fine = match c {
+                '\\' => characters.next().is_some_and(|c| matches!(c, ' '..='~')),
+                '"' => false,
+                c => matches!(c, ' '..='~') || wide(c),
+            };
+            if !fine {
+                return false;
+            }
+        }
+        return true;
+    }
+    let is_atext = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c);
+    !local.is_empty() && local.chars().all(|c| is_atext(c) || wide(c))
+}
+
+/// Octets in a local part. RFC 5321 §4.5.3.1.1 says 64; variable envelope return paths and
+/// forwarders' rewritings are longer, and a relay that cuts them off loses mail.
+const LOCAL_PART_OCTETS_MAX: usize = 320;
+/// What an IPv6 literal begins with (RFC 5321 §4.1.3).
+const IPV6_TAG: &str = "IPv6:";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mailboxes_that_exist_are_taken_as_they_are_written() {
+        for (text, local, domain) in [
+            ("a@d.test", "a", "d.test"),
+            ("A.b+c@D.Test", "A.b+c", "d.test"),
+            ("\"a b@c\\\"\"@d.test", "\"a b@c\\\"\"", "d.test"),
+            ("\"\"@d.test", "\"\"", "d.test"),
+            (".a..b.@under_score.test", ".a..b.", "under_score.test"),
+            ("a@[192.0.2.1]", "a", "[192.0.2.1]"),
+            ("a@[IPv6:2001:DB8::1]", "a", "[ipv6:2001:db8::1]"),
+        ] {
+            let mailbox = Mailbox::parse(text.as_bytes(), false).unwrap();
+            assert_eq!((mailbox.local_part(), mailbox.domain()), (local, domain));
+        }
+        let literal = Mailbox::parse(b"a@[IPv6:2001:db8::1]", false).unwrap();
+        assert_eq!(
+            literal.host(),
+            Host::Literal("2001:db8::1".parse().unwrap())
+        );
+        let name = Mailbox::parse(b"a@d.test", false).unwrap();
+        assert_eq!(name.host(), Host::Name("d.test"));
+    }
+
+    #[test]
+    fn what_is_no_mailbox_is_refused() {
+        for bad in [
+            "",
+            "a",
+            "@d.test",
+            "a@",
+            "a b@d.test",
+            "a@d..test",
+            "a@.test",
+            "a@d.test.",
+            "<a>@d.test",
+            "\"a@d.test",
+            "\"a\"b\"@d.test",
+            "\"a\\\"@d.test",
+            "a@b@d.test",
+            "a@[1.2.3]",
+            "a@[1.2.3.4",
+            "a@[x:y]",
+            "a@[2001:db8::1]",
+            "a\r@d.test",
+            "\"\t\"@d.test",
+            "a@-",
+            "a,b@d.test",
+        ] {
+            let expected = matches!(bad, "a@-");
+            assert_eq!(
+                Mailbox::parse(bad.as_bytes(), false).is_ok(),
+                expected,
+                "{bad:?}"
+            );
+        }
+        let long = [&[b'a'; 321][..], b"@d.test"].concat();
+        assert_eq!(Mailbox::parse(&long, false), Err(BadPath::TooLong));
+        let label = [&b"a@"[..], &[b'a'; 64], b".test"].concat();
+        assert_eq!(Mailbox::parse(&label, false), Err(BadPath::Syntax));
+        assert_eq!(Mailbox::parse(b"a\xff@d.test", true), Err(BadPath::NotUtf8));
+    }
+
+    #[test]
+    fn letters_of_the_world_pass_under_smtputf8_only() {
+        let text = "j\u{f6}rg@b\u{fc}cher.test";
+        assert_eq!(Mailbox::parse(text.as_bytes(), false), Err(BadPath::Syntax));
+        let mailbox = Mailbox::parse(text.as_bytes(), true).unwrap();
+        assert!(mailbox.needs_smtputf8());
+        assert_eq!(mailbox.as_str(), text);
+    }
+
+    #[test]
+    fn a_source_route_is_dropped() {
+        assert_eq!(strip_source_route(b"@a.test,@b.test:u@c.test"), b"u@c.test");
+        assert_eq!(strip_source_route(b"u@c.test"), b"u@c.test");
+        assert_eq!(strip_source_route(b"@a.test"), b"@a.test");
     }
 }
