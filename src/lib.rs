@@ -31,7 +31,6 @@ pub mod service;
 pub mod sim;
 pub mod uring;
 
-
 pub mod cli;
 
 #[cfg(test)]
