@@ -4,10 +4,8 @@ use std::fmt;
 use std::io::Write as _;
 use std::net::IpAddr;
 
-use jiff::Timestamp;
-use jiff::tz::Offset;
-
 use super::envelope::QueueId;
+use crate::wire::codec::rfc5322_date;
 use crate::wire::path::Mailbox;
 
 /// What is known of how a message came.
@@ -44,35 +42,12 @@ impl Trace<'_> {
             self.with,
             self.id
         );
-        match self.recipient {
-            Some(mailbox) => {
-                let _ = write!(out, "\r\n\tfor <{mailbox}>; ");
-            }
-            None => out.extend(b";\r\n\t"),
-        }
-        push_date(out, self.seconds);
-        out.extend(b"\r\n");
+        let date = rfc5322_date(self.seconds);
+        let _ = match self.recipient {
+            Some(mailbox) => write!(out, "\r\n\tfor <{mailbox}>; {date}\r\n"),
+            None => write!(out, ";\r\n\t{date}\r\n"),
+        };
     }
-}
-
-/// Appends `Mon, 23 Nov 2026 11:00:13 +0000` (RFC 5322 §3.3): `seconds` since 1970-01-01 UTC.
-pub fn push_date(out: &mut Vec<u8>, seconds: i64) {
-    let moment = Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH);
-    let civil = Offset::UTC.to_datetime(moment);
-    let weekday = usize::from(civil.weekday().to_sunday_zero_offset().unsigned_abs());
-    let month = usize::from(civil.month().unsigned_abs());
-    // Writing to a Vec does not fail.
-    let _ = write!(
-        out,
-        "{}, {:02} {} {:04} {:02}:{:02}:{:02} +0000",
-        WEEKDAYS[weekday % WEEKDAYS.len()],
-        civil.day(),
-        MONTHS[(month + MONTHS.len() - 1) % MONTHS.len()],
-        civil.year(),
-        civil.hour(),
-        civil.minute(),
-        civil.second()
-    );
 }
 
 /// An address literal (RFC 5321 §4.1.3).
@@ -100,10 +75,6 @@ fn push_hello(out: &mut Vec<u8>, hello: &str) {
 
 /// Longer than any domain; the line stays far below 998 (RFC 5322 §2.1.1).
 const HELLO_OCTETS_MAX: usize = 255;
-const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
 
 #[cfg(test)]
 mod tests {
@@ -138,7 +109,7 @@ mod tests {
             written(&one),
             "Received: from c.test ([127.0.0.1])\r\n\
              \tby relay.test (Ringpost) with ESMTP id 0000000000001\r\n\
-             \tfor <b@d.test>; Mon, 23 Nov 2026 11:00:13 +0000\r\n"
+             \tfor <b@d.test>; Mon, 23 Nov 2026 11:00:13 +0000 (UTC)\r\n"
         );
     }
 
@@ -152,7 +123,7 @@ mod tests {
             written(&several),
             "Received: from c.test ([IPv6:2001:db8::1])\r\n\
              \tby relay.test (Ringpost) with ESMTP id 0000000000001;\r\n\
-             \tMon, 23 Nov 2026 11:00:13 +0000\r\n"
+             \tMon, 23 Nov 2026 11:00:13 +0000 (UTC)\r\n"
         );
     }
 
@@ -182,19 +153,5 @@ mod tests {
     fn mapped_address_is_the_ipv4_one() {
         let client = "::ffff:192.0.2.1".parse().unwrap();
         assert!(written(&Trace { client, ..trace() }).contains(" ([192.0.2.1])"));
-    }
-
-    #[test]
-    fn dates_have_two_digits_a_day() {
-        for (seconds, wanted) in [
-            (0, "Thu, 01 Jan 1970 00:00:00 +0000"),
-            (951_782_399, "Mon, 28 Feb 2000 23:59:59 +0000"),
-            (951_782_400, "Tue, 29 Feb 2000 00:00:00 +0000"),
-            (i64::MAX, "Thu, 01 Jan 1970 00:00:00 +0000"),
-        ] {
-            let mut out = Vec::new();
-            push_date(&mut out, seconds);
-            assert_eq!(String::from_utf8(out).unwrap(), wanted);
-        }
     }
 }
