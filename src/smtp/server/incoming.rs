@@ -21,8 +21,8 @@ pub(super) struct Incoming {
     scratch: Vec<u8>,
     /// The mended form of a piece, before dots are put on.
     mended: Vec<u8>,
-    /// Why it will not be accepted. Its octets are read to their end all the same.
-    doom: Option<Reply>,
+    /// A chunk was announced that goes over the limit.
+    overrun: bool,
     max_size: u64,
     max_hops: u32,
     /// The last octet by BDAT was a LF, or there was none.
@@ -66,7 +66,7 @@ impl Incoming {
             header: HeaderScan::new(limits.max_header),
             scratch: Vec::new(),
             mended: Vec::new(),
-            doom: None,
+            overrun: false,
             max_size: limits.max_message_size,
             max_hops: limits.max_hops,
             ends_in_lf: true,
@@ -78,21 +78,33 @@ impl Incoming {
         &self.scratch
     }
 
-    /// Why it will not be accepted, if that is known.
+    /// Why it will not be accepted. Its octets are read to their end all the same, and looked at:
+    /// which of several faults is named must not depend on how the network cut them.
     pub(super) fn doom(&self) -> Option<Reply> {
-        self.doom.clone()
+        let faults = self.faults();
+        if faults.bare_cr || faults.bare_lf {
+            Some(Reply::bare_line_end_in_content())
+        } else if faults.nul {
+            Some(Reply::nul_in_content())
+        } else if self.overrun || self.facts().size > self.max_size {
+            Some(Reply::too_large())
+        } else if self.header.too_large() {
+            Some(Reply::header_too_large())
+        } else {
+            None
+        }
     }
 
     /// True when it will not be accepted, whatever follows.
     pub(super) fn is_doomed(&self) -> bool {
-        self.doom.is_some()
+        self.doom().is_some()
     }
 
     /// Octets behind DATA, up to the final dot.
     pub(super) fn take_data(&mut self, input: &[u8]) -> Taken {
         let input = &input[..input.len().min(PIECE_OCTETS_MAX)];
         let fed = self.dots.feed(input);
-        let place = if self.is_doomed() || fed.held.is_empty() && fed.content.is_empty() {
+        let place = if fed.held.is_empty() && fed.content.is_empty() {
             None
         } else if self.stuffer.is_some() {
             self.convert(&[fed.held, fed.content]);
@@ -102,7 +114,6 @@ impl Incoming {
             self.header.feed(fed.content);
             Some(Place::Input(fed.held, 0..fed.content.len()))
         };
-        self.judge();
         Taken {
             consumed: fed.consumed,
             place: place.filter(|_| !self.is_doomed()),
@@ -112,29 +123,20 @@ impl Incoming {
 
     /// A chunk of `size` octets is announced: one that is too large need not be kept.
     pub(super) fn announce_chunk(&mut self, size: u64) {
-        if self.facts().size.saturating_add(size) > self.max_size {
-            self.doom.get_or_insert(Reply::too_large());
-        }
+        self.overrun |= self.facts().size.saturating_add(size) > self.max_size;
     }
 
     /// Octets of a chunk; at most [`PIECE_OCTETS_MAX`] at once.
     pub(super) fn take_chunk(&mut self, octets: &[u8]) -> Option<Place> {
         let last = *octets.last()?;
-        if self.is_doomed() {
-            return None;
-        }
         self.ends_in_lf = last == b'\n';
         self.convert(&[octets]);
-        self.judge();
         (!self.is_doomed()).then_some(Place::Scratch)
     }
 
     /// The last chunk has ended: a last line without its end gets one, because DATA, by which
     /// the message may go on, cannot do without.
     pub(super) fn end_chunks(&mut self) -> Option<Place> {
-        if self.is_doomed() {
-            return None;
-        }
         self.scratch.clear();
         self.mended.clear();
         if let Some(mender) = &mut self.mender {
@@ -147,14 +149,12 @@ impl Incoming {
             stuffer.stuff_into(&mut self.scratch, &self.mended);
         }
         self.header.feed(&self.scratch);
-        self.judge();
         (!self.is_doomed() && !self.scratch.is_empty()).then_some(Place::Scratch)
     }
 
     /// All of it is there: what it is, or why it is refused.
-    pub(super) fn finish(mut self) -> Result<Content, Reply> {
-        self.judge();
-        if let Some(reply) = self.doom {
+    pub(super) fn finish(self) -> Result<Content, Reply> {
+        if let Some(reply) = self.doom() {
             return Err(reply);
         }
         let facts = self.facts();
@@ -191,25 +191,6 @@ impl Incoming {
             }
         }
         self.header.feed(&self.scratch);
-    }
-
-    /// Looks whether a limit is broken. What came first stands.
-    fn judge(&mut self) {
-        if self.is_doomed() {
-            return;
-        }
-        let faults = self.faults();
-        self.doom = if faults.bare_cr || faults.bare_lf {
-            Some(Reply::bare_line_end_in_content())
-        } else if faults.nul {
-            Some(Reply::nul_in_content())
-        } else if self.facts().size > self.max_size {
-            Some(Reply::too_large())
-        } else if self.header.too_large() {
-            Some(Reply::header_too_large())
-        } else {
-            None
-        };
     }
 
     fn facts(&self) -> Facts {
