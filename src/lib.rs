@@ -28,6 +28,7 @@ pub mod shard;
 
 pub mod control;
 pub mod service;
+#[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod uring;
 

@@ -1,0 +1,221 @@
+//! [`World`] on a simulated node: a handle for one life of the node, from boot to power cut.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Core;
+use super::disk;
+use super::executor::{NodeId, give_way, sleep};
+use super::net::{Place, SimListener, SimStream};
+use crate::route::dns::{Answer, Question};
+use crate::world::{Class, File, Tick, Wall, World};
+
+/// The world as the programs of one node see it. Shards of one process are clones.
+#[derive(Clone)]
+pub struct SimWorld {
+    core: Rc<Core>,
+    node: NodeId,
+    address: IpAddr,
+    /// Which life of the node this is; after it, nothing can be begun.
+    life: u64,
+    /// When this life began: monotonic clocks start again with their machine.
+    born: Tick,
+}
+
+impl SimWorld {
+    pub(super) fn new(core: &Rc<Core>, node: NodeId) -> Self {
+        let (address, life) = core.life(node);
+        let born = core.executor.now() - CLOCK_AT_BOOT;
+        Self {
+            core: Rc::clone(core),
+            node,
+            address,
+            life,
+            born,
+        }
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// False after the power was cut, or the process killed.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.core.life(self.node).1 == self.life
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            node: self.node,
+            address: self.address,
+            born: self.born,
+        }
+    }
+
+    /// The simulation's clock, for a moment of this node's.
+    fn moment(&self, tick: Tick) -> Tick {
+        Place::moment(self.born, tick)
+    }
+
+    /// A disk operation: it takes its time, and happens somewhere in the middle of it.
+    async fn on_disk<T>(&self, least: u64, most: u64, operation: impl FnOnce() -> T) -> T {
+        let take = self.core.random.between(least, most);
+        let before = self.core.random.below(take + 1);
+        let executor = &self.core.executor;
+        sleep(executor, executor.now() + Duration::from_micros(before)).await;
+        let done = operation();
+        let after = Duration::from_micros(take - before);
+        sleep(executor, executor.now() + after).await;
+        done
+    }
+
+    async fn on_names<T>(&self, operation: impl FnOnce(&disk::SimDisk) -> T) -> T {
+        let disk = self.core.disk(self.node);
+        self.on_disk(5, 200, || operation(&disk)).await
+    }
+}
+
+impl World for SimWorld {
+    type Stream = SimStream;
+    type Listener = SimListener;
+    type File = SimFile;
+
+    fn now(&self) -> Tick {
+        Tick(self.core.executor.now().0 - self.born.0)
+    }
+
+    fn wall(&self) -> Wall {
+        Wall(WALL_AT_START + self.core.executor.now().0 + self.core.wall_jump.get())
+    }
+
+    fn random(&self) -> u64 {
+        self.core.random.next()
+    }
+
+    fn spawn(&self, class: Class, task: impl Future<Output = ()> + 'static) {
+        // What is dropped in a power cut may try to begin something; there is no power for it.
+        if self.is_alive() {
+            let label = match class {
+                Class::Inbound => "inbound",
+                Class::Commit => "commit",
+                Class::Outbound => "outbound",
+                Class::Chores => "chores",
+            };
+            self.core.executor.spawn(self.node, label, Box::pin(task));
+        }
+    }
+
+    async fn sleep(&self, until: Tick) {
+        sleep(&self.core.executor, self.moment(until)).await;
+    }
+
+    async fn breathe(&self) {
+        if self.core.random.permille(500) {
+            give_way().await;
+        }
+    }
+
+    fn listen(&self, at: SocketAddr) -> io::Result<SimListener> {
+        self.core.net.listen(&self.place(), at)
+    }
+
+    async fn dial(
+        &self,
+        source: Option<IpAddr>,
+        to: SocketAddr,
+        deadline: Tick,
+    ) -> io::Result<SimStream> {
+        self.core
+            .net
+            .dial(&self.place(), source, to, self.moment(deadline))
+            .await
+    }
+
+    async fn lookup(&self, question: Question) -> Answer {
+        let wait = Duration::from_micros(self.core.random.between(50, 40_000));
+        sleep(&self.core.executor, self.core.executor.now() + wait).await;
+        self.core.answer(&question)
+    }
+
+    async fn open(&self, path: &Path, create: bool) -> io::Result<SimFile> {
+        let file = self.on_names(|disk| disk.open(path, create)).await?;
+        Ok(SimFile {
+            world: self.clone(),
+            file,
+        })
+    }
+
+    async fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        self.on_names(|disk| disk.list(directory)).await
+    }
+
+    async fn make_directory(&self, directory: &Path) -> io::Result<()> {
+        self.on_names(|disk| disk.make_directory(directory)).await
+    }
+
+    async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.on_names(|disk| disk.rename(from, to)).await
+    }
+
+    async fn remove(&self, path: &Path) -> io::Result<()> {
+        self.on_names(|disk| disk.remove(path)).await
+    }
+
+    async fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        let (least, most) = self.core.sync_wait.get();
+        let disk = self.core.disk(self.node);
+        self.on_disk(least, most, || disk.sync_directory(directory))
+            .await
+    }
+}
+
+/// A file on the disk of a node.
+pub struct SimFile {
+    world: SimWorld,
+    file: disk::SimFile,
+}
+
+impl File for SimFile {
+    async fn read_at(&self, position: u64, len: usize) -> io::Result<Vec<u8>> {
+        self.world
+            .on_disk(5, 300, || self.file.read_at(position, len))
+            .await
+    }
+
+    async fn write_at(&self, octets: Vec<u8>, position: u64) -> io::Result<()> {
+        self.world
+            .on_disk(5, 300, || self.file.write_at(&octets, position))
+            .await
+    }
+
+    async fn sync(&self) -> io::Result<()> {
+        let (least, most) = self.world.core.sync_wait.get();
+        self.world.on_disk(least, most, || self.file.sync()).await
+    }
+
+    async fn len(&self) -> io::Result<u64> {
+        self.world.on_disk(1, 20, || self.file.len()).await
+    }
+
+    async fn set_len(&self, len: u64) -> io::Result<()> {
+        self.world.on_disk(5, 200, || self.file.set_len(len)).await
+    }
+}
+
+/// Mail is younger than a machine's last boot or older; both happen.
+const CLOCK_AT_BOOT: Duration = Duration::from_millis(10);
+/// 2026-03-01 00:00:00 UTC.
+const WALL_AT_START: i64 = 1_772_323_200_000_000;
