@@ -1,6 +1,7 @@
 //! What travels: envelopes, outcomes and reports. Plain data and pure functions.
 
 pub mod downgrade;
+pub mod dsn;
 pub mod envelope;
 pub mod outcome;
 pub mod received;
