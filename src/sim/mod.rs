@@ -12,9 +12,11 @@
 //! The same seed gives the same run, event by event: [`Sim::trace`] tells. A failing run prints
 //! its seed; `RINGPOST_SEED=n cargo test --lib sim` repeats that one.
 
+pub mod check;
 pub mod disk;
 mod executor;
 mod net;
+pub mod peers;
 pub mod random;
 #[cfg(test)]
 mod tests;

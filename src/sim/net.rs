@@ -156,6 +156,8 @@ impl Net {
             let from = SocketAddr::new(source.unwrap_or(place.address), self.port());
             self.connect(place.node, from, to, latency)
         };
+        // Given up from here on, it is closed: the other end must hear of that.
+        let stream = link.map(|link| self.stream(link, NEAR, place.born));
         sleep(
             &self.executor,
             (self.executor.now() + latency).min(deadline),
@@ -164,7 +166,18 @@ impl Net {
         if self.executor.now() >= deadline {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        Ok(self.stream(link?, NEAR, place.born))
+        stream
+    }
+
+    /// How many connections from `from` to one of `to` the dialling side has open.
+    pub(super) fn open(&self, from: IpAddr, to: &[IpAddr]) -> usize {
+        let links = self.links.borrow();
+        let open = links.iter().filter_map(Weak::upgrade).filter(|link| {
+            let link = link.borrow();
+            let [near, far] = link.addresses.map(|address| address.ip());
+            near == from && to.contains(&far) && !link.closed[NEAR]
+        });
+        open.count()
     }
 
     /// Puts a connection into the queue of whoever listens there.

@@ -5,6 +5,10 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::check::{Terms, broken_promises};
+use super::peers::client::Client;
+use super::peers::exchanger::{Exchanger, Mood};
+use super::peers::ledger::Ledger;
 use super::*;
 use crate::world::{Class, File as _, Listener as _, Stream as _, World};
 
@@ -362,4 +366,71 @@ fn a_panic_ends_its_task_alone() {
     sim.run_for(Duration::from_secs(1));
     assert!(lived.get());
     assert_eq!(sim.panics(), ["chores task of NodeId(0): on purpose"]);
+}
+
+/// Clients that talk to an exchanger straight away: both keep to the protocol, and the ledger
+/// tells what happened.
+#[test]
+fn peers_understand_each_other_and_their_ledger_is_true() {
+    let (mut accepted, mut copies) = (0, 0);
+    for seed in seeds(20) {
+        let sim = Sim::new(seed);
+        let (clients, hosts) = (sim.node(), sim.node());
+        let ledger = Ledger::default();
+        let moody = seed % 2 == 1;
+        let exchanger = Exchanger {
+            world: hosts.clone(),
+            at: at(&hosts, 25),
+            destination: ("a.test".into(), vec![hosts.address()].into()),
+            ledger: ledger.clone(),
+            mood: Rc::new(Cell::new(if moody { Mood::MOODY } else { Mood::KIND })),
+            takes_reports: false,
+        };
+        exchanger.start().unwrap();
+        if moody {
+            sim.set_weather(Weather::STORM);
+        }
+        let done = Rc::new(Cell::new(0));
+        for number in 0..3 {
+            let client = Client {
+                world: clients.clone(),
+                relay: at(&hosts, 25),
+                ledger: ledger.clone(),
+                number,
+                domains: vec!["a.test".into()],
+                sender_domain: "s.test".into(),
+                breaks_permille: if moody { 200 } else { 0 },
+                body_max: 20_000,
+            };
+            let count = Rc::clone(&done);
+            spawn(&clients, async move {
+                client.run(6).await;
+                count.set(count.get() + 1);
+            });
+        }
+        sim.run_until(|| done.get() == 3, Duration::from_secs(80_000))
+            .unwrap();
+        let terms = Terms {
+            connections_max: 3,
+            retry_wait_min: Duration::ZERO,
+            settle_lag: Duration::ZERO,
+            has_ended: true,
+            // An exchanger writes down what it refuses, too.
+            disk_failed: true,
+        };
+        let broken = ledger.read(|entries| broken_promises(entries, &terms));
+        assert_eq!(broken, [""; 0], "seed {seed}");
+        assert_eq!(sim.panics(), [""; 0]);
+        assert!(
+            moody || ledger.accepted() == 18,
+            "seed {seed}: {}",
+            ledger.accepted()
+        );
+        accepted += ledger.accepted();
+        copies += ledger.read(|entries| entries.copies.len());
+    }
+    assert!(
+        accepted >= 180 && copies >= accepted,
+        "{accepted} accepted, {copies} copies"
+    );
 }

@@ -11,6 +11,7 @@ use super::Core;
 use super::disk;
 use super::executor::{NodeId, give_way, sleep};
 use super::net::{Place, SimListener, SimStream};
+use super::random::Random;
 use crate::route::dns::{Answer, Question};
 use crate::world::{Class, File, Tick, Wall, World};
 
@@ -55,6 +56,24 @@ impl SimWorld {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.core.life(self.node).1 == self.life
+    }
+
+    /// Time since the simulation began: one clock for all nodes and lives.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.core.executor.now().since(Tick(0))
+    }
+
+    /// The run's choices.
+    #[must_use]
+    pub fn choices(&self) -> Rc<Random> {
+        Rc::clone(&self.core.random)
+    }
+
+    /// How many connections `from` has open to the addresses `to`.
+    #[must_use]
+    pub fn connections(&self, from: IpAddr, to: &[IpAddr]) -> usize {
+        self.core.net.open(from, to)
     }
 
     fn place(&self) -> Place {

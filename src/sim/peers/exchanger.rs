@@ -1,0 +1,388 @@
+//! A mail exchanger with moods.
+
+use std::cell::Cell;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Talk;
+use super::ledger::{Attempt, Copy, Ledger, token_of};
+use crate::sim::{SimStream, SimWorld};
+use crate::world::{Class, Listener as _, Stream as _, World as _};
+
+/// How often each thing happens, out of 1000, at every stage of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mood {
+    /// 4xx.
+    pub temporary: u32,
+    /// 5xx.
+    pub permanent: u32,
+    /// 421, and closed.
+    pub closing: u32,
+    /// Closed without a word; after the dot too.
+    pub dropping: u32,
+    /// A pause before the answer, of up to [`Mood::pause`].
+    pub slow: u32,
+    /// The longest pause.
+    pub pause: Duration,
+}
+
+impl Mood {
+    /// Takes everything.
+    pub const KIND: Self = Self {
+        temporary: 0,
+        permanent: 0,
+        closing: 0,
+        dropping: 0,
+        slow: 0,
+        pause: Duration::ZERO,
+    };
+    /// Does everything a host may do, and some that it may not.
+    pub const MOODY: Self = Self {
+        temporary: 60,
+        permanent: 25,
+        closing: 15,
+        dropping: 25,
+        slow: 80,
+        pause: Duration::from_secs(400),
+    };
+}
+
+/// A host that takes mail.
+#[derive(Clone)]
+pub struct Exchanger {
+    /// The node it runs on.
+    pub world: SimWorld,
+    /// Where it listens.
+    pub at: SocketAddr,
+    /// What it serves, and all addresses that serve it: connections are counted together.
+    pub destination: (Rc<str>, Rc<[IpAddr]>),
+    /// Its book.
+    pub ledger: Ledger,
+    /// Its mood; may change while it runs.
+    pub mood: Rc<Cell<Mood>>,
+    /// It takes reports: a refusal for good comes only where it can be told whose report it was.
+    pub takes_reports: bool,
+}
+
+/// What happens at a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Yes,
+    Temporary,
+    Permanent,
+    Closing,
+    Drop,
+}
+
+/// One session.
+struct Session {
+    exchanger: Exchanger,
+    talk: Talk,
+    is_eight_bit: bool,
+    reverse_path: Option<String>,
+    recipients: Vec<String>,
+    /// The copy whose answer the relay may or may not have read.
+    open_answer: Option<usize>,
+}
+
+impl Exchanger {
+    /// Listens, and serves until its node ends.
+    pub fn start(&self) -> io::Result<()> {
+        let listener = self.world.listen(self.at)?;
+        let own = self.clone();
+        self.world.spawn(Class::Inbound, async move {
+            while let Ok(stream) = listener.accept().await {
+                own.count(&stream);
+                let session = Session::new(&own, stream);
+                own.world.spawn(Class::Inbound, session.run());
+            }
+        });
+        Ok(())
+    }
+
+    fn count(&self, stream: &SimStream) {
+        let (name, addresses) = &self.destination;
+        let open = self.world.connections(stream.peer().ip(), addresses);
+        self.ledger.write(|entries| {
+            let most = entries.busiest.entry(Rc::clone(name)).or_default();
+            *most = open.max(*most);
+        });
+    }
+}
+
+impl Session {
+    fn new(exchanger: &Exchanger, stream: SimStream) -> Self {
+        let talk = Talk::new(&exchanger.world, stream);
+        Self {
+            exchanger: exchanger.clone(),
+            is_eight_bit: talk.random.permille(700),
+            talk,
+            reverse_path: None,
+            recipients: Vec::new(),
+            open_answer: None,
+        }
+    }
+
+    async fn run(mut self) {
+        // A broken connection ends the session; the ledger knows how far it came.
+        let _ = self.serve().await;
+    }
+
+    async fn serve(&mut self) -> io::Result<()> {
+        if !self.answer(false, "220 mx.test ESMTP").await? {
+            return Ok(());
+        }
+        loop {
+            let line = self.talk.line().await?;
+            if let Some(copy) = self.open_answer.take() {
+                let (ledger, now) = (&self.exchanger.ledger, self.talk.world.elapsed());
+                ledger.write(|entries| entries.copies[copy].read_by = Some(now));
+            }
+            let line = String::from_utf8_lossy(&line).into_owned();
+            let verb = line.get(..4).unwrap_or_default().to_ascii_uppercase();
+            let goes_on = match verb.as_str() {
+                "EHLO" => self.greet().await?,
+                "HELO" => self.answer(false, "250 mx.test").await?,
+                "MAIL" => self.mail(&line).await?,
+                "RCPT" => self.rcpt(&line).await?,
+                "DATA" => self.data().await?,
+                "RSET" => {
+                    self.forget();
+                    self.say("250 2.0.0 forgotten").await?
+                }
+                "QUIT" => {
+                    self.say("221 2.0.0 bye").await?;
+                    false
+                }
+                _ => self.say("502 5.5.1 what?").await?,
+            };
+            if !goes_on {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn greet(&mut self) -> io::Result<bool> {
+        self.forget();
+        let mut offered = vec!["mx.test"];
+        let mut offer = |often, word| {
+            if self.talk.random.permille(often) {
+                offered.push(word);
+            }
+        };
+        offer(800, "PIPELINING");
+        offer(500, "SIZE 50000000");
+        offer(800, "ENHANCEDSTATUSCODES");
+        offer(300, "DSN");
+        if self.is_eight_bit {
+            offered.push("8BITMIME");
+        }
+        let last = offered.len() - 1;
+        let mut words = String::new();
+        for (place, word) in offered.iter().enumerate() {
+            let dash = if place == last { ' ' } else { '-' };
+            let end = if place == last { "" } else { "\r\n" };
+            words.push_str(&format!("250{dash}{word}{end}"));
+        }
+        self.answer(false, &words).await
+    }
+
+    async fn mail(&mut self, line: &str) -> io::Result<bool> {
+        self.forget();
+        self.reverse_path = Some(path(line));
+        let goes_on = self.answer(false, "250 2.1.0 sender ok").await?;
+        Ok(goes_on)
+    }
+
+    async fn rcpt(&mut self, line: &str) -> io::Result<bool> {
+        let recipient = path(line);
+        let turn = self.turn(true).await;
+        let code = match turn {
+            Turn::Yes if self.reverse_path.is_some() => Some(250),
+            Turn::Yes | Turn::Permanent => Some(550),
+            Turn::Temporary => Some(450),
+            Turn::Closing => Some(421),
+            Turn::Drop => None,
+        };
+        self.exchanger.ledger.write(|entries| {
+            entries.attempts.push(Attempt {
+                at: self.talk.world.elapsed(),
+                host: self.exchanger.at.ip(),
+                recipient: recipient.clone(),
+                code,
+            });
+        });
+        match code {
+            Some(250) => {
+                self.recipients.push(recipient);
+                self.say("250 2.1.5 recipient ok").await
+            }
+            Some(550) => {
+                self.refuse_reports(&[recipient]);
+                self.say("550 5.1.1 nobody of that name").await
+            }
+            _ => self.end(turn).await,
+        }
+    }
+
+    async fn data(&mut self) -> io::Result<bool> {
+        if self.recipients.is_empty() {
+            return self.say("503 5.5.1 for whom?").await;
+        }
+        match self.turn(true).await {
+            Turn::Yes => self.say("354 go on").await?,
+            Turn::Permanent => {
+                self.refuse_reports(&self.recipients.clone());
+                return self.say("554 5.7.1 not this one").await;
+            }
+            other => return self.end(other).await,
+        };
+        let mut content = Vec::new();
+        loop {
+            let line = self.talk.line().await?;
+            match line.as_slice() {
+                b"." => break,
+                [b'.', rest @ ..] => content.extend_from_slice(rest),
+                whole => content.extend_from_slice(whole),
+            }
+            content.extend_from_slice(b"\r\n");
+            if self.talk.random.permille(DROP_IN_CONTENT_PERMILLE)
+                && self.exchanger.mood.get().dropping > 0
+            {
+                return Ok(false);
+            }
+        }
+        let copy = self.keep(content);
+        let turn = self.turn(true).await;
+        let (code, words) = match turn {
+            Turn::Yes => (250, "250 2.0.0 kept"),
+            Turn::Temporary => (451, "451 4.3.0 not now"),
+            Turn::Permanent => (554, "554 5.6.0 not like this"),
+            Turn::Closing => (421, "421 4.3.2 going away"),
+            Turn::Drop => return Ok(false),
+        };
+        let recipients = std::mem::take(&mut self.recipients);
+        if code == 554 {
+            self.refuse_reports(&recipients);
+        }
+        self.forget();
+        // Written down before it is said: part of it may arrive although saying it fails.
+        self.exchanger
+            .ledger
+            .write(|entries| entries.copies[copy].answer = Some(code));
+        self.open_answer = Some(copy);
+        self.say(words).await?;
+        Ok(turn != Turn::Closing)
+    }
+
+    /// Writes a content down.
+    fn keep(&self, content: Vec<u8>) -> usize {
+        self.exchanger.ledger.write(|entries| {
+            entries.copies.push(Copy {
+                at: self.talk.world.elapsed(),
+                host: self.exchanger.at.ip(),
+                reverse_path: self.reverse_path.clone().unwrap_or_default(),
+                recipients: self.recipients.clone(),
+                content,
+                is_eight_bit: self.is_eight_bit,
+                answer: None,
+                read_by: None,
+            });
+            entries.copies.len() - 1
+        })
+    }
+
+    fn refuse_reports(&self, recipients: &[String]) {
+        if self.exchanger.takes_reports {
+            let tokens = recipients
+                .iter()
+                .filter_map(|recipient| token_of(recipient));
+            self.exchanger.ledger.write(|entries| {
+                entries.reports_refused.extend(tokens.map(str::to_owned));
+            });
+        }
+    }
+
+    /// What the mood brings; `named` says that the message is known here.
+    async fn turn(&mut self, named: bool) -> Turn {
+        let mood = self.exchanger.mood.get();
+        let random = &self.talk.random;
+        if random.permille(mood.slow) {
+            // Short pauses often, long ones seldom.
+            let most = u64::try_from(mood.pause.as_micros()).unwrap_or(0);
+            let pause = random.below(most >> random.below(12));
+            let world = &self.talk.world;
+            world
+                .sleep(world.now() + Duration::from_micros(pause))
+                .await;
+        }
+        let drawn = u32::try_from(random.below(1000)).unwrap_or(0);
+        let marks = [
+            (mood.temporary, Turn::Temporary),
+            (mood.permanent, Turn::Permanent),
+            (mood.closing, Turn::Closing),
+            (mood.dropping, Turn::Drop),
+        ];
+        let mut mark = 0;
+        for (often, turn) in marks {
+            mark += often;
+            if drawn < mark {
+                let hides = turn == Turn::Permanent && self.exchanger.takes_reports && !named;
+                if turn == Turn::Permanent && !named && !hides {
+                    let ledger = &self.exchanger.ledger;
+                    ledger.write(|entries| entries.refused_unnamed += 1);
+                }
+                return if hides { Turn::Temporary } else { turn };
+            }
+        }
+        Turn::Yes
+    }
+
+    /// Says `yes`, or what the mood brings; false when the session is over.
+    async fn answer(&mut self, named: bool, yes: &str) -> io::Result<bool> {
+        match self.turn(named).await {
+            Turn::Yes => self.say(yes).await,
+            other => {
+                self.forget();
+                self.end(other).await
+            }
+        }
+    }
+
+    async fn end(&mut self, turn: Turn) -> io::Result<bool> {
+        match turn {
+            Turn::Yes => Ok(true),
+            Turn::Temporary => self.say("450 4.2.0 later").await,
+            Turn::Permanent => self.say("550 5.7.1 no").await,
+            Turn::Closing => {
+                self.say("421 4.3.2 going away").await?;
+                Ok(false)
+            }
+            Turn::Drop => Ok(false),
+        }
+    }
+
+    async fn say(&mut self, words: &str) -> io::Result<bool> {
+        let line = format!("{words}\r\n");
+        self.talk.say(line.as_bytes()).await?;
+        Ok(true)
+    }
+
+    fn forget(&mut self) {
+        self.reverse_path = None;
+        self.recipients.clear();
+    }
+}
+
+/// What stands between the angle brackets.
+fn path(line: &str) -> String {
+    let inside = line
+        .split_once('<')
+        .and_then(|(_, rest)| rest.split_once('>'));
+    inside.map_or_else(String::new, |(path, _)| path.to_owned())
+}
+
+/// How often a host that drops drops within the content, per line.
+const DROP_IN_CONTENT_PERMILLE: u32 = 2;
