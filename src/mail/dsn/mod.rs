@@ -210,7 +210,7 @@ fn header(
         ">\r\nSubject: {subject}\r\nMessage-ID: <{}@{hostname}>\r\n",
         notice.report_id
     );
-    // RFC 3834 §3.1.5: mail programs show the report beside what it is about.
+    // RFC 3834 §3.1.6: mail programs show the report beside what it is about.
     if let Some(original) = returned.message_id() {
         let _ = write!(
             header,
@@ -298,7 +298,7 @@ impl Wire {
         };
         let recipient = Recipient {
             mailbox: sender.clone(),
-            // RFC 3461 §6: nobody is told what became of a report.
+            // RFC 3461 §6.1: nobody is told what became of a report.
             notify: Some(NEVER),
             orcpt: None,
         };

@@ -445,6 +445,21 @@ fn international_recipient_is_named_as_it_is() {
 }
 
 #[test]
+fn remote_server_speaks_another_language() {
+    let mut scene = Scene::new(Kind::Failure);
+    if let Some(diagnosis) = &mut scene.diagnosis {
+        diagnosis.text = "host mx1.test said: 550 bo\u{ee}te pleine".into();
+        diagnosis.reply = Some("550 bo\u{ee}te pleine".into());
+    }
+    let read = scene.read();
+    assert!(read.words.contains("    550 bo\u{ee}te pleine\r\n"));
+    assert_eq!(read.field("Diagnostic-Code"), "smtp; 550 bo?te pleine");
+    assert_eq!(read.composed.envelope.body, BodyKind::EightBit);
+    // A sender behind a host without 8BITMIME hears of it, too.
+    assert!(crate::mail::downgrade::to_seven_bit(read.text.as_bytes()).is_ok());
+}
+
+#[test]
 fn parameters_hide_line_ends_and_make_none() {
     let mut scene = Scene::new(Kind::Failure);
     scene.envelope.envid = Some("a+0D+0AInjected:+20yes".into());
