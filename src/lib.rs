@@ -28,9 +28,11 @@ pub mod shard;
 
 pub mod control;
 pub mod service;
-#[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod uring;
+
+pub mod serve;
+
 
 pub mod cli;
 

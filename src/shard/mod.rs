@@ -1,1 +1,117 @@
-//! (to be written)
+//! One shard: everything that happens on one core. The drivers of the cores, generic over
+//! [`World`].
+//!
+//! ```text
+//!  inbound ─► gather ─► store ─► queue ─► outbound ─► transmit ─► attempt ─► settle ─► report
+//!  (client's session)   (spool)           (lane's connections)               (spool)   (DSN)
+//! ```
+//!
+//! What shards tell each other goes through [`mesh`]; how one starts and ends stands in [`life`].
+
+mod answer;
+mod attempt;
+mod bell;
+mod budget;
+mod gate;
+mod gather;
+mod hosts;
+mod idle;
+mod inbound;
+pub mod life;
+pub mod mesh;
+mod message;
+mod names;
+mod outbound;
+mod permits;
+mod report;
+mod resident;
+mod settings;
+mod settle;
+mod store;
+mod transmit;
+pub mod visitors;
+mod ways;
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::observe::log::{self as journal, Level};
+use crate::observe::stage::{Recorder, Stage};
+use crate::queue::Queue;
+use crate::smtp::reply::Reply;
+use crate::spool::log::{Health, Log};
+use crate::world::World;
+
+use bell::Bell;
+use budget::Budget;
+use gate::Gate;
+use hosts::Hosts;
+use idle::Idle;
+use mesh::Mesh;
+use names::Names;
+use permits::Permits;
+use resident::Resident;
+use settings::Settings;
+use visitors::Visitors;
+use ways::Ways;
+
+/// A shard's rooms. Every task of the shard shares it; none holds a borrow across an await.
+struct Shard<W: World> {
+    world: W,
+    log: Log<W>,
+    queue: RefCell<Queue>,
+    /// Wakes the task that watches the queue's next deadline.
+    bell: Bell,
+    mesh: Rc<Mesh>,
+    permits: Permits,
+    ways: Ways,
+    names: Names,
+    hosts: Hosts,
+    idle: Idle,
+    resident: Resident,
+    budget: Budget,
+    /// Sessions of clients.
+    visits: Gate,
+    visitors: Visitors,
+    /// Deliveries, and reports being made.
+    couriers: Gate,
+    settings: RefCell<Rc<Settings>>,
+    recorder: Rc<RefCell<Recorder>>,
+    journal: journal::Log,
+    messages_accepted: Cell<u64>,
+}
+
+impl<W: World> Shard<W> {
+    fn settings(&self) -> Rc<Settings> {
+        Rc::clone(&self.settings.borrow())
+    }
+
+    /// May a transaction begin? Not while its message could not be stored.
+    fn may_begin(&self) -> Result<(), Reply> {
+        match self.log.health() {
+            Health::Good => Ok(()),
+            Health::Full => Err(Reply::disk_full()),
+            Health::Broken => Err(Reply::spool_broken()),
+        }
+    }
+
+    fn record(&self, stage: Stage, took: Duration) {
+        self.recorder.borrow_mut().record(stage, took);
+    }
+
+    fn record_for(&self, destination: &str, stage: Stage, took: Duration) {
+        self.recorder
+            .borrow_mut()
+            .record_for(destination, stage, took);
+    }
+
+    fn warn(&self, words: fmt::Arguments<'_>) {
+        self.journal.say(Level::Warn, words);
+    }
+
+    fn say(&self, words: fmt::Arguments<'_>) {
+        self.journal.say(Level::Info, words);
+    }
+}
