@@ -20,8 +20,9 @@ pub mod smtp;
 
 pub mod world;
 
-pub mod config;
 pub mod observe;
+
+pub mod config;
 pub mod spool;
 
 pub mod shard;

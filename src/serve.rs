@@ -16,7 +16,6 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
@@ -255,6 +254,7 @@ impl Shards for Everyone {
     }
 
     fn ask(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Vec<Tell>> + Send>> {
+        let patience = ask.patience();
         let answers = (0..self.directory.shards()).filter_map(|shard| {
             let (reply, answer) = futures_channel::oneshot::channel();
             // A full inbox is a shard that does not answer.
@@ -263,15 +263,7 @@ impl Shards for Everyone {
                 .ok()?;
             Some(answer)
         });
-        let answers: Vec<_> = answers
-            .map(|answer| tokio::time::timeout(ANSWER_WAIT, answer))
-            .collect();
-        Box::pin(async move {
-            let told = join_all(answers).await;
-            told.into_iter()
-                .filter_map(|told| told.ok()?.ok())
-                .collect()
-        })
+        Box::pin(control::collect(answers.collect::<Vec<_>>(), patience))
     }
 }
 
@@ -392,8 +384,6 @@ fn lock(data: &Path) -> Result<File, Refused> {
     }
 }
 
-/// How long the control plane waits for a shard.
-const ANSWER_WAIT: Duration = Duration::from_secs(1);
 /// A letter is offered so often, with a pause between: some seconds in all, then the shard is
 /// taken for dead.
 const TELL_TRIES: u32 = 500;

@@ -1,1 +1,356 @@
-//! (to be written)
+//! The configuration: a model whose every value is valid, a file with positions for its faults,
+//! and its rendering with comments.
+//!
+//! One table of keys ([`keys`]) says for each what it means, how it is read and how it is written.
+//! So the file, `ringpost config` and the manual cannot disagree.
+
+mod keys;
+mod read;
+mod render;
+#[cfg(test)]
+mod tests;
+pub mod units;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::observe::log::{Format, Level};
+use crate::route::mx::Families;
+use crate::smtp::server::BareLineEnds;
+
+pub use render::render;
+
+/// Everything a user can set. [`Config::default`] is the embedded default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `None`: the machine's name; see [`Config::hostname`].
+    pub hostname: Option<String>,
+    /// Spool, mailboxes and keys.
+    pub data_dir: PathBuf,
+    /// `[runtime]`
+    pub runtime: Runtime,
+    /// `[[listener]]`
+    pub listener: Vec<Listener>,
+    /// `[tls]`
+    pub tls: Tls,
+    /// `[smtp]`
+    pub smtp: Smtp,
+    /// `[[route]]`
+    pub route: Vec<Route>,
+    /// `[dns]`
+    pub dns: Dns,
+    /// `[delivery]`
+    pub delivery: Delivery,
+    /// `[queue]`
+    pub queue: Queue,
+    /// `[spool]`
+    pub spool: Spool,
+    /// `[control]`
+    pub control: Control,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[mailboxes]`
+    pub mailboxes: Mailboxes,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// `[runtime]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runtime {
+    /// Where the shards run.
+    pub cores: Cores,
+    /// Octets, of all shards.
+    pub memory: u64,
+    /// How long an idle shard polls before it sleeps.
+    pub spin: Duration,
+}
+
+/// Which cores the shards run on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cores {
+    /// One shard for each CPU the process may use.
+    All,
+    /// So many shards.
+    Count(usize),
+    /// One shard on each of these CPUs.
+    List(Vec<usize>),
+}
+
+/// `[[listener]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Where.
+    pub bind: Vec<SocketAddr>,
+    /// A PROXY header comes first.
+    pub proxy_protocol: bool,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// RFC 5321
+    Smtp,
+    /// RFC 6409
+    Submission,
+    /// RFC 8314
+    Submissions,
+    /// RFC 2033
+    Lmtp,
+    /// RFC 1939
+    Pop3,
+    /// POP3 under TLS
+    Pop3s,
+    /// RFC 9051
+    Imap,
+    /// IMAP under TLS
+    Imaps,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM, the chain.
+    pub certificate: Option<PathBuf>,
+    /// PEM, the key.
+    pub key: Option<PathBuf>,
+}
+
+/// `[smtp]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Smtp {
+    /// Octets.
+    pub max_message_size: u64,
+    /// Of one message.
+    pub max_recipients: usize,
+    /// Of all clients.
+    pub max_connections: usize,
+    /// Of one client outside the trusted networks.
+    pub max_connections_per_client: usize,
+    /// Octets of a header.
+    pub max_header_size: u32,
+    /// Faults of a session, until we hang up.
+    pub max_errors: u32,
+    /// For one command.
+    pub command_timeout: Duration,
+    /// For a whole session.
+    pub session_timeout: Duration,
+    /// What a CR or LF alone in a message is.
+    pub bare_line_ends: BareLineEnds,
+    /// Who may relay.
+    pub trusted_networks: Vec<IpNet>,
+}
+
+/// `[[route]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// A domain, `*.domain` or `*`.
+    pub domain: String,
+    /// A target, as [`crate::route::Target::parse`] reads it.
+    pub to: String,
+}
+
+/// `[dns]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// None: those of resolv.conf.
+    pub servers: Vec<SocketAddr>,
+}
+
+/// `[delivery]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Where hosts take mail.
+    pub port: u16,
+    /// `None`: the hostname.
+    pub helo: Option<String>,
+    /// None: the kernel chooses.
+    pub source: Vec<IpAddr>,
+    /// Which addresses of a host are used.
+    pub families: Families,
+    /// Over all shards.
+    pub connections_per_destination: usize,
+    /// Then it ends.
+    pub messages_per_connection: usize,
+    /// For a connection to be made.
+    pub connect_timeout: Duration,
+    /// Encryption.
+    pub tls: TlsPolicy,
+}
+
+/// How mail is encrypted on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsPolicy {
+    /// Not.
+    None,
+    /// Where the peer offers it.
+    Opportunistic,
+    /// Or not sent.
+    Required,
+    /// To a peer that proves its name, or not sent.
+    Verify,
+}
+
+/// `[queue]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Waits between attempts.
+    pub retry: Vec<Duration>,
+    /// The age at which mail fails.
+    pub expire: Duration,
+    /// The age at which its sender is told that it waits.
+    pub delay_notice: Option<Duration>,
+}
+
+/// `[spool]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spool {
+    /// When a message is answered.
+    pub durability: Durability,
+    /// Octets of a segment.
+    pub segment: u64,
+}
+
+/// When a message is answered with 250.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// When it is on disk.
+    Fsync,
+    /// When the kernel has it.
+    None,
+}
+
+/// `[control]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// `None`: there is no control plane.
+    pub bind: Option<SocketAddr>,
+    /// A file with the token that requests must show.
+    pub token_file: Option<PathBuf>,
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// Under `data_dir`.
+    pub users_file: PathBuf,
+    /// Passwords without TLS.
+    pub allow_plaintext: AllowPlaintext,
+}
+
+/// Where passwords may travel without TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllowPlaintext {
+    /// Nowhere.
+    Never,
+    /// On this machine.
+    Loopback,
+    /// Everywhere.
+    Always,
+}
+
+/// `[mailboxes]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mailboxes {
+    /// Under `data_dir`.
+    pub dir: PathBuf,
+    /// Octets of one mailbox.
+    pub quota: Option<u64>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Lines or objects.
+    pub format: Format,
+    /// What is worth a line.
+    pub level: Level,
+}
+
+/// Something wrong in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The file.
+    pub file: PathBuf,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        write!(f, "{file}:{}:{}: {}", self.line, self.column, self.message)
+    }
+}
+
+impl Config {
+    /// What this machine calls itself.
+    #[must_use]
+    pub fn hostname(&self) -> String {
+        self.hostname.clone().unwrap_or_else(machine_name)
+    }
+}
+
+/// Reads `path`; without one `./ringpost.toml`; without that the embedded default.
+pub fn load(path: Option<&Path>) -> Result<Config, Vec<Fault>> {
+    let file = match path {
+        Some(path) => path,
+        None if Path::new(FILE).exists() => Path::new(FILE),
+        None => return Ok(Config::default()),
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        vec![Fault {
+            file: file.to_owned(),
+            line: 1,
+            column: 1,
+            message: format!("cannot be read: {error}"),
+        }]
+    })?;
+    read::read(file, &text)
+}
+
+/// The keys whose new value needs a restart.
+#[must_use]
+pub fn changes(old: &Config, new: &Config) -> Vec<String> {
+    keys::changed(old, new)
+}
+
+/// The kernel's node name, completed by the resolver's canonical name where that is longer.
+fn machine_name() -> String {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy().to_ascii_lowercase();
+    if name.contains('.') {
+        return name;
+    }
+    let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    full_name(&hosts, &name).unwrap_or_else(|| {
+        if name.is_empty() {
+            "localhost".to_owned()
+        } else {
+            name
+        }
+    })
+}
+
+/// The name with a dot on the line of /etc/hosts that has `name`, as `hostname --fqdn` finds it.
+fn full_name(hosts: &str, name: &str) -> Option<String> {
+    hosts.lines().find_map(|line| {
+        let line = line.split('#').next().unwrap_or_default();
+        let names: Vec<&str> = line.split_whitespace().skip(1).collect();
+        let full = names.iter().find(|full| full.contains('.'))?;
+        names.contains(&name).then(|| full.to_ascii_lowercase())
+    })
+}
+
+/// Where the configuration is looked for when nobody says where.
+const FILE: &str = "ringpost.toml";

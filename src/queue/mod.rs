@@ -381,6 +381,13 @@ impl Queue {
         Some(self.messages[index].locator)
     }
 
+    /// The sender of a message knows that it waits.
+    #[must_use]
+    pub fn is_delay_notified(&self, message: MessageKey) -> bool {
+        let index = self.messages.find(message.0);
+        index.is_some_and(|index| self.messages[index].delay_notified)
+    }
+
     /// The spool moved a message's record.
     pub fn relocate(&mut self, message: MessageKey, locator: Locator) {
         if let Some(index) = self.messages.find(message.0) {

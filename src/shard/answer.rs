@@ -10,6 +10,7 @@ use crate::observe::ask::{
     Act, Acted, Ask, Facts, Health, QueueEntry, QueueEntryDetail, QueueRecipient, Selector, Tell,
     state_name,
 };
+use crate::observe::stage::{STAGE_PIECES, Snapshot};
 use crate::queue::{Listed, MessageKey};
 use crate::spool::log;
 use crate::world::World;
@@ -25,7 +26,11 @@ impl<W: World> Shard<W> {
     /// Answers a question of the control plane.
     pub(super) async fn answer(self: &Rc<Self>, ask: Ask) -> Tell {
         match ask {
-            Ask::Facts => Tell::Facts(Box::new(self.facts())),
+            Ask::Facts => {
+                let latencies = self.latencies(STAGE_PIECES).await;
+                Tell::Facts(Box::new(self.facts(latencies)))
+            }
+            Ask::Latencies => Tell::Latencies(Box::new(self.latencies(usize::MAX).await)),
             Ask::List { selector, limit } => Tell::List(self.list(&selector, limit).await),
             Ask::Show { id } => Tell::Show(self.show(&id).await.map(Box::new)),
             Ask::Act { act, selector } => Tell::Acted(self.act(act, &selector).await),
@@ -48,7 +53,7 @@ impl<W: World> Shard<W> {
         }
     }
 
-    fn facts(&self) -> Facts {
+    fn facts(&self, latencies: Snapshot) -> Facts {
         let queue = self.queue.borrow();
         let spool = self.log.gauges();
         Facts {
@@ -65,8 +70,20 @@ impl<W: World> Shard<W> {
             spool_live_octets: spool.live_octets,
             log_lines_lost: self.journal.dropped(),
             health: self.health(),
-            latencies: self.recorder.borrow().snapshot(),
+            latencies,
         }
+    }
+
+    /// A copy of the histograms, the first `pieces` of them; others run in between.
+    async fn latencies(&self, pieces: usize) -> Snapshot {
+        let mut copy = Snapshot::default();
+        for piece in 0..pieces {
+            if !self.recorder.borrow().copy_piece(piece, &mut copy) {
+                break;
+            }
+            self.world.breathe().await;
+        }
+        copy
     }
 
     /// The messages that `selector` may mean, oldest first, before their envelopes are looked at.

@@ -36,8 +36,8 @@ impl<W: World> Gathering<W> {
     /// Nothing yet. `announced` is what SIZE said.
     pub(super) fn new(shard: &Shard<W>, announced: u64) -> Self {
         let first = usize::try_from(announced)
-            .unwrap_or(INLINE_MAX)
-            .clamp(FIRST_OCTETS, INLINE_MAX);
+            .unwrap_or(INLINE_OCTETS_MAX)
+            .clamp(FIRST_OCTETS, INLINE_OCTETS_MAX);
         let charge = shard.budget.charge(first);
         Self {
             id: shard.log.next_id(),
@@ -56,7 +56,7 @@ impl<W: World> Gathering<W> {
         }
         self.tail.extend_from_slice(octets);
         self.charge.set(self.tail.capacity());
-        if self.tail.len() > INLINE_MAX
+        if self.tail.len() > INLINE_OCTETS_MAX
             && let Err(error) = self.spill(shard).await
         {
             self.failure = Some(error);
@@ -70,7 +70,7 @@ impl<W: World> Gathering<W> {
             none => none.insert(shard.log.extent(self.id).await?),
         };
         self.ends_line = self.tail.ends_with(b"\r\n");
-        let full = std::mem::replace(&mut self.tail, Vec::with_capacity(INLINE_MAX));
+        let full = std::mem::replace(&mut self.tail, Vec::with_capacity(INLINE_OCTETS_MAX));
         extent.append(full).await
     }
 
@@ -123,5 +123,4 @@ impl Gathered {
 /// What a message without SIZE gets to begin with: most fit.
 const FIRST_OCTETS: usize = 4 * 1024;
 /// A message up to here is one record of the log; a larger one streams into an extent of its own.
-pub(super) const INLINE_OCTETS_MAX: u32 = 256 * 1024;
-const INLINE_MAX: usize = INLINE_OCTETS_MAX as usize;
+const INLINE_OCTETS_MAX: usize = 256 * 1024;

@@ -18,7 +18,6 @@ use super::Shard;
 use super::bell::Bell;
 use super::budget::Budget;
 use super::gate::Gate;
-use super::gather::INLINE_OCTETS_MAX;
 use super::inbound::{self, Door};
 use super::mesh::{Directory, Letter, Mesh};
 use super::permits::Permits;
@@ -30,7 +29,7 @@ use crate::observe::log as journal;
 use crate::observe::stage::{Recorder, Stage};
 use crate::queue::Queue;
 use crate::smtp::server::ServerKind;
-use crate::spool::log::{self, CommitFacts, Log, Recovery};
+use crate::spool::log::{self, CommitFacts, Log, MessageState, Recovery};
 use crate::world::{Class, Listener as _, Tick, World};
 
 /// What a shard is given to start with.
@@ -106,7 +105,6 @@ async fn open<W: World>(
         shard: u16::try_from(number).unwrap_or(u16::MAX),
         segment_octets: config.spool.segment,
         durable: config.spool.durability == Durability::Fsync,
-        inline_max: INLINE_OCTETS_MAX,
         on_commit: on_commit(Rc::clone(&recorder)),
         on_move: {
             let home = Rc::clone(&home);
@@ -118,6 +116,13 @@ async fn open<W: World>(
                 if let Some(message) = queue.find(id) {
                     queue.relocate(message, locator);
                 }
+            })
+        },
+        state: {
+            let home = Rc::clone(&home);
+            Box::new(move |id| {
+                let shard = home.borrow().upgrade();
+                shard.map_or_else(MessageState::default, |shard| shard.state_of(id))
             })
         },
     };

@@ -56,9 +56,9 @@ impl<W: World> Shard<W> {
                     self.log.note(Note::Removed { id, recipient });
                 }
                 Decision::Report(report) => self.begin_report(report),
-                Decision::Finished { id, locator, .. } => {
+                Decision::Finished { id, .. } => {
                     self.resident.forget(id);
-                    self.log.forget(id, locator);
+                    self.log.forget(id);
                     self.journal.removed(id);
                 }
             }

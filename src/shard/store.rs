@@ -13,10 +13,13 @@ use crate::mail::envelope::{Envelope, QueueId};
 use crate::mail::received::Trace;
 use crate::observe::log as journal;
 use crate::observe::stage::Stage;
-use crate::queue::{Admission, MessageKey, PartAdmission, RecipientAdmission};
+use crate::mail::outcome::Diagnosis;
+use crate::queue::{Admission, MessageKey, PartAdmission, RecipientAdmission, State};
 use crate::smtp::reply::Reply;
 use crate::smtp::server::Transaction;
-use crate::spool::log::{Accepted, CommitError, Receipt, RecipientState, Recovered, StoredBody};
+use crate::spool::log::{
+    Accepted, CommitError, MessageState, Receipt, RecipientState, Recovered, StoredBody, Waiting,
+};
 use crate::wire::path::Mailbox;
 use crate::world::{Tick, Wall, World};
 
@@ -82,7 +85,7 @@ impl<W: World> Shard<W> {
         self.messages_accepted.set(self.messages_accepted.get() + 1);
         self.journal.accepted(&journal::Accepted {
             id,
-            client: origin.client,
+            client: Some(origin.client),
             hello: &transaction.hello,
             from: sender_of(&message.envelope),
             size: message.content.size,
@@ -167,6 +170,29 @@ impl<W: World> Shard<W> {
                 parts,
             },
         );
+    }
+
+    /// What the queue knows of a message, for the log to write beside it.
+    pub(super) fn state_of(&self, id: QueueId) -> MessageState {
+        let queue = self.queue.borrow();
+        let mut known = MessageState::default();
+        for part in queue.find(id).map(|key| queue.show(key)).unwrap_or_default() {
+            known.held |= part.state == State::Held;
+            for one in part.recipients {
+                let Some(diagnosis) = one.diagnosis else {
+                    continue;
+                };
+                known.waiting.push(Waiting {
+                    recipients: vec![one.recipient],
+                    attempts: part.attempts,
+                    due: self.wall_at(part.due),
+                    diagnosis: Diagnosis::clone(&diagnosis),
+                    doubtful: one.doubtful,
+                });
+            }
+        }
+        known.delay_told = queue.find(id).is_some_and(|key| queue.is_delay_notified(key));
+        known
     }
 
     /// Groups recipients by next hop and schedule.

@@ -12,18 +12,8 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Uring, net};
+use crate::config::Cores;
 use crate::service::resolver::Resolver;
-
-/// Which cores the shards run on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cores {
-    /// One shard for each CPU the process may use.
-    All,
-    /// So many shards.
-    Count(usize),
-    /// One shard on each of these CPUs.
-    List(Vec<usize>),
-}
 
 /// Why the relay does not start: a sentence with its remedy, and the sysexits code.
 #[derive(Debug)]

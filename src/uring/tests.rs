@@ -5,7 +5,8 @@ use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::start::{self, Cores};
+use super::start;
+use crate::config::Cores;
 use super::*;
 use crate::service::Service;
 use crate::world::{File as _, Listener as _, Stream as _};

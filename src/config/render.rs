@@ -1,0 +1,50 @@
+//! The configuration in effect, as a file with a comment for every key.
+
+use std::fmt::Write as _;
+
+use super::Config;
+use super::keys::{Key, LISTENER, ROUTE, TABLES, new_listener, new_route};
+
+/// Writes every key with its meaning and value. What is unset stands as a comment.
+#[must_use]
+pub fn render(config: &Config) -> String {
+    let mut out = String::new();
+    for table in TABLES {
+        if !table.name.is_empty() {
+            let _ = write!(out, "\n[{}]\n", table.name);
+        }
+        keys(&mut out, config, table.keys);
+        // The arrays of tables stand where the contract has them: behind the table they go with.
+        match table.name {
+            "runtime" => array(&mut out, "listener", &config.listener, LISTENER, new_listener()),
+            "smtp" => array(&mut out, "route", &config.route, ROUTE, new_route()),
+            _ => {}
+        }
+    }
+    out
+}
+
+fn keys<T>(out: &mut String, of: &T, keys: &[Key<T>]) {
+    for key in keys {
+        let _ = writeln!(out, "# {}", key.doc);
+        let _ = match (key.write)(of) {
+            Some(value) => writeln!(out, "{} = {value}", key.name),
+            None => writeln!(out, "# {} = \"\"", key.name),
+        };
+    }
+}
+
+fn array<T>(out: &mut String, name: &str, items: &[T], of: &[Key<T>], blank: T) {
+    if items.is_empty() {
+        let mut example = String::new();
+        keys(&mut example, &blank, of);
+        let _ = write!(out, "\n# [[{name}]]\n");
+        for line in example.lines() {
+            let _ = writeln!(out, "# {}", line.trim_start_matches("# "));
+        }
+    }
+    for item in items {
+        let _ = write!(out, "\n[[{name}]]\n");
+        keys(out, item, of);
+    }
+}

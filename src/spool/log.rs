@@ -1,0 +1,703 @@
+//! The log as a shard uses it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use futures_channel::oneshot;
+use smallvec::SmallVec;
+
+use super::layout;
+use super::record::{self, BodyRef};
+use super::recover::{self, Replay};
+use super::segment::{HEADER_OCTETS, Segment};
+use super::writer::Signal;
+use crate::mail::Committed;
+use crate::mail::Locator;
+use crate::mail::envelope::{Content, Envelope, QueueId};
+use crate::mail::outcome::Diagnosis;
+use crate::queue::ReportKind;
+use crate::world::{Class, File as _, Wall, World};
+
+pub use super::OpenError;
+pub use super::extent::{ExtentSeal, ExtentWriter};
+pub use super::record::{Note, Reports, Stored, StoredBody};
+pub use super::recover::{RecipientState, Recovered, Recovery};
+
+/// What a log is told once.
+pub struct Settings {
+    /// The shard's number.
+    pub shard: u16,
+    /// Octets after which a new segment begins.
+    pub segment_octets: u64,
+    /// False: nothing is synced.
+    pub durable: bool,
+    /// Told of every batch.
+    pub on_commit: Box<dyn Fn(CommitFacts)>,
+    /// Told when a message stands somewhere else.
+    pub on_move: Box<dyn Fn(QueueId, Locator)>,
+    /// What the queue knows of a message, to be written beside it when it is moved.
+    pub state: Box<dyn Fn(QueueId) -> MessageState>,
+}
+
+/// A batch that was committed.
+#[derive(Clone, Copy, Debug)]
+pub struct CommitFacts {
+    /// Records.
+    pub records: u32,
+    /// Octets.
+    pub octets: u64,
+    /// Writing it.
+    pub write: Duration,
+    /// fdatasync.
+    pub sync: Duration,
+}
+
+/// What the queue knows of a message.
+#[derive(Clone, Debug, Default)]
+pub struct MessageState {
+    /// Recipients that wait for another attempt.
+    pub waiting: Vec<Waiting>,
+    /// Held by an operator.
+    pub held: bool,
+    /// The sender knows that it waits.
+    pub delay_told: bool,
+}
+
+/// Recipients of a message that wait for another attempt.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// Who.
+    pub recipients: Vec<u16>,
+    /// Attempts counted.
+    pub attempts: u16,
+    /// Not before.
+    pub due: Wall,
+    /// Why.
+    pub diagnosis: Diagnosis,
+    /// The peer may hold a copy.
+    pub doubtful: bool,
+}
+
+/// A message to be accepted.
+pub struct Accepted<'a> {
+    /// Its name, from [`Log::next_id`].
+    pub id: QueueId,
+    /// When it came.
+    pub arrival: Wall,
+    /// Who sent it, to whom.
+    pub envelope: &'a Envelope,
+    /// What was seen of it.
+    pub content: &'a Content,
+    /// Our trace fields, in wire form.
+    pub trace: &'a [u8],
+    /// Header and body.
+    pub body: Body<'a>,
+    /// For a report: what it settles, in the same instant as it is accepted.
+    pub reports: Option<Reports<'a>>,
+}
+
+/// Content, in wire form.
+pub enum Body<'a> {
+    /// To be written with the record.
+    Inline(&'a [u8]),
+    /// On stable storage already.
+    Extent(&'a ExtentSeal),
+}
+
+/// Proof that a message is on stable storage: only a finished commit makes one.
+#[derive(Debug)]
+pub struct Receipt {
+    id: QueueId,
+}
+
+impl Committed for Receipt {
+    fn queue_id(&self) -> QueueId {
+        self.id
+    }
+}
+
+/// Why a message was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommitError {
+    /// There is no room on the disk. It passes.
+    Full,
+    /// The disk failed, and nothing of what was not synced can be relied on. It does not pass.
+    Broken(String),
+}
+
+impl fmt::Display for CommitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("no space is left for the spool"),
+            Self::Broken(why) => write!(f, "the spool's disk failed: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for CommitError {}
+
+impl From<io::Error> for CommitError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+/// Whether messages can be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// They can.
+    Good,
+    /// There is no room; tried again every second.
+    Full,
+    /// Not any more.
+    Broken,
+}
+
+/// What the log takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Segments.
+    pub segments: u64,
+    /// Octets of them.
+    pub disk_octets: u64,
+    /// Octets of records of messages that are not settled.
+    pub live_octets: u64,
+    /// Messages that are not settled.
+    pub live_messages: u64,
+}
+
+/// A shard's log. Cloning shares it.
+pub struct Log<W: World> {
+    pub(super) inner: Rc<Inner<W>>,
+}
+
+impl<W: World> Clone for Log<W> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Rc::clone(&self.inner),
+        }
+    }
+}
+
+pub(super) struct Inner<W: World> {
+    pub(super) world: W,
+    pub(super) directory: PathBuf,
+    pub(super) settings: Settings,
+    pub(super) state: RefCell<State<W>>,
+    /// Wakes the writer.
+    pub(super) signal: Signal,
+    /// Wakes whoever drops and compacts segments.
+    pub(super) tending: Signal,
+    pub(super) health: Cell<Health>,
+    pub(super) closed: Cell<bool>,
+}
+
+pub(super) struct State<W: World> {
+    pub(super) segments: BTreeMap<u32, Segment<W>>,
+    /// Batches that are not written, in order. The last one is open.
+    pub(super) batches: VecDeque<Batch>,
+    /// Where the next record goes.
+    pub(super) next: (u32, u64),
+    /// Messages that are not settled.
+    pub(super) live: HashMap<QueueId, Live>,
+    /// Extents to remove when the batch of this number is on stable storage.
+    pub(super) doomed: VecDeque<(u64, QueueId)>,
+    pub(super) spares: Vec<PathBuf>,
+    /// Batches begun so far.
+    pub(super) begun: u64,
+    last_id: u64,
+    /// Who waits for batches to get shorter.
+    crowd: Vec<Waker>,
+    pub(super) broken: Option<String>,
+}
+
+/// A message that is not settled.
+pub(super) struct Live {
+    pub(super) locator: Locator,
+    /// Where it will stand when the compactor's write is done.
+    pub(super) moving: Option<Locator>,
+    /// Recipients that are settled.
+    pub(super) settled: SmallVec<[u16; 4]>,
+    pub(super) has_extent: bool,
+}
+
+/// Records that are written together.
+pub(super) struct Batch {
+    pub(super) number: u64,
+    pub(super) segment: u32,
+    pub(super) offset: u64,
+    pub(super) octets: Vec<u8>,
+    /// The notes among them once more: should the write fail, they are written again.
+    pub(super) notes: Vec<u8>,
+    pub(super) records: u32,
+    /// Messages among them.
+    pub(super) accepted: Vec<QueueId>,
+    pub(super) waiters: Vec<oneshot::Sender<Result<(), CommitError>>>,
+}
+
+impl<W: World> Log<W> {
+    /// Opens the log in `directory`, `spool/NN`, and tells what is in it.
+    pub async fn open(
+        world: W,
+        directory: PathBuf,
+        settings: Settings,
+    ) -> Result<(Self, Recovery), OpenError> {
+        if let Some(root) = directory.parent() {
+            layout::make(&world, root).await?;
+        }
+        world.make_directory(&directory).await?;
+        let files = layout::list(&world, &directory).await?;
+        let (mut replay, mut recovery) = (Replay::default(), Recovery::default());
+        let found =
+            recover::recover(&world, &directory, &files.segments, &mut replay, &mut recovery)
+                .await?;
+        let (messages, last_id) = replay.finish();
+        recovery.messages = messages;
+        super::check::match_extents(&world, &directory, &files.extents, &mut recovery).await?;
+        remove_orphans(&world, &directory, &files.extents, &recovery).await;
+        let mut segments = BTreeMap::new();
+        for (number, file, end) in found {
+            let filled = file.len().await?;
+            let file = Some(Rc::new(file));
+            segments.insert(
+                number,
+                Segment {
+                    file,
+                    end,
+                    filled,
+                    ..Segment::default()
+                },
+            );
+        }
+        // Never behind what is there: what follows a torn tail is not ours to judge.
+        let next = files.segments.last().map_or(1, |last| last + 1);
+        segments.insert(next, Segment::default());
+        let state = State {
+            segments,
+            batches: VecDeque::new(),
+            next: (next, HEADER_OCTETS as u64),
+            live: HashMap::new(),
+            doomed: VecDeque::new(),
+            spares: files.spares,
+            begun: 0,
+            last_id,
+            crowd: Vec::new(),
+            broken: None,
+        };
+        let inner = Rc::new(Inner {
+            world,
+            directory,
+            settings,
+            state: RefCell::new(state),
+            signal: Signal::default(),
+            tending: Signal::default(),
+            health: Cell::new(Health::Good),
+            closed: Cell::new(false),
+        });
+        for message in &recovery.messages {
+            let settled = settled_places(&message.recipients);
+            inner.enlist(message.id, message.locator, message.extent.is_some(), settled);
+        }
+        let log = Self { inner };
+        let world = &log.inner.world;
+        world.spawn(Class::Commit, Rc::clone(&log.inner).write());
+        world.spawn(Class::Chores, Rc::clone(&log.inner).tend());
+        log.inner.tending.ring();
+        Ok((log, recovery))
+    }
+
+    /// A name for a message, never used before on any shard of this spool:
+    /// `seconds since 1970 [34] | shard [10] | count [20]`.
+    #[must_use]
+    pub fn next_id(&self) -> QueueId {
+        let seconds = self.inner.world.wall().0.max(0).cast_unsigned() / 1_000_000;
+        let shard = u64::from(self.inner.settings.shard) & SHARD_MASK;
+        let earliest = (seconds << 30) | (shard << 20);
+        let state = &mut *self.inner.state.borrow_mut();
+        let mut next = state.last_id + 1;
+        if next & COUNT_MASK == 0 {
+            // The count is used up: on with the next second.
+            next = (((state.last_id >> 30) + 1) << 30) | (shard << 20);
+        }
+        state.last_id = next.max(earliest);
+        QueueId(state.last_id)
+    }
+
+    /// Puts a message on stable storage.
+    pub async fn accept(
+        &self,
+        message: &Accepted<'_>,
+    ) -> Result<(Receipt, Locator), CommitError> {
+        self.inner.room().await;
+        self.inner.usable()?;
+        let (tell, told) = oneshot::channel();
+        let locator = self.inner.append_message(message, tell);
+        self.inner.signal.ring_loud();
+        match told.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(error),
+            Err(oneshot::Canceled) => {
+                return Err(CommitError::Broken("the writer ended".to_owned()));
+            }
+        }
+        if let Some(reports) = message.reports
+            && reports.kind == ReportKind::Failure
+        {
+            self.inner.settle(reports.message, reports.recipients);
+        }
+        Ok((Receipt { id: message.id }, locator))
+    }
+
+    /// Begins the content of a large message.
+    pub async fn extent(&self, id: QueueId) -> io::Result<ExtentWriter<W>> {
+        ExtentWriter::create(self.clone(), id).await
+    }
+
+    /// Writes down what became of recipients, with the next batch or a few milliseconds later.
+    pub fn note(&self, note: Note<'_>) {
+        if self.inner.health.get() == Health::Broken {
+            return;
+        }
+        self.inner.append_note(&note);
+        self.inner.signal.ring();
+    }
+
+    /// Every recipient of a message is settled, and a note or a report says so.
+    pub fn forget(&self, id: QueueId) {
+        let state = &mut *self.inner.state.borrow_mut();
+        let Some(live) = state.live.remove(&id) else {
+            return;
+        };
+        state.leave(live.locator);
+        if let Some(moving) = live.moving {
+            state.leave(moving);
+        }
+        if live.has_extent {
+            // The note is in the open batch or an earlier one.
+            state.doomed.push_back((state.begun, id));
+            self.inner.signal.ring();
+        }
+        let oldest_is_done = state
+            .segments
+            .first_key_value()
+            .is_some_and(|(number, oldest)| oldest.live == 0 && *number != state.next.0);
+        if oldest_is_done {
+            self.inner.tending.ring();
+        }
+    }
+
+    /// Reads a message.
+    pub async fn read(&self, locator: Locator) -> io::Result<Stored> {
+        self.inner.read(locator).await
+    }
+
+    /// Reads a part of a large message's content; shorter only at its end.
+    pub async fn read_extent(&self, id: QueueId, position: u64, len: usize) -> io::Result<Vec<u8>> {
+        let path = layout::extent(&self.inner.directory, id);
+        let file = self.inner.world.open(&path, false).await?;
+        file.read_at(position, len).await
+    }
+
+    /// Waits until everything noted so far is on stable storage.
+    pub async fn sync(&self) {
+        if self.inner.usable().is_err() {
+            return;
+        }
+        let (tell, told) = oneshot::channel();
+        self.inner.state.borrow_mut().open_batch().waiters.push(tell);
+        self.inner.signal.ring_loud();
+        // An error is told by `health`.
+        let _ = told.await;
+    }
+
+    /// Syncs, and ends the log's tasks. Nothing may be written after it.
+    pub async fn close(&self) {
+        self.sync().await;
+        self.inner.closed.set(true);
+        self.inner.signal.ring_loud();
+        self.inner.tending.ring_loud();
+    }
+
+    /// Whether messages can be stored.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.inner.health.get()
+    }
+
+    /// What the log takes.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        let state = self.inner.state.borrow();
+        Gauges {
+            segments: state.segments.len() as u64,
+            disk_octets: state.disk_octets(),
+            live_octets: state.live_octets(),
+            live_messages: state.live.len() as u64,
+        }
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.inner.directory
+    }
+
+    pub(super) fn world(&self) -> &W {
+        &self.inner.world
+    }
+
+    pub(super) fn is_durable(&self) -> bool {
+        self.inner.settings.durable
+    }
+}
+
+impl<W: World> Inner<W> {
+    pub(super) fn usable(&self) -> Result<(), CommitError> {
+        match self.health.get() {
+            Health::Good => Ok(()),
+            Health::Full => Err(CommitError::Full),
+            Health::Broken => {
+                let why = self.state.borrow().broken.clone();
+                Err(CommitError::Broken(why.unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Waits while too much is waiting to be written: memory is not the place for a slow disk.
+    async fn room(&self) {
+        poll_fn(|cx| {
+            let state = &mut *self.state.borrow_mut();
+            let waiting: usize = state.batches.iter().map(|batch| batch.octets.len()).sum();
+            if waiting < WAITING_OCTETS_MAX {
+                return Poll::Ready(());
+            }
+            state.crowd.push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn append_message(
+        &self,
+        message: &Accepted<'_>,
+        tell: oneshot::Sender<Result<(), CommitError>>,
+    ) -> Locator {
+        let has_extent = matches!(message.body, Body::Extent(_));
+        let body = match message.body {
+            Body::Inline(octets) => BodyRef::Inline(octets),
+            Body::Extent(seal) => BodyRef::Extent(seal.len()),
+        };
+        let accepted = record::Accepted {
+            id: message.id,
+            arrival: message.arrival,
+            envelope: message.envelope,
+            content: message.content,
+            trace: message.trace,
+            body,
+            reports: message.reports,
+        };
+        let locator = self.append(&accepted, tell);
+        self.enlist(message.id, locator, has_extent, SmallVec::new());
+        locator
+    }
+
+    pub(super) fn append(
+        &self,
+        message: &record::Accepted<'_>,
+        tell: oneshot::Sender<Result<(), CommitError>>,
+    ) -> Locator {
+        let state = &mut *self.state.borrow_mut();
+        state.roll(self.settings.segment_octets);
+        let batch = state.open_batch();
+        let before = batch.octets.len();
+        message.append_to(&mut batch.octets, batch.segment);
+        batch.records += 1;
+        batch.accepted.push(message.id);
+        batch.waiters.push(tell);
+        let locator = Locator {
+            segment: batch.segment,
+            len: u32::try_from(batch.octets.len() - before).unwrap_or(u32::MAX),
+            offset: batch.offset + before as u64,
+        };
+        state.next.1 = locator.offset + u64::from(locator.len);
+        locator
+    }
+
+    pub(super) fn append_note(&self, note: &Note<'_>) {
+        {
+            let state = &mut *self.state.borrow_mut();
+            state.roll(self.settings.segment_octets);
+            let batch = state.open_batch();
+            let before = batch.notes.len();
+            note.append_to(&mut batch.notes, batch.segment);
+            batch.octets.extend_from_slice(&batch.notes[before..]);
+            batch.records += 1;
+            let end = batch.offset + batch.octets.len() as u64;
+            state.next.1 = end;
+        }
+        if let Note::Delivered { id, recipient }
+        | Note::Failed { id, recipient }
+        | Note::Removed { id, recipient } = *note
+        {
+            self.settle(id, &[recipient]);
+        }
+    }
+
+    fn settle(&self, id: QueueId, recipients: &[u16]) {
+        if let Some(live) = self.state.borrow_mut().live.get_mut(&id) {
+            live.settled.extend_from_slice(recipients);
+        }
+    }
+
+    /// Counts a message among those that are not settled.
+    pub(super) fn enlist(
+        &self,
+        id: QueueId,
+        locator: Locator,
+        has_extent: bool,
+        settled: SmallVec<[u16; 4]>,
+    ) {
+        let state = &mut *self.state.borrow_mut();
+        state.enter(locator);
+        state.live.insert(
+            id,
+            Live {
+                locator,
+                moving: None,
+                settled,
+                has_extent,
+            },
+        );
+    }
+
+    pub(super) async fn read(&self, locator: Locator) -> io::Result<Stored> {
+        let file = {
+            let state = self.state.borrow();
+            let segment = state.segments.get(&locator.segment);
+            segment.and_then(|segment| segment.file.clone())
+        };
+        let file = file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let len = usize::try_from(locator.len).unwrap_or(usize::MAX);
+        let octets = file.read_at(locator.offset, len).await?;
+        record::read_accept(&octets, locator)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its record is damaged"))
+    }
+
+    /// Tells those who wait for room.
+    pub(super) fn relieve(&self) {
+        let crowd = std::mem::take(&mut self.state.borrow_mut().crowd);
+        crowd.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl<W: World> State<W> {
+    /// Begins a new segment when the current one is full.
+    fn roll(&mut self, segment_octets: u64) {
+        if self.next.1 >= segment_octets {
+            self.next = (self.next.0 + 1, HEADER_OCTETS as u64);
+            self.segments.insert(self.next.0, Segment::default());
+        }
+    }
+
+    /// The batch that the next record goes to.
+    pub(super) fn open_batch(&mut self) -> &mut Batch {
+        let (segment, offset) = self.next;
+        let fits = |batch: &Batch| {
+            batch.segment == segment && batch.octets.len() < BATCH_OCTETS_MAX
+        };
+        if !self.batches.back().is_some_and(fits) {
+            self.begun += 1;
+            self.batches.push_back(Batch::new(self.begun, segment, offset));
+        }
+        let last = self.batches.len() - 1;
+        &mut self.batches[last]
+    }
+
+    fn enter(&mut self, locator: Locator) {
+        let segment = self.segments.entry(locator.segment).or_default();
+        segment.live += 1;
+        segment.live_octets += u64::from(locator.len);
+    }
+
+    pub(super) fn leave(&mut self, locator: Locator) {
+        if let Some(segment) = self.segments.get_mut(&locator.segment) {
+            segment.live = segment.live.saturating_sub(1);
+            let octets = u64::from(locator.len);
+            segment.live_octets = segment.live_octets.saturating_sub(octets);
+        }
+    }
+
+    /// Puts a message's future place beside its present one.
+    pub(super) fn begin_move(&mut self, id: QueueId, to: Locator) {
+        self.enter(to);
+        if let Some(live) = self.live.get_mut(&id) {
+            live.moving = Some(to);
+        }
+    }
+
+    pub(super) fn disk_octets(&self) -> u64 {
+        self.segments.values().map(|segment| segment.end.max(segment.filled)).sum()
+    }
+
+    pub(super) fn live_octets(&self) -> u64 {
+        self.segments.values().map(|segment| segment.live_octets).sum()
+    }
+}
+
+impl Batch {
+    pub(super) const fn new(number: u64, segment: u32, offset: u64) -> Self {
+        Self {
+            number,
+            segment,
+            offset,
+            octets: Vec::new(),
+            notes: Vec::new(),
+            records: 0,
+            accepted: Vec::new(),
+            waiters: Vec::new(),
+        }
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.offset + self.octets.len() as u64
+    }
+}
+
+fn settled_places(states: &[RecipientState]) -> SmallVec<[u16; 4]> {
+    let settled = states.iter().zip(0u16..);
+    settled
+        .filter(|(state, _)| **state == RecipientState::Settled)
+        .map(|(_, place)| place)
+        .collect()
+}
+
+/// Content without a message: the crash came before its record.
+async fn remove_orphans<W: World>(
+    world: &W,
+    directory: &Path,
+    extents: &[QueueId],
+    recovery: &Recovery,
+) {
+    let known: HashSet<QueueId> = recovery.messages.iter().map(|message| message.id).collect();
+    for &id in extents {
+        if !known.contains(&id) {
+            // One that stays is tried again by the next recovery.
+            let _ = world.remove(&layout::extent(directory, id)).await;
+        }
+    }
+}
+
+const SHARD_MASK: u64 = (1 << 10) - 1;
+const COUNT_MASK: u64 = (1 << 20) - 1;
+/// A batch is closed at this size: larger ones keep their first waiter waiting for the last.
+const BATCH_OCTETS_MAX: usize = 4 << 20;
+/// What may wait to be written. More would be memory that no budget knows of.
+const WAITING_OCTETS_MAX: usize = 16 << 20;

@@ -1,0 +1,784 @@
+//! The records of the log, as octets. Pure: no file, no clock.
+//!
+//! `len u32 | kind u8 | epoch u32 | crc u32 | payload`, little-endian. The epoch is the number of
+//! the segment, so that octets left by an earlier use of a file are not taken for records. The
+//! manual has the payloads, octet by octet ([`crate::manual::spool`]).
+
+use crate::mail::Locator;
+use crate::mail::envelope::{
+    BodyKind, Content, Envelope, Notify, QueueId, Recipient, Ret,
+};
+use crate::mail::outcome::Diagnosis;
+use crate::queue::ReportKind;
+use crate::time::Wall;
+use crate::wire::path::{Mailbox, ReversePath};
+use crate::wire::status::EnhancedStatus;
+
+/// Octets before a record's payload.
+pub const HEADER_OCTETS: usize = 13;
+
+/// A message to be accepted.
+pub struct Accepted<'a> {
+    /// Its name.
+    pub id: QueueId,
+    /// When it came.
+    pub arrival: Wall,
+    /// Who sent it, to whom.
+    pub envelope: &'a Envelope,
+    /// What was seen of it.
+    pub content: &'a Content,
+    /// Our trace fields, in wire form.
+    pub trace: &'a [u8],
+    /// Header and body, in wire form.
+    pub body: BodyRef<'a>,
+    /// For a report: what it settles, in the same instant as it is accepted.
+    pub reports: Option<Reports<'a>>,
+}
+
+/// Where an accepted message's content is.
+#[derive(Clone, Copy)]
+pub enum BodyRef<'a> {
+    /// Here.
+    Inline(&'a [u8]),
+    /// So many octets in a file of its own.
+    Extent(u64),
+}
+
+/// What a report tells, of which message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reports<'a> {
+    /// The message it is about.
+    pub message: QueueId,
+    /// Its recipients that it tells of.
+    pub recipients: &'a [u16],
+    /// What it tells: a failure settles them.
+    pub kind: ReportKind,
+}
+
+/// What became of recipients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note<'a> {
+    /// The next hop has it.
+    Delivered {
+        /// The message.
+        id: QueueId,
+        /// Its place in the envelope.
+        recipient: u16,
+    },
+    /// Failed without a report.
+    Failed {
+        /// The message.
+        id: QueueId,
+        /// Its place in the envelope.
+        recipient: u16,
+    },
+    /// Removed by an operator.
+    Removed {
+        /// The message.
+        id: QueueId,
+        /// Its place in the envelope.
+        recipient: u16,
+    },
+    /// Waits for another attempt.
+    Deferred {
+        /// The message.
+        id: QueueId,
+        /// Their places in the envelope.
+        recipients: &'a [u16],
+        /// Attempts counted.
+        attempts: u16,
+        /// Not before.
+        due: Wall,
+        /// Why.
+        diagnosis: &'a Diagnosis,
+        /// The peer may hold a copy.
+        doubtful: bool,
+    },
+    /// Held by an operator, or let go.
+    Held {
+        /// The message.
+        id: QueueId,
+        /// Which of them.
+        held: bool,
+    },
+    /// The sender knows that it waits.
+    DelayTold {
+        /// The message.
+        id: QueueId,
+    },
+}
+
+/// A record that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A message.
+    Accept(Box<Stored>),
+    /// Recipients that need nothing more.
+    Settled {
+        /// The message.
+        id: QueueId,
+        /// Its place in the envelope.
+        recipient: u16,
+    },
+    /// Recipients that wait.
+    Deferred {
+        /// The message.
+        id: QueueId,
+        /// Their places in the envelope.
+        recipients: Vec<u16>,
+        /// Attempts counted.
+        attempts: u16,
+        /// Not before.
+        due: Wall,
+        /// Why.
+        diagnosis: Diagnosis,
+        /// The peer may hold a copy.
+        doubtful: bool,
+    },
+    /// Held, or let go.
+    Held {
+        /// The message.
+        id: QueueId,
+        /// Which of them.
+        held: bool,
+    },
+    /// The sender knows that it waits.
+    DelayTold {
+        /// The message.
+        id: QueueId,
+    },
+}
+
+/// A message as it stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its name.
+    pub id: QueueId,
+    /// When it came.
+    pub arrival: Wall,
+    /// Who sent it, to whom.
+    pub envelope: Envelope,
+    /// What was seen of it.
+    pub content: Content,
+    /// Our trace fields, in wire form.
+    pub trace: Vec<u8>,
+    /// Header and body, in wire form.
+    pub body: StoredBody,
+    /// For a report: message, recipients and kind of what it settles.
+    pub reports: Option<(QueueId, Vec<u16>, ReportKind)>,
+}
+
+/// Content as it stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoredBody {
+    /// In the record.
+    Inline(Vec<u8>),
+    /// So many octets in a file of its own.
+    Extent(u64),
+}
+
+/// What stands at a place in a segment.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// A record of this kind, and octets of it with its header.
+    Whole(u8, &'a [u8], usize),
+    /// The record is longer than what is here: so many octets in all.
+    More(usize),
+    /// No record: the end, or damage.
+    Nothing,
+}
+
+/// Appends a record: `payload` writes what stands behind the header.
+pub fn append(out: &mut Vec<u8>, kind: u8, epoch: u32, payload: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER_OCTETS]);
+    payload(out);
+    let len = out.len() - start - HEADER_OCTETS;
+    // Records are bounded far below 4 GiB by the limits on recipients and inline content.
+    let len = u32::try_from(len).unwrap_or(u32::MAX);
+    out[start..start + 4].copy_from_slice(&len.to_le_bytes());
+    out[start + 4] = kind;
+    out[start + 5..start + 9].copy_from_slice(&epoch.to_le_bytes());
+    let crc = checksum(&out[start..]);
+    out[start + 9..start + HEADER_OCTETS].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Looks for a record of segment `epoch` at the beginning of `octets`. `room` is what is left of
+/// the segment: no record is longer.
+#[must_use]
+pub fn find(octets: &[u8], epoch: u32, room: u64) -> Found<'_> {
+    let Some(header) = octets.first_chunk::<HEADER_OCTETS>() else {
+        return Found::More(HEADER_OCTETS);
+    };
+    let [l0, l1, l2, l3, kind, e0, e1, e2, e3, c0, c1, c2, c3] = *header;
+    let len = u64::from(u32::from_le_bytes([l0, l1, l2, l3])) + HEADER_OCTETS as u64;
+    if u32::from_le_bytes([e0, e1, e2, e3]) != epoch || kind == 0 || len > room {
+        return Found::Nothing;
+    }
+    let Ok(len) = usize::try_from(len) else {
+        return Found::Nothing;
+    };
+    let Some(record) = octets.get(..len) else {
+        return Found::More(len);
+    };
+    if checksum(record) != u32::from_le_bytes([c0, c1, c2, c3]) {
+        return Found::Nothing;
+    }
+    Found::Whole(kind, &record[HEADER_OCTETS..], len)
+}
+
+/// Over all but the checksum itself.
+fn checksum(record: &[u8]) -> u32 {
+    let crc = crc32c::crc32c(&record[..9]);
+    crc32c::crc32c_append(crc, &record[HEADER_OCTETS..])
+}
+
+impl Accepted<'_> {
+    /// Appends its record.
+    pub fn append_to(&self, out: &mut Vec<u8>, epoch: u32) {
+        append(out, KIND_ACCEPT, epoch, |out| self.payload(out));
+    }
+
+    fn payload(&self, out: &mut Vec<u8>) {
+        let Self { envelope, content, .. } = self;
+        put_u64(out, self.id.0);
+        put_u64(out, self.arrival.0.cast_unsigned());
+        let mut flags = 0;
+        for (bit, set) in [
+            (EXTENT, matches!(self.body, BodyRef::Extent(_))),
+            (REPORTS, self.reports.is_some()),
+            (SMTPUTF8, envelope.smtputf8),
+            (EIGHT_BIT_MIME, envelope.body == BodyKind::EightBit),
+            (RET_FULL, envelope.ret == Some(Ret::Full)),
+            (RET_HEADERS, envelope.ret == Some(Ret::Headers)),
+            (STUFFED, content.stuffed),
+            (EIGHT_BIT, content.eight_bit),
+            (EIGHT_BIT_HEADER, content.eight_bit_header),
+            (DATE, content.date),
+        ] {
+            flags |= if set { bit } else { 0 };
+        }
+        put_u32(out, flags);
+        put_u64(out, content.size);
+        put_u32(out, content.longest_line);
+        put_u32(out, content.received);
+        put_u32(out, content.header_len);
+        put_text(out, content.message_id.as_deref().unwrap_or_default());
+        put_text(out, envelope.reverse_path.0.as_ref().map_or("", Mailbox::as_str));
+        put_text(out, envelope.envid.as_deref().unwrap_or_default());
+        put_u16(out, count(envelope.recipients.len()));
+        for recipient in &envelope.recipients {
+            put_text(out, recipient.mailbox.as_str());
+            put_text(out, recipient.orcpt.as_deref().unwrap_or_default());
+            out.push(notify_bits(recipient.notify));
+        }
+        if let Some(reports) = &self.reports {
+            put_u64(out, reports.message.0);
+            out.push(report_code(reports.kind));
+            put_places(out, reports.recipients);
+        }
+        put_octets(out, self.trace);
+        match self.body {
+            BodyRef::Inline(octets) => put_octets(out, octets),
+            BodyRef::Extent(len) => put_u64(out, len),
+        }
+    }
+}
+
+impl Note<'_> {
+    /// Appends its record.
+    pub fn append_to(&self, out: &mut Vec<u8>, epoch: u32) {
+        match *self {
+            Self::Delivered { id, recipient } => settled(out, epoch, id, recipient, DELIVERED),
+            Self::Failed { id, recipient } => settled(out, epoch, id, recipient, FAILED),
+            Self::Removed { id, recipient } => settled(out, epoch, id, recipient, REMOVED),
+            Self::Deferred {
+                id,
+                recipients,
+                attempts,
+                due,
+                diagnosis,
+                doubtful,
+            } => append(out, KIND_DEFERRED, epoch, |out| {
+                put_u64(out, id.0);
+                put_places(out, recipients);
+                put_u16(out, attempts);
+                put_u64(out, due.0.cast_unsigned());
+                out.push(u8::from(doubtful));
+                put_diagnosis(out, diagnosis);
+            }),
+            Self::Held { id, held } => append(out, KIND_HELD, epoch, |out| {
+                put_u64(out, id.0);
+                out.push(u8::from(held));
+            }),
+            Self::DelayTold { id } => append(out, KIND_DELAY_TOLD, epoch, |out| put_u64(out, id.0)),
+        }
+    }
+}
+
+fn settled(out: &mut Vec<u8>, epoch: u32, id: QueueId, recipient: u16, fate: u8) {
+    append(out, KIND_SETTLED, epoch, |out| {
+        put_u64(out, id.0);
+        put_u16(out, recipient);
+        out.push(fate);
+    });
+}
+
+impl Record {
+    /// Reads a payload; `None` when it is none of `kind`.
+    #[must_use]
+    pub fn decode(kind: u8, payload: &[u8]) -> Option<Self> {
+        let mut rest = Reader(payload);
+        let record = match kind {
+            KIND_ACCEPT => Self::Accept(Box::new(stored(&mut rest)?)),
+            KIND_SETTLED => {
+                let (id, recipient) = (QueueId(rest.u64()?), rest.u16()?);
+                // Which fate it was is for whoever reads the log with other tools.
+                rest.u8()?;
+                Self::Settled { id, recipient }
+            }
+            KIND_DEFERRED => Self::Deferred {
+                id: QueueId(rest.u64()?),
+                recipients: rest.places()?,
+                attempts: rest.u16()?,
+                due: Wall(rest.u64()?.cast_signed()),
+                doubtful: rest.u8()? != 0,
+                diagnosis: rest.diagnosis()?,
+            },
+            KIND_HELD => Self::Held {
+                id: QueueId(rest.u64()?),
+                held: rest.u8()? != 0,
+            },
+            KIND_DELAY_TOLD => Self::DelayTold {
+                id: QueueId(rest.u64()?),
+            },
+            _ => return None,
+        };
+        rest.0.is_empty().then_some(record)
+    }
+}
+
+/// The message at a place in the log; `None` when what stands there is none.
+#[must_use]
+pub fn read_accept(octets: &[u8], locator: Locator) -> Option<Stored> {
+    let Found::Whole(kind, payload, _) = find(octets, locator.segment, locator.len.into()) else {
+        return None;
+    };
+    match Record::decode(kind, payload)? {
+        Record::Accept(stored) => Some(*stored),
+        _ => None,
+    }
+}
+
+fn stored(rest: &mut Reader<'_>) -> Option<Stored> {
+    let id = QueueId(rest.u64()?);
+    let arrival = Wall(rest.u64()?.cast_signed());
+    let flags = rest.u32()?;
+    let has = |bit: u32| flags & bit != 0;
+    let mut content = Content {
+        size: rest.u64()?,
+        longest_line: rest.u32()?,
+        received: rest.u32()?,
+        header_len: rest.u32()?,
+        stuffed: has(STUFFED),
+        eight_bit: has(EIGHT_BIT),
+        eight_bit_header: has(EIGHT_BIT_HEADER),
+        date: has(DATE),
+        message_id: None,
+    };
+    content.message_id = rest.optional_text()?;
+    let reverse_path = match rest.text()? {
+        "" => None,
+        text => Some(Mailbox::parse(text.as_bytes(), true).ok()?),
+    };
+    let envid = rest.optional_text()?;
+    let count = rest.u16()?;
+    // A count that lies ends at the first recipient that is not there.
+    let mut recipients = Vec::with_capacity(usize::from(count).min(rest.0.len() / 9));
+    for _ in 0..count {
+        recipients.push(Recipient {
+            mailbox: Mailbox::parse(rest.text()?.as_bytes(), true).ok()?,
+            orcpt: rest.optional_text()?,
+            notify: notify(rest.u8()?),
+        });
+    }
+    let reports = if has(REPORTS) {
+        let (message, kind) = (QueueId(rest.u64()?), report_kind(rest.u8()?)?);
+        Some((message, rest.places()?, kind))
+    } else {
+        None
+    };
+    let ret = match (has(RET_FULL), has(RET_HEADERS)) {
+        (true, _) => Some(Ret::Full),
+        (_, true) => Some(Ret::Headers),
+        _ => None,
+    };
+    Some(Stored {
+        id,
+        arrival,
+        envelope: Envelope {
+            reverse_path: ReversePath(reverse_path),
+            ret,
+            envid,
+            body: if has(EIGHT_BIT_MIME) {
+                BodyKind::EightBit
+            } else {
+                BodyKind::SevenBit
+            },
+            smtputf8: has(SMTPUTF8),
+            recipients,
+        },
+        content,
+        reports,
+        trace: rest.octets()?.to_vec(),
+        body: if has(EXTENT) {
+            StoredBody::Extent(rest.u64()?)
+        } else {
+            StoredBody::Inline(rest.octets()?.to_vec())
+        },
+    })
+}
+
+impl Stored {
+    /// The same message, to be written again.
+    #[must_use]
+    pub fn as_accepted(&self) -> Accepted<'_> {
+        Accepted {
+            id: self.id,
+            arrival: self.arrival,
+            envelope: &self.envelope,
+            content: &self.content,
+            trace: &self.trace,
+            body: match &self.body {
+                StoredBody::Inline(octets) => BodyRef::Inline(octets),
+                StoredBody::Extent(len) => BodyRef::Extent(*len),
+            },
+            reports: self.reports.as_ref().map(|(message, recipients, kind)| Reports {
+                message: *message,
+                recipients,
+                kind: *kind,
+            }),
+        }
+    }
+}
+
+fn put_u16(out: &mut Vec<u8>, number: u16) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn put_u32(out: &mut Vec<u8>, number: u32) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn put_u64(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn put_octets(out: &mut Vec<u8>, octets: &[u8]) {
+    put_u32(out, u32::try_from(octets.len()).unwrap_or(u32::MAX));
+    out.extend_from_slice(octets);
+}
+
+/// Addresses and the like are bounded far below 64 KiB where they are parsed; what is free text
+/// is cut.
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    let mut end = text.len().min(usize::from(u16::MAX));
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    put_u16(out, count(end));
+    out.extend_from_slice(&text.as_bytes()[..end]);
+}
+
+fn put_places(out: &mut Vec<u8>, places: &[u16]) {
+    put_u16(out, count(places.len()));
+    for place in places {
+        put_u16(out, *place);
+    }
+}
+
+fn put_diagnosis(out: &mut Vec<u8>, diagnosis: &Diagnosis) {
+    out.push(diagnosis.status.class());
+    put_u16(out, diagnosis.status.subject());
+    put_u16(out, diagnosis.status.detail());
+    put_text(out, &diagnosis.text);
+    put_text(out, diagnosis.reply.as_deref().unwrap_or_default());
+    put_text(out, diagnosis.remote_mta.as_deref().unwrap_or_default());
+}
+
+/// Recipients are counted by 16 bits everywhere.
+fn count(len: usize) -> u16 {
+    u16::try_from(len).unwrap_or(u16::MAX)
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        Some(u16::from_le_bytes(self.take(2)?.try_into().ok()?))
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn octets(&mut self) -> Option<&'a [u8]> {
+        let len = usize::try_from(self.u32()?).ok()?;
+        self.take(len)
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        let len = usize::from(self.u16()?);
+        std::str::from_utf8(self.take(len)?).ok()
+    }
+
+    fn optional_text(&mut self) -> Option<Option<Box<str>>> {
+        let text = self.text()?;
+        Some((!text.is_empty()).then(|| text.into()))
+    }
+
+    fn places(&mut self) -> Option<Vec<u16>> {
+        let count = self.u16()?;
+        (0..count).map(|_| self.u16()).collect()
+    }
+
+    fn diagnosis(&mut self) -> Option<Diagnosis> {
+        let (class, subject, detail) = (self.u8()?, self.u16()?, self.u16()?);
+        Some(Diagnosis {
+            status: EnhancedStatus::new(class, subject, detail),
+            text: self.text()?.into(),
+            reply: self.optional_text()?,
+            remote_mta: self.optional_text()?,
+        })
+    }
+}
+
+fn notify_bits(notify: Option<Notify>) -> u8 {
+    notify.map_or(0, |notify| {
+        NOTIFY_GIVEN
+            | u8::from(notify.success) << 1
+            | u8::from(notify.failure) << 2
+            | u8::from(notify.delay) << 3
+    })
+}
+
+fn notify(bits: u8) -> Option<Notify> {
+    (bits & NOTIFY_GIVEN != 0).then_some(Notify {
+        success: bits & 2 != 0,
+        failure: bits & 4 != 0,
+        delay: bits & 8 != 0,
+    })
+}
+
+fn report_code(kind: ReportKind) -> u8 {
+    match kind {
+        ReportKind::Failure => 1,
+        ReportKind::Delay => 2,
+        ReportKind::Relayed => 3,
+    }
+}
+
+fn report_kind(code: u8) -> Option<ReportKind> {
+    match code {
+        1 => Some(ReportKind::Failure),
+        2 => Some(ReportKind::Delay),
+        3 => Some(ReportKind::Relayed),
+        _ => None,
+    }
+}
+
+// Kinds of record. 0 is none: a file begins as zeros.
+const KIND_ACCEPT: u8 = 1;
+const KIND_SETTLED: u8 = 2;
+const KIND_DEFERRED: u8 = 3;
+const KIND_HELD: u8 = 4;
+const KIND_DELAY_TOLD: u8 = 5;
+
+// Fates of a settled recipient.
+const DELIVERED: u8 = 1;
+const FAILED: u8 = 2;
+const REMOVED: u8 = 3;
+
+// Flags of an accepted message.
+const EXTENT: u32 = 1;
+const REPORTS: u32 = 1 << 1;
+const SMTPUTF8: u32 = 1 << 2;
+const EIGHT_BIT_MIME: u32 = 1 << 3;
+const RET_FULL: u32 = 1 << 4;
+const RET_HEADERS: u32 = 1 << 5;
+const STUFFED: u32 = 1 << 6;
+const EIGHT_BIT: u32 = 1 << 7;
+const EIGHT_BIT_HEADER: u32 = 1 << 8;
+const DATE: u32 = 1 << 9;
+
+/// `NOTIFY=` was given.
+const NOTIFY_GIVEN: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn envelope() -> Envelope {
+        Envelope {
+            reverse_path: ReversePath(Mailbox::parse(b"a@c.test", false).ok()),
+            ret: Some(Ret::Headers),
+            envid: Some("E+3D1".into()),
+            body: BodyKind::EightBit,
+            smtputf8: true,
+            recipients: vec![
+                Recipient {
+                    mailbox: Mailbox::parse("j\u{f6}rg@d.test".as_bytes(), true).unwrap(),
+                    notify: Some(Notify {
+                        success: true,
+                        failure: false,
+                        delay: true,
+                    }),
+                    orcpt: Some("rfc822;b@d.test".into()),
+                },
+                Recipient {
+                    mailbox: Mailbox::parse(b"\"x y\"@[192.0.2.1]", false).unwrap(),
+                    notify: None,
+                    orcpt: None,
+                },
+            ],
+        }
+    }
+
+    fn content() -> Content {
+        Content {
+            size: 5_000_000_000,
+            stuffed: true,
+            eight_bit: true,
+            eight_bit_header: false,
+            longest_line: 998,
+            received: 3,
+            date: true,
+            message_id: Some("<x@y>".into()),
+            header_len: 300,
+        }
+    }
+
+    fn accepted<'a>(envelope: &'a Envelope, content: &'a Content, body: BodyRef<'a>) -> Accepted<'a> {
+        Accepted {
+            id: QueueId(7),
+            arrival: Wall(-5),
+            envelope,
+            content,
+            trace: b"Received: x\r\n",
+            body,
+            reports: Some(Reports {
+                message: QueueId(6),
+                recipients: &[0, 2],
+                kind: ReportKind::Failure,
+            }),
+        }
+    }
+
+    fn read(octets: &[u8], epoch: u32) -> Record {
+        let Found::Whole(kind, payload, len) = find(octets, epoch, octets.len() as u64) else {
+            panic!("no record")
+        };
+        assert_eq!(len, octets.len());
+        Record::decode(kind, payload).expect("a payload of its kind")
+    }
+
+    #[test]
+    fn a_message_is_read_as_it_was_written() {
+        let (envelope, content) = (envelope(), content());
+        for body in [BodyRef::Inline(b"Subject: x\r\n\r\n..\r\n"), BodyRef::Extent(1 << 40)] {
+            let written = accepted(&envelope, &content, body);
+            let (mut first, mut second) = (Vec::new(), Vec::new());
+            written.append_to(&mut first, 9);
+            let Record::Accept(stored) = read(&first, 9) else {
+                panic!("not a message")
+            };
+            assert_eq!((&stored.envelope, &stored.content), (&envelope, &content));
+            assert_eq!((stored.id, stored.arrival), (QueueId(7), Wall(-5)));
+            stored.as_accepted().append_to(&mut second, 9);
+            assert_eq!(first, second);
+        }
+    }
+
+    #[test]
+    fn notes_are_read_as_they_were_written() {
+        let diagnosis = Diagnosis {
+            status: EnhancedStatus::new(4, 4, 7),
+            text: "host said: \u{fc}".into(),
+            reply: Some("451 no".into()),
+            remote_mta: None,
+        };
+        let id = QueueId(u64::MAX);
+        let mut octets = Vec::new();
+        Note::Deferred {
+            id,
+            recipients: &[1, 9],
+            attempts: 3,
+            due: Wall(77),
+            diagnosis: &diagnosis,
+            doubtful: true,
+        }
+        .append_to(&mut octets, 1);
+        let expected = Record::Deferred {
+            id,
+            recipients: vec![1, 9],
+            attempts: 3,
+            due: Wall(77),
+            diagnosis,
+            doubtful: true,
+        };
+        assert_eq!(read(&octets, 1), expected);
+        for (note, expected) in [
+            (Note::Delivered { id, recipient: 4 }, Record::Settled { id, recipient: 4 }),
+            (Note::Failed { id, recipient: 4 }, Record::Settled { id, recipient: 4 }),
+            (Note::Removed { id, recipient: 4 }, Record::Settled { id, recipient: 4 }),
+            (Note::Held { id, held: true }, Record::Held { id, held: true }),
+            (Note::DelayTold { id }, Record::DelayTold { id }),
+        ] {
+            octets.clear();
+            note.append_to(&mut octets, 1);
+            assert_eq!(read(&octets, 1), expected);
+        }
+    }
+
+    #[test]
+    fn one_wrong_bit_is_noticed_wherever_it_is() {
+        let (envelope, content) = (envelope(), content());
+        let mut octets = Vec::new();
+        accepted(&envelope, &content, BodyRef::Inline(b"x\r\n")).append_to(&mut octets, 3);
+        for place in 0..octets.len() * 8 {
+            let mut damaged = octets.clone();
+            damaged[place / 8] ^= 1 << (place % 8);
+            let found = find(&damaged, 3, damaged.len() as u64);
+            assert!(!matches!(found, Found::Whole(..)), "bit {place}");
+        }
+        assert_eq!(find(&octets, 4, octets.len() as u64), Found::Nothing, "another epoch");
+        assert_eq!(find(&octets[..20], 3, octets.len() as u64), Found::More(octets.len()));
+        assert_eq!(find(&octets[..20], 3, 20), Found::Nothing);
+        assert_eq!(find(&[0; 64], 0, 64), Found::Nothing, "zeros are no record");
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_are_a_record_or_none(kind in 0u8..8, octets in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Record::decode(kind, &octets);
+            let _ = find(&octets, 1, 1 << 20);
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! The one task that writes the log.
+//!
+//! It takes a batch, writes it, syncs it, and tells its waiters; what comes meanwhile gathers in
+//! the next batch. So the slower the disk, the larger the batches, and no timer is needed. A
+//! batch of notes alone waits a few milliseconds for company, and is not synced until the log has
+//! been idle for a while: what a crash can take of it is repeated, never lost.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use futures_lite::future;
+
+use super::layout;
+use super::log::{Batch, CommitError, CommitFacts, Health, Inner};
+use super::record::{self, Found};
+use super::segment::{self, HEADER_OCTETS, Header};
+use crate::world::{File as _, Tick, World};
+
+/// Wakes one task. Rung before anybody listens, it is heard all the same.
+#[derive(Default)]
+pub(super) struct Signal {
+    rung: Cell<Volume>,
+    waker: RefCell<Option<Waker>>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Volume {
+    #[default]
+    Silent,
+    /// There is something to do when it suits.
+    Soft,
+    /// Somebody waits.
+    Loud,
+}
+
+impl Signal {
+    pub(super) fn ring(&self) {
+        self.raise(Volume::Soft);
+    }
+
+    pub(super) fn ring_loud(&self) {
+        self.raise(Volume::Loud);
+    }
+
+    fn raise(&self, volume: Volume) {
+        if volume > self.rung.get() {
+            self.rung.set(volume);
+            if let Some(waker) = self.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    pub(super) async fn heard(&self) {
+        self.at_least(Volume::Soft).await;
+    }
+
+    async fn at_least(&self, volume: Volume) {
+        poll_fn(|cx| {
+            if self.rung.get() >= volume {
+                self.rung.set(Volume::Silent);
+                return Poll::Ready(());
+            }
+            *self.waker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// What the writer keeps between batches.
+struct Desk {
+    /// Notes were written that no sync has covered.
+    unsynced: bool,
+    /// The segment written last.
+    segment: Option<u32>,
+    /// The last batch that a sync has covered.
+    synced: u64,
+    written: u64,
+}
+
+/// What there is to do.
+enum Work {
+    Nothing,
+    Notes,
+    Waiters,
+}
+
+impl<W: World> Inner<W> {
+    /// Writes batches until the log is closed or the disk has failed.
+    pub(super) async fn write(self: Rc<Self>) {
+        let mut desk = Desk {
+            unsynced: false,
+            segment: None,
+            synced: 0,
+            written: 0,
+        };
+        loop {
+            match self.work() {
+                Work::Waiters => {}
+                Work::Notes => {
+                    let until = self.world.now() + LINGER;
+                    self.heard_until(Volume::Loud, until).await;
+                }
+                Work::Nothing if self.closed.get() => return,
+                Work::Nothing if desk.unsynced => {
+                    let until = self.world.now() + IDLE_SYNC;
+                    if !self.heard_until(Volume::Soft, until).await
+                        && let Err(error) = self.sync_notes(&mut desk).await
+                    {
+                        return self.fail(&error, None);
+                    }
+                    continue;
+                }
+                Work::Nothing => {
+                    self.signal.heard().await;
+                    continue;
+                }
+            }
+            let Some(batch) = self.state.borrow_mut().batches.pop_front() else {
+                continue;
+            };
+            if let Err((error, batch)) = self.commit(&mut desk, batch).await {
+                if CommitError::from(io::Error::from(error.kind())) != CommitError::Full {
+                    return self.fail(&error, Some(batch));
+                }
+                self.run_full(batch).await;
+            }
+            self.relieve();
+        }
+    }
+
+    fn work(&self) -> Work {
+        let state = self.state.borrow();
+        match state.batches.front() {
+            None => Work::Nothing,
+            Some(batch) if batch.waiters.is_empty() && state.batches.len() == 1 => Work::Notes,
+            Some(_) => Work::Waiters,
+        }
+    }
+
+    /// False when `until` came first.
+    async fn heard_until(&self, volume: Volume, until: Tick) -> bool {
+        let heard = async {
+            self.signal.at_least(volume).await;
+            true
+        };
+        let slept = async {
+            self.world.sleep(until).await;
+            false
+        };
+        future::or(heard, slept).await
+    }
+
+    /// Writes and syncs a batch, and tells its waiters. A batch that could not be written is
+    /// given back; its waiters have not been told.
+    async fn commit(&self, desk: &mut Desk, mut batch: Batch) -> Result<(), (io::Error, Batch)> {
+        let began = self.world.now();
+        let octets = std::mem::take(&mut batch.octets);
+        let len = octets.len() as u64;
+        let end = batch.offset + len;
+        let written = async {
+            let file = self.file_for(desk, &batch).await?;
+            if len > 0 {
+                self.fill_ahead(&file, batch.segment, end).await;
+                file.write_at(octets, batch.offset).await?;
+            }
+            Ok(file)
+        };
+        let file = match written.await {
+            Ok(file) => file,
+            Err(error) => return Err((error, batch)),
+        };
+        let between = self.world.now();
+        let waits = !batch.waiters.is_empty();
+        if self.settings.durable && waits {
+            if let Err(error) = file.sync().await {
+                // The kernel may have dropped the pages and called them clean: to sync again
+                // would be a lie (fsyncgate). Whatever the error, the disk is not to be trusted.
+                return Err((io::Error::other(error), batch));
+            }
+            desk.unsynced = false;
+        } else {
+            desk.unsynced |= len > 0;
+        }
+        if let Some(segment) = self.state.borrow_mut().segments.get_mut(&batch.segment) {
+            segment.end = segment.end.max(end);
+            segment.filled = segment.filled.max(end);
+        }
+        desk.written = batch.number;
+        if waits || !self.settings.durable {
+            desk.synced = batch.number;
+        }
+        (self.settings.on_commit)(CommitFacts {
+            records: batch.records,
+            octets: len,
+            write: between.since(began),
+            sync: self.world.now().since(between),
+        });
+        for waiter in batch.waiters {
+            // Whoever waited may be gone; the message stays, and is found by the next recovery.
+            let _ = waiter.send(Ok(()));
+        }
+        self.remove_doomed(desk.synced).await;
+        Ok(())
+    }
+
+    /// The file of the batch's segment; made when it is the first one in it.
+    async fn file_for(&self, desk: &mut Desk, batch: &Batch) -> io::Result<Rc<W::File>> {
+        let (known, previous, spare) = {
+            let state = &mut *self.state.borrow_mut();
+            let known = state.segments.get(&batch.segment);
+            let known = known.and_then(|segment| segment.file.clone());
+            let previous = state.segments.range(..batch.segment).next_back();
+            let previous = previous.map(|(_, segment)| (segment.file.clone(), segment.end));
+            let spare = if known.is_none() {
+                state.spares.pop()
+            } else {
+                None
+            };
+            (known, previous, spare)
+        };
+        if let Some(file) = known {
+            desk.segment = Some(batch.segment);
+            return Ok(file);
+        }
+        let mut previous_len = 0;
+        if let Some((file, end)) = previous {
+            previous_len = end;
+            if let Some(file) = file
+                && self.settings.durable
+                && desk.segment.is_some()
+            {
+                // The new header vouches for the old segment's length.
+                file.sync().await?;
+            }
+        }
+        let header = Header {
+            shard: self.settings.shard,
+            number: batch.segment,
+            previous_len,
+        };
+        let durable = self.settings.durable;
+        let made = segment::make(&self.world, &self.directory, header, spare, durable).await;
+        let (file, filled) = made?;
+        let file = Rc::new(file);
+        if let Some(segment) = self.state.borrow_mut().segments.get_mut(&batch.segment) {
+            segment.file = Some(Rc::clone(&file));
+            segment.filled = filled;
+        }
+        desk.segment = Some(batch.segment);
+        self.tending.ring();
+        Ok(file)
+    }
+
+    /// Writes zeros ahead of the records, in steps: see [`segment::Segment::filled`].
+    async fn fill_ahead(&self, file: &W::File, number: u32, end: u64) {
+        let filled = {
+            let state = self.state.borrow();
+            let segment = state.segments.get(&number);
+            segment.map_or(u64::MAX, |segment| segment.filled)
+        };
+        if end <= filled || end >= self.settings.segment_octets {
+            return;
+        }
+        let target = (end + FILL_OCTETS).min(self.settings.segment_octets);
+        let Ok(len) = usize::try_from(target.saturating_sub(filled)) else {
+            return;
+        };
+        // Without room the records themselves may still fit; their write decides.
+        if file.write_at(vec![0; len], filled).await.is_ok()
+            && let Some(segment) = self.state.borrow_mut().segments.get_mut(&number)
+        {
+            segment.filled = target;
+        }
+    }
+
+    async fn sync_notes(&self, desk: &mut Desk) -> io::Result<()> {
+        desk.unsynced = false;
+        let file = {
+            let state = self.state.borrow();
+            let segment = desk.segment.and_then(|number| state.segments.get(&number));
+            segment.and_then(|segment| segment.file.clone())
+        };
+        if let Some(file) = file
+            && self.settings.durable
+        {
+            file.sync().await?;
+        }
+        desk.synced = desk.written;
+        self.remove_doomed(desk.synced).await;
+        Ok(())
+    }
+
+    /// Removes the content of large messages whose settling is on stable storage.
+    async fn remove_doomed(&self, synced: u64) {
+        loop {
+            let id = {
+                let doomed = &mut self.state.borrow_mut().doomed;
+                match doomed.front() {
+                    Some(&(batch, id)) if batch <= synced => {
+                        doomed.pop_front();
+                        id
+                    }
+                    _ => return,
+                }
+            };
+            // One that stays is an orphan to the next recovery.
+            let _ = self.world.remove(&layout::extent(&self.directory, id)).await;
+        }
+    }
+
+    /// The disk is full: nobody gets a receipt, notes wait, and once a second it is tried whether
+    /// there is room again.
+    async fn run_full(&self, failed: Batch) {
+        self.health.set(Health::Full);
+        let (number, offset) = (failed.segment, failed.offset);
+        let file = {
+            let state = self.state.borrow();
+            let segment = state.segments.get(&number);
+            segment.and_then(|segment| segment.file.clone())
+        };
+        self.give_back(failed, &CommitError::Full);
+        self.relieve();
+        while !self.closed.get() {
+            let until = self.world.now() + PROBE_PERIOD;
+            self.world.sleep(until).await;
+            let Some(file) = &file else {
+                // The segment could not even be made; the next batch tries that.
+                break;
+            };
+            // What the failed write left must not be taken for records of this segment.
+            let cut = file.set_len(offset).await;
+            let probe = file.write_at(vec![0; PROBE_OCTETS], offset).await;
+            if cut.is_ok() && probe.is_ok() {
+                break;
+            }
+        }
+        if let Some(segment) = self.state.borrow_mut().segments.get_mut(&number) {
+            segment.filled = offset;
+        }
+        self.health.set(Health::Good);
+    }
+
+    /// Takes back what was not written: messages are refused, notes are kept for the next batch.
+    fn give_back(&self, failed: Batch, error: &CommitError) {
+        let (number, offset) = (failed.segment, failed.offset);
+        let mut batches = vec![failed];
+        {
+            let state = &mut *self.state.borrow_mut();
+            batches.extend(state.batches.drain(..));
+            // Segments that were to be begun are begun when there is something to write.
+            state.segments.retain(|&segment, _| segment <= number);
+            state.next = (number, offset.max(HEADER_OCTETS as u64));
+        }
+        for batch in batches {
+            for &id in &batch.accepted {
+                self.refuse(id);
+            }
+            self.note_again(&batch);
+            for waiter in batch.waiters {
+                let _ = waiter.send(Err(error.clone()));
+            }
+        }
+    }
+
+    fn refuse(&self, id: crate::mail::envelope::QueueId) {
+        let state = &mut *self.state.borrow_mut();
+        let Some(live) = state.live.get_mut(&id) else {
+            return;
+        };
+        // A message that was only moved stays where it was.
+        let gone = live.moving.take();
+        if let Some(moving) = gone {
+            return state.leave(moving);
+        }
+        let locator = live.locator;
+        state.live.remove(&id);
+        state.leave(locator);
+    }
+
+    fn note_again(&self, failed: &Batch) {
+        let state = &mut *self.state.borrow_mut();
+        let mut notes = &failed.notes[..];
+        while let Found::Whole(kind, payload, len) =
+            record::find(notes, failed.segment, notes.len() as u64)
+        {
+            let batch = state.open_batch();
+            let before = batch.notes.len();
+            record::append(&mut batch.notes, kind, batch.segment, |out| {
+                out.extend_from_slice(payload);
+            });
+            batch.octets.extend_from_slice(&batch.notes[before..]);
+            batch.records += 1;
+            state.next.1 = batch.end();
+            notes = &notes[len..];
+        }
+    }
+
+    /// The disk has failed for good. What was synced is safe; nothing else is acknowledged.
+    fn fail(&self, error: &io::Error, batch: Option<Batch>) {
+        self.health.set(Health::Broken);
+        let why = error.to_string();
+        self.state.borrow_mut().broken = Some(why.clone());
+        let error = CommitError::Broken(why);
+        if let Some(batch) = batch {
+            self.give_back(batch, &error);
+        }
+        let waiting: Vec<Batch> = self.state.borrow_mut().batches.drain(..).collect();
+        for waiter in waiting.into_iter().flat_map(|batch| batch.waiters) {
+            let _ = waiter.send(Err(error.clone()));
+        }
+        self.relieve();
+    }
+}
+
+/// How long notes wait for a message to ride with. It bounds what a kill can repeat, and keeps a
+/// relay that only delivers from writing once for each delivery.
+const LINGER: Duration = Duration::from_millis(5);
+/// Idle so long, the log syncs its notes: a power cut then repeats nothing.
+const IDLE_SYNC: Duration = Duration::from_secs(1);
+/// How often a full disk is tried.
+const PROBE_PERIOD: Duration = Duration::from_secs(1);
+/// What must fit before messages are taken again.
+const PROBE_OCTETS: usize = 256 * 1024;
+/// Zeros written ahead at a time.
+const FILL_OCTETS: u64 = 4 << 20;
