@@ -34,7 +34,6 @@ pub mod uring;
 
 pub mod serve;
 
-
 pub mod cli;
 
 #[cfg(test)]

@@ -5,10 +5,11 @@
 //!    SIGHUP: configuration to every shard        SIGTERM: drain every shard, then exit 0
 //! ```
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::future::Future;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -44,13 +45,16 @@ pub fn run(config: Config, path: Option<&Path>) -> ExitCode {
     }
 }
 
-fn serve(config: Config, path: Option<&Path>) -> Result<(), Refused> {
+fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     // Before any other thread: a signal that comes while the relay starts is kept for its turn.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| os_error(format!("cannot listen for signals: {error}")))?;
     start::prepare()?;
     let placements = start::place(&config.runtime.cores)?;
     let _lock = lock(&config.data_dir)?;
+    // glommio opens files relative to no directory: paths must be absolute.
+    config.data_dir = std::fs::canonicalize(&config.data_dir)
+        .map_err(|error| os_error(format!("{}: {error}", config.data_dir.display())))?;
     let addresses: Vec<SocketAddr> = addresses(&config);
     let sockets = start::bind(&addresses, placements.len())?;
     let bound = sockets.bound.clone();
@@ -331,7 +335,7 @@ fn announce(
         .find(|(protocol, _)| *protocol == Protocol::Smtp)
     {
         say(format_args!(
-            "try it: printf 'Subject: hello\\n\\nhello\\n' | curl -s smtp://{at} --mail-from you@example.org --mail-rcpt you@example.org -T -"
+            "try it: printf 'Subject: hello\\r\\n\\r\\nhello\\r\\n' | curl -s smtp://{at} --mail-from you@example.org --mail-rcpt you@example.org -T -"
         ));
     }
     drop(out.flush());
@@ -356,7 +360,9 @@ fn os_error(why: String) -> Refused {
 /// The data directory is this process's alone: two relays on one spool would lose mail.
 fn lock(data: &Path) -> Result<File, Refused> {
     let place = data.display();
-    std::fs::create_dir_all(data).map_err(|error| {
+    // Mail is for nobody else's eyes.
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.map_err(|error| {
         let why = format!("cannot make the data directory {place}: {error}; set data_dir to a place this user may write to");
         refused(why, EX_CANTCREAT)
     })?;

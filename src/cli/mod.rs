@@ -17,12 +17,16 @@ use client::{Answer, Complaint, EX_CONFIG, EX_USAGE, Place, print};
 
 /// An outbound mail relay: durable before 250, every latency visible
 #[derive(Parser, Debug)]
-#[command(name = "ringpost", version, after_help = "\
+#[command(
+    name = "ringpost",
+    version,
+    after_help = "\
 Examples:
   ringpost                                  run on the embedded default or ./ringpost.toml
   ringpost serve --config /etc/ringpost.toml
   ringpost queue list
-  ringpost latency")]
+  ringpost latency"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -43,7 +47,9 @@ enum Command {
     #[command(after_help = "Example:\n  ringpost serve --config /etc/ringpost.toml")]
     Serve,
     /// Validate a configuration and every file that it names
-    #[command(after_help = "Example:\n  ringpost check --config /etc/ringpost.toml\n\nEach fault is FILE:LINE:COLUMN: what is wrong, and what would be right; exit code 78.")]
+    #[command(
+        after_help = "Example:\n  ringpost check --config /etc/ringpost.toml\n\nEach fault is FILE:LINE:COLUMN: what is wrong, and what would be right; exit code 78."
+    )]
     Check,
     /// Print the configuration in effect, every key explained
     #[command(after_help = "Example:\n  ringpost config --defaults > ringpost.toml")]
@@ -74,12 +80,12 @@ pub fn main() -> ExitCode {
         }),
         Some(Command::Config { defaults: true }) => render(&Config::default()),
         Some(Command::Config { defaults: false }) => with(path, |config| render(&config)),
-        Some(Command::Queue(arguments)) => with(path, |config| {
-            queue::run(&arguments, &place(&config))
-        }),
-        Some(Command::Latency(arguments)) => with(path, |config| {
-            latency::run(&arguments, &place(&config))
-        }),
+        Some(Command::Queue(arguments)) => {
+            with(path, |config| queue::run(&arguments, &place(&config)))
+        }
+        Some(Command::Latency(arguments)) => {
+            with(path, |config| latency::run(&arguments, &place(&config)))
+        }
     }
 }
 

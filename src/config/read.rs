@@ -29,7 +29,9 @@ pub(super) fn read(file: &Path, text: &str) -> Result<Config, Vec<Fault>> {
         reader.whole(&mut config, table.get_ref());
         reader.check(&config);
     }
-    reader.faults.sort_by_key(|fault| (fault.line, fault.column));
+    reader
+        .faults
+        .sort_by_key(|fault| (fault.line, fault.column));
     if reader.faults.is_empty() {
         Ok(config)
     } else {
@@ -76,7 +78,10 @@ impl Reader<'_> {
                 }
                 (key, _, _) => {
                     let top = TABLES[0].keys;
-                    let names = TABLES.iter().map(|table| table.name).filter(|n| !n.is_empty());
+                    let names = TABLES
+                        .iter()
+                        .map(|table| table.name)
+                        .filter(|n| !n.is_empty());
                     let names = names.chain(["listener", "route"]);
                     let names = names.chain(top.iter().map(|key| key.name));
                     match top.iter().find(|known| known.name == key) {
@@ -128,7 +133,10 @@ impl Reader<'_> {
         for (place, table) in tables.iter().enumerate() {
             let at = table.span().start;
             let DeValue::Table(table) = table.get_ref() else {
-                self.fault(at, format!("{section} is an array of tables: write [[{section}]]"));
+                self.fault(
+                    at,
+                    format!("{section} is an array of tables: write [[{section}]]"),
+                );
                 continue;
             };
             let section = format!("{section}.{place}");
@@ -179,7 +187,8 @@ impl Reader<'_> {
         if let Some(bind) = config.control.bind {
             let at = self.place("control.bind");
             if !bind.ip().is_loopback() && config.control.token_file.is_none() {
-                let message = "token_file must be set when the control plane does not listen on loopback";
+                let message =
+                    "token_file must be set when the control plane does not listen on loopback";
                 self.fault(at, message.to_owned());
             }
             if bound.contains_key(&bind) && bind.port() != 0 {
@@ -201,7 +210,10 @@ impl Reader<'_> {
             };
             let (key, wanted) = match bad {
                 BadRoute::Domain => ("domain", "must be a domain, \"*.example.org\" or \"*\""),
-                BadRoute::Target => ("to", "must be \"mx\", \"discard\", \"reject\" or \"smtp://host[:port]\""),
+                BadRoute::Target => (
+                    "to",
+                    "must be \"mx\", \"discard\", \"reject\" or \"smtp://host[:port]\"",
+                ),
                 BadRoute::Host => ("to", "has no host name or address after smtp://"),
                 BadRoute::Port => ("to", "has a port that is no number from 1 to 65535"),
             };
@@ -225,7 +237,9 @@ pub(super) fn path(value: &DeValue<'_>) -> Result<PathBuf, String> {
 }
 
 pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
-    value.as_bool().ok_or_else(|| wanted("true or false", value))
+    value
+        .as_bool()
+        .ok_or_else(|| wanted("true or false", value))
 }
 
 pub(super) fn count(value: &DeValue<'_>, min: usize, max: usize) -> Result<usize, String> {
@@ -264,12 +278,17 @@ pub(super) fn list<T>(
     value: &DeValue<'_>,
     read: impl Fn(&DeValue<'_>) -> Result<T, String>,
 ) -> Result<Vec<T>, String> {
-    let items = value.as_array().ok_or_else(|| wanted("a list: [...]", value))?;
+    let items = value
+        .as_array()
+        .ok_or_else(|| wanted("a list: [...]", value))?;
     items.iter().map(|item| read(item.get_ref())).collect()
 }
 
 pub(super) fn choice<T: Copy>(value: &DeValue<'_>, choices: &[(&str, T)]) -> Result<T, String> {
-    let names: Vec<String> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+    let names: Vec<String> = choices
+        .iter()
+        .map(|(name, _)| format!("\"{name}\""))
+        .collect();
     let chosen = value.as_str();
     let found = choices.iter().find(|(name, _)| chosen == Some(*name));
     found

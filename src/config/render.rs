@@ -16,7 +16,13 @@ pub fn render(config: &Config) -> String {
         keys(&mut out, config, table.keys);
         // The arrays of tables stand where the contract has them: behind the table they go with.
         match table.name {
-            "runtime" => array(&mut out, "listener", &config.listener, LISTENER, new_listener()),
+            "runtime" => array(
+                &mut out,
+                "listener",
+                &config.listener,
+                LISTENER,
+                new_listener(),
+            ),
             "smtp" => array(&mut out, "route", &config.route, ROUTE, new_route()),
             _ => {}
         }

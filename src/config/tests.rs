@@ -51,8 +51,15 @@ fn what_is_rendered_is_read_again() {
     "#;
     let config = parse(text).unwrap();
     assert_eq!(config.runtime.cores, Cores::List(vec![0, 4]));
-    assert_eq!((config.control.bind, config.queue.delay_notice), (None, None));
-    assert_eq!(config.listener.len(), 1, "a listener in the file replaces the default one");
+    assert_eq!(
+        (config.control.bind, config.queue.delay_notice),
+        (None, None)
+    );
+    assert_eq!(
+        config.listener.len(),
+        1,
+        "a listener in the file replaces the default one"
+    );
     assert_eq!(parse(&render(&config)).unwrap(), config);
 }
 
@@ -101,10 +108,19 @@ fn what_is_not_built_yet_is_refused_and_not_ignored() {
 fn values_that_contradict_each_other_are_faults() {
     for (text, words) in [
         ("[control]\nbind = \"0.0.0.0:8025\"\n", "token_file"),
-        ("[control]\nbind = \"127.0.0.1:2525\"\n", "bound by a listener"),
-        ("[control]\ntoken_file = \"/nonexistent/token\"\n", "cannot be read"),
+        (
+            "[control]\nbind = \"127.0.0.1:2525\"\n",
+            "bound by a listener",
+        ),
+        (
+            "[control]\ntoken_file = \"/nonexistent/token\"\n",
+            "cannot be read",
+        ),
         ("[[listener]]\nprotocol = \"smtp\"\n", "needs bind"),
-        ("[[listener]]\nbind = [\"127.0.0.1:25\", \"127.0.0.1:25\"]\n", "bound twice"),
+        (
+            "[[listener]]\nbind = [\"127.0.0.1:25\", \"127.0.0.1:25\"]\n",
+            "bound twice",
+        ),
         ("listener = 3\n", "[[listener]]"),
         ("smtp = 3\n", "[smtp]"),
     ] {

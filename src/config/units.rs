@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+const SIZES: [(&str, u64); 4] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
 const DURATIONS: [(&str, u64); 6] = [
     ("d", 86_400_000_000),
     ("h", 3_600_000_000),
@@ -70,12 +75,24 @@ mod tests {
             let wait = Duration::from_micros(micros);
             assert_eq!(parse_duration(&duration(wait)), Some(wait));
         }
-        assert_eq!((size(50 << 20), duration(Duration::from_secs(300))), ("50MiB".into(), "5m".into()));
+        assert_eq!(
+            (size(50 << 20), duration(Duration::from_secs(300))),
+            ("50MiB".into(), "5m".into())
+        );
     }
 
     #[test]
     fn what_has_no_unit_or_an_unknown_one_is_refused() {
-        for bad in ["", "5", "MiB", "5MB", "5mib", "-1B", "1.5MiB", "99999999999GiB"] {
+        for bad in [
+            "",
+            "5",
+            "MiB",
+            "5MB",
+            "5mib",
+            "-1B",
+            "1.5MiB",
+            "99999999999GiB",
+        ] {
             assert_eq!(parse_size(bad), None, "{bad}");
         }
         for bad in ["", "5", "m", "5min", "5M", "99999999999999d"] {

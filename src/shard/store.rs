@@ -10,10 +10,10 @@ use super::gather::Gathering;
 use super::message::{Body, Message};
 use crate::mail::Locator;
 use crate::mail::envelope::{Envelope, QueueId};
+use crate::mail::outcome::Diagnosis;
 use crate::mail::received::Trace;
 use crate::observe::log as journal;
 use crate::observe::stage::Stage;
-use crate::mail::outcome::Diagnosis;
 use crate::queue::{Admission, MessageKey, PartAdmission, RecipientAdmission, State};
 use crate::smtp::reply::Reply;
 use crate::smtp::server::Transaction;
@@ -176,7 +176,11 @@ impl<W: World> Shard<W> {
     pub(super) fn state_of(&self, id: QueueId) -> MessageState {
         let queue = self.queue.borrow();
         let mut known = MessageState::default();
-        for part in queue.find(id).map(|key| queue.show(key)).unwrap_or_default() {
+        for part in queue
+            .find(id)
+            .map(|key| queue.show(key))
+            .unwrap_or_default()
+        {
             known.held |= part.state == State::Held;
             for one in part.recipients {
                 let Some(diagnosis) = one.diagnosis else {
@@ -191,7 +195,9 @@ impl<W: World> Shard<W> {
                 });
             }
         }
-        known.delay_told = queue.find(id).is_some_and(|key| queue.is_delay_notified(key));
+        known.delay_told = queue
+            .find(id)
+            .is_some_and(|key| queue.is_delay_notified(key));
         known
     }
 

@@ -41,7 +41,14 @@ pub async fn check<W: World>(world: &W, data: &Path) -> Result<CheckReport, Open
         }
         let files = layout::list(world, &directory).await?;
         let (mut replay, mut recovery) = (Replay::default(), Recovery::default());
-        recover::recover(world, &directory, &files.segments, &mut replay, &mut recovery).await?;
+        recover::recover(
+            world,
+            &directory,
+            &files.segments,
+            &mut replay,
+            &mut recovery,
+        )
+        .await?;
         recovery.messages = replay.finish().0;
         match_extents(world, &directory, &files.extents, &mut recovery).await?;
         report.shards += 1;
@@ -81,6 +88,8 @@ pub(super) async fn match_extents<W: World>(
             lost.insert(message.id);
         }
     }
-    recovery.messages.retain(|message| !lost.contains(&message.id));
+    recovery
+        .messages
+        .retain(|message| !lost.contains(&message.id));
     Ok(())
 }

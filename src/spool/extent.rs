@@ -60,14 +60,19 @@ impl<W: World> ExtentWriter<W> {
     pub async fn seal(self) -> io::Result<ExtentSeal> {
         if self.log.is_durable() {
             self.file.sync().await?;
-            self.log.world().sync_directory(self.log.directory()).await?;
+            self.log
+                .world()
+                .sync_directory(self.log.directory())
+                .await?;
         }
         Ok(ExtentSeal { len: self.len })
     }
 
     /// The message will not be accepted.
     pub async fn abandon(self) {
-        let Self { log, path, file, .. } = self;
+        let Self {
+            log, path, file, ..
+        } = self;
         drop(file);
         // What stays is removed by the next recovery.
         let _ = log.world().remove(&path).await;

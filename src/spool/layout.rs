@@ -96,7 +96,10 @@ pub(super) async fn list<W: World>(world: &W, directory: &Path) -> io::Result<Fi
     };
     let mut files = Files::default();
     for name in names {
-        let name = name.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = name
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         match name.rsplit_once('.') {
             Some((stem, "log")) => files.segments.extend(u32::from_str_radix(stem, 16)),
             Some((stem, "msg")) => files.extents.extend(stem.parse::<QueueId>()),

@@ -258,9 +258,14 @@ impl<W: World> Log<W> {
         world.make_directory(&directory).await?;
         let files = layout::list(&world, &directory).await?;
         let (mut replay, mut recovery) = (Replay::default(), Recovery::default());
-        let found =
-            recover::recover(&world, &directory, &files.segments, &mut replay, &mut recovery)
-                .await?;
+        let found = recover::recover(
+            &world,
+            &directory,
+            &files.segments,
+            &mut replay,
+            &mut recovery,
+        )
+        .await?;
         let (messages, last_id) = replay.finish();
         recovery.messages = messages;
         super::check::match_extents(&world, &directory, &files.extents, &mut recovery).await?;
@@ -306,7 +311,12 @@ impl<W: World> Log<W> {
         });
         for message in &recovery.messages {
             let settled = settled_places(&message.recipients);
-            inner.enlist(message.id, message.locator, message.extent.is_some(), settled);
+            inner.enlist(
+                message.id,
+                message.locator,
+                message.extent.is_some(),
+                settled,
+            );
         }
         let log = Self { inner };
         let world = &log.inner.world;
@@ -334,10 +344,7 @@ impl<W: World> Log<W> {
     }
 
     /// Puts a message on stable storage.
-    pub async fn accept(
-        &self,
-        message: &Accepted<'_>,
-    ) -> Result<(Receipt, Locator), CommitError> {
+    pub async fn accept(&self, message: &Accepted<'_>) -> Result<(Receipt, Locator), CommitError> {
         self.inner.room().await;
         self.inner.usable()?;
         let (tell, told) = oneshot::channel();
@@ -414,7 +421,12 @@ impl<W: World> Log<W> {
             return;
         }
         let (tell, told) = oneshot::channel();
-        self.inner.state.borrow_mut().open_batch().waiters.push(tell);
+        self.inner
+            .state
+            .borrow_mut()
+            .open_batch()
+            .waiters
+            .push(tell);
         self.inner.signal.ring_loud();
         // An error is told by `health`.
         let _ = told.await;
@@ -610,12 +622,12 @@ impl<W: World> State<W> {
     /// The batch that the next record goes to.
     pub(super) fn open_batch(&mut self) -> &mut Batch {
         let (segment, offset) = self.next;
-        let fits = |batch: &Batch| {
-            batch.segment == segment && batch.octets.len() < BATCH_OCTETS_MAX
-        };
+        let fits =
+            |batch: &Batch| batch.segment == segment && batch.octets.len() < BATCH_OCTETS_MAX;
         if !self.batches.back().is_some_and(fits) {
             self.begun += 1;
-            self.batches.push_back(Batch::new(self.begun, segment, offset));
+            self.batches
+                .push_back(Batch::new(self.begun, segment, offset));
         }
         let last = self.batches.len() - 1;
         &mut self.batches[last]
@@ -644,11 +656,17 @@ impl<W: World> State<W> {
     }
 
     pub(super) fn disk_octets(&self) -> u64 {
-        self.segments.values().map(|segment| segment.end.max(segment.filled)).sum()
+        self.segments
+            .values()
+            .map(|segment| segment.end.max(segment.filled))
+            .sum()
     }
 
     pub(super) fn live_octets(&self) -> u64 {
-        self.segments.values().map(|segment| segment.live_octets).sum()
+        self.segments
+            .values()
+            .map(|segment| segment.live_octets)
+            .sum()
     }
 }
 

@@ -5,9 +5,7 @@
 //! manual has the payloads, octet by octet ([`crate::manual::spool`]).
 
 use crate::mail::Locator;
-use crate::mail::envelope::{
-    BodyKind, Content, Envelope, Notify, QueueId, Recipient, Ret,
-};
+use crate::mail::envelope::{BodyKind, Content, Envelope, Notify, QueueId, Recipient, Ret};
 use crate::mail::outcome::Diagnosis;
 use crate::queue::ReportKind;
 use crate::time::Wall;
@@ -240,7 +238,9 @@ impl Accepted<'_> {
     }
 
     fn payload(&self, out: &mut Vec<u8>) {
-        let Self { envelope, content, .. } = self;
+        let Self {
+            envelope, content, ..
+        } = self;
         put_u64(out, self.id.0);
         put_u64(out, self.arrival.0.cast_unsigned());
         let mut flags = 0;
@@ -264,7 +264,10 @@ impl Accepted<'_> {
         put_u32(out, content.received);
         put_u32(out, content.header_len);
         put_text(out, content.message_id.as_deref().unwrap_or_default());
-        put_text(out, envelope.reverse_path.0.as_ref().map_or("", Mailbox::as_str));
+        put_text(
+            out,
+            envelope.reverse_path.0.as_ref().map_or("", Mailbox::as_str),
+        );
         put_text(out, envelope.envid.as_deref().unwrap_or_default());
         put_u16(out, count(envelope.recipients.len()));
         for recipient in &envelope.recipients {
@@ -453,11 +456,14 @@ impl Stored {
                 StoredBody::Inline(octets) => BodyRef::Inline(octets),
                 StoredBody::Extent(len) => BodyRef::Extent(*len),
             },
-            reports: self.reports.as_ref().map(|(message, recipients, kind)| Reports {
-                message: *message,
-                recipients,
-                kind: *kind,
-            }),
+            reports: self
+                .reports
+                .as_ref()
+                .map(|(message, recipients, kind)| Reports {
+                    message: *message,
+                    recipients,
+                    kind: *kind,
+                }),
         }
     }
 }
@@ -675,7 +681,11 @@ mod tests {
         }
     }
 
-    fn accepted<'a>(envelope: &'a Envelope, content: &'a Content, body: BodyRef<'a>) -> Accepted<'a> {
+    fn accepted<'a>(
+        envelope: &'a Envelope,
+        content: &'a Content,
+        body: BodyRef<'a>,
+    ) -> Accepted<'a> {
         Accepted {
             id: QueueId(7),
             arrival: Wall(-5),
@@ -702,7 +712,10 @@ mod tests {
     #[test]
     fn a_message_is_read_as_it_was_written() {
         let (envelope, content) = (envelope(), content());
-        for body in [BodyRef::Inline(b"Subject: x\r\n\r\n..\r\n"), BodyRef::Extent(1 << 40)] {
+        for body in [
+            BodyRef::Inline(b"Subject: x\r\n\r\n..\r\n"),
+            BodyRef::Extent(1 << 40),
+        ] {
             let written = accepted(&envelope, &content, body);
             let (mut first, mut second) = (Vec::new(), Vec::new());
             written.append_to(&mut first, 9);
@@ -745,10 +758,22 @@ mod tests {
         };
         assert_eq!(read(&octets, 1), expected);
         for (note, expected) in [
-            (Note::Delivered { id, recipient: 4 }, Record::Settled { id, recipient: 4 }),
-            (Note::Failed { id, recipient: 4 }, Record::Settled { id, recipient: 4 }),
-            (Note::Removed { id, recipient: 4 }, Record::Settled { id, recipient: 4 }),
-            (Note::Held { id, held: true }, Record::Held { id, held: true }),
+            (
+                Note::Delivered { id, recipient: 4 },
+                Record::Settled { id, recipient: 4 },
+            ),
+            (
+                Note::Failed { id, recipient: 4 },
+                Record::Settled { id, recipient: 4 },
+            ),
+            (
+                Note::Removed { id, recipient: 4 },
+                Record::Settled { id, recipient: 4 },
+            ),
+            (
+                Note::Held { id, held: true },
+                Record::Held { id, held: true },
+            ),
             (Note::DelayTold { id }, Record::DelayTold { id }),
         ] {
             octets.clear();
@@ -768,8 +793,15 @@ mod tests {
             let found = find(&damaged, 3, damaged.len() as u64);
             assert!(!matches!(found, Found::Whole(..)), "bit {place}");
         }
-        assert_eq!(find(&octets, 4, octets.len() as u64), Found::Nothing, "another epoch");
-        assert_eq!(find(&octets[..20], 3, octets.len() as u64), Found::More(octets.len()));
+        assert_eq!(
+            find(&octets, 4, octets.len() as u64),
+            Found::Nothing,
+            "another epoch"
+        );
+        assert_eq!(
+            find(&octets[..20], 3, octets.len() as u64),
+            Found::More(octets.len())
+        );
         assert_eq!(find(&octets[..20], 3, 20), Found::Nothing);
         assert_eq!(find(&[0; 64], 0, 64), Found::Nothing, "zeros are no record");
     }

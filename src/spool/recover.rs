@@ -177,7 +177,12 @@ impl Replay {
     }
 
     fn tell_delay(&mut self, id: QueueId) {
-        for state in self.messages.get_mut(&id).into_iter().flat_map(|m| &mut m.recipients) {
+        for state in self
+            .messages
+            .get_mut(&id)
+            .into_iter()
+            .flat_map(|m| &mut m.recipients)
+        {
             if let RecipientState::Pending { delay_told, .. } = state {
                 *delay_told = true;
             }
@@ -238,7 +243,9 @@ pub(super) async fn recover<W: World>(
             // ever acknowledged under this name.
             _ => {
                 if header.iter().any(|octet| *octet != 0) {
-                    recovery.damage.push(format!("{}: its header is damaged", path.display()));
+                    recovery
+                        .damage
+                        .push(format!("{}: its header is damaged", path.display()));
                 }
             }
         }
@@ -378,7 +385,9 @@ impl Window {
         self.at = 0;
         let position = self.start + self.octets.len() as u64;
         let room = usize::try_from(limit.saturating_sub(position)).unwrap_or(usize::MAX);
-        let read = file.read_at(position, missing.max(READ_OCTETS).min(room)).await?;
+        let read = file
+            .read_at(position, missing.max(READ_OCTETS).min(room))
+            .await?;
         self.octets.extend_from_slice(&read);
         Ok(!read.is_empty() && read.len() >= missing.min(room))
     }

@@ -35,7 +35,10 @@ impl<W: World> Inner<W> {
     async fn drop_oldest(&self) -> bool {
         let dropped = {
             let state = &mut *self.state.borrow_mut();
-            let writing = state.batches.front().map_or(state.next.0, |batch| batch.segment);
+            let writing = state
+                .batches
+                .front()
+                .map_or(state.next.0, |batch| batch.segment);
             let oldest = state.segments.first_key_value();
             let done = oldest.filter(|(number, segment)| {
                 segment.live == 0 && **number < writing && segment.file.is_some()
@@ -84,7 +87,10 @@ impl<W: World> Inner<W> {
             if oldest == state.next.0 {
                 return false;
             }
-            let inside = state.live.iter().filter(|(_, live)| live.locator.segment == oldest);
+            let inside = state
+                .live
+                .iter()
+                .filter(|(_, live)| live.locator.segment == oldest);
             inside.map(|(id, live)| (*id, live.locator)).collect()
         };
         for some in survivors.chunks(MOVED_TOGETHER) {
@@ -171,11 +177,7 @@ impl<W: World> Inner<W> {
 }
 
 /// A message under way to its new place.
-type Move = (
-    QueueId,
-    Locator,
-    oneshot::Receiver<Result<(), CommitError>>,
-);
+type Move = (QueueId, Locator, oneshot::Receiver<Result<(), CommitError>>);
 
 impl<W: World> Log<W> {
     /// Takes over what a shard that no longer exists has left in `directory`, then removes that.
@@ -185,9 +187,14 @@ impl<W: World> Log<W> {
         let world = &inner.world;
         let files = layout::list(world, &directory).await?;
         let (mut replay, mut recovery) = (Replay::default(), Recovery::default());
-        let segments =
-            recover::recover(world, &directory, &files.segments, &mut replay, &mut recovery)
-                .await?;
+        let segments = recover::recover(
+            world,
+            &directory,
+            &files.segments,
+            &mut replay,
+            &mut recovery,
+        )
+        .await?;
         let (messages, _) = replay.finish();
         recovery.messages = messages;
         super::check::match_extents(world, &directory, &files.extents, &mut recovery).await?;
@@ -196,7 +203,9 @@ impl<W: World> Log<W> {
             if inner.state.borrow().live.contains_key(&message.id) {
                 continue;
             }
-            let file = segments.iter().find(|(number, ..)| *number == message.locator.segment);
+            let file = segments
+                .iter()
+                .find(|(number, ..)| *number == message.locator.segment);
             let Some((_, file, _)) = file else { continue };
             let stored = read_from::<W>(file, message.locator).await?;
             if let StoredBody::Extent(len) = stored.body {
@@ -208,8 +217,14 @@ impl<W: World> Log<W> {
         self.sync().await;
         drop(segments);
         let spares = files.spares.iter().cloned();
-        let logs = files.segments.iter().map(|number| layout::segment(&directory, *number));
-        let extents = files.extents.iter().map(|id| layout::extent(&directory, *id));
+        let logs = files
+            .segments
+            .iter()
+            .map(|number| layout::segment(&directory, *number));
+        let extents = files
+            .extents
+            .iter()
+            .map(|id| layout::extent(&directory, *id));
         for path in logs.chain(extents).chain(spares) {
             world.remove(&path).await?;
         }
@@ -221,7 +236,11 @@ impl<W: World> Log<W> {
         Ok(recovery)
     }
 
-    async fn adopt_message(&self, message: &Recovered, stored: &Stored) -> Result<Locator, OpenError> {
+    async fn adopt_message(
+        &self,
+        message: &Recovered,
+        stored: &Stored,
+    ) -> Result<Locator, OpenError> {
         let inner = &self.inner;
         let (tell, told) = oneshot::channel();
         let locator = inner.append(&stored.as_accepted(), tell);
@@ -264,7 +283,11 @@ impl<W: World> Log<W> {
     }
 
     async fn copy_extent(&self, from: &std::path::Path, id: QueueId, len: u64) -> io::Result<()> {
-        let source = self.inner.world.open(&layout::extent(from, id), false).await?;
+        let source = self
+            .inner
+            .world
+            .open(&layout::extent(from, id), false)
+            .await?;
         let mut copy = self.extent(id).await?;
         let mut position = 0;
         while position < len {

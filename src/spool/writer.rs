@@ -310,7 +310,10 @@ impl<W: World> Inner<W> {
                 }
             };
             // One that stays is an orphan to the next recovery.
-            let _ = self.world.remove(&layout::extent(&self.directory, id)).await;
+            let _ = self
+                .world
+                .remove(&layout::extent(&self.directory, id))
+                .await;
         }
     }
 

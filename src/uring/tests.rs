@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::start;
-use crate::config::Cores;
 use super::*;
+use crate::config::Cores;
 use crate::service::Service;
 use crate::world::{File as _, Listener as _, Stream as _};
 
