@@ -199,6 +199,10 @@ impl<'a, W: World> Courier<'a, W> {
         };
         let mut worst: Option<NoHost> = None;
         while let Some(candidate) = candidates.next(self.shard).await {
+            // One permit is one connection: a host that took only some is left before the next.
+            if let Some(before) = self.connection.take() {
+                before.quit().await;
+            }
             match self.connect(&candidate, attempt).await {
                 Ok(connection) => {
                     self.shard.hosts.worked(candidate.address);
@@ -319,9 +323,7 @@ impl<'a, W: World> Courier<'a, W> {
             self.shard.queue.borrow_mut().lane_ok(self.lane);
         }
         if connection.is_usable() {
-            if let Some(spare) = self.connection.replace(connection) {
-                spare.quit().await;
-            }
+            self.connection = Some(connection);
         }
     }
 }
