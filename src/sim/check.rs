@@ -172,20 +172,9 @@ impl<'a> Court<'a> {
         }
     }
 
-    /// Did a host say no for good to this recipient, or to anybody where it cannot be told whom?
+    /// Did a host say no for good to this recipient, or where it cannot be told to whom?
     fn was_refused(&self, recipient: &str) -> bool {
-        let by_name = |code: u16| (500..600).contains(&code);
-        let at_rcpt = self
-            .entries
-            .attempts
-            .iter()
-            .any(|attempt| attempt.recipient == recipient && attempt.code.is_some_and(by_name));
-        at_rcpt
-            || self.entries.refused_unnamed > 0
-            || self
-                .mail
-                .get(recipient)
-                .is_some_and(|copies| copies.iter().any(|copy| copy.answer.is_some_and(by_name)))
+        self.entries.refused_unnamed > 0 || self.entries.refused.contains(recipient)
     }
 
     fn nothing_comes_twice(&mut self) {

@@ -19,6 +19,8 @@ mod net;
 pub mod peers;
 pub mod random;
 #[cfg(test)]
+mod scenarios;
+#[cfg(test)]
 mod tests;
 mod world;
 

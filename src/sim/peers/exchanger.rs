@@ -220,7 +220,7 @@ impl Session {
                 self.say("250 2.1.5 recipient ok").await
             }
             Some(550) => {
-                self.refuse_reports(&[recipient]);
+                self.refuse(&[recipient]);
                 self.say("550 5.1.1 nobody of that name").await
             }
             _ => self.end(turn).await,
@@ -234,7 +234,7 @@ impl Session {
         match self.turn(true).await {
             Turn::Yes => self.say("354 go on").await?,
             Turn::Permanent => {
-                self.refuse_reports(&self.recipients.clone());
+                self.refuse(&self.recipients.clone());
                 return self.say("554 5.7.1 not this one").await;
             }
             other => return self.end(other).await,
@@ -265,7 +265,7 @@ impl Session {
         };
         let recipients = std::mem::take(&mut self.recipients);
         if code == 554 {
-            self.refuse_reports(&recipients);
+            self.refuse(&recipients);
         }
         self.forget();
         // Written down before it is said: part of it may arrive although saying it fails.
@@ -294,15 +294,18 @@ impl Session {
         })
     }
 
-    fn refuse_reports(&self, recipients: &[String]) {
-        if self.exchanger.takes_reports {
-            let tokens = recipients
-                .iter()
-                .filter_map(|recipient| token_of(recipient));
-            self.exchanger.ledger.write(|entries| {
+    /// Writes down who was told no for good.
+    fn refuse(&self, recipients: &[String]) {
+        let takes_reports = self.exchanger.takes_reports;
+        self.exchanger.ledger.write(|entries| {
+            entries.refused.extend(recipients.iter().cloned());
+            if takes_reports {
+                let tokens = recipients
+                    .iter()
+                    .filter_map(|recipient| token_of(recipient));
                 entries.reports_refused.extend(tokens.map(str::to_owned));
-            });
-        }
+            }
+        });
     }
 
     /// What the mood brings; `named` says that the message is known here.

@@ -25,6 +25,8 @@ pub struct Entries {
     pub crashes: Vec<Duration>,
     /// Tokens of messages whose report the sender's host refused for good.
     pub reports_refused: BTreeSet<String>,
+    /// Recipients to whom a host said no for good.
+    pub refused: BTreeSet<String>,
     /// How often a host said no for good where it could not be told to which message.
     pub refused_unnamed: usize,
     /// The most connections a destination saw at one time.

@@ -1,0 +1,370 @@
+//! The stage of every scenario: one relay of several shards, clients, and hosts for five domains.
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::queue::SegQueue;
+use futures_channel::oneshot;
+
+use crate::config::Config;
+use crate::observe::ask::{Ask, Facts, Tell};
+use crate::observe::log::{Format, Journal, Level};
+use crate::route::dns::{Answer, Kind, Question, Records};
+use crate::shard::life;
+use crate::shard::mesh::{Directory, Letter};
+use crate::shard::visitors::Visitors;
+use crate::sim::check::{Terms, broken_promises};
+use crate::sim::disk::SimDisk;
+use crate::sim::peers::client::Client;
+use crate::sim::peers::exchanger::{Exchanger, Mood};
+use crate::sim::peers::ledger::Ledger;
+use crate::sim::random::Random;
+use crate::sim::{NodeId, Sim, SimWorld, Weather};
+use crate::world::{Class, World as _};
+
+/// A relay and everybody around it.
+pub(super) struct Play {
+    pub(super) sim: Sim,
+    pub(super) relay: NodeId,
+    pub(super) ledger: Ledger,
+    /// The mood of every host.
+    pub(super) mood: Rc<Cell<Mood>>,
+    pub(super) terms: Terms,
+    config: Arc<Config>,
+    shards: usize,
+    directory: RefCell<Directory>,
+    journal: Journal,
+    clients: SimWorld,
+    clients_left: Rc<Cell<usize>>,
+    clients_begun: Cell<usize>,
+    /// Shards of this life that have ended.
+    ended: Rc<Cell<usize>>,
+}
+
+impl Play {
+    /// The stage, everybody kind; the relay is not started.
+    pub(super) fn new(seed: u64, shards: usize) -> Self {
+        Self::with(seed, shards, |_| {})
+    }
+
+    /// The same, with a configuration of its own.
+    pub(super) fn with(seed: u64, shards: usize, change: impl FnOnce(&mut Config)) -> Self {
+        let sim = Sim::new(seed);
+        let relay = sim.node();
+        let (clients, hosts) = (sim.node(), sim.node());
+        let mut config = config(relay.address());
+        change(&mut config);
+        let terms = Terms {
+            connections_max: config.delivery.connections_per_destination,
+            retry_wait_min: config.queue.retry[0] * 3 / 4,
+            settle_lag: SETTLE_LAG,
+            has_ended: true,
+            disk_failed: false,
+        };
+        let tells = std::env::var_os("RINGPOST_TELL").is_some();
+        let output: Box<dyn std::io::Write + Send> = if tells {
+            Box::new(std::io::stderr())
+        } else {
+            Box::new(std::io::sink())
+        };
+        let journal = Journal::writing_to(output, Format::Text, Level::Debug).unwrap();
+        let play = Self {
+            relay: relay.node(),
+            ledger: Ledger::default(),
+            mood: Rc::new(Cell::new(Mood::KIND)),
+            terms,
+            config: Arc::new(config),
+            shards,
+            directory: RefCell::new(Directory::new(shards)),
+            journal,
+            clients,
+            clients_left: Rc::default(),
+            clients_begun: Cell::new(0),
+            ended: Rc::default(),
+            sim,
+        };
+        for (domain, addresses) in DOMAINS {
+            play.open_domain(&hosts, domain, addresses);
+        }
+        play
+    }
+
+    /// A domain whose first address is its first mail exchanger, and so on.
+    fn open_domain(&self, hosts: &SimWorld, domain: &str, last: &[u8]) {
+        let addresses: Rc<[IpAddr]> = last.iter().map(|last| address(*last)).collect();
+        let mut exchanges = Vec::new();
+        for (place, ip) in addresses.iter().enumerate() {
+            let name = format!("mx{place}.{domain}");
+            let records = Records::Addresses(vec![*ip]);
+            self.say(&name, Kind::A, Answer::Records(records, TTL));
+            exchanges.push((10 * place as u16, name.into()));
+            let exchanger = Exchanger {
+                world: hosts.clone(),
+                at: SocketAddr::new(*ip, 25),
+                destination: (domain.into(), Rc::clone(&addresses)),
+                ledger: self.ledger.clone(),
+                mood: Rc::clone(&self.mood),
+                takes_reports: domain == SENDERS,
+            };
+            exchanger.start().unwrap();
+        }
+        self.say(
+            domain,
+            Kind::Mx,
+            Answer::Records(Records::Mx(exchanges), TTL),
+        );
+    }
+
+    /// What the DNS says from now on.
+    pub(super) fn say(&self, name: &str, kind: Kind, answer: Answer) {
+        let name = name.into();
+        self.sim.set_answer(Question { name, kind }, answer);
+    }
+
+    pub(super) fn random(&self) -> Rc<Random> {
+        self.sim.random()
+    }
+
+    pub(super) fn disk(&self) -> SimDisk {
+        self.sim.disk(self.relay)
+    }
+
+    /// Starts the relay and waits until it is ready; false when the power went before.
+    pub(super) fn boot(&self) -> bool {
+        let world = self.sim.boot(self.relay);
+        let directory = Directory::new(self.shards);
+        *self.directory.borrow_mut() = directory.clone();
+        let visitors = Visitors::default();
+        self.ended.set(0);
+        let words: Arc<SegQueue<Result<(), String>>> = Arc::default();
+        for number in 0..self.shards {
+            let told = Arc::clone(&words);
+            let start = life::Start {
+                config: Arc::clone(&self.config),
+                directory: directory.clone(),
+                number,
+                visitors: visitors.clone(),
+                journal: self.journal.handle(),
+                ready: Box::new(move |word| told.push(word)),
+            };
+            let (own, ended) = (world.clone(), Rc::clone(&self.ended));
+            world.spawn(Class::Inbound, async move {
+                life::run(own, start).await;
+                ended.set(ended.get() + 1);
+            });
+        }
+        let ready = || words.len() == self.shards || !world.is_alive();
+        self.run_until("the relay is ready", ready, Duration::from_secs(600));
+        while let Some(word) = words.pop() {
+            if let Err(why) = word {
+                assert!(!world.is_alive(), "{}: no start: {why}", self.seed());
+            }
+        }
+        world.is_alive()
+    }
+
+    /// Starts it as often as it takes.
+    pub(super) fn boot_surely(&self) {
+        while !self.boot() {
+            self.note_crash();
+        }
+    }
+
+    /// Cuts the relay's power, or kills it, as the seed says.
+    pub(super) fn crash(&self) {
+        if self.random().permille(700) {
+            self.sim.power_cut(self.relay);
+        } else {
+            self.sim.kill(self.relay);
+        }
+        self.note_crash();
+    }
+
+    pub(super) fn note_crash(&self) {
+        let now = self.sim.elapsed();
+        self.ledger.write(|entries| entries.crashes.push(now));
+    }
+
+    /// Asks the relay to end, and waits for it.
+    pub(super) fn drain(&self) {
+        for shard in 0..self.shards {
+            let posted = self.directory.borrow().post(shard, Letter::Drain);
+            assert!(posted.is_ok(), "{}: an inbox is full", self.seed());
+        }
+        let gone = || self.ended.get() == self.shards;
+        self.run_until("the relay has ended", gone, Duration::from_secs(60));
+        self.sim.kill(self.relay);
+        self.note_crash();
+    }
+
+    /// Lets another client hand in so many messages to these domains.
+    pub(super) fn client(
+        &self,
+        messages: usize,
+        domains: &[&str],
+        breaks_permille: u32,
+        body_max: u64,
+    ) {
+        let number = self.clients_begun.get();
+        self.clients_begun.set(number + 1);
+        let client = Client {
+            world: self.clients.clone(),
+            relay: self.config.listener[0].bind[0],
+            ledger: self.ledger.clone(),
+            number,
+            domains: domains.iter().map(|domain| Rc::from(*domain)).collect(),
+            sender_domain: SENDERS.into(),
+            breaks_permille,
+            body_max,
+        };
+        let left = Rc::clone(&self.clients_left);
+        left.set(left.get() + 1);
+        self.clients.spawn(Class::Inbound, async move {
+            client.run(messages).await;
+            left.set(left.get() - 1);
+        });
+    }
+
+    /// Waits until every client has handed in what it has.
+    pub(super) fn finish_clients(&self) {
+        let left = Rc::clone(&self.clients_left);
+        self.run_until(
+            "clients are done",
+            || left.get() == 0,
+            Duration::from_secs(86_400),
+        );
+    }
+
+    pub(super) fn clients_are_done(&self) -> bool {
+        self.clients_left.get() == 0
+    }
+
+    /// What each shard says of itself.
+    pub(super) fn facts(&self) -> Vec<Facts> {
+        let mut answers = Vec::new();
+        for shard in 0..self.shards {
+            let (reply, answer) = oneshot::channel();
+            let posted = self
+                .directory
+                .borrow()
+                .post(shard, Letter::Ask(Ask::Facts, reply));
+            assert!(posted.is_ok(), "{}: an inbox is full", self.seed());
+            answers.push(answer);
+        }
+        let mut facts = Vec::new();
+        let all = || {
+            for answer in &mut answers {
+                if let Ok(Some(Tell::Facts(told))) = answer.try_recv() {
+                    facts.push(*told);
+                }
+            }
+            facts.len() == self.shards
+        };
+        self.run_until("the shards answer", all, Duration::from_secs(10));
+        facts
+    }
+
+    /// Lets the relay end everything it has: hosts kind, the weather calm.
+    pub(super) fn finish(&self) {
+        self.mood.set(Mood::KIND);
+        self.sim.set_weather(Weather::CALM);
+        let until = self.sim.elapsed() + QUEUE_END_WAIT;
+        loop {
+            self.sim.run_for(Duration::from_secs(15));
+            let facts = self.facts();
+            let queued: u64 = facts.iter().map(|one| one.messages_queued).sum();
+            if queued == 0 {
+                break;
+            }
+            assert!(
+                self.sim.elapsed() < until,
+                "{}: {queued} messages never end",
+                self.seed()
+            );
+        }
+        // Whatever would come twice may come now.
+        self.sim.run_for(AFTERWARDS);
+    }
+
+    /// Asserts that every promise was kept.
+    pub(super) fn judge(&self) {
+        let broken = self
+            .ledger
+            .read(|entries| broken_promises(entries, &self.terms));
+        assert!(broken.is_empty(), "{}:\n{}", self.seed(), broken.join("\n"));
+        let panics = self.sim.panics();
+        assert!(panics.is_empty(), "{}:\n{}", self.seed(), panics.join("\n"));
+        let octets = self.disk().used_octets();
+        let most = DISK_OCTETS_MAX * self.shards as u64;
+        assert!(
+            octets <= most,
+            "{}: an empty queue takes {octets} octets",
+            self.seed()
+        );
+        for facts in self.facts() {
+            let used = facts.memory_used;
+            assert_eq!(
+                used,
+                0,
+                "{}: an idle shard holds {used} octets",
+                self.seed()
+            );
+        }
+    }
+
+    pub(super) fn run_until(&self, what: &str, condition: impl FnMut() -> bool, at_most: Duration) {
+        if let Err(why) = self.sim.run_until(condition, at_most) {
+            panic!("{}: waiting until {what}: {why}", self.seed());
+        }
+    }
+
+    pub(super) fn seed(&self) -> String {
+        format!("seed {}", self.sim.seed())
+    }
+}
+
+fn config(relay: IpAddr) -> Config {
+    let mut config = Config {
+        hostname: Some("relay.test".to_owned()),
+        data_dir: "/ringpost".into(),
+        ..Config::default()
+    };
+    config.listener[0].bind = vec![SocketAddr::new(relay, 25)];
+    config.smtp.trusted_networks = vec!["10.0.0.0/8".parse().unwrap()];
+    config.delivery.connections_per_destination = 3;
+    config.queue.retry = [20, 40, 60].map(Duration::from_secs).to_vec();
+    config.queue.expire = Duration::from_secs(3 * 3600);
+    config.queue.delay_notice = None;
+    config.spool.segment = 4 << 20;
+    config.control.bind = None;
+    config
+}
+
+/// An address of a host.
+pub(super) fn address(last: u8) -> IpAddr {
+    Ipv4Addr::new(192, 0, 2, last).into()
+}
+
+/// Domains and the last octets of their hosts' addresses.
+const DOMAINS: [(&str, &[u8]); 4] = [
+    ("one.test", &[11, 12]),
+    ("two.test", &[21]),
+    ("three.test", &[31, 32, 33]),
+    (SENDERS, &[41]),
+];
+/// Where reports go.
+const SENDERS: &str = "senders.test";
+/// The domains that mail is for.
+pub(super) const EVERYWHERE: [&str; 3] = ["one.test", "two.test", "three.test"];
+const TTL: Duration = Duration::from_secs(300);
+/// How long the log may take to write down an outcome for which nobody waits.
+const SETTLE_LAG: Duration = Duration::from_secs(2);
+/// Sessions that hang, and their retries.
+const QUEUE_END_WAIT: Duration = Duration::from_secs(4 * 3600);
+const AFTERWARDS: Duration = Duration::from_secs(150);
+/// What a shard keeps when it has nothing: the segment it writes, one made ready, and those that
+/// are not yet swept.
+const DISK_OCTETS_MAX: u64 = 16 << 20;
