@@ -117,7 +117,7 @@ impl Session {
         let talk = Talk::new(&exchanger.world, stream);
         Self {
             exchanger: exchanger.clone(),
-            is_eight_bit: talk.random.permille(700),
+            is_eight_bit: false,
             talk,
             reverse_path: None,
             recipients: Vec::new(),
@@ -176,7 +176,8 @@ impl Session {
         offer(500, "SIZE 50000000");
         offer(800, "ENHANCEDSTATUSCODES");
         offer(300, "DSN");
-        if self.is_eight_bit {
+        let eight_bit = self.talk.random.permille(700);
+        if eight_bit {
             offered.push("8BITMIME");
         }
         let last = offered.len() - 1;
@@ -186,7 +187,13 @@ impl Session {
             let end = if place == last { "" } else { "\r\n" };
             words.push_str(&format!("250{dash}{word}{end}"));
         }
-        self.answer(false, &words).await
+        let turn = self.turn(false).await;
+        // To HELO, which follows a refusal, nothing is offered.
+        self.is_eight_bit = eight_bit && turn == Turn::Yes;
+        match turn {
+            Turn::Yes => self.say(&words).await,
+            other => self.end(other).await,
+        }
     }
 
     async fn mail(&mut self, line: &str) -> io::Result<bool> {
