@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{Key, LISTENER, ROUTE, TABLES, new_listener, new_route};
-use super::{Config, Fault, units};
+use super::{Config, Fault, Route, units};
 use crate::route::{BadRoute, RouteTable};
 
 /// Reads a file's text.
@@ -208,19 +208,31 @@ impl Reader<'_> {
             let Err((_, bad)) = RouteTable::parse([(&*route.domain, &*route.to)]) else {
                 continue;
             };
-            let (key, wanted) = match bad {
-                BadRoute::Domain => ("domain", "must be a domain, \"*.example.org\" or \"*\""),
+            let Route { domain, to } = route;
+            let (key, message) = match bad {
+                BadRoute::Domain => (
+                    "domain",
+                    format!("\"{domain}\" is no domain, \"*.example.org\" or \"*\""),
+                ),
                 BadRoute::Target => (
                     "to",
-                    "must be \"mx\", \"discard\", \"reject\" or \"smtp://host[:port]\"",
+                    format!(
+                        "\"{to}\" is none of \"mx\", \"discard\", \"reject\", \"smtp://host[:port]\""
+                    ),
                 ),
-                BadRoute::Host => ("to", "has no host name or address after smtp://"),
-                BadRoute::Port => ("to", "has a port that is no number from 1 to 65535"),
+                BadRoute::Host => (
+                    "to",
+                    format!("\"{to}\" has no host name or address after smtp://"),
+                ),
+                BadRoute::Port => (
+                    "to",
+                    format!("\"{to}\" has a port that is no number from 1 to 65535"),
+                ),
             };
             let section = format!("route.{place}");
             let at = self.places.get(&format!("{section}.{key}"));
             let at = at.copied().unwrap_or_else(|| self.place(&section));
-            self.fault(at, format!("{key} {wanted}"));
+            self.fault(at, format!("{key}: {message}"));
         }
     }
 }

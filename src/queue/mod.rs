@@ -239,6 +239,31 @@ impl Queue {
         decisions
     }
 
+    /// Moves recipients of a part in flight to another lane, because the routes have changed.
+    /// They are ready there at once, with the attempts they had. A part that loses all of them is
+    /// gone, and settling it does nothing.
+    pub fn reroute(&mut self, now: Tick, part: PartKey, recipients: &[u16], lane: &Rc<str>) {
+        let Some(index) = self
+            .parts
+            .find(part.0)
+            .filter(|&index| self.parts[index].state == State::InFlight)
+        else {
+            return;
+        };
+        let part = &mut self.parts[index];
+        let (message, attempts) = (part.message, part.attempts);
+        let (moved, left): (Vec<Queued>, Vec<Queued>) = std::mem::take(&mut part.recipients)
+            .into_iter()
+            .partition(|queued| recipients.contains(&queued.place));
+        part.recipients = left.into();
+        if !moved.is_empty() {
+            self.insert_part(now, message, lane, moved.into(), attempts, now);
+        }
+        if self.parts[index].recipients.is_empty() {
+            self.drop_part(index);
+        }
+    }
+
     /// A connection could not be made or was refused as a whole, for a `Host` or `Destination`
     /// (other blames change nothing here). Call it once per failed connection, when no host is
     /// left to try, and before [`Queue::connection_closed`]. The parts that the connection had
@@ -457,12 +482,30 @@ impl Queue {
         let count = recipients.len() as u64;
         self.counters.accepted += count;
         self.counters.queued += count;
-        let lane = self.lane(&admission.lane);
+        let PartAdmission {
+            lane,
+            attempts,
+            due,
+            ..
+        } = admission;
+        self.insert_part(now, message, &lane, recipients, attempts, due);
+    }
+
+    fn insert_part(
+        &mut self,
+        now: Tick,
+        message: u32,
+        lane: &Rc<str>,
+        recipients: Recipients,
+        attempts: u16,
+        due: Tick,
+    ) {
+        let lane = self.lane(lane);
         self.lanes[lane].parts += 1;
         let sibling = self.messages[message].first;
         let index = self.parts.insert(Part {
             recipients,
-            due: admission.due,
+            due,
             message,
             lane,
             before: NONE,
@@ -470,7 +513,7 @@ impl Queue {
             elder: NONE,
             sibling,
             wakeup: NONE,
-            attempts: admission.attempts,
+            attempts,
             state: State::Waiting,
         });
         if sibling != EMPTY {
@@ -479,7 +522,7 @@ impl Queue {
         self.messages[message].first = index;
         self.move_part(
             index,
-            if admission.due <= now {
+            if due <= now {
                 State::Ready
             } else {
                 State::Waiting

@@ -221,8 +221,9 @@ fn diagnosis(status: EnhancedStatus, text: String) -> Diagnosis {
     }
 }
 
-/// Hosts tried for one domain. RFC 5321 §5.1 wants at least two; a list of thousands is an attack.
-pub const HOSTS_MAX: usize = 50;
+/// Hosts tried for one domain in one attempt. RFC 5321 §5.1 wants at least two; a list of
+/// thousands is an attack, and fifty that time out would hold a connection for half an hour.
+pub const HOSTS_MAX: usize = 20;
 /// Addresses tried for one host.
 pub const ADDRESSES_MAX: usize = 20;
 

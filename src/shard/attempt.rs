@@ -1,5 +1,6 @@
 //! One attempt: the recipients of a message for one next hop, and what became of each.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -82,6 +83,31 @@ impl<W: World> Attempt<W> {
     /// Why a host would not take those that remain.
     pub(super) fn last_deferral(&self) -> Option<Diagnosis> {
         self.deferral.clone()
+    }
+
+    /// Hands recipients for whom the routes name another next hop by now over to its lane.
+    pub(super) fn reroute(&mut self, message: &Message, lane: &str) {
+        let shard = Rc::clone(&self.shard);
+        let settings = shard.settings();
+        let mut moved: HashMap<Rc<str>, Vec<u16>> = HashMap::new();
+        for &place in &self.remaining {
+            let Some(recipient) = message.envelope.recipients.get(usize::from(place)) else {
+                continue;
+            };
+            let hop = settings
+                .routes
+                .next_hop(&recipient.mailbox, &settings.hostname);
+            if *hop.lane != *lane {
+                let lane = shard.ways.learn(&shard.queue.borrow(), hop);
+                moved.entry(lane).or_default().push(place);
+            }
+        }
+        let now = shard.world.now();
+        for (lane, places) in moved {
+            self.remaining.retain(|place| !places.contains(place));
+            let mut queue = shard.queue.borrow_mut();
+            queue.reroute(now, self.assignment.part, &places, &lane);
+        }
     }
 
     /// What was said does not count.

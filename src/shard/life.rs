@@ -150,6 +150,7 @@ async fn open<W: World>(
         visitors,
         couriers: Gate::default(),
         settings: RefCell::new(Rc::new(Settings::new(Arc::clone(config)))),
+        rerouted: Cell::new(false),
         recorder,
         journal,
         messages_accepted: Cell::new(0),
@@ -292,7 +293,11 @@ impl<W: World> Shard<W> {
         self.queue
             .borrow_mut()
             .set_settings(settings::queue_settings(&config));
-        *self.settings.borrow_mut() = Rc::new(Settings::new(config));
+        let new = Settings::new(config);
+        if new.routes != self.settings().routes || new.hostname != self.settings().hostname {
+            self.rerouted.set(true);
+        }
+        *self.settings.borrow_mut() = Rc::new(new);
     }
 
     /// Lets everybody leave, but not for ever, and leaves everything on the disk.

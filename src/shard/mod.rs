@@ -78,6 +78,8 @@ struct Shard<W: World> {
     /// Deliveries, and reports being made.
     couriers: Gate,
     settings: RefCell<Rc<Settings>>,
+    /// A reload has changed the routes: mail queued before may travel another way now.
+    rerouted: Cell<bool>,
     recorder: Rc<RefCell<Recorder>>,
     journal: journal::Log,
     messages_accepted: Cell<u64>,

@@ -170,7 +170,11 @@ impl<'a, W: World> Courier<'a, W> {
                 return attempt.settle(None);
             }
         };
+        if shard.rerouted.get() {
+            attempt.reroute(&message, &self.name);
+        }
         match &self.how {
+            _ if attempt.is_done() => {}
             How::Discard => attempt.deliver_all(DISCARDED),
             How::Fail(diagnosis) => attempt.fail_all(Blame::Recipient, &diagnosis.clone()),
             How::Mailbox => attempt.defer_all(Blame::Local, &super::attempt::no_mailboxes()),

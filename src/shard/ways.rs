@@ -1,5 +1,5 @@
-//! How each lane's mail travels. A lane keeps its way when a reload changes the routes: what was
-//! accepted under a rule travels by it.
+//! How each lane's mail travels. When a reload changes the routes, mail that waits in a lane
+//! moves to another at its next attempt ([`super::attempt::Attempt::reroute`]).
 
 use std::cell::RefCell;
 use std::collections::HashMap;

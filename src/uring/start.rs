@@ -6,7 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -131,7 +131,7 @@ pub fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Sockets, Refused>
     for &asked in addresses {
         let refuse = |error: io::Error| refused_port(asked, &error);
         if asked.port() != 0 {
-            net::probe(asked).map_err(refuse)?;
+            wait_for_port(asked).map_err(refuse)?;
         }
         let mut at = asked;
         for share in &mut sockets.shares {
@@ -147,11 +147,25 @@ pub fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Sockets, Refused>
     Ok(sockets)
 }
 
+/// A process that was killed keeps its port for as long as the kernel takes to end its io_uring:
+/// whoever restarts it at once would find the port in use.
+fn wait_for_port(at: SocketAddr) -> io::Result<()> {
+    let until = Instant::now() + PORT_WAIT;
+    loop {
+        match net::probe(at) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                std::thread::park_timeout(PORT_LOOK);
+            }
+            found => return found,
+        }
+    }
+}
+
 fn refused_port(at: SocketAddr, error: &io::Error) -> Refused {
     let (why, exit_code) = match error.kind() {
         io::ErrorKind::AddrInUse => (
             format!(
-                "{at} is taken by another program: stop it, or set another port in [[listener]] bind"
+                "{at} is in use by another program: stop it, or set another port in [[listener]] bind"
             ),
             EX_OSERR,
         ),
@@ -250,6 +264,10 @@ const RING_DEPTH: usize = 1024;
 /// How long a busy task may keep the reactor waiting. With glommio's default of 100 ms one long
 /// parse delays every socket of the shard; 1 ms costs nothing when idle.
 const PREEMPT: Duration = Duration::from_millis(1);
+
+/// How long a port may be in use at the start before it is said.
+const PORT_WAIT: Duration = Duration::from_secs(2);
+const PORT_LOOK: Duration = Duration::from_millis(20);
 
 const EX_SOFTWARE: u8 = 70;
 const EX_OSERR: u8 = 71;
