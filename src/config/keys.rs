@@ -1,19 +1,20 @@
 //! Every key: its meaning, how it is read, how it is written, whether a reload changes it.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use super::read::{boolean, choice, count, list, optional, path, size, span, text};
-use super::units;
+use toml::de::DeValue;
+
+use super::value::{
+    COUNT_MAX, HEADER_SIZE, MEMORY, MESSAGE_SIZE, RECIPIENTS_MAX, SEGMENT, SMTP_PORT, Wrong,
+    boolean, choice, cores, count, host_name, list, not_yet, optional, parsed, path, size,
+    size_within, socket_address, span, text, wait,
+};
 use super::{
-    AllowPlaintext, Auth, Config, Control, Cores, Delivery, Dns, Durability, Listener, Log,
-    Mailboxes, Protocol, Queue, Route, Runtime, Smtp, Spool, Tls, TlsPolicy,
+    AllowPlaintext, Config, Cores, Durability, Listener, Protocol, Route, TlsPolicy, units,
 };
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
 use crate::smtp::server::BareLineEnds;
-use toml::de::DeValue;
 
 /// One key of a table that is kept in a `T`.
 pub(super) struct Key<T> {
@@ -21,7 +22,7 @@ pub(super) struct Key<T> {
     /// Its meaning, for the comment above it.
     pub(super) doc: &'static str,
     pub(super) reload: Reload,
-    pub(super) read: fn(&mut T, &DeValue<'_>) -> Result<(), String>,
+    pub(super) read: fn(&mut T, &DeValue<'_>) -> Result<(), Wrong>,
     /// Its value as TOML; `None` when it is unset.
     pub(super) write: fn(&T) -> Option<String>,
 }
@@ -111,9 +112,7 @@ const TOP: &[Key<Config>] = &[
         "hostname",
         Takes,
         "What the world calls this machine; forward and reverse DNS should agree. Default: the machine's full name.",
-        |c, v| text(v)
-            .and_then(host_name)
-            .map(|name| c.hostname = Some(name)),
+        |c, v| host_name(v).map(|name| c.hostname = Some(name)),
         |c| c.hostname.as_ref().map(quoted)
     ),
     key!(
@@ -141,7 +140,7 @@ const RUNTIME: &[Key<Config>] = &[
         "memory",
         Restart,
         "Memory for messages, of all shards together. Reached, senders wait and are then told 452.",
-        |c, v| at_least(size(v)?, MEMORY_MIN).map(|octets| c.runtime.memory = octets),
+        |c, v| size_within(v, MEMORY).map(|octets| c.runtime.memory = octets),
         |c| Some(quoted(units::size(c.runtime.memory)))
     ),
     key!(
@@ -179,7 +178,7 @@ const SMTP: &[Key<Config>] = &[
         "max_message_size",
         Takes,
         "The largest message that is taken, as SIZE says it.",
-        |c, v| at_least(size(v)?, MESSAGE_SIZE_MIN).map(|octets| c.smtp.max_message_size = octets),
+        |c, v| size_within(v, MESSAGE_SIZE).map(|octets| c.smtp.max_message_size = octets),
         |c| Some(quoted(units::size(c.smtp.max_message_size)))
     ),
     key!(
@@ -207,9 +206,8 @@ const SMTP: &[Key<Config>] = &[
         "max_header_size",
         Takes,
         "The largest header that is taken.",
-        |c, v| at_least(size(v)?, HEADER_SIZE_MIN)
-            .and_then(|octets| u32::try_from(octets).map_err(|_| "must be below 4GiB".to_owned()))
-            .map(|octets| c.smtp.max_header_size = octets),
+        |c, v| size_within(v, HEADER_SIZE)
+            .map(|octets| c.smtp.max_header_size = u32::try_from(octets).unwrap_or(u32::MAX)),
         |c| Some(quoted(units::size(c.smtp.max_header_size.into())))
     ),
     key!(
@@ -224,14 +222,14 @@ const SMTP: &[Key<Config>] = &[
         "command_timeout",
         Takes,
         "How long a client may take for a command (RFC 5321 §4.5.3.2.7 asks for 5 minutes).",
-        |c, v| above_zero(span(v)?).map(|wait| c.smtp.command_timeout = wait),
+        |c, v| wait(v).map(|wait| c.smtp.command_timeout = wait),
         |c| Some(quoted(units::duration(c.smtp.command_timeout)))
     ),
     key!(
         "session_timeout",
         Takes,
         "How long a session may last, whatever it does.",
-        |c, v| above_zero(span(v)?).map(|wait| c.smtp.session_timeout = wait),
+        |c, v| wait(v).map(|wait| c.smtp.session_timeout = wait),
         |c| Some(quoted(units::duration(c.smtp.session_timeout)))
     ),
     key!(
@@ -275,9 +273,7 @@ const DELIVERY: &[Key<Config>] = &[
         "helo",
         Takes,
         "What we call ourselves in EHLO. Default: the hostname.",
-        |c, v| text(v)
-            .and_then(host_name)
-            .map(|name| c.delivery.helo = Some(name)),
+        |c, v| host_name(v).map(|name| c.delivery.helo = Some(name)),
         |c| c.delivery.helo.as_ref().map(quoted)
     ),
     key!(
@@ -313,7 +309,7 @@ const DELIVERY: &[Key<Config>] = &[
         "connect_timeout",
         Takes,
         "How long a connection may take to be made.",
-        |c, v| above_zero(span(v)?).map(|wait| c.delivery.connect_timeout = wait),
+        |c, v| wait(v).map(|wait| c.delivery.connect_timeout = wait),
         |c| Some(quoted(units::duration(c.delivery.connect_timeout)))
     ),
     key!(
@@ -336,9 +332,9 @@ const QUEUE: &[Key<Config>] = &[
         "retry",
         Takes,
         "Waits after the first, second, ... attempt; the last one repeats.",
-        |c, v| match list(v, span)? {
+        |c, v| match list(v, wait)? {
             waits if waits.is_empty() =>
-                Err("must have at least one wait: [\"1m\", \"5m\"]".to_owned()),
+                Err("must have at least one wait: [\"1m\", \"5m\"]".into()),
             waits => {
                 c.queue.retry = waits;
                 Ok(())
@@ -350,14 +346,14 @@ const QUEUE: &[Key<Config>] = &[
         "expire",
         Takes,
         "The age at which mail that could not be delivered fails (RFC 5321 §4.5.4.1: 4 to 5 days).",
-        |c, v| above_zero(span(v)?).map(|age| c.queue.expire = age),
+        |c, v| wait(v).map(|age| c.queue.expire = age),
         |c| Some(quoted(units::duration(c.queue.expire)))
     ),
     key!(
         "delay_notice",
         Takes,
         "The age at which the sender is told, once, that a message waits; or \"none\".",
-        |c, v| optional(v, span).map(|age| c.queue.delay_notice = age),
+        |c, v| optional(v, wait).map(|age| c.queue.delay_notice = age),
         |c| Some(
             c.queue
                 .delay_notice
@@ -378,7 +374,7 @@ const SPOOL: &[Key<Config>] = &[
         "segment",
         Restart,
         "Size of the files of a shard's log.",
-        |c, v| at_least(size(v)?, SEGMENT_MIN).map(|octets| c.spool.segment = octets),
+        |c, v| size_within(v, SEGMENT).map(|octets| c.spool.segment = octets),
         |c| Some(quoted(units::size(c.spool.segment)))
     ),
 ];
@@ -397,11 +393,12 @@ const CONTROL: &[Key<Config>] = &[
         "A file with the token that requests must show; needed when bind is not loopback.",
         |c, v| text(v)
             .map(|text| c.control.token_file = (!text.is_empty()).then(|| PathBuf::from(text))),
-        |c| c
-            .control
-            .token_file
-            .as_ref()
-            .map(|path| quoted(path.display()))
+        |c| Some(
+            c.control
+                .token_file
+                .as_ref()
+                .map_or_else(|| quoted(""), |path| quoted(path.display()))
+        )
     ),
 ];
 
@@ -560,100 +557,6 @@ impl std::fmt::Display for Protocol {
     }
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        const MINUTE: Duration = Duration::from_secs(60);
-        Self {
-            hostname: None,
-            data_dir: "ringpost-data".into(),
-            runtime: Runtime {
-                cores: Cores::All,
-                memory: 1 << 30,
-                spin: Duration::ZERO,
-            },
-            listener: vec![Listener {
-                bind: vec![SocketAddr::from(([127, 0, 0, 1], 2525))],
-                ..new_listener()
-            }],
-            tls: Tls::default(),
-            smtp: Smtp {
-                max_message_size: 50 << 20,
-                max_recipients: 1000,
-                max_connections: 20_000,
-                max_connections_per_client: 100,
-                max_header_size: 256 << 10,
-                max_errors: 20,
-                command_timeout: 5 * MINUTE,
-                session_timeout: 24 * 60 * MINUTE,
-                bare_line_ends: BareLineEnds::Reject,
-                trusted_networks: [
-                    ([127, 0, 0, 0].into(), 8),
-                    (std::net::Ipv6Addr::LOCALHOST.into(), 128),
-                ]
-                .into_iter()
-                .filter_map(|(address, len)| ipnet::IpNet::new(address, len).ok())
-                .collect(),
-            },
-            route: Vec::new(),
-            dns: Dns::default(),
-            delivery: Delivery {
-                port: SMTP_PORT,
-                helo: None,
-                source: Vec::new(),
-                families: Families::Both,
-                connections_per_destination: 20,
-                messages_per_connection: 100,
-                connect_timeout: Duration::from_secs(30),
-                tls: TlsPolicy::Opportunistic,
-            },
-            queue: Queue {
-                retry: [1, 5, 15, 30, 60, 120, 240]
-                    .map(|minutes| minutes * MINUTE)
-                    .to_vec(),
-                expire: 5 * 24 * 60 * MINUTE,
-                delay_notice: Some(4 * 60 * MINUTE),
-            },
-            spool: Spool {
-                durability: Durability::Fsync,
-                segment: 64 << 20,
-            },
-            control: Control {
-                bind: Some(SocketAddr::from(([127, 0, 0, 1], 8025))),
-                token_file: None,
-            },
-            auth: Auth {
-                users_file: "users.toml".into(),
-                allow_plaintext: AllowPlaintext::Loopback,
-            },
-            mailboxes: Mailboxes {
-                dir: "mailboxes".into(),
-                quota: None,
-            },
-            log: Log {
-                format: Format::Text,
-                level: Level::Info,
-            },
-        }
-    }
-}
-
-/// A listener of which nothing is said.
-pub(super) fn new_listener() -> Listener {
-    Listener {
-        protocol: Protocol::Smtp,
-        bind: Vec::new(),
-        proxy_protocol: false,
-    }
-}
-
-/// A route of which nothing is said.
-pub(super) fn new_route() -> Route {
-    Route {
-        domain: String::new(),
-        to: String::new(),
-    }
-}
-
 /// The keys that differ and need a restart.
 pub(super) fn changed(old: &Config, new: &Config) -> Vec<String> {
     let mut changed = Vec::new();
@@ -683,72 +586,3 @@ fn name_of<T: PartialEq + Copy>(names: &[(&str, T)], value: T) -> Option<String>
     let (name, _) = names.iter().find(|(_, known)| *known == value)?;
     Some(quoted(name))
 }
-
-fn not_yet(what: &str) -> String {
-    format!("{what} is not in this version yet: leave it out")
-}
-
-fn at_least(octets: u64, min: u64) -> Result<u64, String> {
-    if octets < min {
-        return Err(format!("must be at least {}", units::size(min)));
-    }
-    Ok(octets)
-}
-
-fn above_zero(wait: Duration) -> Result<Duration, String> {
-    if wait.is_zero() {
-        return Err("must be more than zero".to_owned());
-    }
-    Ok(wait)
-}
-
-fn host_name(name: &str) -> Result<String, String> {
-    crate::wire::path::Domain::parse(name.as_bytes(), false)
-        .map(|domain| domain.as_str().to_owned())
-        .map_err(|_| format!("\"{name}\" is no host name: letters, digits, hyphens and dots"))
-}
-
-fn socket_address(value: &DeValue<'_>) -> Result<SocketAddr, String> {
-    parsed(
-        value,
-        "an address with a port, such as \"127.0.0.1:25\" or \"[::1]:25\"",
-    )
-}
-
-fn parsed<T: std::str::FromStr>(value: &DeValue<'_>, wanted: &str) -> Result<T, String> {
-    let text = text(value)?;
-    text.parse()
-        .map_err(|_| format!("\"{text}\" is not {wanted}"))
-}
-
-fn cores(value: &DeValue<'_>) -> Result<Cores, String> {
-    const WANTED: &str = "must be \"all\", a count, or a list of CPU ids: [0, 2, 4]";
-    match value {
-        DeValue::String(text) if text == "all" => Ok(Cores::All),
-        DeValue::Integer(_) => count(value, 1, SHARDS_MAX).map(Cores::Count),
-        DeValue::Array(_) => {
-            let mut cpus = list(value, |cpu| count(cpu, 0, SHARDS_MAX))?;
-            cpus.sort_unstable();
-            cpus.dedup();
-            match cpus.len() {
-                0 => Err(WANTED.to_owned()),
-                _ => Ok(Cores::List(cpus)),
-            }
-        }
-        _ => Err(WANTED.to_owned()),
-    }
-}
-
-const SMTP_PORT: u16 = 25;
-/// Below this a handful of messages fills it.
-const MEMORY_MIN: u64 = 16 << 20;
-/// RFC 5321 §4.5.3.1.7: at least 64K octets must be taken.
-const MESSAGE_SIZE_MIN: u64 = 64 << 10;
-const HEADER_SIZE_MIN: u64 = 4 << 10;
-/// A segment holds the largest record, which is a message of 256 KiB and its envelope.
-const SEGMENT_MIN: u64 = 4 << 20;
-/// A recipient is named by 16 bits.
-const RECIPIENTS_MAX: usize = 50_000;
-const COUNT_MAX: usize = 1_000_000;
-/// Directories of the spool are numbered with two digits and more.
-const SHARDS_MAX: usize = 1024;

@@ -1,15 +1,17 @@
 //! The configuration: a model whose every value is valid, a file with positions for its faults,
 //! and its rendering with comments.
 //!
-//! One table of keys ([`keys`]) says for each what it means, how it is read and how it is written.
+//! One table of keys (`keys`) says for each what it means, how it is read and how it is written.
 //! So the file, `ringpost config` and the manual cannot disagree.
 
+mod default;
 mod keys;
 mod read;
 mod render;
 #[cfg(test)]
 mod tests;
 pub mod units;
+mod value;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -293,11 +295,33 @@ impl fmt::Display for Fault {
     }
 }
 
+impl Fault {
+    /// A fault at the end of `before`, which is the file up to there.
+    fn after(file: &Path, before: &str, message: String) -> Self {
+        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+        Self {
+            file: file.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            message,
+        }
+    }
+}
+
 impl Config {
     /// What this machine calls itself.
     #[must_use]
     pub fn hostname(&self) -> String {
         self.hostname.clone().unwrap_or_else(machine_name)
+    }
+
+    /// The same with the names filled in that follow from the machine: what is in effect.
+    #[must_use]
+    pub fn effective(mut self) -> Self {
+        let hostname = self.hostname();
+        self.delivery.helo.get_or_insert_with(|| hostname.clone());
+        self.hostname = Some(hostname);
+        self
     }
 }
 
@@ -308,15 +332,17 @@ pub fn load(path: Option<&Path>) -> Result<Config, Vec<Fault>> {
         None if Path::new(FILE).exists() => Path::new(FILE),
         None => return Ok(Config::default()),
     };
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        vec![Fault {
-            file: file.to_owned(),
-            line: 1,
-            column: 1,
-            message: format!("cannot be read: {error}"),
-        }]
-    })?;
-    read::read(file, &text)
+    let octets = std::fs::read(file)
+        .map_err(|error| vec![Fault::after(file, "", format!("cannot be read: {error}"))])?;
+    match String::from_utf8(octets) {
+        Ok(text) => read::read(file, &text),
+        Err(error) => {
+            let good = error.utf8_error().valid_up_to();
+            let before = String::from_utf8_lossy(&error.as_bytes()[..good]);
+            let message = "this is no UTF-8, in which TOML is written: save the file as UTF-8";
+            Err(vec![Fault::after(file, &before, message.to_owned())])
+        }
+    }
 }
 
 /// The keys whose new value needs a restart.
@@ -325,21 +351,18 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
     keys::changed(old, new)
 }
 
-/// The kernel's node name, completed by the resolver's canonical name where that is longer.
+/// The kernel's node name, completed by /etc/hosts where it is short; "localhost" where it is
+/// none that may stand in EHLO.
 fn machine_name() -> String {
     let name = rustix::system::uname();
     let name = name.nodename().to_string_lossy().to_ascii_lowercase();
-    if name.contains('.') {
-        return name;
-    }
-    let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
-    full_name(&hosts, &name).unwrap_or_else(|| {
-        if name.is_empty() {
-            "localhost".to_owned()
-        } else {
-            name
-        }
-    })
+    let full = if name.contains('.') {
+        None
+    } else {
+        let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+        full_name(&hosts, &name)
+    };
+    value::domain(&full.unwrap_or(name)).unwrap_or_else(|| "localhost".to_owned())
 }
 
 /// The name with a dot on the line of /etc/hosts that has `name`, as `hostname --fqdn` finds it.

@@ -1,15 +1,17 @@
 //! From text to a configuration, with the place of everything that is wrong.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{Key, LISTENER, ROUTE, TABLES, new_listener, new_route};
-use super::{Config, Fault, Route, units};
-use crate::route::{BadRoute, RouteTable};
+use super::default::{new_listener, new_route};
+use super::keys::{Key, LISTENER, ROUTE, TABLES};
+use super::value::Wrong;
+use super::{Config, Control, Fault, Route};
+use crate::route::{BadRoute, RouteTable, Target};
 
 /// Reads a file's text.
 pub(super) fn read(file: &Path, text: &str) -> Result<Config, Vec<Fault>> {
@@ -18,6 +20,7 @@ pub(super) fn read(file: &Path, text: &str) -> Result<Config, Vec<Fault>> {
         file,
         faults: Vec::new(),
         places: HashMap::new(),
+        faulty: HashSet::new(),
     };
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
@@ -45,18 +48,14 @@ struct Reader<'t> {
     faults: Vec<Fault>,
     /// Where values stand, for faults that more than one of them make.
     places: HashMap<String, usize>,
+    /// Values that are wrong by themselves, so that nobody complains of them twice.
+    faulty: HashSet<String>,
 }
 
 impl Reader<'_> {
     fn fault(&mut self, at: usize, message: String) {
         let before = self.text.get(..at).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-        self.faults.push(Fault {
-            file: self.file.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-            message,
-        });
+        self.faults.push(Fault::after(self.file, before, message));
     }
 
     fn whole(&mut self, config: &mut Config, table: &DeTable<'_>) {
@@ -110,9 +109,13 @@ impl Reader<'_> {
         value: &Spanned<DeValue<'_>>,
     ) {
         let at = value.span().start;
-        self.places.insert(format!("{section}.{}", key.name), at);
-        if let Err(message) = (key.read)(target, value.get_ref()) {
-            self.fault(at, format!("{}: {message}", key.name));
+        let place = format!("{section}.{}", key.name);
+        self.places.insert(place.clone(), at);
+        if let Err(Wrong(faults)) = (key.read)(target, value.get_ref()) {
+            for (item, message) in faults {
+                self.fault(item.unwrap_or(at), format!("{}: {message}", key.name));
+            }
+            self.faulty.insert(place);
         }
     }
 
@@ -120,7 +123,7 @@ impl Reader<'_> {
         &mut self,
         section: &str,
         value: &DeValue<'_>,
-        name: &Spanned<std::borrow::Cow<'_, str>>,
+        name: &Spanned<Cow<'_, str>>,
         keys: &[Key<T>],
         new: fn() -> T,
     ) -> Vec<T> {
@@ -148,18 +151,19 @@ impl Reader<'_> {
         items
     }
 
-    fn unknown<'n>(
-        &mut self,
-        name: &Spanned<std::borrow::Cow<'_, str>>,
-        known: impl Iterator<Item = &'n str>,
-    ) {
+    fn unknown<'n>(&mut self, name: &Spanned<Cow<'_, str>>, known: impl Iterator<Item = &'n str>) {
         let written = name.get_ref();
+        let home = TABLES
+            .iter()
+            .find(|table| table.keys.iter().any(|key| key.name == written));
         let nearest = known
             .map(|known| (strsim::jaro_winkler(written, known), known))
             .max_by(|a, b| a.0.total_cmp(&b.0));
-        let hint = match nearest {
-            Some((_, nearest)) => format!("; did you mean `{nearest}`?"),
-            None => String::new(),
+        let hint = match (home, nearest) {
+            (Some(table), _) if table.name.is_empty() => "; it stands before all tables".to_owned(),
+            (Some(table), _) => format!("; it stands under [{}]", table.name),
+            (None, Some((_, nearest))) => format!("; did you mean `{nearest}`?"),
+            (None, None) => String::new(),
         };
         self.fault(name.span().start, format!("unknown key `{written}`{hint}"));
     }
@@ -170,149 +174,78 @@ impl Reader<'_> {
 
     /// What no key alone can know.
     fn check(&mut self, config: &Config) {
-        let mut bound = HashMap::new();
+        let mut bound = HashSet::new();
         for (place, listener) in config.listener.iter().enumerate() {
-            let at = self.place(&format!("listener.{place}"));
-            if listener.bind.is_empty() {
-                self.fault(at, "a listener needs bind = [\"address:port\"]".to_owned());
+            let bind = format!("listener.{place}.bind");
+            if listener.bind.is_empty() && !self.faulty.contains(&bind) {
+                let message = "a listener needs bind = [\"address:port\"]";
+                let at = self.place(&format!("listener.{place}"));
+                self.fault(at, message.to_owned());
             }
             for address in &listener.bind {
-                if address.port() != 0 && bound.insert(*address, place).is_some() {
-                    let at = self.place(&format!("listener.{place}.bind"));
-                    self.fault(at, format!("{address} is bound twice"));
+                if address.port() != 0 && !bound.insert(*address) {
+                    self.fault(self.place(&bind), format!("bind: {address} is bound twice"));
                 }
             }
         }
         self.check_routes(config);
-        if let Some(bind) = config.control.bind {
-            let at = self.place("control.bind");
-            if !bind.ip().is_loopback() && config.control.token_file.is_none() {
-                let message =
-                    "token_file must be set when the control plane does not listen on loopback";
-                self.fault(at, message.to_owned());
-            }
-            if bound.contains_key(&bind) && bind.port() != 0 {
-                self.fault(at, format!("{bind} is bound by a listener too"));
-            }
+        if let Some(bind) = config.control.bind.filter(|bind| bound.contains(bind)) {
+            let message = format!("bind: {bind} is bound by a listener too");
+            self.fault(self.place("control.bind"), message);
         }
-        if let Some(path) = &config.control.token_file
-            && let Err(error) = std::fs::File::open(path)
-        {
-            let message = format!("token_file: {} cannot be read: {error}", path.display());
+        self.check_token(&config.control);
+    }
+
+    fn check_token(&mut self, control: &Control) {
+        if let Some(path) = &control.token_file {
+            let message = match std::fs::read_to_string(path) {
+                Ok(text) if text.trim().is_empty() => "is empty: write a token into it".to_owned(),
+                Ok(_) => return,
+                Err(error) => format!("cannot be read: {error}"),
+            };
+            let message = format!("token_file: {} {message}", path.display());
             self.fault(self.place("control.token_file"), message);
+            return;
+        }
+        let is_open = control.bind.is_some_and(|bind| !bind.ip().is_loopback());
+        if is_open && !self.faulty.contains("control.token_file") {
+            let message = "bind: anybody could steer the relay here: set token_file, or bind to 127.0.0.1 or [::1]";
+            self.fault(self.place("control.bind"), message.to_owned());
         }
     }
 
     fn check_routes(&mut self, config: &Config) {
-        for (place, route) in config.route.iter().enumerate() {
-            let Err((_, bad)) = RouteTable::parse([(&*route.domain, &*route.to)]) else {
-                continue;
-            };
-            let Route { domain, to } = route;
-            let (key, message) = match bad {
-                BadRoute::Domain => (
-                    "domain",
-                    format!("\"{domain}\" is no domain, \"*.example.org\" or \"*\""),
-                ),
-                BadRoute::Target => (
-                    "to",
-                    format!(
-                        "\"{to}\" is none of \"mx\", \"discard\", \"reject\", \"smtp://host[:port]\""
-                    ),
-                ),
-                BadRoute::Host => (
-                    "to",
-                    format!("\"{to}\" has no host name or address after smtp://"),
-                ),
-                BadRoute::Port => (
-                    "to",
-                    format!("\"{to}\" has a port that is no number from 1 to 65535"),
-                ),
-            };
+        for (place, Route { domain, to }) in config.route.iter().enumerate() {
             let section = format!("route.{place}");
-            let at = self.places.get(&format!("{section}.{key}"));
-            let at = at.copied().unwrap_or_else(|| self.place(&section));
-            self.fault(at, format!("{key}: {message}"));
+            let pattern = RouteTable::parse([(&**domain, "mx")]);
+            let target = Target::parse(to);
+            let parts = [
+                ("domain", domain, pattern.err().map(|(_, bad)| bad)),
+                ("to", to, target.err()),
+            ];
+            for (key, written, bad) in parts {
+                let name = format!("{section}.{key}");
+                let Some(bad) = bad.filter(|_| !self.faulty.contains(&name)) else {
+                    continue;
+                };
+                match self.places.get(&name).copied() {
+                    Some(at) => self.fault(at, format!("{key}: {written:?} {}", why(&bad))),
+                    None => {
+                        let message = format!("a route needs {key} = \"...\"");
+                        self.fault(self.place(&section), message);
+                    }
+                }
+            }
         }
     }
 }
 
-pub(super) fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, String> {
-    value.as_str().ok_or_else(|| wanted("a string", value))
-}
-
-pub(super) fn path(value: &DeValue<'_>) -> Result<PathBuf, String> {
-    match text(value)? {
-        "" => Err("must not be empty".to_owned()),
-        text => Ok(text.into()),
+/// What is wrong with a rule, and what would be right.
+fn why(bad: &BadRoute) -> &'static str {
+    match bad {
+        BadRoute::Domain => "is no domain, \"*.example.org\" or \"*\"",
+        BadRoute::Target => "is none of \"mx\", \"discard\", \"reject\", \"smtp://host[:port]\"",
+        BadRoute::Host => "has no host name or address after smtp://",
+        BadRoute::Port => "has a port that is no number from 1 to 65535",
     }
-}
-
-pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
-    value
-        .as_bool()
-        .ok_or_else(|| wanted("true or false", value))
-}
-
-pub(super) fn count(value: &DeValue<'_>, min: usize, max: usize) -> Result<usize, String> {
-    let number = value.as_integer().and_then(|number| {
-        let digits = number.as_str().replace('_', "");
-        usize::from_str_radix(&digits, number.radix()).ok()
-    });
-    match number {
-        Some(number) if (min..=max).contains(&number) => Ok(number),
-        _ => Err(wanted(&format!("a number from {min} to {max}"), value)),
-    }
-}
-
-pub(super) fn size(value: &DeValue<'_>) -> Result<u64, String> {
-    let size = value.as_str().and_then(units::parse_size);
-    size.ok_or_else(|| wanted("a size such as \"50MiB\" (B, KiB, MiB, GiB)", value))
-}
-
-pub(super) fn span(value: &DeValue<'_>) -> Result<Duration, String> {
-    let span = value.as_str().and_then(units::parse_duration);
-    span.ok_or_else(|| wanted("a duration such as \"5m\" (us, ms, s, m, h, d)", value))
-}
-
-/// A value or the word "none".
-pub(super) fn optional<T>(
-    value: &DeValue<'_>,
-    read: impl Fn(&DeValue<'_>) -> Result<T, String>,
-) -> Result<Option<T>, String> {
-    if value.as_str() == Some("none") {
-        return Ok(None);
-    }
-    read(value).map(Some)
-}
-
-pub(super) fn list<T>(
-    value: &DeValue<'_>,
-    read: impl Fn(&DeValue<'_>) -> Result<T, String>,
-) -> Result<Vec<T>, String> {
-    let items = value
-        .as_array()
-        .ok_or_else(|| wanted("a list: [...]", value))?;
-    items.iter().map(|item| read(item.get_ref())).collect()
-}
-
-pub(super) fn choice<T: Copy>(value: &DeValue<'_>, choices: &[(&str, T)]) -> Result<T, String> {
-    let names: Vec<String> = choices
-        .iter()
-        .map(|(name, _)| format!("\"{name}\""))
-        .collect();
-    let chosen = value.as_str();
-    let found = choices.iter().find(|(name, _)| chosen == Some(*name));
-    found
-        .map(|(_, choice)| *choice)
-        .ok_or_else(|| wanted(&format!("one of {}", names.join(", ")), value))
-}
-
-fn wanted(what: &str, value: &DeValue<'_>) -> String {
-    let is = match value {
-        DeValue::String(text) => format!("\"{text}\""),
-        DeValue::Integer(number) => number.as_str().to_owned(),
-        other => format!("a value of type {}", other.type_str()),
-    };
-    format!("must be {what}, not {is}")
 }

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::Config;
-use super::keys::{Key, LISTENER, ROUTE, TABLES, new_listener, new_route};
+use super::default::{new_listener, new_route};
+use super::keys::{Key, LISTENER, ROUTE, TABLES};
 
 /// Writes every key with its meaning and value. What is unset stands as a comment.
 #[must_use]

@@ -86,6 +86,105 @@ fn every_fault_is_named_with_its_place_and_what_would_be_right() {
 }
 
 #[test]
+fn a_wrong_value_is_told_what_would_be_right() {
+    for (text, place, words) in [
+        ("hostname = 3", "1:12", "must be a string, not 3"),
+        ("data_dir = \"\"", "1:12", "must not be empty"),
+        ("runtime.cores = 0", "1:17", "from 1 to 1024, not 0"),
+        ("runtime.cores = [0, -1]", "1:21", "from 0 to 1024, not -1"),
+        ("runtime.cores = []", "1:17", "\"all\", a count"),
+        ("runtime.memory = \"1MiB\"", "1:18", "from \"16MiB\""),
+        ("runtime.spin = \"1\"", "1:16", "a duration such as \"5m\""),
+        (
+            "smtp.max_message_size = 5000",
+            "1:25",
+            "a size such as \"50MiB\"",
+        ),
+        (
+            "smtp.command_timeout = \"0s\"",
+            "1:24",
+            "must be more than zero",
+        ),
+        ("queue.expire = \"9999d\"", "1:16", "at most \"1000d\""),
+        (
+            "queue.retry = [\"1m\",\n\"0s\"]",
+            "2:1",
+            "must be more than zero",
+        ),
+        (
+            "smtp.trusted_networks = [\"::1\"]",
+            "1:26",
+            "a network such as",
+        ),
+        ("delivery.port = 65536", "1:17", "from 1 to 65535"),
+        ("delivery.source = \"::1\"", "1:19", "a list: [...]"),
+        ("delivery.tls = true", "1:16", "\"opportunistic\""),
+        ("dns.servers = [\"::1\"]", "1:16", "an address with a port"),
+        (
+            "[[listener]]\nbind = [\"[::1]:25\"]\nproxy_protocol = 1",
+            "3:18",
+            "true or false, not 1",
+        ),
+    ] {
+        let faults = parse(text).unwrap_err();
+        assert!(
+            faults[0].starts_with(&format!("r.toml:{place}: ")) && faults[0].contains(words),
+            "{text}: {faults:?}"
+        );
+    }
+}
+
+#[test]
+fn every_faulty_item_of_a_list_is_named_where_it_stands() {
+    let faults = parse("[delivery]\nsource = [\"::1\", \"x\",\n  \"ü\", 3]\n").unwrap_err();
+    let places: Vec<&str> = faults
+        .iter()
+        .filter_map(|fault| fault.split(": ").next())
+        .collect();
+    assert_eq!(
+        places,
+        ["r.toml:2:18", "r.toml:3:3", "r.toml:3:8"],
+        "{faults:?}"
+    );
+}
+
+#[test]
+fn a_fault_is_named_once() {
+    for text in [
+        "[[listener]]\nbind = [\"25\"]\n",
+        "[[route]]\ndomain = \"d.test\"\nto = 3\n",
+        "[[route]]\ndomain = \"d.test\"\n",
+        "[control]\nbind = \"0.0.0.0:8025\"\ntoken_file = 3\n",
+    ] {
+        let faults = parse(text).unwrap_err();
+        assert_eq!(faults.len(), 1, "{faults:?}");
+    }
+}
+
+#[test]
+fn a_key_in_the_wrong_place_is_told_where_it_stands() {
+    for (text, words) in [
+        ("[smtp]\nconnect_timeout = \"5s\"\n", "[delivery]"),
+        ("[smtp]\nhostname = \"relay.test\"\n", "before all tables"),
+        ("max_recipients = 5\n", "[smtp]"),
+        ("[stmp]\n", "`smtp`"),
+    ] {
+        let faults = parse(text).unwrap_err();
+        assert!(faults[0].contains(words), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_long_value_is_quoted_on_one_short_line() {
+    let text = format!("[spool]\ndurability = \"\"\"{}\"\"\"\n", "a\n".repeat(500));
+    let faults = parse(&text).unwrap_err();
+    assert!(
+        faults[0].len() < 250 && !faults[0].contains('\n'),
+        "{faults:?}"
+    );
+}
+
+#[test]
 fn a_file_that_is_no_toml_is_told_where() {
     let faults = parse("[smtp]\nmax_recipients = = 3\n").unwrap_err();
     assert!(faults[0].starts_with("r.toml:2:"), "{faults:?}");
@@ -116,6 +215,7 @@ fn values_that_contradict_each_other_are_faults() {
             "[control]\ntoken_file = \"/nonexistent/token\"\n",
             "cannot be read",
         ),
+        ("[control]\ntoken_file = \"/dev/null\"\n", "is empty"),
         ("[[listener]]\nprotocol = \"smtp\"\n", "needs bind"),
         (
             "[[listener]]\nbind = [\"127.0.0.1:25\", \"127.0.0.1:25\"]\n",
@@ -127,6 +227,49 @@ fn values_that_contradict_each_other_are_faults() {
         let faults = parse(text).unwrap_err();
         assert!(faults[0].contains(words), "{faults:?}");
     }
+}
+
+#[test]
+fn the_file_is_found_or_the_default_holds() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("r.toml");
+    let faults = load(Some(&path)).unwrap_err();
+    assert!(faults[0].message.contains("cannot be read"), "{faults:?}");
+    std::fs::write(&path, b"hostname = \"a.test\"\n# \xfc\n").unwrap();
+    let faults = load(Some(&path)).unwrap_err();
+    assert_eq!((faults[0].line, faults[0].column), (2, 3), "{faults:?}");
+    std::fs::write(&path, "hostname = \"a.test\"\n").unwrap();
+    assert_eq!(load(Some(&path)).unwrap().hostname(), "a.test");
+}
+
+#[test]
+fn the_examples_of_the_manual_are_configurations() {
+    let manual = include_str!("../manual/config.rs");
+    let mut examples = Vec::new();
+    let mut example: Option<String> = None;
+    for line in manual.lines() {
+        let line = line.trim_start_matches("//!").trim_start();
+        match (line, &mut example) {
+            ("```toml", None) => example = Some(String::new()),
+            ("```", Some(_)) => examples.extend(example.take()),
+            (line, Some(text)) => *text += &format!("{line}\n"),
+            _ => {}
+        }
+    }
+    assert!(examples.len() >= 2, "{examples:?}");
+    for text in examples {
+        parse(&text).unwrap();
+    }
+}
+
+#[test]
+fn what_is_in_effect_has_every_name() {
+    let mut config = Config::default().effective();
+    assert_eq!(config.hostname, config.delivery.helo);
+    assert_eq!(parse(&render(&config)).unwrap(), config);
+    config.hostname = Some("a.test".to_owned());
+    config.delivery.helo = None;
+    assert_eq!(config.effective().delivery.helo.as_deref(), Some("a.test"));
 }
 
 #[test]

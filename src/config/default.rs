@@ -1,0 +1,164 @@
+//! The embedded default: what a relay does when nobody told it anything.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::value::SMTP_PORT;
+use super::{
+    AllowPlaintext, Auth, Config, Control, Cores, Delivery, Dns, Durability, Listener, Log,
+    Mailboxes, Protocol, Queue, Route, Runtime, Smtp, Spool, Tls, TlsPolicy,
+};
+use crate::observe::log::{Format, Level};
+use crate::route::mx::Families;
+use crate::smtp::server::BareLineEnds;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            hostname: None,
+            data_dir: "ringpost-data".into(),
+            runtime: Runtime::default(),
+            listener: vec![Listener {
+                bind: vec![SocketAddr::from(([127, 0, 0, 1], 2525))],
+                ..new_listener()
+            }],
+            tls: Tls::default(),
+            smtp: Smtp::default(),
+            route: Vec::new(),
+            dns: Dns::default(),
+            delivery: Delivery::default(),
+            queue: Queue::default(),
+            spool: Spool::default(),
+            control: Control::default(),
+            auth: Auth::default(),
+            mailboxes: Mailboxes::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self {
+            cores: Cores::All,
+            memory: 1 << 30,
+            spin: Duration::ZERO,
+        }
+    }
+}
+
+impl Default for Smtp {
+    fn default() -> Self {
+        Self {
+            max_message_size: 50 << 20,
+            max_recipients: 1000,
+            max_connections: 20_000,
+            max_connections_per_client: 100,
+            max_header_size: 256 << 10,
+            max_errors: 20,
+            command_timeout: 5 * MINUTE,
+            session_timeout: 24 * 60 * MINUTE,
+            bare_line_ends: BareLineEnds::Reject,
+            trusted_networks: [
+                ([127, 0, 0, 0].into(), 8),
+                (Ipv6Addr::LOCALHOST.into(), 128),
+            ]
+            .into_iter()
+            .filter_map(|(address, len)| IpNet::new(address, len).ok())
+            .collect(),
+        }
+    }
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            port: SMTP_PORT,
+            helo: None,
+            source: Vec::new(),
+            families: Families::Both,
+            connections_per_destination: 20,
+            messages_per_connection: 100,
+            connect_timeout: Duration::from_secs(30),
+            tls: TlsPolicy::Opportunistic,
+        }
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            retry: [1, 5, 15, 30, 60, 120, 240]
+                .map(|minutes| minutes * MINUTE)
+                .to_vec(),
+            expire: 5 * 24 * 60 * MINUTE,
+            delay_notice: Some(4 * 60 * MINUTE),
+        }
+    }
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Fsync,
+            segment: 64 << 20,
+        }
+    }
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            bind: Some(SocketAddr::from(([127, 0, 0, 1], 8025))),
+            token_file: None,
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            users_file: "users.toml".into(),
+            allow_plaintext: AllowPlaintext::Loopback,
+        }
+    }
+}
+
+impl Default for Mailboxes {
+    fn default() -> Self {
+        Self {
+            dir: "mailboxes".into(),
+            quota: None,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: Format::Text,
+            level: Level::Info,
+        }
+    }
+}
+
+/// A listener of which nothing is said.
+pub(super) fn new_listener() -> Listener {
+    Listener {
+        protocol: Protocol::Smtp,
+        bind: Vec::new(),
+        proxy_protocol: false,
+    }
+}
+
+/// A route of which nothing is said.
+pub(super) fn new_route() -> Route {
+    Route {
+        domain: String::new(),
+        to: String::new(),
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);

@@ -1,0 +1,234 @@
+//! Values of the file: what each shape of them is read into, and what is said of a wrong one.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::{Cores, units};
+use crate::wire::path::Domain;
+
+/// What is wrong with a value: each fault with its place in the file, where that is not the
+/// place of the whole value.
+#[derive(Debug)]
+pub(super) struct Wrong(pub(super) Vec<(Option<usize>, String)>);
+
+impl From<String> for Wrong {
+    fn from(message: String) -> Self {
+        Self(vec![(None, message)])
+    }
+}
+
+impl From<&str> for Wrong {
+    fn from(message: &str) -> Self {
+        message.to_owned().into()
+    }
+}
+
+pub(super) fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Wrong> {
+    value.as_str().ok_or_else(|| wanted("a string", value))
+}
+
+pub(super) fn path(value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
+    match text(value)? {
+        "" => Err("must not be empty".into()),
+        text => Ok(text.into()),
+    }
+}
+
+pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Wrong> {
+    value
+        .as_bool()
+        .ok_or_else(|| wanted("true or false", value))
+}
+
+pub(super) fn count(value: &DeValue<'_>, min: usize, max: usize) -> Result<usize, Wrong> {
+    let number = value.as_integer().and_then(|number| {
+        let digits = number.as_str().replace('_', "");
+        usize::from_str_radix(&digits, number.radix()).ok()
+    });
+    match number {
+        Some(number) if (min..=max).contains(&number) => Ok(number),
+        _ => Err(wanted(&format!("a number from {min} to {max}"), value)),
+    }
+}
+
+pub(super) fn size(value: &DeValue<'_>) -> Result<u64, Wrong> {
+    let size = value.as_str().and_then(units::parse_size);
+    size.ok_or_else(|| wanted("a size such as \"50MiB\" (B, KiB, MiB, GiB)", value))
+}
+
+pub(super) fn size_within(value: &DeValue<'_>, limits: RangeInclusive<u64>) -> Result<u64, Wrong> {
+    let octets = size(value)?;
+    if limits.contains(&octets) {
+        return Ok(octets);
+    }
+    let (min, max) = (units::size(*limits.start()), units::size(*limits.end()));
+    Err(wanted(&format!("from \"{min}\" to \"{max}\""), value))
+}
+
+pub(super) fn span(value: &DeValue<'_>) -> Result<Duration, Wrong> {
+    let span = value.as_str().and_then(units::parse_duration);
+    let span =
+        span.ok_or_else(|| wanted("a duration such as \"5m\" (us, ms, s, m, h, d)", value))?;
+    if span > SPAN_MAX {
+        let max = units::duration(SPAN_MAX);
+        return Err(wanted(&format!("at most \"{max}\""), value));
+    }
+    Ok(span)
+}
+
+/// A duration in which something can happen.
+pub(super) fn wait(value: &DeValue<'_>) -> Result<Duration, Wrong> {
+    match span(value)? {
+        Duration::ZERO => Err("must be more than zero".into()),
+        wait => Ok(wait),
+    }
+}
+
+/// A value or the word "none".
+pub(super) fn optional<T>(
+    value: &DeValue<'_>,
+    read: impl Fn(&DeValue<'_>) -> Result<T, Wrong>,
+) -> Result<Option<T>, Wrong> {
+    if value.as_str() == Some("none") {
+        return Ok(None);
+    }
+    read(value).map(Some)
+}
+
+/// A list, with each of its faults where the item stands.
+pub(super) fn list<T>(
+    value: &DeValue<'_>,
+    read: impl Fn(&DeValue<'_>) -> Result<T, Wrong>,
+) -> Result<Vec<T>, Wrong> {
+    let items = value
+        .as_array()
+        .ok_or_else(|| wanted("a list: [...]", value))?;
+    let (mut good, mut faults) = (Vec::new(), Vec::new());
+    for item in items {
+        match read(item.get_ref()) {
+            Ok(value) => good.push(value),
+            Err(Wrong(wrong)) => {
+                let here = item.span().start;
+                let placed = wrong.into_iter().map(|(at, why)| (at.or(Some(here)), why));
+                faults.extend(placed);
+            }
+        }
+    }
+    if faults.is_empty() {
+        Ok(good)
+    } else {
+        Err(Wrong(faults))
+    }
+}
+
+pub(super) fn choice<T: Copy>(value: &DeValue<'_>, choices: &[(&str, T)]) -> Result<T, Wrong> {
+    let chosen = value.as_str();
+    let found = choices.iter().find(|(name, _)| chosen == Some(*name));
+    found.map(|(_, choice)| *choice).ok_or_else(|| {
+        let names: Vec<String> = choices
+            .iter()
+            .map(|(name, _)| format!("\"{name}\""))
+            .collect();
+        wanted(&format!("one of {}", names.join(", ")), value)
+    })
+}
+
+/// A string that `T` can be read from.
+pub(super) fn parsed<T: FromStr>(value: &DeValue<'_>, what: &str) -> Result<T, Wrong> {
+    let parsed = value.as_str().and_then(|text| text.parse().ok());
+    parsed.ok_or_else(|| wanted(what, value))
+}
+
+pub(super) fn socket_address(value: &DeValue<'_>) -> Result<SocketAddr, Wrong> {
+    parsed(
+        value,
+        "an address with a port, such as \"127.0.0.1:25\" or \"[::1]:25\"",
+    )
+}
+
+pub(super) fn host_name(value: &DeValue<'_>) -> Result<String, Wrong> {
+    let text = text(value)?;
+    domain(text).ok_or_else(|| {
+        format!("\"{text}\" is no host name: letters, digits, hyphens and dots").into()
+    })
+}
+
+/// The name, if it is one that may stand in EHLO.
+pub(super) fn domain(name: &str) -> Option<String> {
+    let domain = Domain::parse(name.as_bytes(), false).ok()?;
+    Some(domain.as_str().to_owned())
+}
+
+pub(super) fn cores(value: &DeValue<'_>) -> Result<Cores, Wrong> {
+    const WANTED: &str = "\"all\", a count, or a list of CPU ids: [0, 2, 4]";
+    match value {
+        DeValue::String(text) if text == "all" => Ok(Cores::All),
+        DeValue::Integer(_) => count(value, 1, SHARDS_MAX).map(Cores::Count),
+        DeValue::Array(_) => {
+            let mut cpus = list(value, |cpu| count(cpu, 0, SHARDS_MAX))?;
+            cpus.sort_unstable();
+            cpus.dedup();
+            match cpus.len() {
+                0 => Err(wanted(WANTED, value)),
+                _ => Ok(Cores::List(cpus)),
+            }
+        }
+        _ => Err(wanted(WANTED, value)),
+    }
+}
+
+pub(super) fn not_yet(what: &str) -> Wrong {
+    format!("{what} is not in this version yet: leave it out").into()
+}
+
+fn wanted(what: &str, value: &DeValue<'_>) -> Wrong {
+    format!("must be {what}, not {}", Shown(value)).into()
+}
+
+/// A value as a fault quotes it: on one line and not longer than one.
+struct Shown<'v>(&'v DeValue<'v>);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            DeValue::String(text) if text.chars().count() > SHOWN_MAX => {
+                let start: String = text.chars().take(SHOWN_MAX).collect();
+                write!(f, "{start:?}...")
+            }
+            DeValue::String(text) => write!(f, "{text:?}"),
+            DeValue::Integer(number) => f.write_str(number.as_str()),
+            DeValue::Float(number) => f.write_str(number.as_str()),
+            DeValue::Boolean(value) => write!(f, "{value}"),
+            DeValue::Datetime(_) => f.write_str("a date"),
+            DeValue::Array(items) if items.is_empty() => f.write_str("an empty list"),
+            DeValue::Array(_) => f.write_str("a list"),
+            DeValue::Table(_) => f.write_str("a table"),
+        }
+    }
+}
+
+pub(super) const SMTP_PORT: u16 = 25;
+/// Below this a handful of messages fills it; the upper end is beyond any machine.
+pub(super) const MEMORY: RangeInclusive<u64> = 16 << 20..=16 << 40;
+/// RFC 5321 §4.5.3.1.7: at least 64K octets must be taken.
+pub(super) const MESSAGE_SIZE: RangeInclusive<u64> = 64 << 10..=4 << 30;
+/// The upper end is what a client can make us keep in memory.
+pub(super) const HEADER_SIZE: RangeInclusive<u64> = 4 << 10..=64 << 20;
+/// A segment holds the largest record, which is a message of 256 KiB and its envelope. A large
+/// one is freed late: it stays until its last message is settled or moved.
+pub(super) const SEGMENT: RangeInclusive<u64> = 4 << 20..=1 << 30;
+/// A recipient is named by 16 bits.
+pub(super) const RECIPIENTS_MAX: usize = 50_000;
+pub(super) const COUNT_MAX: usize = 1_000_000;
+/// Directories of the spool are numbered with two digits and more.
+const SHARDS_MAX: usize = 1024;
+/// Nobody waits longer, and sums of two stay far from the end of the clock.
+const SPAN_MAX: Duration = Duration::from_secs(1000 * 24 * 60 * 60);
+/// Characters of a string that a fault quotes.
+const SHOWN_MAX: usize = 60;
