@@ -213,25 +213,28 @@ impl Session {
             Turn::Closing => Some(421),
             Turn::Drop => None,
         };
-        self.exchanger.ledger.write(|entries| {
-            entries.attempts.push(Attempt {
-                at: self.talk.world.elapsed(),
-                host: self.exchanger.at.ip(),
-                recipient: recipient.clone(),
-                code,
-            });
-        });
-        match code {
+        let at = self.talk.world.elapsed();
+        let said = match code {
             Some(250) => {
-                self.recipients.push(recipient);
+                self.recipients.push(recipient.clone());
                 self.say("250 2.1.5 recipient ok").await
             }
             Some(550) => {
-                self.refuse(&[recipient]);
+                self.refuse(std::slice::from_ref(&recipient));
                 self.say("550 5.1.1 nobody of that name").await
             }
             _ => self.end(turn).await,
-        }
+        };
+        self.exchanger.ledger.write(|entries| {
+            entries.attempts.push(Attempt {
+                at,
+                host: self.exchanger.at.ip(),
+                recipient,
+                // On a connection that is gone, nobody was told.
+                code: code.filter(|_| said.is_ok()),
+            });
+        });
+        said
     }
 
     async fn data(&mut self) -> io::Result<bool> {
