@@ -134,6 +134,9 @@ impl<W: World> Shard<W> {
     /// Queues a message that was found on the disk.
     pub(super) fn readmit(self: &Rc<Self>, found: &Recovered) {
         let now = self.world.now();
+        // The calendar may have been set back since: nobody waits longer than the schedule says.
+        let longest = self.settings().config.queue.retry.iter().max().copied();
+        let latest = now + longest.unwrap_or_default();
         let mut delay_notified = false;
         let states = found.recipients.iter().zip(0u16..);
         let pending = states.filter_map(|(state, place)| match state {
@@ -152,7 +155,7 @@ impl<W: World> Shard<W> {
                     doubtful: *doubtful,
                     diagnosis: diagnosis.clone(),
                 };
-                let due = due.map_or(now, |due| self.tick_at(due).max(now));
+                let due = due.map_or(now, |due| self.tick_at(due).clamp(now, latest));
                 Some((admission, *attempts, due))
             }
         });
@@ -163,7 +166,7 @@ impl<W: World> Shard<W> {
             Admission {
                 id: found.id,
                 locator: found.locator,
-                accepted: self.tick_at(found.arrival),
+                accepted: self.tick_at(found.arrival).min(now),
                 null_sender: found.envelope.reverse_path.0.is_none(),
                 held: found.held,
                 delay_notified,
