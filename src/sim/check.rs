@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::peers::ledger::{Copy, Entries, Fate, Submission, find, token_in, token_of};
+use super::peers::ledger::{Attempt, Copy, Entries, Fate, Submission, find, token_in, token_of};
 
 /// What a run allows.
 #[derive(Clone, Copy, Debug)]
@@ -201,12 +201,15 @@ impl<'a> Court<'a> {
 
     /// A copy that came after an answer which ended the matter.
     fn needless(&self, copies: &[&Copy]) -> Option<String> {
-        for (place, copy) in copies.iter().enumerate() {
-            let ends = matches!(copy.answer, Some(250 | 500..=599)) && copy.read_by.is_some();
-            if ends
-                && !self.may_be_forgotten(copy)
-                && let Some(next) = copies.get(place + 1)
-            {
+        for two in copies.windows(2) {
+            let [copy, next] = two else { continue };
+            let is_excused = match copy.answer {
+                Some(250) => self.may_be_forgotten(copy),
+                // A failure is written down with the report of it, which waits for others.
+                Some(500..=599) => self.crashed_between(copy.at, next.at),
+                _ => true,
+            };
+            if copy.read_by.is_some() && !is_excused {
                 return Some(format!(
                     "was answered {} at {:?} (read by {:?}), and came again at {:?}",
                     copy.answer.unwrap_or(0),
@@ -240,8 +243,12 @@ impl<'a> Court<'a> {
     }
 
     fn waits_hold(&mut self) {
-        let mut last: BTreeMap<(&str, _), &super::peers::ledger::Attempt> = BTreeMap::new();
+        let mut last: BTreeMap<(&str, _), &Attempt> = BTreeMap::new();
         for attempt in &self.entries.attempts {
+            // A sender may get several reports, and each has its own schedule.
+            if attempt.recipient.starts_with("s-") {
+                continue;
+            }
             let key = (attempt.recipient.as_str(), attempt.host);
             if let Some(before) = last.insert(key, attempt)
                 && before.code == Some(450)
@@ -317,7 +324,6 @@ fn told_of(content: &[u8]) -> Vec<(String, String)> {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::super::peers::ledger::Attempt;
     use super::*;
 
     const TERMS: Terms = Terms {

@@ -363,6 +363,11 @@ impl Inner {
         for change in std::mem::take(&mut self.pending) {
             if change.place().parent().unwrap_or(Path::new("")) == directory {
                 change.apply(&mut self.durable);
+                if let Change::Take(gone) = &change {
+                    // What happened inside a directory that is gone for good is gone with it.
+                    self.pending
+                        .retain(|earlier| !earlier.place().starts_with(gone));
+                }
             } else {
                 self.pending.push(change);
             }
@@ -424,9 +429,7 @@ impl Change {
             Self::Put(path, entry) => {
                 names.insert(path.clone(), entry.clone());
             }
-            Self::Take(path) => {
-                names.remove(path);
-            }
+            Self::Take(path) => names.retain(|name, _| !name.starts_with(path)),
             Self::Move(from, to) => {
                 if let Some(entry) = names.remove(from) {
                     names.insert(to.clone(), entry);

@@ -34,7 +34,7 @@ pub(super) struct Play {
     pub(super) mood: Rc<Cell<Mood>>,
     pub(super) terms: Terms,
     config: Arc<Config>,
-    shards: usize,
+    shards: Cell<usize>,
     directory: RefCell<Directory>,
     journal: Journal,
     clients: SimWorld,
@@ -77,7 +77,7 @@ impl Play {
             mood: Rc::new(Cell::new(Mood::KIND)),
             terms,
             config: Arc::new(config),
-            shards,
+            shards: Cell::new(shards),
             directory: RefCell::new(Directory::new(shards)),
             journal,
             clients,
@@ -135,12 +135,12 @@ impl Play {
     /// Starts the relay and waits until it is ready; false when the power went before.
     pub(super) fn boot(&self) -> bool {
         let world = self.sim.boot(self.relay);
-        let directory = Directory::new(self.shards);
+        let directory = Directory::new(self.shards.get());
         *self.directory.borrow_mut() = directory.clone();
         let visitors = Visitors::default();
         self.ended.set(0);
         let words: Arc<SegQueue<Result<(), String>>> = Arc::default();
-        for number in 0..self.shards {
+        for number in 0..self.shards.get() {
             let told = Arc::clone(&words);
             let start = life::Start {
                 config: Arc::clone(&self.config),
@@ -156,7 +156,7 @@ impl Play {
                 ended.set(ended.get() + 1);
             });
         }
-        let ready = || words.len() == self.shards || !world.is_alive();
+        let ready = || words.len() == self.shards.get() || !world.is_alive();
         self.run_until("the relay is ready", ready, Duration::from_secs(600));
         while let Some(word) = words.pop() {
             if let Err(why) = word {
@@ -164,6 +164,11 @@ impl Play {
             }
         }
         world.is_alive()
+    }
+
+    /// From the next start on there are so many shards.
+    pub(super) fn set_shards(&self, shards: usize) {
+        self.shards.set(shards);
     }
 
     /// Starts it as often as it takes.
@@ -190,11 +195,11 @@ impl Play {
 
     /// Asks the relay to end, and waits for it.
     pub(super) fn drain(&self) {
-        for shard in 0..self.shards {
+        for shard in 0..self.shards.get() {
             let posted = self.directory.borrow().post(shard, Letter::Drain);
             assert!(posted.is_ok(), "{}: an inbox is full", self.seed());
         }
-        let gone = || self.ended.get() == self.shards;
+        let gone = || self.ended.get() == self.shards.get();
         self.run_until("the relay has ended", gone, Duration::from_secs(60));
         self.sim.kill(self.relay);
         self.note_crash();
@@ -245,7 +250,7 @@ impl Play {
     /// What each shard says of itself.
     pub(super) fn facts(&self) -> Vec<Facts> {
         let mut answers = Vec::new();
-        for shard in 0..self.shards {
+        for shard in 0..self.shards.get() {
             let (reply, answer) = oneshot::channel();
             let posted = self
                 .directory
@@ -261,7 +266,7 @@ impl Play {
                     facts.push(*told);
                 }
             }
-            facts.len() == self.shards
+            facts.len() == self.shards.get()
         };
         self.run_until("the shards answer", all, Duration::from_secs(10));
         facts
@@ -289,16 +294,20 @@ impl Play {
         self.sim.run_for(AFTERWARDS);
     }
 
+    /// Promises that were not kept.
+    pub(super) fn broken(&self) -> Vec<String> {
+        self.ledger
+            .read(|entries| broken_promises(entries, &self.terms))
+    }
+
     /// Asserts that every promise was kept.
     pub(super) fn judge(&self) {
-        let broken = self
-            .ledger
-            .read(|entries| broken_promises(entries, &self.terms));
+        let broken = self.broken();
         assert!(broken.is_empty(), "{}:\n{}", self.seed(), broken.join("\n"));
         let panics = self.sim.panics();
         assert!(panics.is_empty(), "{}:\n{}", self.seed(), panics.join("\n"));
         let octets = self.disk().used_octets();
-        let most = DISK_OCTETS_MAX * self.shards as u64;
+        let most = DISK_OCTETS_MAX * self.shards.get() as u64;
         assert!(
             octets <= most,
             "{}: an empty queue takes {octets} octets",

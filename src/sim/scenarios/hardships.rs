@@ -1,0 +1,266 @@
+//! Hardships of a longer life: other shards after a restart, small segments, a calendar that
+//! jumps, little memory; and the proof that these tests can fail.
+
+use std::time::Duration;
+
+use super::play::{EVERYWHERE, Play, address};
+use crate::config::Durability;
+use crate::sim::disk::Faults;
+use crate::sim::peers::exchanger::Mood;
+use crate::sim::peers::ledger::token_in;
+use crate::sim::{Weather, seeds};
+
+/// The simulator bites: a relay that does not sync before it answers loses mail here.
+#[test]
+fn a_relay_that_does_not_sync_is_found_out() {
+    let mut lost = 0;
+    for seed in 0..30 {
+        let play = Play::with(seed, 1, |config| config.spool.durability = Durability::None);
+        play.mood.set(Mood {
+            temporary: 1000,
+            ..Mood::KIND
+        });
+        play.boot_surely();
+        play.client(6, &EVERYWHERE, 0, 20_000);
+        play.sim.run_for(Duration::from_secs(4));
+        play.sim.power_cut(play.relay);
+        play.note_crash();
+        play.boot_surely();
+        play.finish_clients();
+        play.finish();
+        let broken = play.broken();
+        lost += broken
+            .iter()
+            .filter(|fault| fault.contains("never got it"))
+            .count();
+    }
+    assert!(
+        lost > 0,
+        "thirty power cuts without a sync, and nothing was lost"
+    );
+}
+
+/// Fewer shards after a restart take over what the others left; more find nothing missing.
+#[test]
+fn the_number_of_shards_changes() {
+    for seed in seeds(15) {
+        let play = Play::new(seed, 3);
+        play.mood.set(Mood {
+            temporary: 300,
+            ..Mood::KIND
+        });
+        play.boot_surely();
+        for _ in 0..3 {
+            play.client(6, &EVERYWHERE, 0, 20_000);
+        }
+        for shards in [1, 4, 2] {
+            play.sim
+                .run_for(Duration::from_millis(play.random().below(5_000)));
+            if play.random().permille(500) {
+                play.drain();
+            } else {
+                play.crash();
+            }
+            play.set_shards(shards);
+            play.boot_surely();
+        }
+        play.finish_clients();
+        play.finish();
+        play.judge();
+    }
+}
+
+/// Segments fill and are swept while some messages stay; power cuts come in between.
+#[test]
+fn segments_are_swept_around_mail_that_stays() {
+    for seed in seeds(12) {
+        let play = Play::with(seed, 1, |config| config.spool.segment = SMALL_SEGMENT);
+        for last in [11, 12] {
+            play.sim.set_black_hole(address(last), true);
+        }
+        play.boot_surely();
+        play.client(4, &["one.test"], 0, 200_000);
+        for _ in 0..3 {
+            play.client(30, &["two.test", "three.test"], 20, 200_000);
+        }
+        let random = play.random();
+        for _ in 0..3 {
+            play.sim
+                .run_for(Duration::from_micros(random.below(25_000_000)));
+            play.crash();
+            play.boot_surely();
+        }
+        play.finish_clients();
+        play.sim.run_for(Duration::from_secs(60));
+        let octets = play.disk().used_octets();
+        assert!(
+            octets < 24 * SMALL_SEGMENT,
+            "{}: {octets} octets for a few messages",
+            play.seed()
+        );
+        for last in [11, 12] {
+            play.sim.set_black_hole(address(last), false);
+        }
+        play.finish();
+        play.judge();
+    }
+}
+
+/// The power goes at any operation of the disk while segments are swept.
+#[test]
+fn the_power_goes_while_segments_are_swept() {
+    for seed in seeds(25) {
+        let play = Play::with(seed, 1, |config| config.spool.segment = SMALL_SEGMENT);
+        play.mood.set(Mood {
+            temporary: 300,
+            ..Mood::KIND
+        });
+        play.boot_surely();
+        for _ in 0..3 {
+            play.client(20, &EVERYWHERE, 20, 200_000);
+        }
+        for _ in 0..4 {
+            let cut_at = Some(1 + play.random().below(400));
+            play.disk().set_faults(Faults {
+                cut_at,
+                ..Faults::default()
+            });
+            let world = play.sim.boot(play.relay);
+            let gone = || !world.is_alive() || play.clients_are_done();
+            play.run_until("the power goes", gone, Duration::from_secs(3600));
+            if world.is_alive() {
+                break;
+            }
+            play.note_crash();
+            play.boot_surely();
+        }
+        play.disk().set_faults(Faults::default());
+        play.finish_clients();
+        play.finish();
+        play.judge();
+    }
+}
+
+/// The calendar is set, and the relay started again: mail neither waits for the old date nor
+/// fails for the new one.
+#[test]
+fn the_calendar_jumps_between_two_lives() {
+    const DAY: i64 = 24 * 3600 * 1_000_000;
+    for seed in seeds(10) {
+        // Forward by less than mail may live.
+        let jump = if seed % 2 == 0 { -DAY } else { DAY / 24 };
+        let play = Play::new(seed, 1);
+        play.mood.set(Mood {
+            temporary: 1000,
+            ..Mood::KIND
+        });
+        play.boot_surely();
+        play.client(4, &EVERYWHERE, 0, 2_000);
+        play.finish_clients();
+        play.sim.run_for(Duration::from_secs(30));
+        play.crash();
+        play.sim.jump_wall(jump);
+        play.boot_surely();
+        let before = play.sim.elapsed();
+        play.finish();
+        let took = play.sim.elapsed() - before;
+        assert!(
+            took < Duration::from_secs(600),
+            "{}: {took:?} after {jump}",
+            play.seed()
+        );
+        let reports = play.ledger.read(|entries| {
+            let all = entries.copies.iter();
+            all.filter(|copy| token_in(&copy.content).is_none_or(|_| copy.reverse_path.is_empty()))
+                .filter(|copy| copy.recipients.iter().any(|one| one.starts_with("s-")))
+                .count()
+        });
+        assert_eq!(reports, 0, "{}: mail failed for a date", play.seed());
+        play.judge();
+    }
+}
+
+/// Everything at once, and little memory.
+#[test]
+fn everything_goes_wrong_together() {
+    for seed in seeds(25) {
+        let mut play = Play::with(seed, 2, |config| {
+            config.spool.segment = SMALL_SEGMENT;
+            config.runtime.memory = 600_000;
+        });
+        play.terms.disk_failed = true;
+        play.terms.settle_lag = Duration::from_secs(40);
+        play.mood.set(Mood::MOODY);
+        play.sim.set_weather(Weather::STORM);
+        play.sim
+            .set_sync_wait(Duration::from_millis(1), Duration::from_millis(400));
+        play.boot_surely();
+        for _ in 0..4 {
+            play.client(6, &EVERYWHERE, 150, 120_000);
+        }
+        let random = play.random();
+        for _ in 0..random.between(1, 4) {
+            play.sim
+                .run_for(Duration::from_micros(random.below(40_000_000)));
+            let faults = match random.below(4) {
+                0 => Faults {
+                    fail_sync_at: Some(1 + random.below(9)),
+                    ..Faults::default()
+                },
+                1 => Faults {
+                    fail_write_at: Some(1 + random.below(9)),
+                    ..Faults::default()
+                },
+                2 => Faults {
+                    cut_at: Some(1 + random.below(99)),
+                    ..Faults::default()
+                },
+                _ => Faults::default(),
+            };
+            play.disk().set_faults(faults);
+            let world = play.sim.boot(play.relay);
+            let gone = || !world.is_alive();
+            if play.sim.run_until(gone, Duration::from_secs(20)).is_ok() {
+                play.note_crash();
+            } else {
+                play.crash();
+            }
+            play.disk().set_faults(Faults::default());
+            play.sim.run_for(Duration::from_millis(random.below(3_000)));
+            play.boot_surely();
+        }
+        play.finish_clients();
+        play.finish();
+        play.judge();
+    }
+}
+
+/// The relay is asked to end while hosts hang: it ends in time and repeats nothing it need not.
+#[test]
+fn a_drain_among_hosts_that_hang_ends_in_time() {
+    for seed in seeds(15) {
+        let play = Play::new(seed, 2);
+        play.mood.set(Mood {
+            slow: 900,
+            pause: Duration::from_secs(400),
+            ..Mood::KIND
+        });
+        play.boot_surely();
+        for _ in 0..3 {
+            play.client(5, &EVERYWHERE, 0, 20_000);
+        }
+        play.sim
+            .run_for(Duration::from_millis(play.random().below(9_000)));
+        let before = play.sim.elapsed();
+        play.drain();
+        let took = play.sim.elapsed() - before;
+        assert!(took < Duration::from_secs(10), "{}: {took:?}", play.seed());
+        play.boot_surely();
+        play.finish_clients();
+        play.finish();
+        play.judge();
+    }
+}
+
+/// Small enough to fill in a short play, large enough for the largest record.
+const SMALL_SEGMENT: u64 = 1 << 20;
