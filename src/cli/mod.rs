@@ -4,6 +4,7 @@
 pub mod client;
 pub mod latency;
 pub mod queue;
+pub mod spool;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config};
 use crate::serve;
-use client::{Answer, Complaint, EX_CONFIG, EX_USAGE, Place, print};
+use client::{Answer, Complaint, EX_CONFIG, EX_SOFTWARE, EX_USAGE, Place, print};
 
 /// An outbound mail relay: durable before 250, every latency visible
 #[derive(Parser, Debug)]
@@ -50,16 +51,24 @@ enum Command {
     #[command(
         after_help = "Example:\n  ringpost check --config /etc/ringpost.toml\n\nEach fault is FILE:LINE:COLUMN: what is wrong, and what would be right; exit code 78."
     )]
-    Check,
+    Check {
+        /// Print the faults as JSON, to standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the configuration in effect, every key explained
     #[command(after_help = "Example:\n  ringpost config --defaults > ringpost.toml")]
     Config {
         /// Print the embedded default
         #[arg(long)]
         defaults: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     Queue(queue::Arguments),
     Latency(latency::Arguments),
+    Spool(spool::Arguments),
 }
 
 /// Runs what the process's arguments ask for.
@@ -72,20 +81,32 @@ pub fn main() -> ExitCode {
     let path = arguments.source.config.as_deref();
     match arguments.command {
         None | Some(Command::Serve) => with(path, |config| serve::run(config, path)),
-        Some(Command::Check) => with(path, |_| {
+        Some(Command::Check { json: false }) => with(path, |_| {
             print(Ok(Answer {
                 result: "the configuration is fine\n".to_owned(),
                 remark: None,
             }))
         }),
-        Some(Command::Config { defaults: true }) => render(&Config::default()),
-        Some(Command::Config { defaults: false }) => with(path, |config| render(&config)),
+        Some(Command::Check { json: true }) => list_faults(path),
+        Some(Command::Config {
+            defaults: true,
+            json,
+        }) => render(&Config::default(), json),
+        Some(Command::Config {
+            defaults: false,
+            json,
+        }) => with(path, |config| render(&config.effective(), json)),
         Some(Command::Queue(arguments)) => {
             with(path, |config| queue::run(&arguments, &place(&config)))
         }
         Some(Command::Latency(arguments)) => {
             with(path, |config| latency::run(&arguments, &place(&config)))
         }
+        Some(Command::Spool(arguments)) => match arguments.data() {
+            // A spool can be looked at where the configuration is not.
+            Some(data) => spool::run(&arguments, data),
+            None => with(path, |config| spool::run(&arguments, &config.data_dir)),
+        },
     }
 }
 
@@ -114,17 +135,76 @@ fn with(path: Option<&Path>, then: impl FnOnce(Config) -> ExitCode) -> ExitCode 
     }
 }
 
-fn render(config: &Config) -> ExitCode {
+/// `check --json`: an empty list where there is no fault.
+fn list_faults(path: Option<&Path>) -> ExitCode {
+    let faults = config::load(path).err().unwrap_or_default();
+    let printed = print(Answer::json(&faults));
+    if faults.is_empty() {
+        printed
+    } else {
+        ExitCode::from(EX_CONFIG)
+    }
+}
+
+fn render(config: &Config, json: bool) -> ExitCode {
     let result = config::render(config);
-    print(Ok::<_, Complaint>(Answer {
-        result,
-        remark: None,
-    }))
+    if !json {
+        return print(Ok(Answer {
+            result,
+            remark: None,
+        }));
+    }
+    let keys = toml::from_str::<toml::Table>(&result);
+    let keys = keys.map_err(|error| Complaint::new(EX_SOFTWARE, error.to_string()));
+    print(keys.and_then(|keys| Answer::json(&keys)))
 }
 
 fn place(config: &Config) -> Place {
     Place {
         bind: config.control.bind,
         token_file: config.control.token_file.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_command_has_an_example() {
+        let mut command = Arguments::command();
+        command.build();
+        let mut shown = vec![command.clone()];
+        shown.extend(command.get_subcommands().cloned());
+        for command in shown.iter().filter(|command| command.get_name() != "help") {
+            let help = command.get_after_help().map(ToString::to_string);
+            let inside = command
+                .get_subcommands()
+                .find_map(clap::Command::get_after_help);
+            let text = help
+                .or_else(|| inside.map(ToString::to_string))
+                .unwrap_or_default();
+            assert!(
+                text.contains("  ringpost "),
+                "{}: {text:?}",
+                command.get_name()
+            );
+        }
+    }
+
+    #[test]
+    fn the_configuration_can_be_named_before_and_behind_a_command() {
+        for words in [
+            &["ringpost", "--config", "r.toml"][..],
+            &["ringpost", "--config", "r.toml", "check"],
+            &["ringpost", "check", "--config", "r.toml", "--json"],
+            &["ringpost", "queue", "list", "--config", "r.toml"],
+        ] {
+            let arguments = Arguments::try_parse_from(words).unwrap();
+            let path = arguments.source.config;
+            assert_eq!(path.as_deref(), Some(Path::new("r.toml")), "{words:?}");
+        }
     }
 }

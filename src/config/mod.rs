@@ -276,7 +276,7 @@ pub struct Log {
 }
 
 /// Something wrong in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Fault {
     /// The file.
     pub file: PathBuf,

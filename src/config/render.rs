@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::Config;
-use super::default::{new_listener, new_route};
-use super::keys::{Key, LISTENER, ROUTE, TABLES};
+use super::default::new_listener;
+use super::keys::{Key, LISTENER, ROUTE, Reload, TABLES};
+use super::{Config, Route};
 
 /// Writes every key with its meaning and value. What is unset stands as a comment.
 #[must_use]
@@ -24,7 +24,7 @@ pub fn render(config: &Config) -> String {
                 LISTENER,
                 new_listener(),
             ),
-            "smtp" => array(&mut out, "route", &config.route, ROUTE, new_route()),
+            "smtp" => array(&mut out, "route", &config.route, ROUTE, example()),
             _ => {}
         }
     }
@@ -33,7 +33,11 @@ pub fn render(config: &Config) -> String {
 
 fn keys<T>(out: &mut String, of: &T, keys: &[Key<T>]) {
     for key in keys {
-        let _ = writeln!(out, "# {}", key.doc);
+        let restart = match key.reload {
+            Reload::Takes => "",
+            Reload::Restart => " Changes with a restart.",
+        };
+        let _ = writeln!(out, "# {}{restart}", key.doc);
         let _ = match (key.write)(of) {
             Some(value) => writeln!(out, "{} = {value}", key.name),
             None => writeln!(out, "# {} = \"\"", key.name),
@@ -41,17 +45,25 @@ fn keys<T>(out: &mut String, of: &T, keys: &[Key<T>]) {
     }
 }
 
-fn array<T>(out: &mut String, name: &str, items: &[T], of: &[Key<T>], blank: T) {
+fn array<T>(out: &mut String, name: &str, items: &[T], of: &[Key<T>], example: T) {
     if items.is_empty() {
-        let mut example = String::new();
-        keys(&mut example, &blank, of);
+        let mut written = String::new();
+        keys(&mut written, &example, of);
         let _ = write!(out, "\n# [[{name}]]\n");
-        for line in example.lines() {
+        for line in written.lines() {
             let _ = writeln!(out, "# {}", line.trim_start_matches("# "));
         }
     }
     for item in items {
         let _ = write!(out, "\n[[{name}]]\n");
         keys(out, item, of);
+    }
+}
+
+/// What stands there when there is no route, to be uncommented.
+fn example() -> Route {
+    Route {
+        domain: "*.example.org".to_owned(),
+        to: "smtp://mail.example.org:25".to_owned(),
     }
 }

@@ -263,6 +263,18 @@ fn the_examples_of_the_manual_are_configurations() {
 }
 
 #[test]
+fn the_route_in_the_comments_is_one() {
+    let rendered = render(&Config::default());
+    let wanted = ["# [[route]]", "# domain", "# to"];
+    let lines = rendered.lines().filter(|line| {
+        let word = line.split(" =").next();
+        word.is_some_and(|word| wanted.contains(&word))
+    });
+    let text: Vec<&str> = lines.filter_map(|line| line.strip_prefix("# ")).collect();
+    assert_eq!(parse(&text.join("\n")).unwrap().route.len(), 1, "{text:?}");
+}
+
+#[test]
 fn what_is_in_effect_has_every_name() {
     let mut config = Config::default().effective();
     assert_eq!(config.hostname, config.delivery.helo);

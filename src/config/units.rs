@@ -56,7 +56,7 @@ fn factor(units: &[(&str, u64)], unit: &str) -> Option<u64> {
 }
 
 fn write(units: &[(&str, u64)], amount: u64) -> String {
-    let fits = |(_, factor): &&(&str, u64)| amount % factor == 0;
+    let fits = |(_, factor): &&(&str, u64)| amount.is_multiple_of(*factor);
     // The last unit is 1 and fits everything.
     let (name, factor) = units.iter().find(fits).unwrap_or(&("", 1));
     format!("{}{name}", amount / factor)

@@ -1,9 +1,16 @@
 //! The configuration file.
 //!
-//! TOML, every key optional. `ringpost config --defaults` prints all of them with their meaning and
-//! default; `ringpost config --config FILE` prints what is in effect. `ringpost check --config FILE`
-//! names each fault as `FILE:LINE:COLUMN: ...` and ends with 78. An unknown key is a fault that
-//! names the nearest known one.
+//! TOML, every key optional. `--config FILE` names the file; without it `./ringpost.toml` is read
+//! where it exists, and without that the embedded default holds.
+//!
+//! - `ringpost config --defaults` prints every key with its meaning and default, and says which of
+//!   them change with a restart only. It is a good first file.
+//! - `ringpost config --config FILE` prints what is in effect.
+//! - `ringpost check --config FILE` names every fault, of the files that it names too, as
+//!   `FILE:LINE:COLUMN: what is wrong, and what would be right`, and ends with 78. A key that is
+//!   unknown, or not in this version yet, is a fault and not ignored.
+//!
+//! All of them take `--json`.
 //!
 //! Sizes take `B`, `KiB`, `MiB`, `GiB`; durations `us`, `ms`, `s`, `m`, `h`, `d`.
 //!
@@ -36,5 +43,16 @@
 //! # What a reload changes
 //!
 //! SIGHUP reads the file again. Routes and limits change without losing a connection, also for mail
-//! that waits. Listeners, cores and the data directory need a restart, and the log says so. A file
-//! with a fault changes nothing: the old configuration stays in force and the fault is logged.
+//! that waits. Listeners, cores, the data directory and whatever else `ringpost config` says of need
+//! a restart, and the log names each of these that differs. A file with a fault changes nothing: the
+//! old configuration stays in force and the fault is logged.
+//!
+//! # Who may steer the relay
+//!
+//! The control plane listens on loopback only, unless it is given a token:
+//!
+//! ```toml
+//! [control]
+//! bind = "127.0.0.1:8025"
+//! token_file = ""                         # needed as soon as bind is not loopback; one line, readable by the relay
+//! ```
