@@ -43,8 +43,8 @@
 //! # What a reload changes
 //!
 //! SIGHUP reads the file again. Routes and limits change without losing a connection, also for mail
-//! that waits. Listeners, cores, the data directory and whatever else `ringpost config` says of need
-//! a restart, and the log names each of these that differs. A file with a fault changes nothing: the
+//! that waits. Listeners, cores, the data directory and the other keys that `ringpost config` marks
+//! need a restart: the log names each of them that differs. A file with a fault changes nothing: the
 //! old configuration stays in force and the fault is logged.
 //!
 //! # Who may steer the relay
