@@ -65,8 +65,11 @@ struct Open<W: World> {
 
 impl<W: World> Drop for Open<W> {
     fn drop(&mut self) {
-        self.shard.queue.borrow_mut().connection_closed(self.lane);
-        self.shard.pump();
+        let shard = &self.shard;
+        shard.queue.borrow_mut().connection_closed(self.lane);
+        // Only rung for: what is dropped where nothing can be begun any more must not begin
+        // another connection, which would be dropped, and so on.
+        shard.bell.set(shard.world.now());
     }
 }
 
