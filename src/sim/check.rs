@@ -40,6 +40,7 @@ pub fn broken_promises(entries: &Entries, terms: &Terms) -> Vec<String> {
         broken: Vec::new(),
         mail: BTreeMap::new(),
         reports: BTreeMap::new(),
+        delays: BTreeMap::new(),
     };
     court.sort();
     court.nothing_is_lost();
@@ -57,6 +58,8 @@ struct Court<'a> {
     mail: BTreeMap<&'a str, Vec<&'a Copy>>,
     /// Copies of reports of failure, by the recipient they are about.
     reports: BTreeMap<String, Vec<&'a Copy>>,
+    /// Copies of reports of delay, in the same way.
+    delays: BTreeMap<String, Vec<&'a Copy>>,
 }
 
 impl<'a> Court<'a> {
@@ -137,9 +140,12 @@ impl<'a> Court<'a> {
                 if recipient.starts_with('n') {
                     self.blame(format!("{token}: {recipient} wanted no report"));
                 }
-                if action == "failed" {
-                    self.reports.entry(recipient).or_default().push(copy);
-                }
+                let book = match action.as_str() {
+                    "failed" => &mut self.reports,
+                    "delayed" => &mut self.delays,
+                    _ => continue,
+                };
+                book.entry(recipient).or_default().push(copy);
             }
         }
     }
@@ -182,6 +188,11 @@ impl<'a> Court<'a> {
         for (recipient, copies) in &self.mail {
             if let Some(fault) = self.needless(copies) {
                 broken.push(format!("{recipient}: {fault}"));
+            }
+        }
+        for (recipient, copies) in &self.delays {
+            if let Some(fault) = self.needless(copies) {
+                broken.push(format!("report of the delay of {recipient}: {fault}"));
             }
         }
         for (recipient, copies) in &self.reports {

@@ -238,6 +238,9 @@ impl Sim {
 impl Drop for Sim {
     fn drop(&mut self) {
         // Tasks hold the world that holds them.
+        for node in self.core.nodes.borrow_mut().iter_mut() {
+            node.life += 1;
+        }
         self.core.executor.end_all();
         if std::thread::panicking() {
             eprintln!(

@@ -225,15 +225,17 @@ impl Session {
             }
             _ => self.end(turn).await,
         };
-        self.exchanger.ledger.write(|entries| {
-            entries.attempts.push(Attempt {
+        // On a connection that is gone nobody was told, and what was asked is old.
+        if said.is_ok() {
+            let attempt = Attempt {
                 at,
                 host: self.exchanger.at.ip(),
                 recipient,
-                // On a connection that is gone, nobody was told.
-                code: code.filter(|_| said.is_ok()),
-            });
-        });
+                code,
+            };
+            let ledger = &self.exchanger.ledger;
+            ledger.write(|entries| entries.attempts.push(attempt));
+        }
         said
     }
 

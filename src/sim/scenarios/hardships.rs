@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::play::{EVERYWHERE, Play, address};
 use crate::config::Durability;
+use crate::observe::ask::{Act, Selector};
 use crate::sim::disk::Faults;
 use crate::sim::peers::exchanger::Mood;
 use crate::sim::peers::ledger::token_in;
@@ -259,6 +260,92 @@ fn a_drain_among_hosts_that_hang_ends_in_time() {
         play.finish_clients();
         play.finish();
         play.judge();
+    }
+}
+
+/// Hosts that say "later" for ever: senders are told of the delay once, of the failure once.
+#[test]
+fn mail_that_waits_too_long_is_reported() {
+    for seed in seeds(10) {
+        let play = Play::with(seed, 2, |config| {
+            config.queue.delay_notice = Some(Duration::from_secs(60));
+            config.queue.expire = Duration::from_secs(200);
+        });
+        play.boot_surely();
+        // Only the senders' host is kind.
+        for last in [11, 12, 21, 31, 32, 33] {
+            play.sim.set_black_hole(address(last), true);
+        }
+        play.ledger.write(|entries| entries.refused_unnamed += 1);
+        for _ in 0..2 {
+            play.client(4, &EVERYWHERE, 0, 2_000);
+        }
+        if seed % 2 == 0 {
+            play.sim
+                .run_for(Duration::from_millis(play.random().below(150_000)));
+            play.crash();
+            play.boot_surely();
+        }
+        play.finish_clients();
+        play.sim.run_for(Duration::from_secs(300));
+        play.finish();
+        play.judge();
+        let mail = play.ledger.read(|entries| {
+            let mut all = entries.copies.iter();
+            all.any(|copy| !copy.reverse_path.is_empty())
+        });
+        assert!(!mail, "{}: mail came out of a black hole", play.seed());
+    }
+}
+
+/// An operator holds, releases, retries and bounces while hosts are moody and the power goes.
+#[test]
+fn an_operator_interferes() {
+    for seed in seeds(20) {
+        let play = Play::new(seed, 2);
+        play.mood.set(Mood {
+            temporary: 400,
+            slow: 200,
+            pause: Duration::from_secs(9),
+            ..Mood::KIND
+        });
+        play.ledger.write(|entries| entries.refused_unnamed += 1);
+        play.boot_surely();
+        for _ in 0..3 {
+            play.client(6, &EVERYWHERE, 0, 20_000);
+        }
+        let random = play.random();
+        for _ in 0..random.between(2, 8) {
+            play.sim.run_for(Duration::from_millis(random.below(4_000)));
+            match random.below(5) {
+                0 => play.order(Act::Hold, everything()),
+                1 => play.order(Act::Release, everything()),
+                // Not of everything: a report that is bounced is gone.
+                2 => play.order(
+                    Act::Bounce,
+                    Selector {
+                        domain: Some("one.test".to_owned()),
+                        ..Selector::default()
+                    },
+                ),
+                _ => {
+                    play.crash();
+                    play.boot_surely();
+                    0
+                }
+            };
+        }
+        play.finish_clients();
+        play.order(Act::Release, everything());
+        play.finish();
+        play.judge();
+    }
+}
+
+fn everything() -> Selector {
+    Selector {
+        all: true,
+        ..Selector::default()
     }
 }
 

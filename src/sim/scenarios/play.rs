@@ -10,7 +10,7 @@ use crossbeam::queue::SegQueue;
 use futures_channel::oneshot;
 
 use crate::config::Config;
-use crate::observe::ask::{Ask, Facts, Tell};
+use crate::observe::ask::{Act, Ask, Facts, Selector, Tell};
 use crate::observe::log::{Format, Journal, Level};
 use crate::route::dns::{Answer, Kind, Question, Records};
 use crate::shard::life;
@@ -249,27 +249,48 @@ impl Play {
 
     /// What each shard says of itself.
     pub(super) fn facts(&self) -> Vec<Facts> {
+        let told = self.ask(&Ask::Facts).into_iter();
+        told.filter_map(|told| match told {
+            Tell::Facts(facts) => Some(*facts),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// Asks every shard. One that dies meanwhile says nothing.
+    fn ask(&self, ask: &Ask) -> Vec<Tell> {
         let mut answers = Vec::new();
         for shard in 0..self.shards.get() {
             let (reply, answer) = oneshot::channel();
-            let posted = self
-                .directory
-                .borrow()
-                .post(shard, Letter::Ask(Ask::Facts, reply));
+            let letter = Letter::Ask(ask.clone(), reply);
+            let posted = self.directory.borrow().post(shard, letter);
             assert!(posted.is_ok(), "{}: an inbox is full", self.seed());
             answers.push(answer);
         }
-        let mut facts = Vec::new();
+        let mut told = Vec::new();
         let all = || {
-            for answer in &mut answers {
-                if let Ok(Some(Tell::Facts(told))) = answer.try_recv() {
-                    facts.push(*told);
+            answers.retain_mut(|answer| match answer.try_recv() {
+                Ok(None) => true,
+                Ok(Some(word)) => {
+                    told.push(word);
+                    false
                 }
-            }
-            facts.len() == self.shards.get()
+                Err(_) => false,
+            });
+            answers.is_empty()
         };
-        self.run_until("the shards answer", all, Duration::from_secs(10));
-        facts
+        self.run_until("the shards answer", all, Duration::from_secs(60));
+        told
+    }
+
+    /// Gives an operator's order.
+    pub(super) fn order(&self, act: Act, selector: Selector) -> u64 {
+        let told = self.ask(&Ask::Act { act, selector });
+        let messages = told.iter().map(|told| match told {
+            Tell::Acted(acted) => acted.messages,
+            _ => 0,
+        });
+        messages.sum()
     }
 
     /// Lets the relay end everything it has: hosts kind, the weather calm.
