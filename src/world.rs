@@ -66,7 +66,7 @@ pub trait World: Clone + 'static {
     fn list(&self, directory: &Path) -> impl Future<Output = io::Result<Vec<PathBuf>>>;
     /// Makes a directory and its parents (mode 0700), all of it durable on return.
     fn make_directory(&self, directory: &Path) -> impl Future<Output = io::Result<()>>;
-    /// Renames a file within its directory. Durable only after [`World::sync_directory`].
+    /// Renames a file or a directory where it is. Durable only after [`World::sync_directory`].
     fn rename(&self, from: &Path, to: &Path) -> impl Future<Output = io::Result<()>>;
     /// Removes a file or an empty directory. Durable only after [`World::sync_directory`].
     fn remove(&self, path: &Path) -> impl Future<Output = io::Result<()>>;

@@ -7,7 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +66,7 @@ pub async fn run<W: World>(world: W, start: Start) {
     };
     shard.take_back(&recovery);
     drop(recovery);
-    if let Err(why) = shard.adopt(number, shards).await {
+    if let Err(why) = shard.adopt(&spool_root(&config), number, shards).await {
         return ready(Err(why));
     }
     let doors = match shard.open_doors(&config) {
@@ -179,7 +179,7 @@ fn spool_root(config: &Config) -> PathBuf {
 
 impl<W: World> Shard<W> {
     /// Queues what recovery found, and says what it was.
-    fn take_back(self: &Rc<Self>, recovery: &Recovery) {
+    pub(super) fn take_back(self: &Rc<Self>, recovery: &Recovery) {
         for damage in &recovery.damage {
             self.warn(format_args!("spool: {damage}"));
         }
@@ -193,29 +193,6 @@ impl<W: World> Shard<W> {
         for message in &recovery.messages {
             self.readmit(message);
         }
-    }
-
-    /// Takes over the directories of shards that no longer exist: every shard its share.
-    async fn adopt(self: &Rc<Self>, number: usize, shards: usize) -> Result<(), String> {
-        let root = spool_root(&self.settings().config);
-        let names = self.world.list(&root).await.unwrap_or_default();
-        for name in names {
-            let Some(theirs) = shard_number(&name) else {
-                continue;
-            };
-            if theirs < shards || theirs % shards != number {
-                continue;
-            }
-            let place = root.join(&name);
-            let recovery = self
-                .log
-                .adopt(place.clone())
-                .await
-                .map_err(|error| format!("{}: {error}", place.display()))?;
-            self.say(format_args!("spool: adopting {}", place.display()));
-            self.take_back(&recovery);
-        }
-        Ok(())
     }
 
     fn open_doors(&self, config: &Config) -> Result<Vec<Rc<Door<W>>>, String> {
@@ -333,13 +310,6 @@ impl<W: World> Shard<W> {
             self.mesh.flush();
         }
     }
-}
-
-/// The number that a directory of the spool is named by.
-fn shard_number(name: &Path) -> Option<usize> {
-    let name = name.file_name()?.to_str()?;
-    let digits = name.len() >= 2 && name.bytes().all(|octet| octet.is_ascii_digit());
-    digits.then(|| name.parse().ok()).flatten()
 }
 
 /// How long transactions in progress may take at the end: the process promises to be gone in

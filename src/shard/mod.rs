@@ -8,6 +8,7 @@
 //!
 //! What shards tell each other goes through [`mesh`]; how one starts and ends stands in [`life`].
 
+mod adopt;
 mod answer;
 mod attempt;
 mod bell;

@@ -35,7 +35,11 @@ pub async fn check<W: World>(world: &W, data: &Path) -> Result<CheckReport, Open
         let is_shard = directory
             .file_name()
             .and_then(|name| name.to_str())
-            .is_some_and(|name| name.bytes().all(|octet| octet.is_ascii_digit()));
+            // `02`, or `02.00` while another shard takes it over.
+            .is_some_and(|name| {
+                let mut octets = name.bytes();
+                octets.all(|octet| octet.is_ascii_digit() || octet == b'.')
+            });
         if !is_shard {
             continue;
         }

@@ -6,6 +6,7 @@
 //!     0000000000000001.log    a segment of its log, by number
 //!     0F1ZQ2M7T8K4X.msg       the content of a large message, by queue id
 //!     0000000000000000.spare  a segment's file that waits to be used again
+//! spool/07.00/          what shard 7, which is gone, left, while shard 0 takes it over
 //! ```
 
 use std::fmt;
