@@ -219,16 +219,20 @@ impl SimDisk {
         Ok(())
     }
 
-    /// Renames a file over what has the new name.
+    /// Renames a file over what has the new name, or a directory with all that is in it.
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut inner = self.inner.borrow_mut();
         inner.powered()?;
         inner.parent_of(to)?;
-        match inner.live.get(from) {
-            Some(Entry::File(_)) => inner.change(Change::Move(from.into(), to.into())),
-            Some(Entry::Directory) => Err(io::ErrorKind::IsADirectory.into()),
-            None => Err(io::ErrorKind::NotFound.into()),
+        let is_directory = match inner.live.get(from) {
+            Some(Entry::Directory) => true,
+            Some(Entry::File(_)) => false,
+            None => return Err(io::ErrorKind::NotFound.into()),
+        };
+        if is_directory && inner.live.keys().any(|path| path.parent() == Some(to)) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
+        inner.change(Change::Move(from.into(), to.into()))
     }
 
     /// Removes a file or an empty directory.
@@ -363,10 +367,17 @@ impl Inner {
         for change in std::mem::take(&mut self.pending) {
             if change.place().parent().unwrap_or(Path::new("")) == directory {
                 change.apply(&mut self.durable);
-                if let Change::Take(gone) = &change {
+                match &change {
                     // What happened inside a directory that is gone for good is gone with it.
-                    self.pending
-                        .retain(|earlier| !earlier.place().starts_with(gone));
+                    Change::Take(gone) => self
+                        .pending
+                        .retain(|earlier| !earlier.place().starts_with(gone)),
+                    Change::Move(from, to) => {
+                        for earlier in &mut self.pending {
+                            earlier.follow(from, to);
+                        }
+                    }
+                    Change::Put(..) => {}
                 }
             } else {
                 self.pending.push(change);
@@ -424,6 +435,17 @@ impl Change {
         }
     }
 
+    /// The directory it happened in has another name now.
+    fn follow(&mut self, from: &Path, to: &Path) {
+        match self {
+            Self::Put(path, _) | Self::Take(path) => *path = moved(path, from, to),
+            Self::Move(old, new) => {
+                *old = moved(old, from, to);
+                *new = moved(new, from, to);
+            }
+        }
+    }
+
     fn apply(&self, names: &mut BTreeMap<PathBuf, Entry>) {
         match self {
             Self::Put(path, entry) => {
@@ -431,8 +453,15 @@ impl Change {
             }
             Self::Take(path) => names.retain(|name, _| !name.starts_with(path)),
             Self::Move(from, to) => {
-                if let Some(entry) = names.remove(from) {
-                    names.insert(to.clone(), entry);
+                let inside: Vec<PathBuf> = names
+                    .keys()
+                    .filter(|name| name.starts_with(from))
+                    .cloned()
+                    .collect();
+                for name in inside {
+                    if let Some(entry) = names.remove(&name) {
+                        names.insert(moved(&name, from, to), entry);
+                    }
                 }
             }
         }
@@ -521,6 +550,15 @@ impl Image {
         let len = self.len;
         self.write(sector * SECTOR_OCTETS, &octets);
         self.set_len(len);
+    }
+}
+
+/// What `path` is called when `from` is called `to`.
+fn moved(path: &Path, from: &Path, to: &Path) -> PathBuf {
+    match path.strip_prefix(from) {
+        Ok(rest) if rest.as_os_str().is_empty() => to.into(),
+        Ok(rest) => to.join(rest),
+        Err(_) => path.into(),
     }
 }
 

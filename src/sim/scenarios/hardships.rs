@@ -342,6 +342,41 @@ fn an_operator_interferes() {
     }
 }
 
+/// The power goes while a shard takes over what another left, and then there are more shards
+/// again.
+#[test]
+fn the_power_goes_while_a_shard_is_taken_over() {
+    for seed in seeds(20) {
+        let play = Play::new(seed, 3);
+        play.mood.set(Mood {
+            temporary: 1000,
+            ..Mood::KIND
+        });
+        play.boot_surely();
+        for _ in 0..3 {
+            play.client(6, &EVERYWHERE, 0, 20_000);
+        }
+        play.finish_clients();
+        for shards in [1, 3, 2, 4] {
+            play.crash();
+            play.set_shards(shards);
+            let cut_at = Some(1 + play.random().below(40));
+            play.disk().set_faults(Faults {
+                cut_at,
+                ..Faults::default()
+            });
+            if !play.boot() {
+                play.note_crash();
+            }
+        }
+        play.disk().set_faults(Faults::default());
+        play.crash();
+        play.boot_surely();
+        play.finish();
+        play.judge();
+    }
+}
+
 fn everything() -> Selector {
     Selector {
         all: true,
