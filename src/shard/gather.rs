@@ -1,7 +1,9 @@
 //! A message while it arrives: in memory while it is small, in an extent of the spool from then
 //! on, so that memory per connection stays bounded.
 
+use std::cell::Cell;
 use std::io;
+use std::rc::Rc;
 
 use super::Shard;
 use super::budget::Charge;
@@ -16,12 +18,29 @@ pub(super) struct Gathering<W: World> {
     pub(super) id: QueueId,
     tail: Vec<u8>,
     extent: Option<ExtentWriter<W>>,
+    _arriving: Arriving,
     /// What it takes of the shard's memory budget.
     charge: Charge,
     /// What was spilled last ended with CRLF.
     ends_line: bool,
     /// The spool could not take a part: the message is read to its end and refused.
     failure: Option<io::Error>,
+}
+
+/// Counts a message that is coming in.
+struct Arriving(Rc<Cell<usize>>);
+
+impl Arriving {
+    fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 /// Content that is complete.
@@ -43,6 +62,7 @@ impl<W: World> Gathering<W> {
             id: shard.log.next_id(),
             tail: Vec::with_capacity(first),
             extent: None,
+            _arriving: Arriving::new(&shard.arriving),
             charge,
             ends_line: false,
             failure: None,

@@ -99,12 +99,17 @@ async fn open<W: World>(
     let recorder =
         Recorder::new().map_err(|error| format!("histograms cannot be made: {error}"))?;
     let recorder = Rc::new(RefCell::new(recorder));
+    let arriving: Rc<Cell<usize>> = Rc::default();
     // The log tells of moved messages, and exists before the queue that is told.
     let home: Rc<RefCell<Weak<Shard<W>>>> = Rc::default();
     let settings = log::Settings {
         shard: u16::try_from(number).unwrap_or(u16::MAX),
         segment_octets: config.spool.segment,
         durable: config.spool.durability == Durability::Fsync,
+        arriving: {
+            let arriving = Rc::clone(&arriving);
+            Box::new(move || arriving.get())
+        },
         on_commit: on_commit(Rc::clone(&recorder)),
         on_move: {
             let home = Rc::clone(&home);
@@ -150,6 +155,7 @@ async fn open<W: World>(
         visitors,
         couriers: Gate::default(),
         settings: RefCell::new(Rc::new(Settings::new(Arc::clone(config)))),
+        arriving,
         rerouted: Cell::new(false),
         recorder,
         journal,

@@ -79,6 +79,8 @@ struct Shard<W: World> {
     /// Deliveries, and reports being made.
     couriers: Gate,
     settings: RefCell<Rc<Settings>>,
+    /// Messages whose content is coming in.
+    arriving: Rc<Cell<usize>>,
     /// A reload has changed the routes: mail queued before may travel another way now.
     rerouted: Cell<bool>,
     recorder: Rc<RefCell<Recorder>>,

@@ -38,6 +38,9 @@ pub struct Settings {
     pub segment_octets: u64,
     /// False: nothing is synced.
     pub durable: bool,
+    /// How many messages are arriving at the moment and will want a commit soon: a batch waits a
+    /// little for them.
+    pub arriving: Box<dyn Fn() -> usize>,
     /// Told of every batch.
     pub on_commit: Box<dyn Fn(CommitFacts)>,
     /// Told when a message stands somewhere else.

@@ -27,6 +27,8 @@ pub struct UringStream {
     local: SocketAddr,
     /// Kept between waits: a new one is an allocation, a reset is not.
     timer: Option<Timer>,
+    /// Both directions were ended.
+    is_shut: bool,
 }
 
 impl UringStream {
@@ -39,6 +41,7 @@ impl UringStream {
             peer: canonical(peer),
             local: canonical(local),
             timer: None,
+            is_shut: false,
         })
     }
 
@@ -115,6 +118,9 @@ impl Stream for UringStream {
     }
 
     fn shutdown(&mut self) {
+        if std::mem::replace(&mut self.is_shut, true) {
+            return;
+        }
         // An error says that the peer was faster; there is nothing left to end then.
         let _ = rustix::net::shutdown(self.descriptor(), rustix::net::Shutdown::Both);
     }
