@@ -201,7 +201,11 @@ fn obey(
 /// Reads the configuration anew. With a fault in it the old one stays.
 fn reload(old: &Arc<Config>, path: Option<&Path>, directory: &Directory, log: &Log) -> Arc<Config> {
     match config::load(path) {
-        Ok(new) => {
+        Ok(mut new) => {
+            // At the start it was made absolute.
+            if std::fs::canonicalize(&new.data_dir).is_ok_and(|path| path == old.data_dir) {
+                new.data_dir.clone_from(&old.data_dir);
+            }
             for key in config::changes(old, &new) {
                 log.say(
                     Level::Warn,

@@ -107,6 +107,10 @@ pub trait Stream: 'static {
     fn shutdown(&mut self);
 }
 
+#[allow(
+    clippy::len_without_is_empty,
+    reason = "asked of the disk, and nobody asks for emptiness"
+)]
 /// An open file. Positions are the caller's; there is no cursor. Shared by `Rc` where several
 /// tasks read it.
 pub trait File: 'static {

@@ -11,6 +11,19 @@ impl Queue {
     /// # Panics
     /// When a count, a list, a wake-up or the accounting does not agree with the parts.
     pub fn check_invariants(&self) {
+        let (of_parts, sleeping_parts) = self.check_parts();
+        let of_messages = self.check_messages();
+        let sleeping_lanes = self.check_lanes();
+        assert_eq!(
+            self.wakeups.len(),
+            sleeping_parts + sleeping_lanes,
+            "no wake-up without a sleeper"
+        );
+        self.check_counters(of_parts + of_messages);
+    }
+
+    /// Recipients in parts, and parts with a wake-up.
+    fn check_parts(&self) -> (u64, usize) {
         let mut sleepers = 0;
         let mut pending = 0u64;
         for (index, part) in self.parts.iter() {
@@ -44,6 +57,12 @@ impl Queue {
                 );
             }
         }
+        (pending, sleepers)
+    }
+
+    /// Recipients that failed and wait for their report.
+    fn check_messages(&self) -> u64 {
+        let mut pending = 0;
         assert_eq!(
             self.ids.len(),
             self.messages.len(),
@@ -61,7 +80,12 @@ impl Queue {
             let gathered = message.gathered.as_ref();
             pending += gathered.map_or(0, |gathered| gathered.failed.len() as u64);
         }
-        let mut ready = 0;
+        pending
+    }
+
+    /// Lanes with a wake-up.
+    fn check_lanes(&self) -> usize {
+        let (mut ready, mut sleepers) = (0, 0);
         for (index, lane) in self.lanes.iter() {
             assert_eq!(
                 self.names.get(&lane.name),
@@ -107,13 +131,16 @@ impl Queue {
             );
             sleepers += usize::from(closed);
         }
-        assert_eq!(self.wakeups.len(), sleepers, "no wake-up without a sleeper");
         let states = self
             .parts
             .iter()
             .filter(|(_, part)| part.state == State::Ready)
             .count();
         assert_eq!(ready, states, "what is ready stands in a lane");
+        sleepers
+    }
+
+    fn check_counters(&self, pending: u64) {
         let counters = self.counters;
         let left = counters.delivered
             + counters.bounced

@@ -23,6 +23,7 @@
 //!
 //! Everything here is O(log n) in the number of parts, except the operator's lists and searches.
 
+#[cfg(test)]
 mod check;
 mod decision;
 mod ending;

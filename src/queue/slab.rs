@@ -3,7 +3,7 @@
 
 /// A key into a [`Slab`]: eight octets, never the same twice until a slot was used 2^32 times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
+pub(super) struct Key {
     pub(super) index: u32,
     generation: u32,
 }
@@ -96,7 +96,7 @@ impl<T> std::ops::Index<u32> for Slab<T> {
     fn index(&self, index: u32) -> &T {
         match self.get(index) {
             Some(value) => value,
-            None => panic!("an index kept inside the queue names a used slot"),
+            None => unreachable!("an index kept inside the queue names a used slot"),
         }
     }
 }
@@ -105,7 +105,7 @@ impl<T> std::ops::IndexMut<u32> for Slab<T> {
     fn index_mut(&mut self, index: u32) -> &mut T {
         match self.get_mut(index) {
             Some(value) => value,
-            None => panic!("an index kept inside the queue names a used slot"),
+            None => unreachable!("an index kept inside the queue names a used slot"),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::world::World;
 
 /// The octets a shard may hold and holds. Cloning shares it.
 #[derive(Clone)]
-pub struct Budget {
+pub(super) struct Budget {
     inner: Rc<Inner>,
 }
 
@@ -19,7 +19,7 @@ struct Inner {
 }
 
 /// Octets that are held; dropped, they are free again, however the holder ended.
-pub struct Charge {
+pub(super) struct Charge {
     inner: Rc<Inner>,
     octets: usize,
 }
@@ -27,7 +27,7 @@ pub struct Charge {
 impl Budget {
     /// A budget of so many octets.
     #[must_use]
-    pub fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         Self {
             inner: Rc::new(Inner {
                 limit,
@@ -39,7 +39,7 @@ impl Budget {
     /// Takes octets, over the limit too: the limit is kept by asking [`Budget::room`] before new
     /// work begins, never by failing work that has begun.
     #[must_use]
-    pub fn charge(&self, octets: usize) -> Charge {
+    pub(super) fn charge(&self, octets: usize) -> Charge {
         self.inner.used.set(self.inner.used.get() + octets);
         Charge {
             inner: Rc::clone(&self.inner),
@@ -49,30 +49,30 @@ impl Budget {
 
     /// Octets in use.
     #[must_use]
-    pub fn used(&self) -> usize {
+    pub(super) fn used(&self) -> usize {
         self.inner.used.get()
     }
 
     /// Octets that may be used.
     #[must_use]
-    pub fn limit(&self) -> usize {
+    pub(super) fn limit(&self) -> usize {
         self.inner.limit
     }
 
     /// True while less than half is in use.
     #[must_use]
-    pub fn is_ample(&self) -> bool {
+    pub(super) fn is_ample(&self) -> bool {
         self.inner.used.get() < self.inner.limit / 2
     }
 
     /// True while there is room for more.
     #[must_use]
-    pub fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.inner.used.get() < self.inner.limit
     }
 
     /// Waits for room; false when none came within [`ROOM_WAIT`].
-    pub async fn room<W: World>(&self, world: &W) -> bool {
+    pub(super) async fn room<W: World>(&self, world: &W) -> bool {
         let until = world.now() + ROOM_WAIT;
         while !self.has_room() {
             if world.now() >= until {
@@ -86,7 +86,7 @@ impl Budget {
 
 impl Charge {
     /// Holds so many octets from now on.
-    pub fn set(&mut self, octets: usize) {
+    pub(super) fn set(&mut self, octets: usize) {
         let used = self.inner.used.get() - self.octets + octets;
         self.inner.used.set(used);
         self.octets = octets;

@@ -9,7 +9,7 @@ use slab::Slab;
 
 /// A door that is open, then closed, then empty. Cloning shares it.
 #[derive(Clone, Default)]
-pub struct Gate {
+pub(super) struct Gate {
     inner: Rc<Inner>,
 }
 
@@ -23,7 +23,7 @@ struct Inner {
 }
 
 /// Somebody is inside; dropped, they have left, however they ended.
-pub struct Pass {
+pub(super) struct Pass {
     inner: Rc<Inner>,
     place: usize,
 }
@@ -31,7 +31,7 @@ pub struct Pass {
 impl Gate {
     /// Goes in; `None` when the gate is closed.
     #[must_use]
-    pub fn enter(&self) -> Option<Pass> {
+    pub(super) fn enter(&self) -> Option<Pass> {
         if self.inner.closed.get() {
             return None;
         }
@@ -43,7 +43,7 @@ impl Gate {
     }
 
     /// Lets nobody in any more, and wakes whoever waits in [`Pass::closed`].
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         self.inner.closed.set(true);
         let mut wakers = Vec::new();
         for (_, waker) in self.inner.inside.borrow_mut().iter_mut() {
@@ -54,18 +54,18 @@ impl Gate {
 
     /// True after [`Gate::close`].
     #[must_use]
-    pub fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         self.inner.closed.get()
     }
 
     /// How many are inside.
     #[must_use]
-    pub fn inside(&self) -> usize {
+    pub(super) fn inside(&self) -> usize {
         self.inner.inside.borrow().len()
     }
 
     /// Waits until nobody is inside.
-    pub async fn empty(&self) {
+    pub(super) async fn empty(&self) {
         poll_fn(|cx| {
             if self.inside() == 0 {
                 return Poll::Ready(());
@@ -79,7 +79,7 @@ impl Gate {
 
 impl Pass {
     /// Waits for the gate to close. A pass has one such wait at a time.
-    pub async fn closed(&self) {
+    pub(super) async fn closed(&self) {
         poll_fn(|cx| self.poll_closed(cx)).await;
     }
 

@@ -102,35 +102,7 @@ async fn open<W: World>(
     let arriving: Rc<Cell<usize>> = Rc::default();
     // The log tells of moved messages, and exists before the queue that is told.
     let home: Rc<RefCell<Weak<Shard<W>>>> = Rc::default();
-    let settings = log::Settings {
-        shard: u16::try_from(number).unwrap_or(u16::MAX),
-        segment_octets: config.spool.segment,
-        durable: config.spool.durability == Durability::Fsync,
-        arriving: {
-            let arriving = Rc::clone(&arriving);
-            Box::new(move || arriving.get())
-        },
-        on_commit: on_commit(Rc::clone(&recorder)),
-        on_move: {
-            let home = Rc::clone(&home);
-            Box::new(move |id, locator| {
-                let Some(shard) = home.borrow().upgrade() else {
-                    return;
-                };
-                let mut queue = shard.queue.borrow_mut();
-                if let Some(message) = queue.find(id) {
-                    queue.relocate(message, locator);
-                }
-            })
-        },
-        state: {
-            let home = Rc::clone(&home);
-            Box::new(move |id| {
-                let shard = home.borrow().upgrade();
-                shard.map_or_else(MessageState::default, |shard| shard.state_of(id))
-            })
-        },
-    };
+    let settings = log_settings(config, number, &home, &arriving, &recorder);
     let place = spool_of(config, number);
     let (log, recovery) = Log::open(world.clone(), place.clone(), settings)
         .await
@@ -163,6 +135,37 @@ async fn open<W: World>(
     });
     *home.borrow_mut() = Rc::downgrade(&shard);
     Ok((shard, recovery))
+}
+
+/// What the log is told, and whom it tells.
+fn log_settings<W: World>(
+    config: &Config,
+    number: usize,
+    home: &Rc<RefCell<Weak<Shard<W>>>>,
+    arriving: &Rc<Cell<usize>>,
+    recorder: &Rc<RefCell<Recorder>>,
+) -> log::Settings {
+    let (moved, state, arriving) = (Rc::clone(home), Rc::clone(home), Rc::clone(arriving));
+    log::Settings {
+        shard: u16::try_from(number).unwrap_or(u16::MAX),
+        segment_octets: config.spool.segment,
+        durable: config.spool.durability == Durability::Fsync,
+        arriving: Box::new(move || arriving.get()),
+        on_commit: on_commit(Rc::clone(recorder)),
+        on_move: Box::new(move |id, locator| {
+            let Some(shard) = moved.borrow().upgrade() else {
+                return;
+            };
+            let mut queue = shard.queue.borrow_mut();
+            if let Some(message) = queue.find(id) {
+                queue.relocate(message, locator);
+            }
+        }),
+        state: Box::new(move |id| {
+            let shard = state.borrow().upgrade();
+            shard.map_or_else(MessageState::default, |shard| shard.state_of(id))
+        }),
+    }
 }
 
 fn on_commit(recorder: Rc<RefCell<Recorder>>) -> Box<dyn Fn(CommitFacts)> {

@@ -5,7 +5,7 @@ use crate::world::Wall;
 
 /// A stored message, shared by the deliveries of its recipients while they run.
 #[derive(Debug)]
-pub struct Message {
+pub(super) struct Message {
     /// Its name.
     pub id: QueueId,
     /// When it was accepted.
@@ -23,21 +23,21 @@ pub struct Message {
 impl Message {
     /// Octets of it in memory, near enough for the budget.
     #[must_use]
-    pub fn resident_octets(&self) -> usize {
+    pub(super) fn resident_octets(&self) -> usize {
         let recipients = self.envelope.recipients.len() * RECIPIENT_OCTETS;
         size_of::<Self>() + self.trace.capacity() + self.body.resident() + recipients
     }
 
     /// Header and body may be sent as they are to a peer without 8BITMIME.
     #[must_use]
-    pub fn is_seven_bit(&self) -> bool {
+    pub(super) fn is_seven_bit(&self) -> bool {
         !self.content.eight_bit && !self.content.eight_bit_header
     }
 }
 
 /// Content in wire form.
 #[derive(Debug)]
-pub enum Body {
+pub(super) enum Body {
     /// All of it.
     Memory(Vec<u8>),
     /// So many octets in the message's extent, read in pieces.
@@ -47,7 +47,7 @@ pub enum Body {
 impl Body {
     /// Octets of it in memory.
     #[must_use]
-    pub fn resident(&self) -> usize {
+    pub(super) fn resident(&self) -> usize {
         match self {
             Self::Memory(octets) => octets.capacity(),
             Self::Extent(_) => 0,

@@ -13,14 +13,14 @@ use crate::world::{Tick, World};
 
 /// The cache. Lives on its shard.
 #[derive(Default)]
-pub struct Names {
+pub(super) struct Names {
     known: RefCell<HashMap<Question, (Rc<Answer>, Tick)>>,
     asked: RefCell<HashMap<Question, Vec<oneshot::Sender<Rc<Answer>>>>>,
 }
 
 impl Names {
     /// The answer to a question, from the cache while it holds.
-    pub async fn lookup<W: World>(&self, world: &W, question: Question) -> Rc<Answer> {
+    pub(super) async fn lookup<W: World>(&self, world: &W, question: Question) -> Rc<Answer> {
         if let Some((answer, until)) = self.known.borrow().get(&question)
             && world.now() < *until
         {

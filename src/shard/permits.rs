@@ -16,7 +16,7 @@ use crate::queue::permits::{Home, Notice, What};
 
 /// The permits of one shard. Cloning shares them.
 #[derive(Clone)]
-pub struct Permits {
+pub(super) struct Permits {
     inner: Rc<Inner>,
 }
 
@@ -39,7 +39,7 @@ struct Lease {
 }
 
 /// Leave for one connection. Dropped, it goes to the next delivery in line or back home.
-pub struct Permit {
+pub(super) struct Permit {
     inner: Rc<Inner>,
     destination: u64,
 }
@@ -48,7 +48,7 @@ impl Permit {
     /// True when another shard waits for a permit of this destination: end this connection after
     /// the message in hand.
     #[must_use]
-    pub fn is_recalled(&self) -> bool {
+    pub(super) fn is_recalled(&self) -> bool {
         self.inner
             .leases
             .borrow()
@@ -60,7 +60,7 @@ impl Permit {
 impl Permits {
     /// The permits of a shard that lends `limit` for each destination at home on it.
     #[must_use]
-    pub fn new(mesh: Rc<Mesh>, limit: u32) -> Self {
+    pub(super) fn new(mesh: Rc<Mesh>, limit: u32) -> Self {
         let home = RefCell::new(Home::new(limit));
         Self {
             inner: Rc::new(Inner {
@@ -72,13 +72,13 @@ impl Permits {
     }
 
     /// A new limit for the destinations at home here.
-    pub fn set_limit(&self, limit: u32) {
+    pub(super) fn set_limit(&self, limit: u32) {
         let notices = self.inner.home.borrow_mut().set_limit(limit);
         self.inner.deliver(notices);
     }
 
     /// Waits for leave to open one more connection to `lane`. Given up by dropping the future.
-    pub async fn acquire(&self, lane: &str) -> Option<Permit> {
+    pub(super) async fn acquire(&self, lane: &str) -> Option<Permit> {
         let destination = hash(lane);
         let (tell, told) = oneshot::channel();
         self.inner
@@ -93,7 +93,7 @@ impl Permits {
     }
 
     /// Takes a word that came through the mesh.
-    pub fn hear(&self, from: usize, destination: u64, word: PermitWord) {
+    pub(super) fn hear(&self, from: usize, destination: u64, word: PermitWord) {
         let from = shard_number(from);
         let notices = match word {
             PermitWord::Want(permits) => {
@@ -116,7 +116,7 @@ impl Permits {
 
     /// Permits in hand, over all destinations.
     #[must_use]
-    pub fn held(&self) -> u32 {
+    pub(super) fn held(&self) -> u32 {
         self.inner
             .leases
             .borrow()

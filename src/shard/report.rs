@@ -10,7 +10,7 @@ use super::Shard;
 use super::message::{Body, Message};
 use crate::mail::Committed as _;
 use crate::mail::dsn;
-use crate::mail::envelope::Ret;
+use crate::mail::envelope::{QueueId, Ret};
 use crate::observe::log::Delivery;
 use crate::queue::{Report, ReportKind};
 use crate::spool::log::{self, Accepted, CommitError, Reports};
@@ -59,38 +59,7 @@ impl<W: World> Shard<W> {
             .map_err(NoReport::Unreadable)?;
         let (original, is_whole) = self.original(&about).await.map_err(NoReport::Unreadable)?;
         let id = self.log.next_id();
-        let (wall, settings) = (self.world.wall(), self.settings());
-        let recipients: Vec<dsn::Reported<'_>> = report
-            .recipients
-            .iter()
-            .map(|reported| dsn::Reported {
-                index: reported.recipient,
-                status: reported
-                    .diagnosis
-                    .as_ref()
-                    .map_or(DELAYED, |diagnosis| diagnosis.status),
-                diagnosis: reported.diagnosis.as_deref(),
-                expired: reported.expired,
-                will_retry_until: (report.kind == ReportKind::Delay)
-                    .then(|| self.wall_after(about.arrival, settings.config.queue.expire)),
-            })
-            .collect();
-        let composed = dsn::compose(&dsn::Notice {
-            kind: match report.kind {
-                ReportKind::Failure => dsn::Kind::Failure,
-                ReportKind::Delay => dsn::Kind::Delay,
-                ReportKind::Relayed => dsn::Kind::Relayed,
-            },
-            hostname: &settings.hostname,
-            report_id: id,
-            original_id: report.id,
-            arrival: about.arrival,
-            now: wall,
-            envelope: &about.envelope,
-            recipients: &recipients,
-            original: &original,
-            original_is_whole: is_whole,
-        });
+        let composed = self.compose(report, id, &about, &original, is_whole);
         // The queue asks for no report to a null sender; were it to, there is nobody to tell.
         let Some(composed) = composed else {
             return Ok(());
@@ -98,7 +67,7 @@ impl<W: World> Shard<W> {
         let places: Vec<u16> = report.recipients.iter().map(|one| one.recipient).collect();
         let accepted = Accepted {
             id,
-            arrival: wall,
+            arrival: self.world.wall(),
             envelope: &composed.envelope,
             content: &composed.content,
             trace: &[],
@@ -119,7 +88,7 @@ impl<W: World> Shard<W> {
         self.log_expired(report, &about);
         let message = Rc::new(Message {
             id,
-            arrival: wall,
+            arrival: accepted.arrival,
             envelope: composed.envelope,
             content: composed.content,
             trace: Vec::new(),
@@ -127,6 +96,48 @@ impl<W: World> Shard<W> {
         });
         self.admit(&message, locator);
         Ok(())
+    }
+
+    fn compose(
+        &self,
+        report: &Report,
+        id: QueueId,
+        about: &Message,
+        original: &[u8],
+        is_whole: bool,
+    ) -> Option<dsn::Composed> {
+        let (wall, settings) = (self.world.wall(), self.settings());
+        let recipients: Vec<dsn::Reported<'_>> = report
+            .recipients
+            .iter()
+            .map(|reported| dsn::Reported {
+                index: reported.recipient,
+                status: reported
+                    .diagnosis
+                    .as_ref()
+                    .map_or(DELAYED, |diagnosis| diagnosis.status),
+                diagnosis: reported.diagnosis.as_deref(),
+                expired: reported.expired,
+                will_retry_until: (report.kind == ReportKind::Delay)
+                    .then(|| self.wall_after(about.arrival, settings.config.queue.expire)),
+            })
+            .collect();
+        dsn::compose(&dsn::Notice {
+            kind: match report.kind {
+                ReportKind::Failure => dsn::Kind::Failure,
+                ReportKind::Delay => dsn::Kind::Delay,
+                ReportKind::Relayed => dsn::Kind::Relayed,
+            },
+            hostname: &settings.hostname,
+            report_id: id,
+            original_id: report.id,
+            arrival: about.arrival,
+            now: wall,
+            envelope: &about.envelope,
+            recipients: &recipients,
+            original,
+            original_is_whole: is_whole,
+        })
     }
 
     /// The lines of recipients that failed because their time was over: no attempt wrote one.

@@ -42,7 +42,7 @@ impl Settings {
             // Validation has read the same rules; were one bad all the same, MX decides.
             routes: RouteTable::parse(rules).unwrap_or_default(),
             own: own(&config, &hostname),
-            families: config.delivery.families.into(),
+            families: config.delivery.families,
             hostname,
             helo,
             config,

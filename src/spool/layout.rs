@@ -46,7 +46,7 @@ impl From<io::Error> for OpenError {
 }
 
 /// Makes sure that the spool at `root` is of our format, and marks a new one.
-pub async fn make<W: World>(world: &W, root: &Path) -> Result<(), OpenError> {
+pub(super) async fn make<W: World>(world: &W, root: &Path) -> Result<(), OpenError> {
     world.make_directory(root).await?;
     let path = root.join(FORMAT_FILE);
     let file = world.open(&path, true).await?;
@@ -67,7 +67,7 @@ pub async fn make<W: World>(world: &W, root: &Path) -> Result<(), OpenError> {
 }
 
 /// The same without changing anything, for a check.
-pub async fn verify<W: World>(world: &W, root: &Path) -> Result<(), OpenError> {
+pub(super) async fn verify<W: World>(world: &W, root: &Path) -> Result<(), OpenError> {
     let file = world.open(&root.join(FORMAT_FILE), false).await?;
     let found = file.read_at(0, FORMAT_OCTETS_MAX).await?;
     let found = String::from_utf8_lossy(&found).trim_end().to_owned();

@@ -273,20 +273,7 @@ impl<W: World> Log<W> {
         recovery.messages = messages;
         super::check::match_extents(&world, &directory, &files.extents, &mut recovery).await?;
         remove_orphans(&world, &directory, &files.extents, &recovery).await;
-        let mut segments = BTreeMap::new();
-        for (number, file, end) in found {
-            let filled = file.len().await?;
-            let file = Some(Rc::new(file));
-            segments.insert(
-                number,
-                Segment {
-                    file,
-                    end,
-                    filled,
-                    ..Segment::default()
-                },
-            );
-        }
+        let mut segments = read_segments::<W>(found).await?;
         // Never behind what is there: what follows a torn tail is not ours to judge.
         let next = files.segments.last().map_or(1, |last| last + 1);
         segments.insert(next, Segment::default());
@@ -690,6 +677,23 @@ impl Batch {
     pub(super) fn end(&self) -> u64 {
         self.offset + self.octets.len() as u64
     }
+}
+
+/// What recovery read, as the log keeps it.
+async fn read_segments<W: World>(
+    found: Vec<(u32, W::File, u64)>,
+) -> io::Result<BTreeMap<u32, Segment<W>>> {
+    let mut segments = BTreeMap::new();
+    for (number, file, end) in found {
+        let segment = Segment {
+            filled: file.len().await?,
+            file: Some(Rc::new(file)),
+            end,
+            ..Segment::default()
+        };
+        segments.insert(number, segment);
+    }
+    Ok(segments)
 }
 
 fn settled_places(states: &[RecipientState]) -> SmallVec<[u16; 4]> {

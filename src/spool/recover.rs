@@ -10,6 +10,8 @@ use std::path::Path;
 use super::layout::{self, OpenError};
 use super::record::{self, Found, Record, Stored, StoredBody};
 use super::segment::{HEADER_OCTETS, Header};
+use memchr::memmem;
+
 use crate::mail::Locator;
 use crate::mail::envelope::{Envelope, QueueId};
 use crate::mail::outcome::Diagnosis;
@@ -327,36 +329,45 @@ pub(super) async fn scan<W: World>(
             }
             Found::More(octets) => {
                 let missing = octets.saturating_sub(window.octets.len() - window.at);
+                // A length that leads past the end is a wrong one.
                 if !window.fill::<W>(file, limit, missing).await? {
-                    scanned.torn = torn(&window.octets[window.at..], number);
-                    break;
+                    match window.skip(number) {
+                        0 => break,
+                        octets => skipped += octets,
+                    }
                 }
             }
-            // Within a sealed segment records follow for sure.
-            Found::Nothing if sealed.is_some() => {
-                window.at += 1;
-                skipped += 1;
-            }
-            Found::Nothing => {
-                scanned.torn = torn(&window.octets[window.at..], number);
-                break;
-            }
+            // Records may follow: a bad block must not take those behind it along.
+            Found::Nothing => skipped += window.skip(number),
         }
     }
-    scanned.damaged += skipped;
-    if let Some(sealed) = sealed {
-        scanned.end = sealed.min(len);
-        scanned.torn = 0;
+    match sealed {
+        Some(sealed) => {
+            scanned.end = sealed.min(len);
+            scanned.damaged += skipped;
+        }
+        // Nothing follows: a write that a crash cut off, or nothing at all.
+        None => scanned.torn = torn::<W>(file, number, scanned.end, limit).await?,
     }
     Ok(scanned)
 }
 
-/// Octets of a record that was begun, as far as they can be told from old ones.
-fn torn(octets: &[u8], number: u32) -> u64 {
-    let begun = octets
+/// Octets of a record that was begun at `end`, as far as they can be told from old ones.
+async fn torn<W: World>(file: &W::File, number: u32, end: u64, limit: u64) -> io::Result<u64> {
+    let header = file.read_at(end, record::HEADER_OCTETS).await?;
+    let announced = header
+        .first_chunk::<4>()
+        .map(|len| u32::from_le_bytes(*len));
+    let begun = header
         .get(5..9)
         .is_some_and(|epoch| *epoch == number.to_le_bytes());
-    if begun { octets.len() as u64 } else { 0 }
+    Ok(match announced {
+        Some(len) if begun => {
+            let len = u64::from(len) + record::HEADER_OCTETS as u64;
+            len.min(limit.saturating_sub(end))
+        }
+        _ => 0,
+    })
 }
 
 /// A part of a file in memory.
@@ -371,6 +382,27 @@ struct Window {
 impl Window {
     fn position(&self) -> u64 {
         self.start + self.at as u64
+    }
+
+    /// Goes to the next octets that may begin a record of segment `number`, as far as they are
+    /// here; how many were skipped.
+    fn skip(&mut self, number: u32) -> u64 {
+        let rest = &self.octets[self.at..];
+        let from = EPOCH_AT + 1;
+        let found = rest
+            .get(from..)
+            .and_then(|rest| memmem::find(rest, &number.to_le_bytes()));
+        let step = match found {
+            Some(place) => place + 1,
+            // The last few octets may be the beginning of one.
+            None => rest
+                .len()
+                .saturating_sub(EPOCH_AT + 3)
+                .max(1)
+                .min(rest.len()),
+        };
+        self.at += step;
+        step as u64
     }
 
     /// Reads on, at least `missing` octets; false at the end.
@@ -393,5 +425,7 @@ impl Window {
     }
 }
 
+/// Where the epoch stands in a record.
+const EPOCH_AT: usize = 5;
 /// Octets read at a time: enough for the disk's speed, little for the memory.
 const READ_OCTETS: usize = 1 << 20;

@@ -8,11 +8,11 @@ use super::layout;
 use crate::world::{File as _, World};
 
 /// Octets before a segment's first record.
-pub const HEADER_OCTETS: usize = 32;
+pub(super) const HEADER_OCTETS: usize = 32;
 
 /// The first octets of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub(super) struct Header {
     /// The shard that writes it.
     pub shard: u16,
     /// Its number; also the epoch of its records.
@@ -24,7 +24,7 @@ pub struct Header {
 impl Header {
     /// `magic [8] | shard u16 | 0 u16 | number u32 | previous u64 | crc u32 | 0 u32`
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut octets = Vec::with_capacity(HEADER_OCTETS);
         octets.extend_from_slice(MAGIC);
         octets.extend_from_slice(&self.shard.to_le_bytes());
@@ -39,7 +39,7 @@ impl Header {
 
     /// Reads a header; `None` when it is none.
     #[must_use]
-    pub fn decode(octets: &[u8]) -> Option<Self> {
+    pub(super) fn decode(octets: &[u8]) -> Option<Self> {
         let crc = u32::from_le_bytes(octets.get(24..28)?.try_into().ok()?);
         if !octets.starts_with(MAGIC) || crc32c::crc32c(&octets[..24]) != crc {
             return None;
