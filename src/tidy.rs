@@ -352,14 +352,6 @@ fn the_manual_and_the_readme_name_files_that_exist() {
     assert_none(&faults);
 }
 
-/// Looks like `smtp::server`: lower case only, so that a type's path is not one.
-fn is_module_path(word: &str) -> bool {
-    word.contains("::")
-        && word
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b == b':' || b == b'_')
-}
-
 /// Modules that see nothing but arguments.
 const CORES: [&str; 5] = ["wire", "mail", "smtp", "queue", "route"];
 

@@ -77,6 +77,17 @@ pub enum Outcome {
     },
 }
 
+/// What a report tells (RFC 3464 §2.3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReportKind {
+    /// Will not be delivered.
+    Failure,
+    /// Not delivered yet.
+    Delay,
+    /// Handed to a host that gives no reports of its own.
+    Relayed,
+}
+
 impl Outcome {
     /// Why it did not succeed; `None` for a delivery.
     #[must_use]

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::mail::Locator;
 use crate::mail::envelope::{Notify, QueueId};
-use crate::mail::outcome::{Diagnosis, RemoteReply};
+use crate::mail::outcome::{Diagnosis, RemoteReply, ReportKind};
 use crate::time::Tick;
 
 use super::slab::Key;
@@ -179,17 +179,6 @@ pub struct Report {
     pub kind: ReportKind,
     /// Whom it is about, in the order of the envelope.
     pub recipients: Vec<Reported>,
-}
-
-/// What a report tells (RFC 3464 §2.3.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ReportKind {
-    /// Will not be delivered.
-    Failure,
-    /// Not delivered yet.
-    Delay,
-    /// Handed to a host that gives no reports of its own.
-    Relayed,
 }
 
 /// One recipient of a report.

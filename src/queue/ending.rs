@@ -2,13 +2,13 @@
 
 use std::rc::Rc;
 
-use crate::mail::outcome::{Diagnosis, RemoteReply};
+use crate::mail::outcome::{Diagnosis, RemoteReply, ReportKind};
 use crate::time::Tick;
 
 use super::part::{EMPTY, Gathered, Queued, kept};
 use super::slab::NONE;
 use super::wakeups::Sleeper;
-use super::{Decision, MessageKey, Queue, Report, ReportKind, Reported, schedule};
+use super::{Decision, MessageKey, Queue, Report, Reported, schedule};
 
 impl Queue {
     /// Fails all recipients of a part, with `why` or because their time is over.

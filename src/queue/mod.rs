@@ -44,13 +44,13 @@ use std::rc::Rc;
 
 use crate::mail::Locator;
 use crate::mail::envelope::QueueId;
-use crate::mail::outcome::{Blame, Diagnosis, Outcome};
+use crate::mail::outcome::{Blame, Diagnosis, Outcome, ReportKind};
 use crate::time::Tick;
 use crate::wire::status::EnhancedStatus;
 
 pub use decision::{
     Admission, Assignment, Counters, Decision, Due, LaneKey, MessageKey, PartAdmission, PartKey,
-    RecipientAdmission, Report, ReportKind, Reported, State,
+    RecipientAdmission, Report, Reported, State,
 };
 pub use operator::{AGE_BUCKETS, LaneFacts, LaneShape, Listed, ListedRecipient};
 pub use schedule::Settings;

@@ -51,6 +51,7 @@ impl WakeUps {
         self.heap.first().map(|first| (first.at, first.sleeper()))
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.heap.len()
     }

@@ -104,7 +104,7 @@ pub fn plan(domain: &str, answer: &Answer, own: &Own, mut random: impl FnMut() -
     }
     // RFC 5321 §5.1: where we are in the list ourselves, what is not better than us would come
     // back to us.
-    let is_own = |exchange: &&Exchange| own.names.iter().any(|name| *name == exchange.host);
+    let is_own = |exchange: &&Exchange| own.names.contains(&exchange.host);
     if let Some(limit) = exchanges
         .iter()
         .filter(is_own)

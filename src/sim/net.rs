@@ -415,7 +415,7 @@ impl Stream for SimStream {
             let written = poll_fn(|cx| {
                 let now = net.executor.now();
                 let mut link = self.link.borrow_mut();
-                if let Poll::Ready(written) = link.poll_write(self.side, first, now, &net, cx) {
+                if let Poll::Ready(written) = link.poll_write(self.side, first, now, cx) {
                     return Poll::Ready(written);
                 }
                 if now >= deadline {
@@ -545,7 +545,6 @@ impl Link {
         side: usize,
         octets: &[u8],
         now: Tick,
-        net: &Net,
         cx: &Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let reset = |pipe: &Pipe| matches!(pipe.end, Some((at, Ending::Reset)) if at <= now);
@@ -584,24 +583,22 @@ impl Link {
                 reader.wake();
             }
         }
-        match &self.fate {
-            Some(Fate {
-                octets_left: 0,
-                silent,
-            }) => {
-                if *silent {
-                    self.pipes[0].silent = true;
-                    self.pipes[1].silent = true;
-                } else {
-                    self.reset(now);
-                }
-                self.fate = None;
-                // What was cut off here is for the next call: an error, or octets to nowhere.
-                if len == 0 {
-                    return self.poll_write(side, octets, now, net, cx);
-                }
+        if let Some(Fate {
+            octets_left: 0,
+            silent,
+        }) = &self.fate
+        {
+            if *silent {
+                self.pipes[0].silent = true;
+                self.pipes[1].silent = true;
+            } else {
+                self.reset(now);
             }
-            _ => {}
+            self.fate = None;
+            // What was cut off here is for the next call: an error, or octets to nowhere.
+            if len == 0 {
+                return self.poll_write(side, octets, now, cx);
+            }
         }
         Poll::Ready(Ok(len))
     }

@@ -22,7 +22,7 @@ use crate::mail::Committed;
 use crate::mail::Locator;
 use crate::mail::envelope::{Content, Envelope, QueueId};
 use crate::mail::outcome::Diagnosis;
-use crate::queue::ReportKind;
+use crate::mail::outcome::ReportKind;
 use crate::world::{Class, File as _, Wall, World};
 
 pub use super::OpenError;

@@ -7,7 +7,7 @@
 use crate::mail::Locator;
 use crate::mail::envelope::{BodyKind, Content, Envelope, Notify, QueueId, Recipient, Ret};
 use crate::mail::outcome::Diagnosis;
-use crate::queue::ReportKind;
+use crate::mail::outcome::ReportKind;
 use crate::time::Wall;
 use crate::wire::path::{Mailbox, ReversePath};
 use crate::wire::status::EnhancedStatus;

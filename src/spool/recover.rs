@@ -15,7 +15,7 @@ use memchr::memmem;
 use crate::mail::Locator;
 use crate::mail::envelope::{Envelope, QueueId};
 use crate::mail::outcome::Diagnosis;
-use crate::queue::ReportKind;
+use crate::mail::outcome::ReportKind;
 use crate::world::{File as _, Wall, World};
 
 /// What was found on the disk.

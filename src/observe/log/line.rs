@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::{Accepted, Delivery, Format, Level};
 use crate::mail::envelope::QueueId;
-use crate::queue::ReportKind;
+use crate::mail::outcome::ReportKind;
 use crate::time::Wall;
 
 /// Lines that wait to be passed on.

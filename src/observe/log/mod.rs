@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use crate::mail::envelope::QueueId;
-use crate::queue::ReportKind;
+use crate::mail::outcome::ReportKind;
 use crate::time::Wall;
 use crate::wire::status::EnhancedStatus;
 use line::Lines;
