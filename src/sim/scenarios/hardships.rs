@@ -111,17 +111,19 @@ fn segments_are_swept_around_mail_that_stays() {
 #[test]
 fn the_power_goes_while_segments_are_swept() {
     for seed in seeds(25) {
-        let play = Play::with(seed, 1, |config| config.spool.segment = SMALL_SEGMENT);
-        play.mood.set(Mood {
-            temporary: 300,
-            ..Mood::KIND
-        });
+        let play = Play::with(seed, 1, |config| config.spool.segment = TINY_SEGMENT);
+        // Mail for it stays, and is moved again and again.
+        for last in [11, 12] {
+            play.sim.set_black_hole(address(last), true);
+        }
         play.boot_surely();
         for _ in 0..3 {
-            play.client(20, &EVERYWHERE, 20, 200_000);
+            play.client(40, &EVERYWHERE, 20, 60_000);
         }
-        for _ in 0..4 {
-            let cut_at = Some(1 + play.random().below(400));
+        for round in 1..5 {
+            let many = || play.ledger.accepted() >= 25 * round || play.clients_are_done();
+            play.run_until("segments are full", many, Duration::from_secs(3600));
+            let cut_at = Some(1 + play.random().below(100));
             play.disk().set_faults(Faults {
                 cut_at,
                 ..Faults::default()
@@ -137,6 +139,9 @@ fn the_power_goes_while_segments_are_swept() {
         }
         play.disk().set_faults(Faults::default());
         play.finish_clients();
+        for last in [11, 12] {
+            play.sim.set_black_hole(address(last), false);
+        }
         play.finish();
         play.judge();
     }
@@ -186,7 +191,7 @@ fn the_calendar_jumps_between_two_lives() {
 fn everything_goes_wrong_together() {
     for seed in seeds(25) {
         let mut play = Play::with(seed, 2, |config| {
-            config.spool.segment = SMALL_SEGMENT;
+            config.spool.segment = TINY_SEGMENT;
             config.runtime.memory = 600_000;
         });
         play.terms.disk_failed = true;
@@ -197,7 +202,7 @@ fn everything_goes_wrong_together() {
             .set_sync_wait(Duration::from_millis(1), Duration::from_millis(400));
         play.boot_surely();
         for _ in 0..4 {
-            play.client(6, &EVERYWHERE, 150, 120_000);
+            play.client(6, &EVERYWHERE, 150, 60_000);
         }
         let random = play.random();
         for _ in 0..random.between(1, 4) {
@@ -386,3 +391,5 @@ fn everything() -> Selector {
 
 /// Small enough to fill in a short play, large enough for the largest record.
 const SMALL_SEGMENT: u64 = 1 << 20;
+/// For messages of up to 60 KB.
+const TINY_SEGMENT: u64 = 256 << 10;
