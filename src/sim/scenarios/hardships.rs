@@ -112,6 +112,9 @@ fn segments_are_swept_around_mail_that_stays() {
 fn the_power_goes_while_segments_are_swept() {
     for seed in seeds(25) {
         let play = Play::with(seed, 1, |config| config.spool.segment = TINY_SEGMENT);
+        // A slow disk leaves much between two syncs.
+        let (least, most) = (Duration::from_millis(1), Duration::from_millis(100));
+        play.sim.set_sync_wait(least, most);
         // Mail for it stays, and is moved again and again.
         for last in [11, 12] {
             play.sim.set_black_hole(address(last), true);
