@@ -110,7 +110,7 @@ fn segments_are_swept_around_mail_that_stays() {
 /// The power goes at any operation of the disk while segments are swept.
 #[test]
 fn the_power_goes_while_segments_are_swept() {
-    for seed in seeds(25) {
+    for seed in seeds(18) {
         let play = Play::with(seed, 1, |config| config.spool.segment = TINY_SEGMENT);
         // A slow disk leaves much between two syncs.
         let (least, most) = (Duration::from_millis(1), Duration::from_millis(100));
@@ -354,7 +354,7 @@ fn an_operator_interferes() {
 /// again.
 #[test]
 fn the_power_goes_while_a_shard_is_taken_over() {
-    for seed in seeds(20) {
+    for seed in seeds(12) {
         let play = Play::new(seed, 3);
         play.mood.set(Mood {
             temporary: 1000,
