@@ -53,7 +53,7 @@ pub async fn check<W: World>(world: &W, data: &Path) -> Result<CheckReport, Open
             &mut recovery,
         )
         .await?;
-        recovery.messages = replay.finish().0;
+        recovery.messages = replay.finish().messages;
         match_extents(world, &directory, &files.extents, &mut recovery).await?;
         report.shards += 1;
         report.segments += recovery.segments;
@@ -71,7 +71,7 @@ pub(super) async fn match_extents<W: World>(
     directory: &Path,
     extents: &[QueueId],
     recovery: &mut Recovery,
-) -> Result<(), OpenError> {
+) -> Result<HashSet<QueueId>, OpenError> {
     let present: HashSet<&QueueId> = extents.iter().collect();
     let mut lost = HashSet::new();
     for message in &recovery.messages {
@@ -95,5 +95,5 @@ pub(super) async fn match_extents<W: World>(
     recovery
         .messages
         .retain(|message| !lost.contains(&message.id));
-    Ok(())
+    Ok(lost)
 }

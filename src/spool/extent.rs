@@ -1,25 +1,70 @@
 //! The content of a large message: a file of its own, written while the message arrives.
 
+use std::cell::{Cell, RefCell};
 use std::io;
-use std::path::PathBuf;
+use std::rc::Rc;
 
 use super::layout;
 use super::log::Log;
+use super::writer::Signal;
 use crate::mail::envelope::QueueId;
 use crate::world::{File as _, World};
 
-/// Content that is being written.
+/// Content that is being written. Dropped before it is sealed, its file is removed.
 pub struct ExtentWriter<W: World> {
     log: Log<W>,
-    path: PathBuf,
     file: W::File,
+    claim: Claim,
     len: u64,
 }
 
-/// Content that is on stable storage.
+/// Content that is on stable storage. Dropped before a record names it, its file is removed.
 #[derive(Debug)]
 pub struct ExtentSeal {
+    claim: Claim,
     len: u64,
+}
+
+/// Extents that nothing names, until somebody removes them.
+#[derive(Debug, Default)]
+pub(super) struct Unclaimed {
+    ids: RefCell<Vec<QueueId>>,
+    tending: Rc<Signal>,
+}
+
+impl Unclaimed {
+    pub(super) fn new(tending: Rc<Signal>) -> Self {
+        Self {
+            ids: RefCell::default(),
+            tending,
+        }
+    }
+
+    /// Nothing names it any more.
+    pub(super) fn add(&self, id: QueueId) {
+        self.ids.borrow_mut().push(id);
+        self.tending.ring();
+    }
+
+    pub(super) fn take(&self) -> Vec<QueueId> {
+        self.ids.take()
+    }
+}
+
+/// Whose file it is: without a record's name on it, nobody's.
+#[derive(Debug)]
+struct Claim {
+    id: QueueId,
+    is_named: Cell<bool>,
+    unclaimed: Rc<Unclaimed>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if !self.is_named.get() {
+            self.unclaimed.add(self.id);
+        }
+    }
 }
 
 impl ExtentSeal {
@@ -27,6 +72,11 @@ impl ExtentSeal {
     #[must_use]
     pub const fn len(&self) -> u64 {
         self.len
+    }
+
+    /// A record with its name is on its way to the disk. Should that fail, the log removes it.
+    pub(super) fn name(&self) {
+        self.claim.is_named.set(true);
     }
 
     /// True when there is nothing in it.
@@ -38,12 +88,18 @@ impl ExtentSeal {
 
 impl<W: World> ExtentWriter<W> {
     pub(super) async fn create(log: Log<W>, id: QueueId) -> io::Result<Self> {
+        // Claimed before it is made: whoever makes it may be dropped in between.
+        let claim = Claim {
+            id,
+            is_named: Cell::new(false),
+            unclaimed: Rc::clone(log.unclaimed()),
+        };
         let path = layout::extent(log.directory(), id);
         let file = log.world().open(&path, true).await?;
         Ok(Self {
             log,
-            path,
             file,
+            claim,
             len: 0,
         })
     }
@@ -65,16 +121,15 @@ impl<W: World> ExtentWriter<W> {
                 .sync_directory(self.log.directory())
                 .await?;
         }
-        Ok(ExtentSeal { len: self.len })
+        Ok(ExtentSeal {
+            claim: self.claim,
+            len: self.len,
+        })
     }
 
     /// The message will not be accepted.
     pub async fn abandon(self) {
-        let Self {
-            log, path, file, ..
-        } = self;
-        drop(file);
-        // What stays is removed by the next recovery.
-        let _ = log.world().remove(&path).await;
+        // As when it is dropped: whoever tends the log removes it.
+        drop(self);
     }
 }

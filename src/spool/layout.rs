@@ -6,6 +6,8 @@
 //!     0000000000000001.log    a segment of its log, by number
 //!     0F1ZQ2M7T8K4X.msg       the content of a large message, by queue id
 //!     0000000000000000.spare  a segment's file that waits to be used again
+//!     0000000000000002.damaged    a segment that could not be read in full, done with
+//!     ADOPTED                 another shard has taken everything over
 //! spool/07.00/          what shard 7, which is gone, left, while shard 0 takes it over
 //! ```
 
@@ -52,11 +54,13 @@ pub(super) async fn make<W: World>(world: &W, root: &Path) -> Result<(), OpenErr
     let file = world.open(&path, true).await?;
     let len = usize::try_from(file.len().await?).unwrap_or(usize::MAX);
     let found = file.read_at(0, len.min(FORMAT_OCTETS_MAX)).await?;
-    let found = String::from_utf8_lossy(&found).trim_end().to_owned();
+    let found = String::from_utf8_lossy(&found);
+    // A file that was made and not written is a first start that was cut off; it may have its
+    // length already, and zeros in it.
+    let found = found.trim_end_matches(['\0', '\n']).to_owned();
     if found == FORMAT {
         return Ok(());
     }
-    // A file that was made and not written is a first start that was cut off.
     if !found.is_empty() {
         return Err(OpenError::Format(found));
     }
@@ -118,6 +122,16 @@ pub(super) fn segment(directory: &Path, number: u32) -> PathBuf {
 
 pub(super) fn extent(directory: &Path, id: QueueId) -> PathBuf {
     directory.join(format!("{id}.msg"))
+}
+
+/// Where a segment is put that is not to be used again.
+pub(super) fn damaged(directory: &Path, number: u32) -> PathBuf {
+    directory.join(format!("{number:016x}.damaged"))
+}
+
+/// Says that another shard has taken a directory over.
+pub(super) fn adopted(directory: &Path) -> PathBuf {
+    directory.join("ADOPTED")
 }
 
 pub(super) fn spare(directory: &Path, number: u32) -> PathBuf {

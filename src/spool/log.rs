@@ -13,9 +13,10 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use smallvec::SmallVec;
 
+use super::extent::Unclaimed;
 use super::layout;
-use super::record::{self, BodyRef};
-use super::recover::{self, Replay};
+use super::record::{self, BodyRef, Carried, Epoch};
+use super::recover::{self, Directory, Replay};
 use super::segment::{HEADER_OCTETS, Segment};
 use super::writer::Signal;
 use crate::mail::Committed;
@@ -200,7 +201,11 @@ pub(super) struct Inner<W: World> {
     /// Wakes the writer.
     pub(super) signal: Signal,
     /// Wakes whoever drops and compacts segments.
-    pub(super) tending: Signal,
+    pub(super) tending: Rc<Signal>,
+    /// Extents to be removed.
+    pub(super) unclaimed: Rc<Unclaimed>,
+    /// Messages are being taken over that their owner does not know yet.
+    pub(super) adopting: Cell<bool>,
     pub(super) health: Cell<Health>,
     pub(super) closed: Cell<bool>,
 }
@@ -218,7 +223,10 @@ pub(super) struct State<W: World> {
     pub(super) spares: Vec<PathBuf>,
     /// Batches begun so far.
     pub(super) begun: u64,
-    last_id: u64,
+    pub(super) last_id: u64,
+    /// Messages of other shards that this log had when it was opened: what is left of a take-over
+    /// that a crash cut off does not bring them once more.
+    pub(super) adopted: HashSet<QueueId>,
     /// Who waits for batches to get shorter.
     crowd: Vec<Waker>,
     pub(super) broken: Option<String>,
@@ -237,7 +245,7 @@ pub(super) struct Live {
 /// Records that are written together.
 pub(super) struct Batch {
     pub(super) number: u64,
-    pub(super) segment: u32,
+    pub(super) epoch: Epoch,
     pub(super) offset: u64,
     pub(super) octets: Vec<u8>,
     /// The notes among them once more: should the write fail, they are written again.
@@ -269,36 +277,26 @@ impl<W: World> Log<W> {
             &mut recovery,
         )
         .await?;
-        let (messages, last_id) = replay.finish();
-        recovery.messages = messages;
-        super::check::match_extents(&world, &directory, &files.extents, &mut recovery).await?;
-        remove_orphans(&world, &directory, &files.extents, &recovery).await;
-        let mut segments = read_segments::<W>(found).await?;
-        // Never behind what is there: what follows a torn tail is not ours to judge.
-        let next = files.segments.last().map_or(1, |last| last + 1);
-        segments.insert(next, Segment::default());
-        let state = State {
-            segments,
-            batches: VecDeque::new(),
-            next: (next, HEADER_OCTETS as u64),
-            live: HashMap::new(),
-            doomed: VecDeque::new(),
-            spares: files.spares,
-            begun: 0,
-            last_id,
-            crowd: Vec::new(),
-            broken: None,
-        };
-        let inner = Rc::new(Inner {
-            world,
-            directory,
-            settings,
-            state: RefCell::new(state),
-            signal: Signal::default(),
-            tending: Signal::default(),
-            health: Cell::new(Health::Good),
-            closed: Cell::new(false),
-        });
+        let replayed = replay.finish();
+        let own = |id: &&QueueId| id.0 >> 20 & SHARD_MASK == u64::from(settings.shard) & SHARD_MASK;
+        let known = replayed.messages.iter().map(|message| &message.id);
+        let known = known.chain(&replayed.settled);
+        let newest = known.clone().filter(own).map(|id| id.0).max();
+        let adopted = known.filter(|id| !own(id)).copied().collect();
+        let last_id = newest.unwrap_or(0).max(found.last_id);
+        recovery.messages = replayed.messages;
+        let lost =
+            super::check::match_extents(&world, &directory, &files.extents, &mut recovery).await?;
+        remove_orphans(&world, &directory, &files.extents, &recovery, &lost).await;
+        for number in &found.unmade {
+            // One that stays is found by the next recovery.
+            let _ = world.remove(&layout::segment(&directory, *number)).await;
+        }
+        for read in &found.segments {
+            read.close_holes().await?;
+        }
+        let state = State::new(found, &files, last_id, adopted, salt(&world)).await?;
+        let inner = Rc::new(Inner::new(world, directory, settings, state));
         for message in &recovery.messages {
             let settled = settled_places(&message.recipients);
             inner.enlist(
@@ -338,6 +336,9 @@ impl<W: World> Log<W> {
         self.inner.room().await;
         self.inner.usable()?;
         let (tell, told) = oneshot::channel();
+        if let Body::Extent(seal) = message.body {
+            seal.name();
+        }
         let locator = self.inner.append_message(message, tell);
         self.inner.signal.ring_loud();
         match told.await {
@@ -350,7 +351,7 @@ impl<W: World> Log<W> {
         if let Some(reports) = message.reports
             && reports.kind == ReportKind::Failure
         {
-            self.inner.settle(reports.message, reports.recipients);
+            self.inner.settle_reported(&reports, locator);
         }
         Ok((Receipt { id: message.id }, locator))
     }
@@ -362,8 +363,13 @@ impl<W: World> Log<W> {
 
     /// Writes down what became of recipients, with the next batch or a few milliseconds later.
     pub fn note(&self, note: Note<'_>) {
-        if self.inner.health.get() == Health::Broken {
-            return;
+        let is_dispensable = matches!(note, Note::Deferred { .. } | Note::DelayTold { .. });
+        match self.inner.health.get() {
+            Health::Good => {}
+            // Attempts are counted anew after a crash; memory is worth more.
+            Health::Full if is_dispensable && self.inner.is_crowded() => return,
+            Health::Full => {}
+            Health::Broken => return,
         }
         self.inner.append_note(&note);
         self.inner.signal.ring();
@@ -456,13 +462,36 @@ impl<W: World> Log<W> {
         &self.inner.world
     }
 
+    pub(super) fn unclaimed(&self) -> &Rc<Unclaimed> {
+        &self.inner.unclaimed
+    }
+
     pub(super) fn is_durable(&self) -> bool {
         self.inner.settings.durable
     }
 }
 
 impl<W: World> Inner<W> {
+    fn new(world: W, directory: PathBuf, settings: Settings, state: State<W>) -> Self {
+        let tending = Rc::new(Signal::default());
+        Self {
+            world,
+            directory,
+            settings,
+            state: RefCell::new(state),
+            signal: Signal::default(),
+            unclaimed: Rc::new(Unclaimed::new(Rc::clone(&tending))),
+            tending,
+            adopting: Cell::new(false),
+            health: Cell::new(Health::Good),
+            closed: Cell::new(false),
+        }
+    }
+
     pub(super) fn usable(&self) -> Result<(), CommitError> {
+        if self.closed.get() {
+            return Err(CommitError::Broken("the log is closed".to_owned()));
+        }
         match self.health.get() {
             Health::Good => Ok(()),
             Health::Full => Err(CommitError::Full),
@@ -474,17 +503,21 @@ impl<W: World> Inner<W> {
     }
 
     /// Waits while too much is waiting to be written: memory is not the place for a slow disk.
-    async fn room(&self) {
+    pub(super) async fn room(&self) {
         poll_fn(|cx| {
-            let state = &mut *self.state.borrow_mut();
-            let waiting: usize = state.batches.iter().map(|batch| batch.octets.len()).sum();
-            if waiting < WAITING_OCTETS_MAX {
+            if !self.is_crowded() {
                 return Poll::Ready(());
             }
-            state.crowd.push(cx.waker().clone());
+            self.state.borrow_mut().crowd.push(cx.waker().clone());
             Poll::Pending
         })
         .await;
+    }
+
+    fn is_crowded(&self) -> bool {
+        let state = self.state.borrow();
+        let waiting: usize = state.batches.iter().map(|batch| batch.octets.len()).sum();
+        waiting >= WAITING_OCTETS_MAX
     }
 
     fn append_message(
@@ -506,7 +539,7 @@ impl<W: World> Inner<W> {
             body,
             reports: message.reports,
         };
-        let locator = self.append(&accepted, tell);
+        let locator = self.append(&accepted, None, tell);
         self.enlist(message.id, locator, has_extent, SmallVec::new());
         locator
     }
@@ -514,18 +547,19 @@ impl<W: World> Inner<W> {
     pub(super) fn append(
         &self,
         message: &record::Accepted<'_>,
+        carried: Option<&Carried>,
         tell: oneshot::Sender<Result<(), CommitError>>,
     ) -> Locator {
         let state = &mut *self.state.borrow_mut();
-        state.roll(self.settings.segment_octets);
+        state.roll(self.settings.segment_octets, || salt(&self.world));
         let batch = state.open_batch();
         let before = batch.octets.len();
-        message.append_to(&mut batch.octets, batch.segment);
+        message.append_to(&mut batch.octets, batch.epoch, carried);
         batch.records += 1;
         batch.accepted.push(message.id);
         batch.waiters.push(tell);
         let locator = Locator {
-            segment: batch.segment,
+            segment: batch.epoch.number,
             len: u32::try_from(batch.octets.len() - before).unwrap_or(u32::MAX),
             offset: batch.offset + before as u64,
         };
@@ -536,10 +570,10 @@ impl<W: World> Inner<W> {
     pub(super) fn append_note(&self, note: &Note<'_>) {
         {
             let state = &mut *self.state.borrow_mut();
-            state.roll(self.settings.segment_octets);
+            state.roll(self.settings.segment_octets, || salt(&self.world));
             let batch = state.open_batch();
             let before = batch.notes.len();
-            note.append_to(&mut batch.notes, batch.segment);
+            note.append_to(&mut batch.notes, batch.epoch);
             batch.octets.extend_from_slice(&batch.notes[before..]);
             batch.records += 1;
             let end = batch.offset + batch.octets.len() as u64;
@@ -550,6 +584,27 @@ impl<W: World> Inner<W> {
         | Note::Removed { id, recipient } = *note
         {
             self.settle(id, &[recipient]);
+        }
+    }
+
+    /// A failure report is on stable storage, and its record settles recipients.
+    fn settle_reported(&self, reports: &Reports<'_>, report: Locator) {
+        self.settle(reports.message, reports.recipients);
+        let is_outrun = {
+            let state = self.state.borrow();
+            let live = state.live.get(&reports.message);
+            let newest = live.map(|live| live.moving.unwrap_or(live.locator));
+            newest.is_some_and(|at| (at.segment, at.offset) > (report.segment, report.offset))
+        };
+        if is_outrun {
+            // The message was written again behind the report, and does not know of it.
+            for &recipient in reports.recipients {
+                self.append_note(&Note::Failed {
+                    id: reports.message,
+                    recipient,
+                });
+            }
+            self.signal.ring();
         }
     }
 
@@ -581,15 +636,15 @@ impl<W: World> Inner<W> {
     }
 
     pub(super) async fn read(&self, locator: Locator) -> io::Result<Stored> {
-        let file = {
+        let found = {
             let state = self.state.borrow();
             let segment = state.segments.get(&locator.segment);
-            segment.and_then(|segment| segment.file.clone())
+            segment.and_then(|segment| Some((segment.file.clone()?, segment.salt)))
         };
-        let file = file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let (file, salt) = found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let len = usize::try_from(locator.len).unwrap_or(usize::MAX);
         let octets = file.read_at(locator.offset, len).await?;
-        record::read_accept(&octets, locator)
+        record::read_accept(&octets, locator, salt)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its record is damaged"))
     }
 
@@ -601,32 +656,72 @@ impl<W: World> Inner<W> {
 }
 
 impl<W: World> State<W> {
+    /// What recovery found, and a new segment behind it: what follows a torn tail is not ours to
+    /// judge.
+    async fn new(
+        found: Directory<W::File>,
+        files: &layout::Files,
+        last_id: u64,
+        adopted: HashSet<QueueId>,
+        salt: u32,
+    ) -> io::Result<Self> {
+        let mut segments = BTreeMap::new();
+        for read in found.segments {
+            let segment = Segment {
+                end: read.end,
+                filled: read.file.len().await?,
+                file: Some(Rc::new(read.file)),
+                damaged: read.damaged,
+                ..Segment::new(read.epoch.salt)
+            };
+            segments.insert(read.epoch.number, segment);
+        }
+        let next = files.segments.last().map_or(1, |last| last + 1);
+        segments.insert(next, Segment::new(salt));
+        Ok(Self {
+            segments,
+            batches: VecDeque::new(),
+            next: (next, HEADER_OCTETS as u64),
+            live: HashMap::new(),
+            doomed: VecDeque::new(),
+            spares: files.spares.clone(),
+            begun: 0,
+            last_id,
+            adopted,
+            crowd: Vec::new(),
+            broken: None,
+        })
+    }
+
     /// Begins a new segment when the current one is full.
-    fn roll(&mut self, segment_octets: u64) {
+    fn roll(&mut self, segment_octets: u64, salt: impl FnOnce() -> u32) {
         if self.next.1 >= segment_octets {
             self.next = (self.next.0 + 1, HEADER_OCTETS as u64);
-            self.segments.insert(self.next.0, Segment::default());
+            self.segments.insert(self.next.0, Segment::new(salt()));
         }
     }
 
     /// The batch that the next record goes to.
     pub(super) fn open_batch(&mut self) -> &mut Batch {
-        let (segment, offset) = self.next;
+        let (number, offset) = self.next;
         let fits =
-            |batch: &Batch| batch.segment == segment && batch.octets.len() < BATCH_OCTETS_MAX;
+            |batch: &Batch| batch.epoch.number == number && batch.octets.len() < BATCH_OCTETS_MAX;
         if !self.batches.back().is_some_and(fits) {
+            let salt = self.segments.get(&number).map_or(0, |segment| segment.salt);
+            let epoch = Epoch { number, salt };
             self.begun += 1;
             self.batches
-                .push_back(Batch::new(self.begun, segment, offset));
+                .push_back(Batch::new(self.begun, epoch, offset));
         }
         let last = self.batches.len() - 1;
         &mut self.batches[last]
     }
 
     fn enter(&mut self, locator: Locator) {
-        let segment = self.segments.entry(locator.segment).or_default();
-        segment.live += 1;
-        segment.live_octets += u64::from(locator.len);
+        if let Some(segment) = self.segments.get_mut(&locator.segment) {
+            segment.live += 1;
+            segment.live_octets += u64::from(locator.len);
+        }
     }
 
     pub(super) fn leave(&mut self, locator: Locator) {
@@ -661,10 +756,10 @@ impl<W: World> State<W> {
 }
 
 impl Batch {
-    pub(super) const fn new(number: u64, segment: u32, offset: u64) -> Self {
+    pub(super) const fn new(number: u64, epoch: Epoch, offset: u64) -> Self {
         Self {
             number,
-            segment,
+            epoch,
             offset,
             octets: Vec::new(),
             notes: Vec::new(),
@@ -679,24 +774,7 @@ impl Batch {
     }
 }
 
-/// What recovery read, as the log keeps it.
-async fn read_segments<W: World>(
-    found: Vec<(u32, W::File, u64)>,
-) -> io::Result<BTreeMap<u32, Segment<W>>> {
-    let mut segments = BTreeMap::new();
-    for (number, file, end) in found {
-        let segment = Segment {
-            filled: file.len().await?,
-            file: Some(Rc::new(file)),
-            end,
-            ..Segment::default()
-        };
-        segments.insert(number, segment);
-    }
-    Ok(segments)
-}
-
-fn settled_places(states: &[RecipientState]) -> SmallVec<[u16; 4]> {
+pub(super) fn settled_places(states: &[RecipientState]) -> SmallVec<[u16; 4]> {
     let settled = states.iter().zip(0u16..);
     settled
         .filter(|(state, _)| **state == RecipientState::Settled)
@@ -710,14 +788,21 @@ async fn remove_orphans<W: World>(
     directory: &Path,
     extents: &[QueueId],
     recovery: &Recovery,
+    lost: &HashSet<QueueId>,
 ) {
     let known: HashSet<QueueId> = recovery.messages.iter().map(|message| message.id).collect();
     for &id in extents {
-        if !known.contains(&id) {
+        // What is left of a lost one may be of use to somebody.
+        if !known.contains(&id) && !lost.contains(&id) {
             // One that stays is tried again by the next recovery.
             let _ = world.remove(&layout::extent(directory, id)).await;
         }
     }
+}
+
+/// A segment's salt.
+fn salt<W: World>(world: &W) -> u32 {
+    (world.random() >> 32) as u32
 }
 
 const SHARD_MASK: u64 = (1 << 10) - 1;

@@ -10,6 +10,7 @@
 //! waiting any more. [`tend`] moves the last few out of the way. The format is in
 //! [`crate::manual::spool`].
 
+mod adopt;
 pub mod check;
 mod extent;
 mod layout;

@@ -1,8 +1,9 @@
 //! The records of the log, as octets. Pure: no file, no clock.
 //!
 //! `len u32 | kind u8 | epoch u32 | crc u32 | payload`, little-endian. The epoch is the number of
-//! the segment, so that octets left by an earlier use of a file are not taken for records. The
-//! manual has the payloads, octet by octet ([`crate::manual::spool`]).
+//! the segment, and the checksum starts from the segment's salt: octets left by an earlier use of
+//! a file are not taken for records, whatever a sender put into them. The manual has the payloads,
+//! octet by octet ([`crate::manual::spool`]).
 
 use crate::mail::Locator;
 use crate::mail::envelope::{BodyKind, Content, Envelope, Notify, QueueId, Recipient, Ret};
@@ -14,6 +15,58 @@ use crate::wire::status::EnhancedStatus;
 
 /// Octets before a record's payload.
 pub const HEADER_OCTETS: usize = 13;
+
+/// What ties records to their segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Epoch {
+    /// The segment's number.
+    pub number: u32,
+    /// Drawn for the segment, and where the checksum of its records starts. Numbers can be
+    /// guessed: without a salt, a message could carry octets that pass for records of a segment
+    /// its file is used for later.
+    pub salt: u32,
+}
+
+/// What is known of a recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecipientState {
+    /// To be delivered.
+    Pending {
+        /// Attempts counted.
+        attempts: u16,
+        /// Not before; `None` before the first attempt.
+        due: Option<Wall>,
+        /// An attempt may have delivered it.
+        doubtful: bool,
+        /// Why the last attempt did not succeed.
+        diagnosis: Option<Diagnosis>,
+        /// The sender knows that it waits.
+        delay_told: bool,
+    },
+    /// Needs nothing more.
+    Settled,
+}
+
+impl RecipientState {
+    /// Nobody has tried.
+    pub const FRESH: Self = Self::Pending {
+        attempts: 0,
+        due: None,
+        doubtful: false,
+        diagnosis: None,
+        delay_told: false,
+    };
+}
+
+/// What a message that is written again takes along, in the same record: a crash keeps both or
+/// neither.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Held by an operator.
+    pub held: bool,
+    /// One for each recipient of the envelope.
+    pub recipients: Vec<RecipientState>,
+}
 
 /// A message to be accepted.
 pub struct Accepted<'a> {
@@ -111,6 +164,8 @@ pub enum Note<'a> {
 pub enum Record {
     /// A message.
     Accept(Box<Stored>),
+    /// A message that was written again, with all that was known of it.
+    Moved(Box<Stored>, Carried),
     /// Recipients that need nothing more.
     Settled {
         /// The message.
@@ -145,6 +200,8 @@ pub enum Record {
         /// The message.
         id: QueueId,
     },
+    /// Octets that could not be read once, and need not be read again.
+    Void,
 }
 
 /// A message as it stands in the log.
@@ -187,7 +244,7 @@ pub enum Found<'a> {
 }
 
 /// Appends a record: `payload` writes what stands behind the header.
-pub fn append(out: &mut Vec<u8>, kind: u8, epoch: u32, payload: impl FnOnce(&mut Vec<u8>)) {
+pub fn append(out: &mut Vec<u8>, kind: u8, epoch: Epoch, payload: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_OCTETS]);
     payload(out);
@@ -196,21 +253,33 @@ pub fn append(out: &mut Vec<u8>, kind: u8, epoch: u32, payload: impl FnOnce(&mut
     let len = u32::try_from(len).unwrap_or(u32::MAX);
     out[start..start + 4].copy_from_slice(&len.to_le_bytes());
     out[start + 4] = kind;
-    out[start + 5..start + 9].copy_from_slice(&epoch.to_le_bytes());
-    let crc = checksum(&out[start..]);
+    out[start + 5..start + 9].copy_from_slice(&epoch.number.to_le_bytes());
+    let crc = checksum(&out[start..], epoch.salt);
     out[start + 9..start + HEADER_OCTETS].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// The header that makes a void record of octets; `None` when they are fewer than one takes.
+#[must_use]
+pub fn void_head(octets: Vec<u8>, epoch: Epoch) -> Option<Vec<u8>> {
+    let payload = octets.get(HEADER_OCTETS..)?;
+    let mut record = Vec::with_capacity(octets.len());
+    append(&mut record, KIND_VOID, epoch, |out| {
+        out.extend_from_slice(payload);
+    });
+    record.truncate(HEADER_OCTETS);
+    Some(record)
 }
 
 /// Looks for a record of segment `epoch` at the beginning of `octets`. `room` is what is left of
 /// the segment: no record is longer.
 #[must_use]
-pub fn find(octets: &[u8], epoch: u32, room: u64) -> Found<'_> {
+pub fn find(octets: &[u8], epoch: Epoch, room: u64) -> Found<'_> {
     let Some(header) = octets.first_chunk::<HEADER_OCTETS>() else {
         return Found::More(HEADER_OCTETS);
     };
     let [l0, l1, l2, l3, kind, e0, e1, e2, e3, c0, c1, c2, c3] = *header;
     let len = u64::from(u32::from_le_bytes([l0, l1, l2, l3])) + HEADER_OCTETS as u64;
-    if u32::from_le_bytes([e0, e1, e2, e3]) != epoch || kind == 0 || len > room {
+    if u32::from_le_bytes([e0, e1, e2, e3]) != epoch.number || kind == 0 || len > room {
         return Found::Nothing;
     }
     let Ok(len) = usize::try_from(len) else {
@@ -219,22 +288,28 @@ pub fn find(octets: &[u8], epoch: u32, room: u64) -> Found<'_> {
     let Some(record) = octets.get(..len) else {
         return Found::More(len);
     };
-    if checksum(record) != u32::from_le_bytes([c0, c1, c2, c3]) {
+    if checksum(record, epoch.salt) != u32::from_le_bytes([c0, c1, c2, c3]) {
         return Found::Nothing;
     }
     Found::Whole(kind, &record[HEADER_OCTETS..], len)
 }
 
 /// Over all but the checksum itself.
-fn checksum(record: &[u8]) -> u32 {
-    let crc = crc32c::crc32c(&record[..9]);
+fn checksum(record: &[u8], salt: u32) -> u32 {
+    let crc = crc32c::crc32c_append(salt, &record[..9]);
     crc32c::crc32c_append(crc, &record[HEADER_OCTETS..])
 }
 
 impl Accepted<'_> {
-    /// Appends its record.
-    pub fn append_to(&self, out: &mut Vec<u8>, epoch: u32) {
-        append(out, KIND_ACCEPT, epoch, |out| self.payload(out));
+    /// Appends its record; with what it carries, when it is written again.
+    pub fn append_to(&self, out: &mut Vec<u8>, epoch: Epoch, carried: Option<&Carried>) {
+        match carried {
+            None => append(out, KIND_ACCEPT, epoch, |out| self.payload(out)),
+            Some(carried) => append(out, KIND_MOVED, epoch, |out| {
+                put_carried(out, carried);
+                self.payload(out);
+            }),
+        }
     }
 
     fn payload(&self, out: &mut Vec<u8>) {
@@ -290,7 +365,7 @@ impl Accepted<'_> {
 
 impl Note<'_> {
     /// Appends its record.
-    pub fn append_to(&self, out: &mut Vec<u8>, epoch: u32) {
+    pub fn append_to(&self, out: &mut Vec<u8>, epoch: Epoch) {
         match *self {
             Self::Delivered { id, recipient } => settled(out, epoch, id, recipient, DELIVERED),
             Self::Failed { id, recipient } => settled(out, epoch, id, recipient, FAILED),
@@ -319,7 +394,7 @@ impl Note<'_> {
     }
 }
 
-fn settled(out: &mut Vec<u8>, epoch: u32, id: QueueId, recipient: u16, fate: u8) {
+fn settled(out: &mut Vec<u8>, epoch: Epoch, id: QueueId, recipient: u16, fate: u8) {
     append(out, KIND_SETTLED, epoch, |out| {
         put_u64(out, id.0);
         put_u16(out, recipient);
@@ -333,7 +408,16 @@ impl Record {
     pub fn decode(kind: u8, payload: &[u8]) -> Option<Self> {
         let mut rest = Reader(payload);
         let record = match kind {
+            KIND_VOID => return Some(Self::Void),
             KIND_ACCEPT => Self::Accept(Box::new(stored(&mut rest)?)),
+            KIND_MOVED => {
+                let carried = rest.carried()?;
+                let stored = Box::new(stored(&mut rest)?);
+                if stored.envelope.recipients.len() != carried.recipients.len() {
+                    return None;
+                }
+                Self::Moved(stored, carried)
+            }
             KIND_SETTLED => {
                 let (id, recipient) = (QueueId(rest.u64()?), rest.u16()?);
                 // Which fate it was is for whoever reads the log with other tools.
@@ -363,12 +447,16 @@ impl Record {
 
 /// The message at a place in the log; `None` when what stands there is none.
 #[must_use]
-pub fn read_accept(octets: &[u8], locator: Locator) -> Option<Stored> {
-    let Found::Whole(kind, payload, _) = find(octets, locator.segment, locator.len.into()) else {
+pub fn read_accept(octets: &[u8], locator: Locator, salt: u32) -> Option<Stored> {
+    let epoch = Epoch {
+        number: locator.segment,
+        salt,
+    };
+    let Found::Whole(kind, payload, _) = find(octets, epoch, locator.len.into()) else {
         return None;
     };
     match Record::decode(kind, payload)? {
-        Record::Accept(stored) => Some(*stored),
+        Record::Accept(stored) | Record::Moved(stored, _) => Some(*stored),
         _ => None,
     }
 }
@@ -512,6 +600,41 @@ fn put_diagnosis(out: &mut Vec<u8>, diagnosis: &Diagnosis) {
     put_text(out, diagnosis.remote_mta.as_deref().unwrap_or_default());
 }
 
+fn put_carried(out: &mut Vec<u8>, carried: &Carried) {
+    out.push(u8::from(carried.held));
+    put_u16(out, count(carried.recipients.len()));
+    for state in &carried.recipients {
+        let RecipientState::Pending {
+            attempts,
+            due,
+            doubtful,
+            diagnosis,
+            delay_told,
+        } = state
+        else {
+            out.push(STATE_SETTLED);
+            continue;
+        };
+        let mut flags = 0;
+        for (bit, set) in [
+            (STATE_DOUBTFUL, *doubtful),
+            (STATE_TOLD, *delay_told),
+            (STATE_DUE, due.is_some()),
+            (STATE_DIAGNOSIS, diagnosis.is_some()),
+        ] {
+            flags |= if set { bit } else { 0 };
+        }
+        out.push(flags);
+        put_u16(out, *attempts);
+        if let Some(due) = due {
+            put_u64(out, due.0.cast_unsigned());
+        }
+        if let Some(diagnosis) = diagnosis {
+            put_diagnosis(out, diagnosis);
+        }
+    }
+}
+
 /// Recipients are counted by 16 bits everywhere.
 fn count(len: usize) -> u16 {
     u16::try_from(len).unwrap_or(u16::MAX)
@@ -566,11 +689,49 @@ impl<'a> Reader<'a> {
 
     fn diagnosis(&mut self) -> Option<Diagnosis> {
         let (class, subject, detail) = (self.u8()?, self.u16()?, self.u16()?);
+        if !matches!(class, 2 | 4 | 5) || subject > 999 || detail > 999 {
+            return None;
+        }
         Some(Diagnosis {
             status: EnhancedStatus::new(class, subject, detail),
             text: self.text()?.into(),
             reply: self.optional_text()?,
             remote_mta: self.optional_text()?,
+        })
+    }
+}
+
+impl Reader<'_> {
+    fn carried(&mut self) -> Option<Carried> {
+        let held = self.u8()? != 0;
+        let count = self.u16()?;
+        let mut recipients = Vec::with_capacity(usize::from(count).min(self.0.len()));
+        for _ in 0..count {
+            recipients.push(self.recipient_state()?);
+        }
+        Some(Carried { held, recipients })
+    }
+
+    fn recipient_state(&mut self) -> Option<RecipientState> {
+        let flags = self.u8()?;
+        let has = |bit: u8| flags & bit != 0;
+        if has(STATE_SETTLED) {
+            return Some(RecipientState::Settled);
+        }
+        Some(RecipientState::Pending {
+            attempts: self.u16()?,
+            due: if has(STATE_DUE) {
+                Some(Wall(self.u64()?.cast_signed()))
+            } else {
+                None
+            },
+            doubtful: has(STATE_DOUBTFUL),
+            diagnosis: if has(STATE_DIAGNOSIS) {
+                Some(self.diagnosis()?)
+            } else {
+                None
+            },
+            delay_told: has(STATE_TOLD),
         })
     }
 }
@@ -615,6 +776,15 @@ const KIND_SETTLED: u8 = 2;
 const KIND_DEFERRED: u8 = 3;
 const KIND_HELD: u8 = 4;
 const KIND_DELAY_TOLD: u8 = 5;
+const KIND_MOVED: u8 = 6;
+const KIND_VOID: u8 = 7;
+
+// Flags of a recipient's state.
+const STATE_SETTLED: u8 = 1;
+const STATE_DOUBTFUL: u8 = 1 << 1;
+const STATE_TOLD: u8 = 1 << 2;
+const STATE_DUE: u8 = 1 << 3;
+const STATE_DIAGNOSIS: u8 = 1 << 4;
 
 // Fates of a settled recipient.
 const DELIVERED: u8 = 1;

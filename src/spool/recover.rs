@@ -3,20 +3,20 @@
 //! [`Replay`] is pure: it is told records in the order of the log and keeps what they add up to.
 //! [`scan`] reads a segment's records, stops at a torn tail, and goes on behind damage.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
 use super::layout::{self, OpenError};
-use super::record::{self, Found, Record, Stored, StoredBody};
+pub use super::record::RecipientState;
+use super::record::{self, Carried, Epoch, Found, Record, Stored, StoredBody};
 use super::segment::{HEADER_OCTETS, Header};
 use memchr::memmem;
 
 use crate::mail::Locator;
 use crate::mail::envelope::{Envelope, QueueId};
-use crate::mail::outcome::Diagnosis;
 use crate::mail::outcome::ReportKind;
-use crate::world::{File as _, Wall, World};
+use crate::world::{File, Wall, World};
 
 /// What was found on the disk.
 #[derive(Debug, Default)]
@@ -54,49 +54,30 @@ pub struct Recovered {
     pub held: bool,
 }
 
-/// What is known of a recipient.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RecipientState {
-    /// To be delivered.
-    Pending {
-        /// Attempts counted.
-        attempts: u16,
-        /// Not before; `None` before the first attempt.
-        due: Option<Wall>,
-        /// An attempt may have delivered it.
-        doubtful: bool,
-        /// Why the last attempt did not succeed.
-        diagnosis: Option<Diagnosis>,
-        /// The sender knows that it waits.
-        delay_told: bool,
-    },
-    /// Needs nothing more.
-    Settled,
-}
-
-impl RecipientState {
-    const FRESH: Self = Self::Pending {
-        attempts: 0,
-        due: None,
-        doubtful: false,
-        diagnosis: None,
-        delay_told: false,
-    };
-}
-
 /// What records add up to.
 #[derive(Debug, Default)]
 pub struct Replay {
     messages: HashMap<QueueId, Recovered>,
-    /// The largest id seen, of settled messages too.
-    last: u64,
+    /// Messages that need nothing more. A copy that the compactor was writing while they were
+    /// settled does not bring them back.
+    settled: HashSet<QueueId>,
+}
+
+/// What records added up to.
+#[derive(Debug, Default)]
+pub struct Replayed {
+    /// The messages that are not settled, oldest first.
+    pub messages: Vec<Recovered>,
+    /// The others.
+    pub settled: HashSet<QueueId>,
 }
 
 impl Replay {
     /// The next record of the log, and where it stands.
     pub fn apply(&mut self, locator: Locator, record: Record) {
         match record {
-            Record::Accept(stored) => self.accept(locator, *stored),
+            Record::Accept(stored) => self.accept(locator, *stored, None),
+            Record::Moved(stored, carried) => self.accept(locator, *stored, Some(carried)),
             Record::Settled { id, recipient } => {
                 self.change(id, &[recipient], |state| *state = RecipientState::Settled);
                 self.drop_settled(id);
@@ -129,19 +110,22 @@ impl Replay {
                 }
             }
             Record::DelayTold { id } => self.tell_delay(id),
+            Record::Void => {}
         }
     }
 
-    /// The messages that are not settled, oldest first, and the largest id that was ever used.
+    /// What it came to.
     #[must_use]
-    pub fn finish(self) -> (Vec<Recovered>, u64) {
+    pub fn finish(self) -> Replayed {
         let mut messages: Vec<Recovered> = self.messages.into_values().collect();
         messages.sort_by_key(|message| (message.arrival, message.id.0));
-        (messages, self.last)
+        Replayed {
+            messages,
+            settled: self.settled,
+        }
     }
 
-    fn accept(&mut self, locator: Locator, stored: Stored) {
-        self.last = self.last.max(stored.id.0);
+    fn accept(&mut self, locator: Locator, stored: Stored, carried: Option<Carried>) {
         if let Some((about, recipients, kind)) = &stored.reports {
             match kind {
                 ReportKind::Failure => {
@@ -153,29 +137,30 @@ impl Replay {
                 ReportKind::Relayed => {}
             }
         }
-        match self.messages.get_mut(&stored.id) {
-            // The compactor wrote it again: what is known of it stays.
-            Some(known) => known.locator = locator,
+        let id = stored.id;
+        if self.settled.contains(&id) {
+            return;
+        }
+        match self.messages.get_mut(&id) {
+            // Written again. The copy says what was known then, and so does what is here; only
+            // what settled since is newer.
+            Some(known) => {
+                known.locator = locator;
+                if let Some(carried) = carried {
+                    known.held = carried.held;
+                    for (state, newer) in known.recipients.iter_mut().zip(carried.recipients) {
+                        if *state != RecipientState::Settled {
+                            *state = newer;
+                        }
+                    }
+                }
+            }
             None => {
-                let recipients = vec![RecipientState::FRESH; stored.envelope.recipients.len()];
-                self.messages.insert(
-                    stored.id,
-                    Recovered {
-                        id: stored.id,
-                        locator,
-                        arrival: stored.arrival,
-                        size: stored.content.size,
-                        extent: match stored.body {
-                            StoredBody::Inline(_) => None,
-                            StoredBody::Extent(len) => Some(len),
-                        },
-                        envelope: stored.envelope,
-                        recipients,
-                        held: false,
-                    },
-                );
+                let message = Recovered::new(locator, stored, carried);
+                self.messages.insert(id, message);
             }
         }
+        self.drop_settled(id);
     }
 
     fn tell_delay(&mut self, id: QueueId) {
@@ -210,20 +195,108 @@ impl Replay {
         };
         if self.messages.get(&id).is_some_and(settled) {
             self.messages.remove(&id);
+            self.settled.insert(id);
+        }
+    }
+}
+
+impl Recovered {
+    fn new(locator: Locator, stored: Stored, carried: Option<Carried>) -> Self {
+        let carried = carried.unwrap_or_else(|| Carried {
+            held: false,
+            recipients: vec![RecipientState::FRESH; stored.envelope.recipients.len()],
+        });
+        Self {
+            id: stored.id,
+            locator,
+            arrival: stored.arrival,
+            size: stored.content.size,
+            extent: match stored.body {
+                StoredBody::Inline(_) => None,
+                StoredBody::Extent(len) => Some(len),
+            },
+            envelope: stored.envelope,
+            recipients: carried.recipients,
+            held: carried.held,
         }
     }
 }
 
 /// What one segment holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Scanned {
     /// Where its last record ends.
     pub(super) end: u64,
     /// Octets of an unfinished record behind it.
     pub(super) torn: u64,
     pub(super) records: u64,
-    /// Octets that are no record though records follow.
+    /// Octets that are no record though records follow, in a segment whose length is known.
     pub(super) damaged: u64,
+    /// Places of such octets, and how many, in the last segment: damage, or what a crash left of
+    /// a batch that was not synced.
+    pub(super) holes: Vec<(u64, u64)>,
+}
+
+/// A segment that was read.
+pub(super) struct Read<F> {
+    pub(super) epoch: Epoch,
+    pub(super) file: F,
+    /// Where its last record ends.
+    pub(super) end: u64,
+    /// Not all of it could be read.
+    pub(super) damaged: bool,
+    holes: Vec<(u64, u64)>,
+}
+
+impl<F: File> Read<F> {
+    /// Writes the head of a void record before what could not be read of the last segment, so
+    /// that it is complained of once and not at every start. The octets behind it stay.
+    pub(super) async fn close_holes(&self) -> io::Result<()> {
+        for &(offset, octets) in &self.holes {
+            let len = usize::try_from(octets).unwrap_or(usize::MAX);
+            let hole = self.file.read_at(offset, len).await?;
+            if let Some(head) = record::void_head(hole, self.epoch) {
+                self.file.write_at(head, offset).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A directory that was read.
+pub(super) struct Directory<F> {
+    /// Its segments, ascending.
+    pub(super) segments: Vec<Read<F>>,
+    /// Files whose making as a segment was cut off: nothing in them was ever promised.
+    pub(super) unmade: Vec<u32>,
+    /// The largest id that a header names.
+    pub(super) last_id: u64,
+}
+
+/// What the first octets of a segment's file are.
+enum Head {
+    Good(Header),
+    /// None yet: new, or still those of its former use.
+    Unmade,
+    Damaged,
+}
+
+impl Head {
+    fn of(octets: &[u8], number: u32) -> Self {
+        match Header::decode(octets) {
+            Some(header) if header.epoch.number == number => Self::Good(header),
+            Some(_) => Self::Unmade,
+            None if octets.iter().all(|octet| *octet == 0) => Self::Unmade,
+            None => Self::Damaged,
+        }
+    }
+
+    fn good(&self) -> Option<&Header> {
+        match self {
+            Self::Good(header) => Some(header),
+            Self::Unmade | Self::Damaged => None,
+        }
+    }
 }
 
 /// Reads a directory's segments in order, and tells `replay`.
@@ -233,37 +306,46 @@ pub(super) async fn recover<W: World>(
     segments: &[u32],
     replay: &mut Replay,
     recovery: &mut Recovery,
-) -> Result<Vec<(u32, W::File, u64)>, OpenError> {
+) -> Result<Directory<W::File>, OpenError> {
+    let mut read = Directory {
+        segments: Vec::new(),
+        unmade: Vec::new(),
+        last_id: 0,
+    };
     let mut opened = Vec::new();
     for &number in segments {
         let path = layout::segment(directory, number);
         let file = world.open(&path, false).await?;
-        let header = file.read_at(0, HEADER_OCTETS).await?;
-        match Header::decode(&header) {
-            Some(header) if header.number == number => opened.push((number, file, header)),
-            // Made and not written, or used again and not renamed for good: nothing in it was
-            // ever acknowledged under this name.
-            _ => {
-                if header.iter().any(|octet| *octet != 0) {
-                    recovery
-                        .damage
-                        .push(format!("{}: its header is damaged", path.display()));
-                }
-            }
+        let head = Head::of(&file.read_at(0, HEADER_OCTETS).await?, number);
+        if let Head::Unmade = head {
+            read.unmade.push(number);
+            continue;
         }
+        let id = head.good().map_or(0, |header| header.last_id);
+        read.last_id = read.last_id.max(id);
+        opened.push((number, file, head));
     }
-    let mut found = Vec::new();
-    for place in 0..opened.len() {
-        let (number, file, _) = &opened[place];
-        let next = opened.get(place + 1);
-        let sealed = next
-            .filter(|(next, _, _)| *next == number + 1)
-            .map(|(_, _, header)| header.previous_len);
-        let scanned = scan::<W>(file, *number, sealed, &mut |locator, record| {
+    let mut opened = opened.into_iter().peekable();
+    while let Some((number, file, head)) = opened.next() {
+        let path = layout::segment(directory, number);
+        let next = opened.peek().and_then(|(next, _, head)| {
+            let is_next = *next == number + 1;
+            head.good().filter(|_| is_next)
+        });
+        let own = head.good().map(|header| header.epoch.salt);
+        if own.is_none() {
+            let why = format!("{}: its header is damaged", path.display());
+            recovery.damage.push(why);
+        }
+        let Some(salt) = own.or(next.map(|next| next.previous_salt)) else {
+            continue;
+        };
+        let epoch = Epoch { number, salt };
+        let sealed = next.map(|next| next.previous_len);
+        let scanned = scan::<W>(&file, epoch, sealed, &mut |locator, record| {
             replay.apply(locator, record);
         })
         .await?;
-        let path = layout::segment(directory, *number);
         if scanned.damaged > 0 {
             recovery.damage.push(format!(
                 "{}: {} octets are damaged; the records around them were read",
@@ -271,23 +353,31 @@ pub(super) async fn recover<W: World>(
                 scanned.damaged
             ));
         }
+        for (offset, octets) in &scanned.holes {
+            recovery.damage.push(format!(
+                "{}: {octets} octets at {offset} cannot be read: a crash in the middle of a write, or a bad block; the records around them were read",
+                path.display()
+            ));
+        }
         recovery.segments += 1;
         recovery.records += scanned.records;
         recovery.torn_octets += scanned.torn;
-        found.push(scanned.end);
+        read.segments.push(Read {
+            epoch,
+            file,
+            end: scanned.end,
+            damaged: scanned.damaged > 0 || own.is_none(),
+            holes: scanned.holes,
+        });
+        world.breathe().await;
     }
-    let ends = found.into_iter();
-    Ok(opened
-        .into_iter()
-        .zip(ends)
-        .map(|((number, file, _), end)| (number, file, end))
-        .collect())
+    Ok(read)
 }
 
 /// Reads one segment. `sealed` is where it ended, when the next segment says so.
 pub(super) async fn scan<W: World>(
     file: &W::File,
-    number: u32,
+    epoch: Epoch,
     sealed: Option<u64>,
     see: &mut impl FnMut(Locator, Record),
 ) -> io::Result<Scanned> {
@@ -310,10 +400,10 @@ pub(super) async fn scan<W: World>(
         if room == 0 {
             break;
         }
-        match record::find(&window.octets[window.at..], number, room) {
+        match record::find(&window.octets[window.at..], epoch, room) {
             Found::Whole(kind, payload, octets) => {
                 let locator = Locator {
-                    segment: number,
+                    segment: epoch.number,
                     len: u32::try_from(octets).unwrap_or(u32::MAX),
                     offset: position,
                 };
@@ -323,7 +413,11 @@ pub(super) async fn scan<W: World>(
                     None => scanned.damaged += octets as u64,
                 }
                 scanned.records += 1;
-                scanned.damaged += std::mem::take(&mut skipped);
+                match (std::mem::take(&mut skipped), sealed) {
+                    (0, _) => {}
+                    (octets, Some(_)) => scanned.damaged += octets,
+                    (_, None) => scanned.holes.push((scanned.end, position - scanned.end)),
+                }
                 window.at += octets;
                 scanned.end = window.position();
             }
@@ -331,14 +425,14 @@ pub(super) async fn scan<W: World>(
                 let missing = octets.saturating_sub(window.octets.len() - window.at);
                 // A length that leads past the end is a wrong one.
                 if !window.fill::<W>(file, limit, missing).await? {
-                    match window.skip(number) {
+                    match window.skip(epoch.number) {
                         0 => break,
                         octets => skipped += octets,
                     }
                 }
             }
             // Records may follow: a bad block must not take those behind it along.
-            Found::Nothing => skipped += window.skip(number),
+            Found::Nothing => skipped += window.skip(epoch.number),
         }
     }
     match sealed {
@@ -347,7 +441,7 @@ pub(super) async fn scan<W: World>(
             scanned.damaged += skipped;
         }
         // Nothing follows: a write that a crash cut off, or nothing at all.
-        None => scanned.torn = torn::<W>(file, number, scanned.end, limit).await?,
+        None => scanned.torn = torn::<W>(file, epoch.number, scanned.end, limit).await?,
     }
     Ok(scanned)
 }

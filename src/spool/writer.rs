@@ -14,20 +14,20 @@ use std::time::Duration;
 
 use futures_lite::future;
 
-use super::layout;
 use super::log::{Batch, CommitError, CommitFacts, Health, Inner};
 use super::record::{self, Found};
 use super::segment::{self, HEADER_OCTETS, Header};
+use crate::mail::envelope::QueueId;
 use crate::world::{File as _, Tick, World};
 
 /// Wakes one task. Rung before anybody listens, it is heard all the same.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Signal {
     rung: Cell<Volume>,
     waker: RefCell<Option<Waker>>,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Volume {
     #[default]
     Silent,
@@ -117,6 +117,8 @@ impl<W: World> Inner<W> {
                     continue;
                 }
                 Work::Nothing => {
+                    // Nothing is unsynced: what was doomed since the last sync can go.
+                    self.remove_doomed(desk.written);
                     self.signal.heard().await;
                     continue;
                 }
@@ -129,6 +131,9 @@ impl<W: World> Inner<W> {
                     return self.fail(&error, Some(batch));
                 }
                 self.run_full(batch).await;
+                if self.closed.get() {
+                    return;
+                }
             }
             self.relieve();
         }
@@ -173,7 +178,7 @@ impl<W: World> Inner<W> {
         let written = async {
             let file = self.file_for(desk, &batch).await?;
             if len > 0 {
-                self.fill_ahead(&file, batch.segment, end).await;
+                self.fill_ahead(&file, batch.epoch.number, end).await;
                 file.write_at(octets, batch.offset).await?;
             }
             Ok(file)
@@ -194,7 +199,12 @@ impl<W: World> Inner<W> {
         } else {
             desk.unsynced |= len > 0;
         }
-        if let Some(segment) = self.state.borrow_mut().segments.get_mut(&batch.segment) {
+        if let Some(segment) = self
+            .state
+            .borrow_mut()
+            .segments
+            .get_mut(&batch.epoch.number)
+        {
             segment.end = segment.end.max(end);
             segment.filled = segment.filled.max(end);
         }
@@ -212,7 +222,7 @@ impl<W: World> Inner<W> {
             // Whoever waited may be gone; the message stays, and is found by the next recovery.
             let _ = waiter.send(Ok(()));
         }
-        self.remove_doomed(desk.synced).await;
+        self.remove_doomed(desk.synced);
         Ok(())
     }
 
@@ -220,10 +230,11 @@ impl<W: World> Inner<W> {
     async fn file_for(&self, desk: &mut Desk, batch: &Batch) -> io::Result<Rc<W::File>> {
         let (known, previous, spare) = {
             let state = &mut *self.state.borrow_mut();
-            let known = state.segments.get(&batch.segment);
+            let known = state.segments.get(&batch.epoch.number);
             let known = known.and_then(|segment| segment.file.clone());
-            let previous = state.segments.range(..batch.segment).next_back();
-            let previous = previous.map(|(_, segment)| (segment.file.clone(), segment.end));
+            let previous = state.segments.range(..batch.epoch.number).next_back();
+            let previous =
+                previous.map(|(_, segment)| (segment.file.clone(), segment.end, segment.salt));
             let spare = if known.is_none() {
                 state.spares.pop()
             } else {
@@ -232,34 +243,42 @@ impl<W: World> Inner<W> {
             (known, previous, spare)
         };
         if let Some(file) = known {
-            desk.segment = Some(batch.segment);
+            desk.segment = Some(batch.epoch.number);
             return Ok(file);
         }
-        let mut previous_len = 0;
-        if let Some((file, end)) = previous {
-            previous_len = end;
+        let (mut previous_len, mut previous_salt) = (0, 0);
+        if let Some((file, end, salt)) = previous {
+            (previous_len, previous_salt) = (end, salt);
             if let Some(file) = file
                 && self.settings.durable
-                && desk.segment.is_some()
             {
-                // The new header vouches for the old segment's length.
-                file.sync().await?;
+                // The new header vouches for the old segment's length. It may be one that a
+                // process left which died before its sync.
+                file.sync().await.map_err(io::Error::other)?;
+                desk.unsynced = false;
             }
         }
         let header = Header {
             shard: self.settings.shard,
-            number: batch.segment,
+            epoch: batch.epoch,
+            previous_salt,
             previous_len,
+            last_id: self.state.borrow().last_id,
         };
         let durable = self.settings.durable;
         let made = segment::make(&self.world, &self.directory, header, spare, durable).await;
         let (file, filled) = made?;
         let file = Rc::new(file);
-        if let Some(segment) = self.state.borrow_mut().segments.get_mut(&batch.segment) {
+        if let Some(segment) = self
+            .state
+            .borrow_mut()
+            .segments
+            .get_mut(&batch.epoch.number)
+        {
             segment.file = Some(Rc::clone(&file));
             segment.filled = filled;
         }
-        desk.segment = Some(batch.segment);
+        desk.segment = Some(batch.epoch.number);
         self.tending.ring();
         Ok(file)
     }
@@ -299,28 +318,18 @@ impl<W: World> Inner<W> {
             file.sync().await?;
         }
         desk.synced = desk.written;
-        self.remove_doomed(desk.synced).await;
+        self.remove_doomed(desk.synced);
         Ok(())
     }
 
-    /// Removes the content of large messages whose settling is on stable storage.
-    async fn remove_doomed(&self, synced: u64) {
-        loop {
-            let id = {
-                let doomed = &mut self.state.borrow_mut().doomed;
-                match doomed.front() {
-                    Some(&(batch, id)) if batch <= synced => {
-                        doomed.pop_front();
-                        id
-                    }
-                    _ => return,
-                }
-            };
-            // One that stays is an orphan to the next recovery.
-            let _ = self
-                .world
-                .remove(&layout::extent(&self.directory, id))
-                .await;
+    /// Lets go of the content of large messages whose settling is on stable storage.
+    fn remove_doomed(&self, synced: u64) {
+        let doomed = &mut self.state.borrow_mut().doomed;
+        while let Some(&(batch, id)) = doomed.front()
+            && batch <= synced
+        {
+            doomed.pop_front();
+            self.unclaimed.add(id);
         }
     }
 
@@ -328,7 +337,7 @@ impl<W: World> Inner<W> {
     /// there is room again.
     async fn run_full(&self, failed: Batch) {
         self.health.set(Health::Full);
-        let (number, offset) = (failed.segment, failed.offset);
+        let (number, offset) = (failed.epoch.number, failed.offset);
         let file = {
             let state = self.state.borrow();
             let segment = state.segments.get(&number);
@@ -353,12 +362,15 @@ impl<W: World> Inner<W> {
         if let Some(segment) = self.state.borrow_mut().segments.get_mut(&number) {
             segment.filled = offset;
         }
-        self.health.set(Health::Good);
+        if !self.closed.get() {
+            self.health.set(Health::Good);
+            self.tending.ring();
+        }
     }
 
     /// Takes back what was not written: messages are refused, notes are kept for the next batch.
     fn give_back(&self, failed: Batch, error: &CommitError) {
-        let (number, offset) = (failed.segment, failed.offset);
+        let (number, offset) = (failed.epoch.number, failed.offset);
         let mut batches = vec![failed];
         {
             let state = &mut *self.state.borrow_mut();
@@ -378,7 +390,7 @@ impl<W: World> Inner<W> {
         }
     }
 
-    fn refuse(&self, id: crate::mail::envelope::QueueId) {
+    fn refuse(&self, id: QueueId) {
         let state = &mut *self.state.borrow_mut();
         let Some(live) = state.live.get_mut(&id) else {
             return;
@@ -388,20 +400,23 @@ impl<W: World> Inner<W> {
         if let Some(moving) = gone {
             return state.leave(moving);
         }
-        let locator = live.locator;
+        let (locator, has_extent) = (live.locator, live.has_extent);
         state.live.remove(&id);
         state.leave(locator);
+        if has_extent {
+            self.unclaimed.add(id);
+        }
     }
 
     fn note_again(&self, failed: &Batch) {
         let state = &mut *self.state.borrow_mut();
         let mut notes = &failed.notes[..];
         while let Found::Whole(kind, payload, len) =
-            record::find(notes, failed.segment, notes.len() as u64)
+            record::find(notes, failed.epoch, notes.len() as u64)
         {
             let batch = state.open_batch();
             let before = batch.notes.len();
-            record::append(&mut batch.notes, kind, batch.segment, |out| {
+            record::append(&mut batch.notes, kind, batch.epoch, |out| {
                 out.extend_from_slice(payload);
             });
             batch.octets.extend_from_slice(&batch.notes[before..]);

@@ -1,3 +1,5 @@
+//! Records, one by one.
+
 use super::*;
 use proptest::prelude::*;
 
@@ -57,8 +59,13 @@ fn accepted<'a>(envelope: &'a Envelope, content: &'a Content, body: BodyRef<'a>)
     }
 }
 
-fn read(octets: &[u8], epoch: u32) -> Record {
-    let Found::Whole(kind, payload, len) = find(octets, epoch, octets.len() as u64) else {
+/// The epoch of a segment.
+fn epoch(number: u32) -> Epoch {
+    Epoch { number, salt: 77 }
+}
+
+fn read(octets: &[u8], number: u32) -> Record {
+    let Found::Whole(kind, payload, len) = find(octets, epoch(number), octets.len() as u64) else {
         panic!("no record")
     };
     assert_eq!(len, octets.len());
@@ -74,13 +81,13 @@ fn a_message_is_read_as_it_was_written() {
     ] {
         let written = accepted(&envelope, &content, body);
         let (mut first, mut second) = (Vec::new(), Vec::new());
-        written.append_to(&mut first, 9);
+        written.append_to(&mut first, epoch(9), None);
         let Record::Accept(stored) = read(&first, 9) else {
             panic!("not a message")
         };
         assert_eq!((&stored.envelope, &stored.content), (&envelope, &content));
         assert_eq!((stored.id, stored.arrival), (QueueId(7), Wall(-5)));
-        stored.as_accepted().append_to(&mut second, 9);
+        stored.as_accepted().append_to(&mut second, epoch(9), None);
         assert_eq!(first, second);
     }
 }
@@ -103,7 +110,7 @@ fn notes_are_read_as_they_were_written() {
         diagnosis: &diagnosis,
         doubtful: true,
     }
-    .append_to(&mut octets, 1);
+    .append_to(&mut octets, epoch(1));
     let expected = Record::Deferred {
         id,
         recipients: vec![1, 9],
@@ -133,7 +140,7 @@ fn notes_are_read_as_they_were_written() {
         (Note::DelayTold { id }, Record::DelayTold { id }),
     ] {
         octets.clear();
-        note.append_to(&mut octets, 1);
+        note.append_to(&mut octets, epoch(1));
         assert_eq!(read(&octets, 1), expected);
     }
 }
@@ -142,30 +149,34 @@ fn notes_are_read_as_they_were_written() {
 fn one_wrong_bit_is_noticed_wherever_it_is() {
     let (envelope, content) = (envelope(), content());
     let mut octets = Vec::new();
-    accepted(&envelope, &content, BodyRef::Inline(b"x\r\n")).append_to(&mut octets, 3);
+    accepted(&envelope, &content, BodyRef::Inline(b"x\r\n")).append_to(&mut octets, epoch(3), None);
     for place in 0..octets.len() * 8 {
         let mut damaged = octets.clone();
         damaged[place / 8] ^= 1 << (place % 8);
-        let found = find(&damaged, 3, damaged.len() as u64);
+        let found = find(&damaged, epoch(3), damaged.len() as u64);
         assert!(!matches!(found, Found::Whole(..)), "bit {place}");
     }
     assert_eq!(
-        find(&octets, 4, octets.len() as u64),
+        find(&octets, epoch(4), octets.len() as u64),
         Found::Nothing,
-        "another epoch"
+        "another segment"
     );
     assert_eq!(
-        find(&octets[..20], 3, octets.len() as u64),
+        find(&octets[..20], epoch(3), octets.len() as u64),
         Found::More(octets.len())
     );
-    assert_eq!(find(&octets[..20], 3, 20), Found::Nothing);
-    assert_eq!(find(&[0; 64], 0, 64), Found::Nothing, "zeros are no record");
+    assert_eq!(find(&octets[..20], epoch(3), 20), Found::Nothing);
+    assert_eq!(
+        find(&[0; 64], epoch(0), 64),
+        Found::Nothing,
+        "zeros are no record"
+    );
 }
 
 proptest! {
     #[test]
     fn any_octets_are_a_record_or_none(kind in 0u8..8, octets in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = Record::decode(kind, &octets);
-        let _ = find(&octets, 1, 1 << 20);
+        let _ = find(&octets, epoch(1), 1 << 20);
     }
 }
