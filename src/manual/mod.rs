@@ -3,9 +3,9 @@
 //! - [`architecture`]: a message's way, socket to socket, room by room.
 //! - [`config`]: the configuration file, and what a reload changes.
 //! - [`operations`]: starting, watching, steering, stopping; what each limit does when reached.
+//! - [`spool`]: its files, octet by octet.
 //! - [`rfc`]: what is implemented, where, and where it is tested.
 //!
-//! The spool's format is described where it is written, in `spool::record` and `spool::log`.
 //! A name like `wire::path` is the file `src/wire/path.rs`, or `mod.rs` in a folder of that
 //! name.
 
@@ -13,3 +13,4 @@ pub mod architecture;
 pub mod config;
 pub mod operations;
 pub mod rfc;
+pub mod spool;

@@ -1,7 +1,7 @@
 //! The log as a shard uses it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::HashSet;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -15,9 +15,9 @@ use smallvec::SmallVec;
 
 use super::extent::Unclaimed;
 use super::layout;
-use super::record::{self, BodyRef, Carried, Epoch};
-use super::recover::{self, Directory, Replay};
-use super::segment::{HEADER_OCTETS, Segment};
+use super::record::{self, BodyRef, Carried};
+use super::recover::{self, Replay};
+use super::state::{Live, State};
 use super::writer::Signal;
 use crate::mail::Committed;
 use crate::mail::Locator;
@@ -210,52 +210,6 @@ pub(super) struct Inner<W: World> {
     pub(super) closed: Cell<bool>,
 }
 
-pub(super) struct State<W: World> {
-    pub(super) segments: BTreeMap<u32, Segment<W>>,
-    /// Batches that are not written, in order. The last one is open.
-    pub(super) batches: VecDeque<Batch>,
-    /// Where the next record goes.
-    pub(super) next: (u32, u64),
-    /// Messages that are not settled.
-    pub(super) live: HashMap<QueueId, Live>,
-    /// Extents to remove when the batch of this number is on stable storage.
-    pub(super) doomed: VecDeque<(u64, QueueId)>,
-    pub(super) spares: Vec<PathBuf>,
-    /// Batches begun so far.
-    pub(super) begun: u64,
-    pub(super) last_id: u64,
-    /// Messages of other shards that this log had when it was opened: what is left of a take-over
-    /// that a crash cut off does not bring them once more.
-    pub(super) adopted: HashSet<QueueId>,
-    /// Who waits for batches to get shorter.
-    crowd: Vec<Waker>,
-    pub(super) broken: Option<String>,
-}
-
-/// A message that is not settled.
-pub(super) struct Live {
-    pub(super) locator: Locator,
-    /// Where it will stand when the compactor's write is done.
-    pub(super) moving: Option<Locator>,
-    /// Recipients that are settled.
-    pub(super) settled: SmallVec<[u16; 4]>,
-    pub(super) has_extent: bool,
-}
-
-/// Records that are written together.
-pub(super) struct Batch {
-    pub(super) number: u64,
-    pub(super) epoch: Epoch,
-    pub(super) offset: u64,
-    pub(super) octets: Vec<u8>,
-    /// The notes among them once more: should the write fail, they are written again.
-    pub(super) notes: Vec<u8>,
-    pub(super) records: u32,
-    /// Messages among them.
-    pub(super) accepted: Vec<QueueId>,
-    pub(super) waiters: Vec<oneshot::Sender<Result<(), CommitError>>>,
-}
-
 impl<W: World> Log<W> {
     /// Opens the log in `directory`, `spool/NN`, and tells what is in it.
     pub async fn open(
@@ -348,11 +302,6 @@ impl<W: World> Log<W> {
                 return Err(CommitError::Broken("the writer ended".to_owned()));
             }
         }
-        if let Some(reports) = message.reports
-            && reports.kind == ReportKind::Failure
-        {
-            self.inner.settle_reported(&reports, locator);
-        }
         Ok((Receipt { id: message.id }, locator))
     }
 
@@ -413,19 +362,7 @@ impl<W: World> Log<W> {
 
     /// Waits until everything noted so far is on stable storage.
     pub async fn sync(&self) {
-        if self.inner.usable().is_err() {
-            return;
-        }
-        let (tell, told) = oneshot::channel();
-        self.inner
-            .state
-            .borrow_mut()
-            .open_batch()
-            .waiters
-            .push(tell);
-        self.inner.signal.ring_loud();
-        // An error is told by `health`.
-        let _ = told.await;
+        self.inner.sync().await;
     }
 
     /// Syncs, and ends the log's tasks. Nothing may be written after it.
@@ -502,6 +439,17 @@ impl<W: World> Inner<W> {
         }
     }
 
+    pub(super) async fn sync(&self) {
+        if self.usable().is_err() {
+            return;
+        }
+        let (tell, told) = oneshot::channel();
+        self.state.borrow_mut().open_batch().waiters.push(tell);
+        self.signal.ring_loud();
+        // An error is told by `health`.
+        let _ = told.await;
+    }
+
     /// Waits while too much is waiting to be written: memory is not the place for a slow disk.
     pub(super) async fn room(&self) {
         poll_fn(|cx| {
@@ -541,6 +489,11 @@ impl<W: World> Inner<W> {
         };
         let locator = self.append(&accepted, None, tell);
         self.enlist(message.id, locator, has_extent, SmallVec::new());
+        if let Some(reports) = message.reports
+            && reports.kind == ReportKind::Failure
+        {
+            self.begin_report(&reports);
+        }
         locator
     }
 
@@ -587,24 +540,12 @@ impl<W: World> Inner<W> {
         }
     }
 
-    /// A failure report is on stable storage, and its record settles recipients.
-    fn settle_reported(&self, reports: &Reports<'_>, report: Locator) {
-        self.settle(reports.message, reports.recipients);
-        let is_outrun = {
-            let state = self.state.borrow();
-            let live = state.live.get(&reports.message);
-            let newest = live.map(|live| live.moving.unwrap_or(live.locator));
-            newest.is_some_and(|at| (at.segment, at.offset) > (report.segment, report.offset))
-        };
-        if is_outrun {
-            // The message was written again behind the report, and does not know of it.
-            for &recipient in reports.recipients {
-                self.append_note(&Note::Failed {
-                    id: reports.message,
-                    recipient,
-                });
-            }
-            self.signal.ring();
+    fn begin_report(&self, reports: &Reports<'_>) {
+        let state = &mut *self.state.borrow_mut();
+        if let Some(live) = state.live.get_mut(&reports.message) {
+            live.reporting += 1;
+            let settles = (reports.message, SmallVec::from_slice(reports.recipients));
+            state.open_batch().reported.push(settles);
         }
     }
 
@@ -630,6 +571,7 @@ impl<W: World> Inner<W> {
                 locator,
                 moving: None,
                 settled,
+                reporting: 0,
                 has_extent,
             },
         );
@@ -652,125 +594,6 @@ impl<W: World> Inner<W> {
     pub(super) fn relieve(&self) {
         let crowd = std::mem::take(&mut self.state.borrow_mut().crowd);
         crowd.into_iter().for_each(Waker::wake);
-    }
-}
-
-impl<W: World> State<W> {
-    /// What recovery found, and a new segment behind it: what follows a torn tail is not ours to
-    /// judge.
-    async fn new(
-        found: Directory<W::File>,
-        files: &layout::Files,
-        last_id: u64,
-        adopted: HashSet<QueueId>,
-        salt: u32,
-    ) -> io::Result<Self> {
-        let mut segments = BTreeMap::new();
-        for read in found.segments {
-            let segment = Segment {
-                end: read.end,
-                filled: read.file.len().await?,
-                file: Some(Rc::new(read.file)),
-                damaged: read.damaged,
-                ..Segment::new(read.epoch.salt)
-            };
-            segments.insert(read.epoch.number, segment);
-        }
-        let next = files.segments.last().map_or(1, |last| last + 1);
-        segments.insert(next, Segment::new(salt));
-        Ok(Self {
-            segments,
-            batches: VecDeque::new(),
-            next: (next, HEADER_OCTETS as u64),
-            live: HashMap::new(),
-            doomed: VecDeque::new(),
-            spares: files.spares.clone(),
-            begun: 0,
-            last_id,
-            adopted,
-            crowd: Vec::new(),
-            broken: None,
-        })
-    }
-
-    /// Begins a new segment when the current one is full.
-    fn roll(&mut self, segment_octets: u64, salt: impl FnOnce() -> u32) {
-        if self.next.1 >= segment_octets {
-            self.next = (self.next.0 + 1, HEADER_OCTETS as u64);
-            self.segments.insert(self.next.0, Segment::new(salt()));
-        }
-    }
-
-    /// The batch that the next record goes to.
-    pub(super) fn open_batch(&mut self) -> &mut Batch {
-        let (number, offset) = self.next;
-        let fits =
-            |batch: &Batch| batch.epoch.number == number && batch.octets.len() < BATCH_OCTETS_MAX;
-        if !self.batches.back().is_some_and(fits) {
-            let salt = self.segments.get(&number).map_or(0, |segment| segment.salt);
-            let epoch = Epoch { number, salt };
-            self.begun += 1;
-            self.batches
-                .push_back(Batch::new(self.begun, epoch, offset));
-        }
-        let last = self.batches.len() - 1;
-        &mut self.batches[last]
-    }
-
-    fn enter(&mut self, locator: Locator) {
-        if let Some(segment) = self.segments.get_mut(&locator.segment) {
-            segment.live += 1;
-            segment.live_octets += u64::from(locator.len);
-        }
-    }
-
-    pub(super) fn leave(&mut self, locator: Locator) {
-        if let Some(segment) = self.segments.get_mut(&locator.segment) {
-            segment.live = segment.live.saturating_sub(1);
-            let octets = u64::from(locator.len);
-            segment.live_octets = segment.live_octets.saturating_sub(octets);
-        }
-    }
-
-    /// Puts a message's future place beside its present one.
-    pub(super) fn begin_move(&mut self, id: QueueId, to: Locator) {
-        self.enter(to);
-        if let Some(live) = self.live.get_mut(&id) {
-            live.moving = Some(to);
-        }
-    }
-
-    pub(super) fn disk_octets(&self) -> u64 {
-        self.segments
-            .values()
-            .map(|segment| segment.end.max(segment.filled))
-            .sum()
-    }
-
-    pub(super) fn live_octets(&self) -> u64 {
-        self.segments
-            .values()
-            .map(|segment| segment.live_octets)
-            .sum()
-    }
-}
-
-impl Batch {
-    pub(super) const fn new(number: u64, epoch: Epoch, offset: u64) -> Self {
-        Self {
-            number,
-            epoch,
-            offset,
-            octets: Vec::new(),
-            notes: Vec::new(),
-            records: 0,
-            accepted: Vec::new(),
-            waiters: Vec::new(),
-        }
-    }
-
-    pub(super) fn end(&self) -> u64 {
-        self.offset + self.octets.len() as u64
     }
 }
 
@@ -807,7 +630,5 @@ fn salt<W: World>(world: &W) -> u32 {
 
 const SHARD_MASK: u64 = (1 << 10) - 1;
 const COUNT_MASK: u64 = (1 << 20) - 1;
-/// A batch is closed at this size: larger ones keep their first waiter waiting for the last.
-const BATCH_OCTETS_MAX: usize = 4 << 20;
 /// What may wait to be written. More would be memory that no budget knows of.
 const WAITING_OCTETS_MAX: usize = 16 << 20;

@@ -7,17 +7,19 @@
 //! ```
 //!
 //! Segments are used in order and dropped in order: the oldest one when no message in it is
-//! waiting any more. [`tend`] moves the last few out of the way. The format is in
+//! waiting any more. `tend` moves the last few out of the way. The format is in
 //! [`crate::manual::spool`].
 
 mod adopt;
 pub mod check;
+mod codec;
 mod extent;
 mod layout;
 pub mod log;
 pub mod record;
 pub mod recover;
 mod segment;
+mod state;
 mod tend;
 #[cfg(test)]
 mod tests;

@@ -5,13 +5,15 @@
 //! a file are not taken for records, whatever a sender put into them. The manual has the payloads,
 //! octet by octet ([`crate::manual::spool`]).
 
+use super::codec::{
+    Reader, count, put_diagnosis, put_octets, put_places, put_text, put_u16, put_u32, put_u64,
+};
 use crate::mail::Locator;
 use crate::mail::envelope::{BodyKind, Content, Envelope, Notify, QueueId, Recipient, Ret};
 use crate::mail::outcome::Diagnosis;
 use crate::mail::outcome::ReportKind;
 use crate::time::Wall;
 use crate::wire::path::{Mailbox, ReversePath};
-use crate::wire::status::EnhancedStatus;
 
 /// Octets before a record's payload.
 pub const HEADER_OCTETS: usize = 13;
@@ -556,50 +558,6 @@ impl Stored {
     }
 }
 
-fn put_u16(out: &mut Vec<u8>, number: u16) {
-    out.extend_from_slice(&number.to_le_bytes());
-}
-
-fn put_u32(out: &mut Vec<u8>, number: u32) {
-    out.extend_from_slice(&number.to_le_bytes());
-}
-
-fn put_u64(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(&number.to_le_bytes());
-}
-
-fn put_octets(out: &mut Vec<u8>, octets: &[u8]) {
-    put_u32(out, u32::try_from(octets.len()).unwrap_or(u32::MAX));
-    out.extend_from_slice(octets);
-}
-
-/// Addresses and the like are bounded far below 64 KiB where they are parsed; what is free text
-/// is cut.
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    let mut end = text.len().min(usize::from(u16::MAX));
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    put_u16(out, count(end));
-    out.extend_from_slice(&text.as_bytes()[..end]);
-}
-
-fn put_places(out: &mut Vec<u8>, places: &[u16]) {
-    put_u16(out, count(places.len()));
-    for place in places {
-        put_u16(out, *place);
-    }
-}
-
-fn put_diagnosis(out: &mut Vec<u8>, diagnosis: &Diagnosis) {
-    out.push(diagnosis.status.class());
-    put_u16(out, diagnosis.status.subject());
-    put_u16(out, diagnosis.status.detail());
-    put_text(out, &diagnosis.text);
-    put_text(out, diagnosis.reply.as_deref().unwrap_or_default());
-    put_text(out, diagnosis.remote_mta.as_deref().unwrap_or_default());
-}
-
 fn put_carried(out: &mut Vec<u8>, carried: &Carried) {
     out.push(u8::from(carried.held));
     put_u16(out, count(carried.recipients.len()));
@@ -632,72 +590,6 @@ fn put_carried(out: &mut Vec<u8>, carried: &Carried) {
         if let Some(diagnosis) = diagnosis {
             put_diagnosis(out, diagnosis);
         }
-    }
-}
-
-/// Recipients are counted by 16 bits everywhere.
-fn count(len: usize) -> u16 {
-    u16::try_from(len).unwrap_or(u16::MAX)
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        Some(u16::from_le_bytes(self.take(2)?.try_into().ok()?))
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
-    }
-
-    fn octets(&mut self) -> Option<&'a [u8]> {
-        let len = usize::try_from(self.u32()?).ok()?;
-        self.take(len)
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        let len = usize::from(self.u16()?);
-        std::str::from_utf8(self.take(len)?).ok()
-    }
-
-    fn optional_text(&mut self) -> Option<Option<Box<str>>> {
-        let text = self.text()?;
-        Some((!text.is_empty()).then(|| text.into()))
-    }
-
-    fn places(&mut self) -> Option<Vec<u16>> {
-        let count = self.u16()?;
-        (0..count).map(|_| self.u16()).collect()
-    }
-
-    fn diagnosis(&mut self) -> Option<Diagnosis> {
-        let (class, subject, detail) = (self.u8()?, self.u16()?, self.u16()?);
-        if !matches!(class, 2 | 4 | 5) || subject > 999 || detail > 999 {
-            return None;
-        }
-        Some(Diagnosis {
-            status: EnhancedStatus::new(class, subject, detail),
-            text: self.text()?.into(),
-            reply: self.optional_text()?,
-            remote_mta: self.optional_text()?,
-        })
     }
 }
 

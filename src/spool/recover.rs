@@ -1,7 +1,7 @@
 //! From segments to the messages that are not settled.
 //!
 //! [`Replay`] is pure: it is told records in the order of the log and keeps what they add up to.
-//! [`scan`] reads a segment's records, stops at a torn tail, and goes on behind damage.
+//! `scan` reads a segment's records, stops at a torn tail, and goes on behind damage.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -307,24 +307,7 @@ pub(super) async fn recover<W: World>(
     replay: &mut Replay,
     recovery: &mut Recovery,
 ) -> Result<Directory<W::File>, OpenError> {
-    let mut read = Directory {
-        segments: Vec::new(),
-        unmade: Vec::new(),
-        last_id: 0,
-    };
-    let mut opened = Vec::new();
-    for &number in segments {
-        let path = layout::segment(directory, number);
-        let file = world.open(&path, false).await?;
-        let head = Head::of(&file.read_at(0, HEADER_OCTETS).await?, number);
-        if let Head::Unmade = head {
-            read.unmade.push(number);
-            continue;
-        }
-        let id = head.good().map_or(0, |header| header.last_id);
-        read.last_id = read.last_id.max(id);
-        opened.push((number, file, head));
-    }
+    let (mut read, opened) = open_all(world, directory, segments).await?;
     let mut opened = opened.into_iter().peekable();
     while let Some((number, file, head)) = opened.next() {
         let path = layout::segment(directory, number);
@@ -372,6 +355,33 @@ pub(super) async fn recover<W: World>(
         world.breathe().await;
     }
     Ok(read)
+}
+
+/// Opens a directory's segments and reads their heads.
+async fn open_all<W: World>(
+    world: &W,
+    directory: &Path,
+    segments: &[u32],
+) -> io::Result<(Directory<W::File>, Vec<(u32, W::File, Head)>)> {
+    let mut read = Directory {
+        segments: Vec::new(),
+        unmade: Vec::new(),
+        last_id: 0,
+    };
+    let mut opened = Vec::new();
+    for &number in segments {
+        let path = layout::segment(directory, number);
+        let file = world.open(&path, false).await?;
+        let head = Head::of(&file.read_at(0, HEADER_OCTETS).await?, number);
+        if let Head::Unmade = head {
+            read.unmade.push(number);
+            continue;
+        }
+        let id = head.good().map_or(0, |header| header.last_id);
+        read.last_id = read.last_id.max(id);
+        opened.push((number, file, head));
+    }
+    Ok((read, opened))
 }
 
 /// Reads one segment. `sealed` is where it ended, when the next segment says so.

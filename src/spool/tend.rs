@@ -102,7 +102,10 @@ impl<W: World> Inner<W> {
                 .live
                 .iter()
                 .filter(|(_, live)| live.locator.segment == oldest);
-            inside.map(|(id, live)| (*id, live.locator)).collect()
+            let mut inside: Vec<_> = inside.map(|(id, live)| (*id, live.locator)).collect();
+            // As they stand in the file: read in one direction, and the same at every run.
+            inside.sort_unstable_by_key(|(_, locator)| locator.offset);
+            inside
         };
         for some in survivors.chunks(MOVED_TOGETHER) {
             let mut moves = Vec::with_capacity(some.len());
@@ -135,6 +138,12 @@ impl<W: World> Inner<W> {
         let stored = self.read(from).await?;
         self.room().await;
         self.usable()?;
+        while self.is_reported(id) {
+            // A copy in the same batch as the report could outlive it, and tell that a recipient
+            // is settled of whom nobody was told.
+            self.sync().await;
+            self.usable()?;
+        }
         let (tell, told) = oneshot::channel();
         // From here to the record nothing is waited for: what is known cannot change.
         let Some(carried) = self.known_of(id, from, stored.envelope.recipients.len()) else {
@@ -144,6 +153,11 @@ impl<W: World> Inner<W> {
         let to = self.append(&stored.as_accepted(), Some(&carried), tell);
         self.state.borrow_mut().begin_move(id, to);
         Ok(Some((id, to, told)))
+    }
+
+    fn is_reported(&self, id: QueueId) -> bool {
+        let state = self.state.borrow();
+        state.live.get(&id).is_some_and(|live| live.reporting > 0)
     }
 
     /// What is known of a message that stands at `from`: by the log, who is settled; by the

@@ -113,7 +113,6 @@ impl State {
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     body: Vec<u8>,
-    is_large: bool,
     /// A receipt was given for it.
     is_promised: bool,
     /// What was noted, one state after the other. A crash may take the last ones.
@@ -224,10 +223,9 @@ impl Model {
         told
     }
 
-    fn begin(&self, id: QueueId, body: &[u8], is_large: bool, recipients: usize) {
+    fn begin(&self, id: QueueId, body: &[u8], recipients: usize) {
         let known = Known {
             body: body.to_vec(),
-            is_large,
             is_promised: false,
             states: vec![State {
                 held: false,
@@ -339,7 +337,7 @@ impl Bench {
         body: Vec<u8>,
     ) -> Result<QueueId, CommitError> {
         let id = self.log.next_id();
-        self.model.begin(id, &body, false, recipients);
+        self.model.begin(id, &body, recipients);
         self.commit(id, recipients, body.len(), Body::Inline(&body), None)
             .await
     }
@@ -352,7 +350,7 @@ impl Bench {
         }
         let seal = writer.seal().await?;
         assert_eq!(seal.len(), body.len() as u64);
-        self.model.begin(id, &body, true, 1);
+        self.model.begin(id, &body, 1);
         self.commit(id, 1, body.len(), Body::Extent(&seal), None)
             .await
     }
@@ -365,7 +363,7 @@ impl Bench {
         kind: ReportKind,
     ) -> Result<QueueId, CommitError> {
         let id = self.log.next_id();
-        self.model.begin(id, b"report", false, 1);
+        self.model.begin(id, b"report", 1);
         let settles = kind == ReportKind::Failure;
         self.model.change(about, |state| {
             for place in 0..state.recipients.len() {

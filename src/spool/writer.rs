@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use futures_lite::future;
 
-use super::log::{Batch, CommitError, CommitFacts, Health, Inner};
+use super::log::{CommitError, CommitFacts, Health, Inner};
 use super::record::{self, Found};
 use super::segment::{self, HEADER_OCTETS, Header};
+use super::state::Batch;
 use crate::mail::envelope::QueueId;
 use crate::world::{File as _, Tick, World};
 
@@ -218,6 +219,7 @@ impl<W: World> Inner<W> {
             write: between.since(began),
             sync: self.world.now().since(between),
         });
+        self.state.borrow_mut().end_reports(&batch, true);
         for waiter in batch.waiters {
             // Whoever waited may be gone; the message stays, and is found by the next recovery.
             let _ = waiter.send(Ok(()));
@@ -383,6 +385,7 @@ impl<W: World> Inner<W> {
             for &id in &batch.accepted {
                 self.refuse(id);
             }
+            self.state.borrow_mut().end_reports(&batch, false);
             self.note_again(&batch);
             for waiter in batch.waiters {
                 let _ = waiter.send(Err(error.clone()));

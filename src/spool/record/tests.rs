@@ -3,6 +3,8 @@
 use super::*;
 use proptest::prelude::*;
 
+use crate::wire::status::EnhancedStatus;
+
 fn envelope() -> Envelope {
     Envelope {
         reverse_path: ReversePath(Mailbox::parse(b"a@c.test", false).ok()),

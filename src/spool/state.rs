@@ -1,0 +1,204 @@
+//! What a log keeps in memory: segments, batches that are not written, messages that live.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::task::Waker;
+
+use futures_channel::oneshot;
+use smallvec::SmallVec;
+
+use super::layout;
+use super::log::CommitError;
+use super::record::Epoch;
+use super::recover::Directory;
+use super::segment::{HEADER_OCTETS, Segment};
+use crate::mail::Locator;
+use crate::mail::envelope::QueueId;
+use crate::world::{File as _, World};
+
+pub(super) struct State<W: World> {
+    pub(super) segments: BTreeMap<u32, Segment<W>>,
+    /// Batches that are not written, in order. The last one is open.
+    pub(super) batches: VecDeque<Batch>,
+    /// Where the next record goes.
+    pub(super) next: (u32, u64),
+    /// Messages that are not settled.
+    pub(super) live: HashMap<QueueId, Live>,
+    /// Extents to remove when the batch of this number is on stable storage.
+    pub(super) doomed: VecDeque<(u64, QueueId)>,
+    pub(super) spares: Vec<PathBuf>,
+    /// Batches begun so far.
+    pub(super) begun: u64,
+    pub(super) last_id: u64,
+    /// Messages of other shards that this log had when it was opened: what is left of a take-over
+    /// that a crash cut off does not bring them once more.
+    pub(super) adopted: HashSet<QueueId>,
+    /// Who waits for batches to get shorter.
+    pub(super) crowd: Vec<Waker>,
+    pub(super) broken: Option<String>,
+}
+
+/// A message that is not settled.
+pub(super) struct Live {
+    pub(super) locator: Locator,
+    /// Where it will stand when the compactor's write is done.
+    pub(super) moving: Option<Locator>,
+    /// Recipients that are settled.
+    pub(super) settled: SmallVec<[u16; 4]>,
+    /// Failure reports on it that are being written.
+    pub(super) reporting: u32,
+    pub(super) has_extent: bool,
+}
+
+/// Records that are written together.
+pub(super) struct Batch {
+    pub(super) number: u64,
+    pub(super) epoch: Epoch,
+    pub(super) offset: u64,
+    pub(super) octets: Vec<u8>,
+    /// The notes among them once more: should the write fail, they are written again.
+    pub(super) notes: Vec<u8>,
+    pub(super) records: u32,
+    /// Messages among them.
+    pub(super) accepted: Vec<QueueId>,
+    /// Whom the failure reports among them settle.
+    pub(super) reported: Vec<(QueueId, SmallVec<[u16; 4]>)>,
+    pub(super) waiters: Vec<oneshot::Sender<Result<(), CommitError>>>,
+}
+
+impl<W: World> State<W> {
+    /// What recovery found, and a new segment behind it: what follows a torn tail is not ours to
+    /// judge.
+    pub(super) async fn new(
+        found: Directory<W::File>,
+        files: &layout::Files,
+        last_id: u64,
+        adopted: HashSet<QueueId>,
+        salt: u32,
+    ) -> io::Result<Self> {
+        let mut segments = BTreeMap::new();
+        for read in found.segments {
+            let segment = Segment {
+                end: read.end,
+                filled: read.file.len().await?,
+                file: Some(Rc::new(read.file)),
+                damaged: read.damaged,
+                ..Segment::new(read.epoch.salt)
+            };
+            segments.insert(read.epoch.number, segment);
+        }
+        let next = files.segments.last().map_or(1, |last| last + 1);
+        segments.insert(next, Segment::new(salt));
+        Ok(Self {
+            segments,
+            batches: VecDeque::new(),
+            next: (next, HEADER_OCTETS as u64),
+            live: HashMap::new(),
+            doomed: VecDeque::new(),
+            spares: files.spares.clone(),
+            begun: 0,
+            last_id,
+            adopted,
+            crowd: Vec::new(),
+            broken: None,
+        })
+    }
+
+    /// Begins a new segment when the current one is full.
+    pub(super) fn roll(&mut self, segment_octets: u64, salt: impl FnOnce() -> u32) {
+        if self.next.1 >= segment_octets {
+            self.next = (self.next.0 + 1, HEADER_OCTETS as u64);
+            self.segments.insert(self.next.0, Segment::new(salt()));
+        }
+    }
+
+    /// The batch that the next record goes to.
+    pub(super) fn open_batch(&mut self) -> &mut Batch {
+        let (number, offset) = self.next;
+        let fits =
+            |batch: &Batch| batch.epoch.number == number && batch.octets.len() < BATCH_OCTETS_MAX;
+        if !self.batches.back().is_some_and(fits) {
+            let salt = self.segments.get(&number).map_or(0, |segment| segment.salt);
+            let epoch = Epoch { number, salt };
+            self.begun += 1;
+            self.batches
+                .push_back(Batch::new(self.begun, epoch, offset));
+        }
+        let last = self.batches.len() - 1;
+        &mut self.batches[last]
+    }
+
+    /// A batch's reports are on stable storage, or were refused.
+    pub(super) fn end_reports(&mut self, batch: &Batch, is_written: bool) {
+        for (about, recipients) in &batch.reported {
+            if let Some(live) = self.live.get_mut(about) {
+                live.reporting = live.reporting.saturating_sub(1);
+                if is_written {
+                    live.settled.extend_from_slice(recipients);
+                }
+            }
+        }
+    }
+
+    pub(super) fn enter(&mut self, locator: Locator) {
+        if let Some(segment) = self.segments.get_mut(&locator.segment) {
+            segment.live += 1;
+            segment.live_octets += u64::from(locator.len);
+        }
+    }
+
+    pub(super) fn leave(&mut self, locator: Locator) {
+        if let Some(segment) = self.segments.get_mut(&locator.segment) {
+            segment.live = segment.live.saturating_sub(1);
+            let octets = u64::from(locator.len);
+            segment.live_octets = segment.live_octets.saturating_sub(octets);
+        }
+    }
+
+    /// Puts a message's future place beside its present one.
+    pub(super) fn begin_move(&mut self, id: QueueId, to: Locator) {
+        self.enter(to);
+        if let Some(live) = self.live.get_mut(&id) {
+            live.moving = Some(to);
+        }
+    }
+
+    pub(super) fn disk_octets(&self) -> u64 {
+        self.segments
+            .values()
+            .map(|segment| segment.end.max(segment.filled))
+            .sum()
+    }
+
+    pub(super) fn live_octets(&self) -> u64 {
+        self.segments
+            .values()
+            .map(|segment| segment.live_octets)
+            .sum()
+    }
+}
+
+impl Batch {
+    pub(super) const fn new(number: u64, epoch: Epoch, offset: u64) -> Self {
+        Self {
+            number,
+            epoch,
+            offset,
+            octets: Vec::new(),
+            notes: Vec::new(),
+            records: 0,
+            accepted: Vec::new(),
+            reported: Vec::new(),
+            waiters: Vec::new(),
+        }
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.offset + self.octets.len() as u64
+    }
+}
+
+/// A batch is closed at this size: larger ones keep their first waiter waiting for the last.
+const BATCH_OCTETS_MAX: usize = 4 << 20;
