@@ -58,8 +58,7 @@ impl Uring {
     /// listening sockets.
     fn new(resolver: Resolver, sockets: HashMap<SocketAddr, Vec<socket2::Socket>>) -> Self {
         let queue = |name, shares| {
-            // Latency::Matters would force an eventfd write for every wake from another thread;
-            // preempt_timer(1 ms) bounds the delay for all classes instead.
+            // Latency::Matters would force an eventfd write for every wake from another thread.
             glommio::executor().create_task_queue(
                 Shares::Static(shares),
                 Latency::NotImportant,
@@ -137,7 +136,9 @@ impl World for Uring {
     }
 
     async fn breathe(&self) {
-        glommio::yield_if_needed().await;
+        // Not `yield_if_needed`: a task that only goes to the end of its queue is run again
+        // without a look at the rings until the preempt timer fires.
+        glommio::timer::sleep(Duration::ZERO).await;
     }
 
     fn listen(&self, at: SocketAddr) -> io::Result<UringListener> {
@@ -189,6 +190,19 @@ impl World for Uring {
     }
 }
 
+/// Bounds what a missed wake costs. Before glommio runs tasks it asks whether the preempt timer has
+/// fired; if so it takes the queues for empty, and sleeps on tasks that could run until something
+/// else happens. A long `PREEMPT` makes that rare (the thread must lose its core for so long,
+/// between two neighbouring lines), and a timer makes it end.
+fn beat() {
+    let beating = async {
+        loop {
+            glommio::timer::sleep(BEAT).await;
+        }
+    };
+    drop(glommio::spawn_local(beating).detach());
+}
+
 /// The monotonic clock, counted from the first call in this process: the same on every shard.
 fn now() -> Tick {
     static START: OnceLock<Instant> = OnceLock::new();
@@ -214,6 +228,8 @@ fn plain(error: glommio::GlommioError<()>) -> io::Error {
     error.into()
 }
 
+/// How long a missed wake may go unnoticed.
+const BEAT: Duration = Duration::from_millis(500);
 /// Nobody sleeps longer at one go; the callers look at the clock again and sleep on.
 const SLEEP_MAX: Duration = Duration::from_secs(24 * 3600);
 

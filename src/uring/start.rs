@@ -215,7 +215,10 @@ where
         let resolver = resolver.clone();
         let handle = builder(*placement, spin)
             .name(&format!("shard-{number}"))
-            .spawn(move || async move { main.run(Uring::new(resolver, share)).await })
+            .spawn(move || async move {
+                super::beat();
+                main.run(Uring::new(resolver, share)).await;
+            })
             .map_err(|error| refused_ring(error.into()))?;
         running.push(Running(handle));
     }
@@ -261,9 +264,10 @@ const MEMLOCK_MIN_BYTES: u64 = 512 << 10;
 const IO_MEMORY_BYTES: usize = 64 << 10;
 /// Entries that gather before a submission; not a bound on connections.
 const RING_DEPTH: usize = 1024;
-/// How long a busy task may keep the reactor waiting. With glommio's default of 100 ms one long
-/// parse delays every socket of the shard; 1 ms costs nothing when idle.
-const PREEMPT: Duration = Duration::from_millis(1);
+/// After so long glommio looks at its rings though tasks are waiting to run. Short times are
+/// dangerous: see [`super::beat`]. Nothing here needs it: long work breathes, and a breath is a
+/// look at the rings.
+const PREEMPT: Duration = Duration::from_secs(1);
 
 /// How long a port may be in use at the start before it is said.
 const PORT_WAIT: Duration = Duration::from_secs(2);

@@ -2,7 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
-use crate::support::{Client, Rdata, Relay, Report, Scene, Script, client::stuffed, message};
+use crate::support::{
+    Client, Rdata, Relay, Report, Scene, Script, client::stuffed, eventually, message,
+};
 
 #[test]
 fn scripted_exchanger_keeps_what_it_was_given_and_unstuffs_it() {
@@ -24,11 +26,11 @@ fn scripted_exchanger_keeps_what_it_was_given_and_unstuffs_it() {
     assert_eq!(messages.len(), 1, "the refused one is not kept");
     assert_eq!(messages[0].content(), content);
     assert_eq!(messages[0].wire, stuffed(content)[..messages[0].wire.len()]);
-    assert!(
-        messages[0].is_for("yes@d.test")
-            && !messages[0].is_for("no@d.test")
-            && messages[0].answered
-    );
+    assert!(messages[0].is_for("yes@d.test") && !messages[0].is_for("no@d.test"));
+    // The note is made when the reply is out.
+    eventually("the answer is noted", || {
+        mx.messages()[0].answered.then_some(())
+    });
     assert_eq!(scene.mx_port(), mx.address().port());
 }
 
