@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
+use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -325,6 +326,12 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) async fn open(world: &SimWorld, shard: u16, model: &Model) -> (Self, Recovery) {
         let opened = Log::open(world.clone(), place(shard), model.settings(shard)).await;
+        if let Err(OpenError::Io(error)) = &opened
+            && error.kind() == io::ErrorKind::NotConnected
+        {
+            // The power went while it was read.
+            return std::future::pending().await;
+        }
         let (log, recovery) = opened.unwrap_or_else(|error| panic!("{error}"));
         let model = model.clone();
         (Self { log, model }, recovery)
@@ -606,8 +613,9 @@ fn end_life(sim: &Sim, node: NodeId, world: &SimWorld) -> bool {
 
 #[test]
 fn what_was_promised_survives_any_history_of_crashes() {
-    let mut moves = 0;
+    let (mut moves, mut runs) = (0, 0);
     for seed in seeds(250) {
+        runs += 1;
         let sim = Sim::new(seed);
         let model = Model::default();
         let mut world = sim.node();
@@ -635,5 +643,5 @@ fn what_was_promised_survives_any_history_of_crashes() {
         .unwrap();
         moves += model.moves.get();
     }
-    assert!(moves > 100, "the compactor had nothing to do: {moves}");
+    assert!(moves > runs / 2, "the compactor had nothing to do: {moves}");
 }
