@@ -184,6 +184,7 @@ class Exchanger:
     def __init__(self, host, port=MX_PORT, decide=None, keywords=("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 0", "DSN")):
         self.host, self.port, self.decide, self.keywords = host, port, decide or (lambda *_: None), keywords
         self.messages = []  # (mail line, [rcpt lines], octets as they came)
+        self.sessions = set()
 
     async def __aenter__(self):
         self.server = await asyncio.start_server(self.session, self.host, self.port, limit=1 << 26, backlog=512)
@@ -191,8 +192,14 @@ class Exchanger:
 
     async def __aexit__(self, *_):
         self.server.close()
+        for _, writer in self.sessions:
+            writer.transport.abort()
+        await asyncio.gather(*[task for task, _ in self.sessions])
 
     async def session(self, reader, writer):
+        session = asyncio.current_task(), writer
+        self.sessions.add(session)
+        session[0].add_done_callback(lambda _: self.sessions.discard(session))
         mail, rcpts = None, []
 
         def say(usual, words="", line=""):
