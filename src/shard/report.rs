@@ -166,23 +166,24 @@ impl<W: World> Shard<W> {
     }
 
     /// The message as its sender meant it, to return: trace fields and content, unstuffed. Cut
-    /// to its header where it is large or the sender wants no more.
+    /// to its header where it is larger than [`dsn::WHOLE_OCTETS_MAX`] or the sender wants no
+    /// more, wherever its content lies.
     async fn original(&self, about: &Message) -> io::Result<(Vec<u8>, bool)> {
         let header_len = usize::try_from(about.content.header_len).unwrap_or(usize::MAX);
-        let wire = match &about.body {
-            Body::Memory(octets) => &octets[..],
+        let len = match &about.body {
+            Body::Memory(octets) => octets.len(),
+            Body::Extent(len) => usize::try_from(*len).unwrap_or(usize::MAX),
+        };
+        let whole = about.envelope.ret != Some(Ret::Headers) && len <= dsn::WHOLE_OCTETS_MAX;
+        let end = if whole { len } else { header_len.min(len) };
+        let original = match &about.body {
+            Body::Memory(octets) => unstuffed(&about.trace, &octets[..end]),
             Body::Extent(_) => {
-                let header = self.log.read_extent(about.id, 0, header_len).await?;
-                return Ok((unstuffed(&about.trace, &header), false));
+                let wire = self.log.read_extent(about.id, 0, end).await?;
+                unstuffed(&about.trace, &wire)
             }
         };
-        let whole = about.envelope.ret != Some(Ret::Headers) && wire.len() <= dsn::WHOLE_OCTETS_MAX;
-        let end = if whole {
-            wire.len()
-        } else {
-            header_len.min(wire.len())
-        };
-        Ok((unstuffed(&about.trace, &wire[..end]), whole))
+        Ok((original, whole))
     }
 }
 

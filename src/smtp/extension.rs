@@ -31,6 +31,8 @@ pub struct Limits {
     pub rcptmax: Option<u32>,
     /// Transactions over one connection.
     pub mailmax: Option<u32>,
+    /// Different domains among the recipients of one connection.
+    pub rcptdomainmax: Option<u32>,
 }
 
 impl Extensions {
@@ -79,6 +81,8 @@ impl Limits {
             self.rcptmax = value;
         } else if name.eq_ignore_ascii_case("MAILMAX") {
             self.mailmax = value;
+        } else if name.eq_ignore_ascii_case("RCPTDOMAINMAX") {
+            self.rcptdomainmax = value;
         }
     }
 }
@@ -109,6 +113,7 @@ mod tests {
         let limits = Limits {
             rcptmax: Some(50),
             mailmax: Some(3),
+            rcptdomainmax: Some(1),
         };
         assert_eq!(
             all,

@@ -198,11 +198,15 @@ fn header(
     };
     let hostname = notice.hostname;
     let mut header = String::with_capacity(FRAME_OCTETS);
+    let now = date(notice.now);
+    // The trace begins where the message does: hops are counted from here, and the name it is
+    // logged by can be read off it. It came from nobody, so there is no FROM (RFC 5321 §4.4).
     // Writing to a String does not fail.
     let _ = write!(
         header,
-        "Date: {}\r\nFrom: Mail Delivery System <MAILER-DAEMON@{hostname}>\r\nTo: <",
-        date(notice.now)
+        "Received: by {hostname} (Ringpost)\r\n\tid {}; {now}\r\n\
+         Date: {now}\r\nFrom: Mail Delivery System <MAILER-DAEMON@{hostname}>\r\nTo: <",
+        notice.report_id
     );
     push_printable(&mut header, sender.as_str(), Charset::Utf8);
     let _ = write!(
@@ -328,8 +332,9 @@ fn date(moment: Wall) -> String {
     codec::rfc5322_date(moment.0.div_euclid(MICROS_PER_SECOND))
 }
 
-/// An original that is larger comes back without its body, unless `RET=FULL` asks for it: a
-/// report that carries much is one that does not arrive (Postfix: `bounce_size_limit = 50000`).
+/// An original that is larger, in octets as stored, comes back without its body, even where
+/// `RET=FULL` asks for it: a report that carries much is one that does not arrive (Postfix:
+/// `bounce_size_limit = 50000`). A smaller one comes back whole unless `RET=HDRS` asks for less.
 pub const WHOLE_OCTETS_MAX: usize = 50 * 1024;
 
 /// Delivery time expired (RFC 3463 §3.5).

@@ -168,7 +168,7 @@ fn content_of(composed: &Composed) -> Vec<u8> {
     assert_eq!(content.eight_bit, !body.is_ascii());
     let id = content.message_id.as_deref().expect("a Message-ID");
     assert_eq!(id, format!("<{}@relay.test>", QueueId(77)));
-    assert!(content.date && content.received == 0);
+    assert!(content.date && content.received == 1);
     octets
 }
 
@@ -233,6 +233,8 @@ fn recipient_is_unknown_and_the_sender_is_told_everything() {
         "To: <a@c.test>",
         "Subject: Undelivered Mail Returned to Sender",
         "Date: Mon, 23 Nov 2026 11:00:14 +0000 (UTC)",
+        "Received: by relay.test (Ringpost)",
+        "\tid 000000000002D; Mon, 23 Nov 2026 11:00:14 +0000 (UTC)",
         "In-Reply-To: <one@c.test>",
         "Auto-Submitted: auto-replied",
         "MIME-Version: 1.0",

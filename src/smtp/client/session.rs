@@ -31,6 +31,10 @@ pub struct ClientSession {
     closed: bool,
     /// MAIL commands sent over this connection (RFC 9422 `MAILMAX`).
     transactions: u32,
+    /// Domains of recipients so far, kept where the peer counts them (RFC 9422 `RCPTDOMAINMAX`).
+    domains: Vec<Box<str>>,
+    /// A message found no room among `domains`: nothing more goes over this connection.
+    domains_spent: bool,
     failure: Option<Failure>,
     output: VecDeque<Output>,
     deadline: Tick,
@@ -55,6 +59,8 @@ impl ClientSession {
             greeted: false,
             closed: false,
             transactions: 0,
+            domains: Vec::new(),
+            domains_spent: false,
             failure: None,
             output: VecDeque::new(),
             deadline: Tick::NEVER,
@@ -91,6 +97,7 @@ impl ClientSession {
             return;
         }
         let mut outgoing = outgoing;
+        self.keep_to_domains(&mut outgoing);
         if let Some(most) = self.extensions.limits.rcptmax {
             let most = usize::try_from(most).unwrap_or(usize::MAX);
             let beyond = outgoing
@@ -192,11 +199,11 @@ impl ClientSession {
         })
     }
 
-    /// True when `begin` would start a transaction: nothing is under way and the peer's `MAILMAX`
-    /// is not reached.
+    /// True when `begin` would start a transaction: nothing is under way and neither the peer's
+    /// `MAILMAX` nor its `RCPTDOMAINMAX` stands against it.
     #[must_use]
     pub fn may_begin(&self) -> bool {
-        self.is_idle() && self.has_transactions_left()
+        self.is_idle() && self.has_transactions_left() && !self.domains_spent
     }
 
     /// What is going on.
@@ -534,6 +541,33 @@ impl ClientSession {
         })
     }
 
+    /// Postpones the recipients whose domains are more than the peer takes over one connection
+    /// (RFC 9422 §4.3). Whoever is postponed needs another connection, so this one ends with the
+    /// transaction.
+    fn keep_to_domains(&mut self, outgoing: &mut Outgoing) {
+        let Some(most) = self.extensions.limits.rcptdomainmax else {
+            return;
+        };
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let (domains, output) = (&mut self.domains, &mut self.output);
+        let mut spent = false;
+        outgoing.recipients.retain(|recipient| {
+            let domain = domain(&recipient.address);
+            let known = domains.iter().any(|one| one.eq_ignore_ascii_case(domain));
+            if !known && domains.len() < most {
+                domains.push(domain.into());
+            } else if !known {
+                spent = true;
+                output.push_back(Output::Postponed {
+                    recipient: recipient.index,
+                });
+                return false;
+            }
+            true
+        });
+        self.domains_spent |= spent;
+    }
+
     fn has_transactions_left(&self) -> bool {
         let most = self.extensions.limits.mailmax;
         most.is_none_or(|most| self.transactions < most)
@@ -557,6 +591,11 @@ impl ClientSession {
         });
         self.deadline = wait.map_or(Tick::NEVER, |wait| now + wait);
     }
+}
+
+/// A local part may hold an `@` between quotes; a domain never does.
+fn domain(address: &str) -> &str {
+    address.rsplit_once('@').map_or("", |(_, domain)| domain)
 }
 
 /// Commands in flight: a hundred RCPTs, and RSET, MAIL and DATA around them.

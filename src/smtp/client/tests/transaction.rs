@@ -144,6 +144,37 @@ fn peer_names_its_limit_of_recipients() {
 }
 
 #[test]
+fn peer_names_its_limit_of_domains() {
+    let ehlo = ehlo(&["LIMITS RCPTDOMAINMAX=2"]);
+    let addresses = ["a@one.test", "\"b@x\"@two.test", "c@three.test", "d@ONE.test"];
+    let mut mixed = message(4);
+    for (recipient, address) in mixed.recipients.iter_mut().zip(addresses) {
+        recipient.address = address.to_owned();
+    }
+    let answers = [GREETING, &ehlo, OK, OK, OK, OK, GO, OK];
+    let talk = dialogue(false, &[mixed], &answers);
+    assert_eq!(talk.postponed, [2], "three.test is one too many");
+    assert_eq!(talk.settled.len(), 3);
+    assert!(
+        !talk.session.may_begin(),
+        "who was postponed needs a new connection"
+    );
+}
+
+#[test]
+fn domains_of_earlier_messages_count_against_the_limit() {
+    let ehlo = ehlo(&["LIMITS RCPTDOMAINMAX=1"]);
+    let mut elsewhere = message(1);
+    elsewhere.recipients[0].address = "b@e.test".to_owned();
+    let messages = [message(2), message(1), elsewhere];
+    let answers = [GREETING, &ehlo, OK, OK, OK, GO, OK, OK, OK, GO, OK];
+    let talk = dialogue(false, &messages, &answers);
+    assert_eq!((talk.settled.len(), talk.postponed.len()), (3, 1));
+    assert!(!talk.sent.concat().contains("e.test"));
+    assert!(!talk.session.may_begin());
+}
+
+#[test]
 fn peer_gets_many_recipients_in_batches() {
     let ok = "250 ok\r\n";
     let (first, second) = (ok.repeat(102), [&ok.repeat(98), GO].concat());
