@@ -205,7 +205,15 @@ impl<'a, W: World> Courier<'a, W> {
             Err(nobody) => return self.give_up(attempt, nobody),
         };
         let mut worst: Option<NoHost> = None;
-        while let Some(candidate) = candidates.next(self.shard).await {
+        let mut once_more = None;
+        loop {
+            let candidate = match once_more.take() {
+                Some(candidate) => candidate,
+                None => match candidates.next(self.shard).await {
+                    Some(candidate) => candidate,
+                    None => break,
+                },
+            };
             // One permit is one connection: a host that took only some is left before the next.
             if let Some(before) = self.connection.take() {
                 before.quit().await;
@@ -213,10 +221,11 @@ impl<'a, W: World> Courier<'a, W> {
             match self.connect(&candidate, attempt).await {
                 Ok(connection) => {
                     self.shard.hosts.worked(candidate.address);
-                    self.transact(connection, message, attempt).await;
+                    let rest = self.transact(connection, message, attempt).await;
                     if attempt.is_done() {
                         return;
                     }
+                    once_more = (rest == Rest::AnotherConnection).then_some(candidate);
                 }
                 Err(Refusal::Host(nobody)) => {
                     let now = self.shard.world.now();
@@ -302,8 +311,9 @@ impl<'a, W: World> Courier<'a, W> {
         mut connection: Connection<W>,
         message: &Rc<Message>,
         attempt: &mut Attempt<W>,
-    ) {
+    ) -> Rest {
         attempt.relay = Some(Rc::clone(&connection.relay));
+        let mut rest = Rest::AnotherHost;
         loop {
             let content = match connection.form_of(message).await {
                 Ok(content) => content,
@@ -317,11 +327,17 @@ impl<'a, W: World> Courier<'a, W> {
             let results = connection.transact(outgoing, message, &content).await;
             attempt.take(results, connection.used);
             let moved_on = attempt.remaining().len() < open;
+            let refused = attempt.last_deferral().is_some();
+            if moved_on && !refused && connection.is_usable() && !connection.may_begin() {
+                // Its limits are reached, and count from none again over the next connection
+                // (RFC 9422 §4). It ends: each connection settles some, or is the last.
+                rest = Rest::AnotherConnection;
+            }
             if attempt.is_done() || !moved_on || !connection.is_usable() || !connection.may_begin()
             {
                 break;
             }
-            if attempt.last_deferral().is_some() {
+            if refused {
                 // The host refuses some for reasons of its own: the next host may take them.
                 break;
             }
@@ -332,7 +348,17 @@ impl<'a, W: World> Courier<'a, W> {
         if connection.is_usable() {
             self.connection = Some(connection);
         }
+        rest
     }
+}
+
+/// Who may take the recipients that a connection left over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// The same host, over a new connection.
+    AnotherConnection,
+    /// The next host.
+    AnotherHost,
 }
 
 /// Why there is no connection.

@@ -100,3 +100,25 @@ fn operator_reloads_a_broken_file() {
     relay.submit("<a@c.test>", &["<b@d.test>"], &message("still-here"));
     mx.wait_for(1);
 }
+
+#[test]
+fn smart_host_takes_one_domain_over_each_connection() {
+    let scene = Scene::new();
+    let smart = smart_host(&scene);
+    smart.behaves(Script::new().with("LIMITS RCPTDOMAINMAX=1"));
+    let relay = scene.relay(&format!(
+        "route = [{{ domain = \"*\", to = \"smtp://{}\" }}]",
+        smart.address()
+    ));
+    let recipients = ["<b@d.test>", "<b@e.test>", "<c@d.test>"];
+    relay
+        .client()
+        .submit("<a@c.test>", &recipients, &message("apart"))
+        .is("250 ");
+    let messages = smart.wait_for(2);
+    assert_eq!(messages.len(), 2, "a copy for each domain: {messages:#?}");
+    let (both, other) = (&messages[0], &messages[1]);
+    assert!(both.is_for("b@d.test") && both.is_for("c@d.test") && !both.is_for("b@e.test"));
+    assert!(other.is_for("b@e.test") && !other.is_for("b@d.test"));
+    assert_eq!(smart.connections(), 2);
+}

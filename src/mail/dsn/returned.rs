@@ -93,12 +93,8 @@ impl<'a> Returned<'a> {
 /// RFC 3461 §4.3: the whole comes back with a failure only, and only to who did not decline it.
 /// What may not be encoded must fit the path as it is.
 fn returns_whole(notice: &Notice<'_>) -> bool {
-    let wanted = match notice.envelope.ret {
-        Some(Ret::Full) => true,
-        Some(Ret::Headers) => false,
-        None => notice.original.len() <= WHOLE_OCTETS_MAX,
-    };
-    wanted
+    notice.envelope.ret != Some(Ret::Headers)
+        && notice.original.len() <= WHOLE_OCTETS_MAX
         && notice.kind == Kind::Failure
         && notice.original_is_whole
         && has_plain_lines(notice.original)

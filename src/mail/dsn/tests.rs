@@ -378,7 +378,8 @@ fn message_comes_back_as_its_sender_asked_and_as_it_can() {
         (Some(Ret::Headers), &small, true, "text/rfc822-headers"),
         (None, &small, false, "text/rfc822-headers"),
         (None, &large, true, "text/rfc822-headers"),
-        (Some(Ret::Full), &large, true, "message/rfc822"),
+        (Some(Ret::Full), &small, true, "message/rfc822"),
+        (Some(Ret::Full), &large, true, "text/rfc822-headers"),
         (Some(Ret::Full), &wide, true, "text/rfc822-headers"),
         (Some(Ret::Full), &bare, true, "text/rfc822-headers"),
     ] {

@@ -146,7 +146,12 @@ fn peer_names_its_limit_of_recipients() {
 #[test]
 fn peer_names_its_limit_of_domains() {
     let ehlo = ehlo(&["LIMITS RCPTDOMAINMAX=2"]);
-    let addresses = ["a@one.test", "\"b@x\"@two.test", "c@three.test", "d@ONE.test"];
+    let addresses = [
+        "a@one.test",
+        "\"b@x\"@two.test",
+        "c@three.test",
+        "d@ONE.test",
+    ];
     let mut mixed = message(4);
     for (recipient, address) in mixed.recipients.iter_mut().zip(addresses) {
         recipient.address = address.to_owned();
