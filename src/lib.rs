@@ -20,6 +20,8 @@ pub mod smtp;
 
 pub mod world;
 
+pub mod tls;
+
 pub mod observe;
 
 pub mod config;

@@ -1,0 +1,119 @@
+//! Certificates that a server shows: read from PEM files, chosen by the name that the client asks
+//! for, and made by ourselves where there is none.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::client::verify_server_name;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use super::provider;
+
+/// A certificate file that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// Which one.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.why)
+    }
+}
+
+impl std::error::Error for Unusable {}
+
+/// Reads certificates and their keys: what servers of ours show from now on.
+pub fn server(pairs: &[(PathBuf, PathBuf)]) -> Result<Arc<ServerConfig>, Unusable> {
+    let keys = pairs
+        .iter()
+        .map(|(chain, key)| read(chain, key))
+        .collect::<Result<Vec<_>, _>>()?;
+    let refuse = |why: String| Unusable {
+        path: pairs
+            .first()
+            .map(|(chain, _)| chain.clone())
+            .unwrap_or_default(),
+        why,
+    };
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| refuse(error.to_string()))?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(ByName { keys }));
+    // Tickets instead of a cache: a client comes back to another shard, and nothing is kept.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer =
+        rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| refuse(error.to_string()))?;
+    Ok(Arc::new(config))
+}
+
+fn read(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Unusable> {
+    let unusable = |path: &Path, why: String| Unusable {
+        path: path.to_owned(),
+        why,
+    };
+    let certificates = CertificateDer::pem_file_iter(chain)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| unusable(chain, format!("cannot be read as PEM: {error}")))?;
+    if certificates.is_empty() {
+        return Err(unusable(
+            chain,
+            "holds no certificate (PEM is expected)".to_owned(),
+        ));
+    }
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| {
+        unusable(
+            key,
+            format!("holds no private key (PEM is expected): {error}"),
+        )
+    })?;
+    let certified =
+        CertifiedKey::from_der(certificates, private, &provider()).map_err(|error| {
+            let why = match error {
+                rustls::Error::InconsistentKeys(_) => {
+                    format!("is not the key of the certificate in {}", chain.display())
+                }
+                error => format!("cannot be used: {error}"),
+            };
+            unusable(key, why)
+        })?;
+    Ok(Arc::new(certified))
+}
+
+/// The certificate for the name that a client asks for; the first one for all other clients.
+#[derive(Debug)]
+struct ByName {
+    keys: Vec<Arc<CertifiedKey>>,
+}
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let asked = hello.server_name();
+        let name = asked.and_then(|name| ServerName::try_from(name).ok());
+        let fits = |key: &&Arc<CertifiedKey>| {
+            let leaf = key.end_entity_cert().ok();
+            let parsed = leaf.and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
+            let both = parsed.zip(name.as_ref());
+            both.is_some_and(|(parsed, name)| verify_server_name(&parsed, name).is_ok())
+        };
+        let found = self.keys.iter().find(fits);
+        found.or_else(|| self.keys.first()).cloned()
+    }
+}
+
+/// A new certificate for `name`, signed by itself, and its key, as PEM. It keeps listeners-in from
+/// seeing mail, and proves nothing.
+pub fn self_signed(name: &str) -> Result<(String, String), String> {
+    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()])
+        .map_err(|error| format!("a certificate for {name} cannot be made: {error}"))?;
+    Ok((made.cert.pem(), made.signing_key.serialize_pem()))
+}

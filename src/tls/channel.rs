@@ -1,0 +1,259 @@
+//! A connection that may be secured on its way.
+
+use std::io::{self, IoSlice, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+
+use crate::world::{Stream, Tick};
+
+/// A stream, in plain or under TLS.
+pub struct Channel<S> {
+    stream: S,
+    secured: Option<Box<Secured>>,
+}
+
+/// What was agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// `TLSv1.3`
+    pub version: &'static str,
+    /// `TLS13_AES_256_GCM_SHA384`
+    pub suite: &'static str,
+}
+
+/// rustls, and the records on their way to and from it.
+struct Secured {
+    connection: Connection,
+    /// Records as they came; those in `unread` rustls has not seen.
+    raw: Vec<u8>,
+    unread: Range<usize>,
+    /// Records to be sent.
+    out: Vec<u8>,
+    facts: Option<Facts>,
+}
+
+impl<S: Stream> Channel<S> {
+    /// Nothing is secured yet.
+    pub const fn plain(stream: S) -> Self {
+        Self {
+            stream,
+            secured: None,
+        }
+    }
+
+    /// What was agreed on; `None` in plain.
+    #[must_use]
+    pub fn facts(&self) -> Option<Facts> {
+        self.secured.as_ref().and_then(|secured| secured.facts)
+    }
+
+    /// The server's side of a handshake. Whatever was read in plain before must have been thrown
+    /// away: it was not said under TLS (RFC 3207 §4.2).
+    pub async fn accept(&mut self, config: Arc<ServerConfig>, deadline: Tick) -> io::Result<()> {
+        let connection = ServerConnection::new(config).map_err(io::Error::other)?;
+        self.secure(connection.into(), deadline).await
+    }
+
+    /// The client's side of a handshake, with the server of this name.
+    pub async fn connect(
+        &mut self,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        deadline: Tick,
+    ) -> io::Result<()> {
+        let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        self.secure(connection.into(), deadline).await
+    }
+
+    async fn secure(&mut self, connection: Connection, deadline: Tick) -> io::Result<()> {
+        let mut secured = Box::new(Secured::new(connection));
+        let result = secured.handshake(&mut self.stream, deadline).await;
+        if result.is_err() {
+            // The peer is told why, if it still listens.
+            let _ = secured.flush(&mut self.stream, deadline).await;
+        }
+        // Kept after a failure too: nothing may go out in plain on this connection any more.
+        self.secured = Some(secured);
+        result
+    }
+
+    /// Ends the connection, under TLS with a word (RFC 8446 §6.1), so that the peer can tell it
+    /// from one that was cut.
+    pub async fn close(&mut self, deadline: Tick) {
+        if let Some(secured) = &mut self.secured {
+            secured.connection.send_close_notify();
+            let _ = secured.flush(&mut self.stream, deadline).await;
+        }
+        self.stream.shutdown();
+    }
+}
+
+impl<S: Stream> Stream for Channel<S> {
+    async fn read(&mut self, into: &mut [u8], deadline: Tick) -> io::Result<usize> {
+        let Some(secured) = &mut self.secured else {
+            return self.stream.read(into, deadline).await;
+        };
+        loop {
+            if let Some(len) = secured.take(into)? {
+                return Ok(len);
+            }
+            // Session tickets and key updates that we owe.
+            secured.flush(&mut self.stream, deadline).await?;
+            secured.fill(&mut self.stream, deadline).await?;
+        }
+    }
+
+    async fn write(&mut self, parts: &mut [IoSlice<'_>], deadline: Tick) -> io::Result<()> {
+        let Some(secured) = &mut self.secured else {
+            return self.stream.write(parts, deadline).await;
+        };
+        for part in parts.iter() {
+            let mut rest = &part[..];
+            while !rest.is_empty() {
+                let len = secured.connection.writer().write(rest)?;
+                rest = &rest[len..];
+                if !rest.is_empty() {
+                    // rustls keeps so much and no more.
+                    secured.flush(&mut self.stream, deadline).await?;
+                }
+            }
+        }
+        secured.flush(&mut self.stream, deadline).await
+    }
+
+    fn is_stale(&mut self) -> bool {
+        let has_more = |secured: &Secured| !secured.unread.is_empty();
+        self.secured.as_deref().is_some_and(has_more) || self.stream.is_stale()
+    }
+
+    fn peer(&self) -> SocketAddr {
+        self.stream.peer()
+    }
+
+    fn local(&self) -> SocketAddr {
+        self.stream.local()
+    }
+
+    fn shutdown(&mut self) {
+        self.stream.shutdown();
+    }
+}
+
+impl Secured {
+    const fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            raw: Vec::new(),
+            unread: 0..0,
+            out: Vec::new(),
+            facts: None,
+        }
+    }
+
+    async fn handshake<S: Stream>(&mut self, stream: &mut S, deadline: Tick) -> io::Result<()> {
+        loop {
+            self.flush(stream, deadline).await?;
+            if !self.connection.is_handshaking() {
+                break;
+            }
+            if self.unread.is_empty() && self.fill(stream, deadline).await? == 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the connection ended in the TLS handshake",
+                ));
+            }
+            self.digest()?;
+        }
+        self.facts = facts(&self.connection);
+        Ok(())
+    }
+
+    /// Plain octets that are there; `None` when more records are needed.
+    fn take(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match self.connection.reader().read(into) {
+                Ok(len) => return Ok(Some(len)),
+                // Cut without a word. SMTP has its own ends: QUIT, the final dot, and a message
+                // that lacks its dot is no message.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Some(0)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            if self.unread.is_empty() {
+                return Ok(None);
+            }
+            self.digest()?;
+        }
+    }
+
+    /// Lets rustls see what came.
+    fn digest(&mut self) -> io::Result<()> {
+        let mut rest = &self.raw[self.unread.clone()];
+        let taken = self.connection.read_tls(&mut rest)?;
+        if taken == 0 {
+            // It wants to be emptied first, and `take` has just done that.
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        self.unread.start += taken;
+        let processed = self.connection.process_new_packets();
+        processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        Ok(())
+    }
+
+    /// Reads records once; 0 at the end. May be dropped while it waits.
+    async fn fill<S: Stream>(&mut self, stream: &mut S, deadline: Tick) -> io::Result<usize> {
+        let was_filled = self.unread.end == self.raw.len() && !self.raw.is_empty();
+        let wanted = if was_filled {
+            BUSY_OCTETS
+        } else {
+            self.raw.len().max(QUIET_OCTETS)
+        };
+        self.raw.resize(wanted, 0);
+        self.unread = 0..0;
+        let len = stream.read(&mut self.raw, deadline).await?;
+        self.unread = 0..len;
+        if len == 0 {
+            // It has to be told of the end.
+            self.connection.read_tls(&mut io::empty())?;
+        } else if len < QUIET_OCTETS && self.raw.len() > QUIET_OCTETS {
+            self.raw.truncate(QUIET_OCTETS);
+            self.raw.shrink_to_fit();
+        }
+        Ok(len)
+    }
+
+    /// Sends the records that are ready. Dropped while it waits, it leaves the connection unusable
+    /// like any write.
+    async fn flush<S: Stream>(&mut self, stream: &mut S, deadline: Tick) -> io::Result<()> {
+        while self.connection.wants_write() {
+            self.connection.write_tls(&mut self.out)?;
+        }
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let records = std::mem::take(&mut self.out);
+        stream.write(&mut [IoSlice::new(&records)], deadline).await
+    }
+}
+
+fn facts(connection: &Connection) -> Option<Facts> {
+    let version = match connection.protocol_version()? {
+        rustls::ProtocolVersion::TLSv1_3 => "TLSv1.3",
+        rustls::ProtocolVersion::TLSv1_2 => "TLSv1.2",
+        _ => "TLS",
+    };
+    let suite = connection.negotiated_cipher_suite()?.suite();
+    Some(Facts {
+        version,
+        suite: suite.as_str().unwrap_or("unknown"),
+    })
+}
+
+/// The buffer of a connection that says little: a command and its record.
+const QUIET_OCTETS: usize = 2 * 1024;
+/// The buffer of one that fills the other: a record is at most 16 KiB and some octets.
+const BUSY_OCTETS: usize = 32 * 1024;

@@ -1,0 +1,118 @@
+//! What is asked of the servers we send to.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use super::provider;
+
+/// How TLS is spoken to servers. Each shard has its own, so that sessions are resumed without a
+/// lock that another core holds.
+#[derive(Clone)]
+pub struct Clients {
+    /// Whoever answers: it keeps listeners out, no impostor.
+    pub unverified: Arc<ClientConfig>,
+    /// Only the host that we mean.
+    pub verified: Arc<ClientConfig>,
+}
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clients").finish_non_exhaustive()
+    }
+}
+
+impl Clients {
+    /// With the certificate authorities that the machine trusts.
+    pub fn new() -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        // One that is unreadable is none that anybody's certificate hangs on; without any, nothing
+        // is verified successfully, and deliveries that ask for it say so.
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        Self::with_roots(roots)
+    }
+
+    /// With these certificate authorities.
+    pub fn with_roots(roots: RootCertStore) -> Result<Self, String> {
+        let provider = provider();
+        let builder = || {
+            ClientConfig::builder_with_provider(Arc::clone(&provider))
+                .with_safe_default_protocol_versions()
+                .map_err(|error| format!("TLS cannot be set up: {error}"))
+        };
+        let verified = builder()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let anybody = Anybody(provider.signature_verification_algorithms);
+        let unverified = builder()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(anybody))
+            .with_no_client_auth();
+        Ok(Self {
+            unverified: Arc::new(unverified),
+            verified: Arc::new(verified),
+        })
+    }
+
+    /// The same with session caches of its own.
+    #[must_use]
+    pub fn for_shard(&self) -> Self {
+        let own = |config: &Arc<ClientConfig>| {
+            let mut config = ClientConfig::clone(config);
+            config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
+            Arc::new(config)
+        };
+        Self {
+            unverified: own(&self.unverified),
+            verified: own(&self.verified),
+        }
+    }
+}
+
+/// Takes every certificate, as opportunistic TLS does (RFC 7435); the peer must still have its key.
+#[derive(Debug)]
+struct Anybody(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
+/// Sessions a shard remembers, by host: some thousand hosts get most mail.
+const SESSIONS_MAX: usize = 4096;

@@ -1,0 +1,25 @@
+//! TLS over any stream: rustls decides, here octets move.
+//!
+//! ```text
+//!  plain octets ◄─► Channel ◄─► rustls ◄─► records ◄─► Stream
+//!                       (nothing in between until a session is secured)
+//! ```
+//!
+//! [`certificate`] has what a server shows, [`client`] what is asked of the servers we send to.
+
+pub mod certificate;
+mod channel;
+pub mod client;
+#[cfg(test)]
+mod tests;
+
+pub use channel::{Channel, Facts};
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+
+/// The algorithms, with post-quantum key exchange first (X25519MLKEM768).
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}

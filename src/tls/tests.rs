@@ -1,0 +1,249 @@
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use futures_lite::future::{block_on, zip};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{RootCertStore, ServerConfig};
+
+use super::certificate;
+use super::channel::Channel;
+use super::client::Clients;
+use crate::world::{Stream, Tick};
+
+/// One direction of a connection in memory.
+#[derive(Default)]
+struct Way {
+    octets: VecDeque<u8>,
+    is_closed: bool,
+    reader: Option<Waker>,
+}
+
+/// A connection in memory that gives at most `step` octets to a read.
+struct Pipe {
+    from: Rc<RefCell<Way>>,
+    to: Rc<RefCell<Way>>,
+    step: usize,
+}
+
+fn pipe(step: usize) -> (Pipe, Pipe) {
+    let (one, other): (Rc<RefCell<Way>>, Rc<RefCell<Way>>) = Default::default();
+    let end = |from: &Rc<_>, to: &Rc<_>| Pipe {
+        from: Rc::clone(from),
+        to: Rc::clone(to),
+        step,
+    };
+    (end(&one, &other), end(&other, &one))
+}
+
+impl Stream for Pipe {
+    async fn read(&mut self, into: &mut [u8], _: Tick) -> io::Result<usize> {
+        poll_fn(|cx| {
+            let mut way = self.from.borrow_mut();
+            let len = way.octets.len().min(into.len()).min(self.step);
+            if len == 0 && !way.is_closed {
+                way.reader = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            for (place, octet) in into.iter_mut().zip(way.octets.drain(..len)) {
+                *place = octet;
+            }
+            Poll::Ready(Ok(len))
+        })
+        .await
+    }
+
+    async fn write(&mut self, parts: &mut [IoSlice<'_>], _: Tick) -> io::Result<()> {
+        let mut way = self.to.borrow_mut();
+        parts.iter().for_each(|part| way.octets.extend(&**part));
+        way.reader.take().into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+
+    fn is_stale(&mut self) -> bool {
+        let way = self.from.borrow();
+        way.is_closed || !way.octets.is_empty()
+    }
+
+    fn peer(&self) -> SocketAddr {
+        ([127, 0, 0, 1], 25).into()
+    }
+
+    fn local(&self) -> SocketAddr {
+        ([127, 0, 0, 1], 25).into()
+    }
+
+    fn shutdown(&mut self) {
+        let mut way = self.to.borrow_mut();
+        way.is_closed = true;
+        way.reader.take().into_iter().for_each(Waker::wake);
+    }
+}
+
+/// A server whose certificates are for these names, and clients that trust them.
+fn parties(names: &[&str]) -> (Arc<ServerConfig>, Clients, tempfile::TempDir) {
+    let home = tempfile::tempdir().unwrap();
+    let mut roots = RootCertStore::empty();
+    let pairs: Vec<(PathBuf, PathBuf)> = names
+        .iter()
+        .map(|name| {
+            let (chain, key) = certificate::self_signed(name).unwrap();
+            roots
+                .add(CertificateDer::from_pem_slice(chain.as_bytes()).unwrap())
+                .unwrap();
+            let paths = (
+                home.path().join(format!("{name}.pem")),
+                home.path().join(format!("{name}.key")),
+            );
+            std::fs::write(&paths.0, chain).unwrap();
+            std::fs::write(&paths.1, key).unwrap();
+            paths
+        })
+        .collect();
+    let server = certificate::server(&pairs).unwrap();
+    (server, Clients::with_roots(roots).unwrap(), home)
+}
+
+fn name(name: &str) -> ServerName<'static> {
+    ServerName::try_from(name.to_owned()).unwrap()
+}
+
+async fn read_all(channel: &mut Channel<Pipe>) -> Vec<u8> {
+    let (mut all, mut some) = (Vec::new(), [0; 1000]);
+    loop {
+        match channel.read(&mut some, Tick::NEVER).await.unwrap() {
+            0 => return all,
+            len => all.extend_from_slice(&some[..len]),
+        }
+    }
+}
+
+#[test]
+fn what_is_said_arrives_however_the_octets_are_split() {
+    let (server, clients, _home) = parties(&["mx.test"]);
+    let said: Vec<u8> = (0..200_000u32).map(|number| number as u8).collect();
+    for step in [1, 2, 7, 1000, usize::MAX] {
+        let (ours, theirs) = pipe(step);
+        let said = if step < 100 { &said[..3000] } else { &said[..] };
+        let serving = async {
+            let mut channel = Channel::plain(ours);
+            channel
+                .accept(Arc::clone(&server), Tick::NEVER)
+                .await
+                .unwrap();
+            assert_eq!(channel.facts().unwrap().version, "TLSv1.3");
+            let heard = read_all(&mut channel).await;
+            channel
+                .write(
+                    &mut [IoSlice::new(&heard[..10]), IoSlice::new(b"!")],
+                    Tick::NEVER,
+                )
+                .await
+                .unwrap();
+            channel.close(Tick::NEVER).await;
+            heard
+        };
+        let calling = async {
+            let mut channel = Channel::plain(theirs);
+            let config = Arc::clone(&clients.verified);
+            channel
+                .connect(config, name("mx.test"), Tick::NEVER)
+                .await
+                .unwrap();
+            let (half, rest) = said.split_at(said.len() / 2);
+            channel
+                .write(&mut [IoSlice::new(half), IoSlice::new(rest)], Tick::NEVER)
+                .await
+                .unwrap();
+            channel.close(Tick::NEVER).await;
+            read_all(&mut channel).await
+        };
+        let (heard, answer) = block_on(zip(serving, calling));
+        assert!(heard == said, "{step}");
+        assert_eq!(answer, [&said[..10], b"!"].concat());
+    }
+}
+
+async fn try_name(
+    server: &Arc<ServerConfig>,
+    config: &Arc<rustls::ClientConfig>,
+    asked: &str,
+) -> io::Result<()> {
+    let (ours, theirs) = pipe(usize::MAX);
+    let (mut server_end, mut client_end) = (Channel::plain(ours), Channel::plain(theirs));
+    let serving = async {
+        let _ = server_end.accept(Arc::clone(server), Tick::NEVER).await;
+        // A client that does not like us goes; what it said is of no interest.
+        server_end.close(Tick::NEVER).await;
+    };
+    let calling = async {
+        let result = client_end
+            .connect(Arc::clone(config), name(asked), Tick::NEVER)
+            .await;
+        client_end.close(Tick::NEVER).await;
+        result
+    };
+    zip(serving, calling).await.1
+}
+
+#[test]
+fn each_name_is_shown_its_own_certificate_and_a_strange_one_is_refused_only_where_asked_for() {
+    let (server, clients, _home) = parties(&["one.test", "two.test"]);
+    block_on(async {
+        for good in ["one.test", "two.test"] {
+            try_name(&server, &clients.verified, good).await.unwrap();
+        }
+        let error = try_name(&server, &clients.verified, "three.test")
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+        try_name(&server, &clients.unverified, "three.test")
+            .await
+            .unwrap();
+    });
+}
+
+#[test]
+fn a_peer_that_speaks_no_tls_is_an_error_and_not_a_wait() {
+    let (server, _clients, _home) = parties(&["mx.test"]);
+    for words in [&b"EHLO client.test\r\n"[..], b"", b"\x16\x03\x01"] {
+        let (ours, mut theirs) = pipe(usize::MAX);
+        let mut channel = Channel::plain(ours);
+        block_on(async {
+            theirs
+                .write(&mut [IoSlice::new(words)], Tick::NEVER)
+                .await
+                .unwrap();
+            theirs.shutdown();
+            assert!(
+                channel
+                    .accept(Arc::clone(&server), Tick::NEVER)
+                    .await
+                    .is_err()
+            );
+            assert_eq!(channel.facts(), None);
+        });
+    }
+}
+
+#[test]
+fn a_file_that_is_no_certificate_is_named() {
+    let (_, _, home) = parties(&["one.test", "two.test"]);
+    let at = |file: &str| home.path().join(file);
+    let why = |chain: &str, key: &str| {
+        certificate::server(&[(at(chain), at(key))])
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(why("none.pem", "one.test.key").contains("none.pem: cannot be read"));
+    assert!(why("one.test.key", "one.test.key").contains("holds no certificate"));
+    assert!(why("one.test.pem", "one.test.pem").contains("holds no private key"));
+    assert!(why("one.test.pem", "two.test.key").contains("is not the key of the certificate in"));
+}
