@@ -6,7 +6,7 @@ use toml::de::DeValue;
 
 use super::value::{
     COUNT_MAX, HEADER_SIZE, MEMORY, MESSAGE_SIZE, RECIPIENTS_MAX, SEGMENT, SMTP_PORT, Wrong,
-    boolean, choice, cores, count, host_name, list, not_yet, optional, parsed, path, size,
+    boolean, choice, cores, count, host_name, list, not_yet, optional, parsed, path, paths, size,
     size_within, socket_address, span, text, wait,
 };
 use super::{
@@ -155,21 +155,17 @@ const RUNTIME: &[Key<Config>] = &[
 const TLS: &[Key<Config>] = &[
     key!(
         "certificate",
-        Restart,
-        "PEM file with the certificate chain. Not in this version yet.",
-        |_, _| Err(not_yet("TLS")),
-        |c| c
-            .tls
-            .certificate
-            .as_ref()
-            .map(|path| quoted(path.display()))
+        Takes,
+        "PEM file with the certificate chain; a list for several names. Without one the relay makes its own.",
+        |c, v| paths(v).map(|paths| c.tls.certificate = paths),
+        |c| one_or_more(&c.tls.certificate)
     ),
     key!(
         "key",
-        Restart,
-        "PEM file with its private key. Not in this version yet.",
-        |_, _| Err(not_yet("TLS")),
-        |c| c.tls.key.as_ref().map(|path| quoted(path.display()))
+        Takes,
+        "PEM file with its private key; a list, in the same order, for several.",
+        |c, v| paths(v).map(|paths| c.tls.key = paths),
+        |c| one_or_more(&c.tls.key)
     ),
 ];
 
@@ -315,14 +311,8 @@ const DELIVERY: &[Key<Config>] = &[
     key!(
         "tls",
         Takes,
-        "Encryption to other hosts: \"none\" or \"opportunistic\". This version has no TLS yet, so both send plain text.",
-        |c, v| match choice(v, TLS_POLICIES)? {
-            TlsPolicy::Required | TlsPolicy::Verify => Err(not_yet("TLS")),
-            policy => {
-                c.delivery.tls = policy;
-                Ok(())
-            }
-        },
+        "Encryption to other hosts: \"none\", \"opportunistic\" (where it works), \"required\", or \"verify\" (with a certificate for the host's name).",
+        |c, v| choice(v, TLS_POLICIES).map(|policy| c.delivery.tls = policy),
         |c| name_of(TLS_POLICIES, c.delivery.tls)
     ),
 ];
@@ -462,9 +452,12 @@ pub(super) const LISTENER: &[Key<Listener>] = &[
     key!(
         "protocol",
         Restart,
-        "\"smtp\" or \"lmtp\". The others (submission, submissions, pop3, pop3s, imap, imaps) are not in this version yet.",
+        "\"smtp\", \"submission\", \"submissions\" or \"lmtp\". The others (pop3, pop3s, imap, imaps) are not in this version yet.",
         |l, v| match choice(v, PROTOCOLS)? {
-            protocol @ (Protocol::Smtp | Protocol::Lmtp) => {
+            protocol @ (Protocol::Smtp
+            | Protocol::Lmtp
+            | Protocol::Submission
+            | Protocol::Submissions) => {
                 l.protocol = protocol;
                 Ok(())
             }
@@ -575,6 +568,14 @@ pub(super) fn changed(old: &Config, new: &Config) -> Vec<String> {
 
 fn quoted(text: impl std::fmt::Display) -> String {
     toml::Value::String(text.to_string()).to_string()
+}
+
+fn one_or_more(paths: &[PathBuf]) -> Option<String> {
+    match paths {
+        [] => None,
+        [one] => Some(quoted(one.display())),
+        more => Some(strings(more.iter().map(|path| path.display()))),
+    }
 }
 
 fn strings<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {

@@ -118,10 +118,19 @@ pub enum Protocol {
 /// `[tls]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// PEM, the chain.
-    pub certificate: Option<PathBuf>,
-    /// PEM, the key.
-    pub key: Option<PathBuf>,
+    /// PEM, the chain; several for several names.
+    pub certificate: Vec<PathBuf>,
+    /// PEM, the key; one for each certificate.
+    pub key: Vec<PathBuf>,
+}
+
+impl Tls {
+    /// Each certificate and its key.
+    #[must_use]
+    pub fn pairs(&self) -> Vec<(PathBuf, PathBuf)> {
+        let keys = self.key.iter().cloned();
+        self.certificate.iter().cloned().zip(keys).collect()
+    }
 }
 
 /// `[smtp]`

@@ -12,6 +12,7 @@ use super::keys::{Key, LISTENER, ROUTE, TABLES};
 use super::value::Wrong;
 use super::{Config, Control, Fault, Route};
 use crate::route::{BadRoute, RouteTable, Target};
+use crate::tls::certificate;
 
 /// Reads a file's text.
 pub(super) fn read(file: &Path, text: &str) -> Result<Config, Vec<Fault>> {
@@ -194,6 +195,33 @@ impl Reader<'_> {
             self.fault(self.place("control.bind"), message);
         }
         self.check_token(&config.control);
+        self.check_certificates(config);
+    }
+
+    fn check_certificates(&mut self, config: &Config) {
+        let (chains, keys) = (&config.tls.certificate, &config.tls.key);
+        let faulty = ["tls.certificate", "tls.key"].map(|name| self.faulty.contains(name));
+        if faulty.contains(&true) || chains.is_empty() && keys.is_empty() {
+            return;
+        }
+        if chains.len() != keys.len() {
+            let at = if chains.is_empty() {
+                "tls.key"
+            } else {
+                "tls.certificate"
+            };
+            let message = format!(
+                "certificate names {} files and key {}: each certificate needs its key",
+                chains.len(),
+                keys.len()
+            );
+            return self.fault(self.place(at), message);
+        }
+        if let Err(unusable) = certificate::server(&config.tls.pairs()) {
+            let is_key = keys.contains(&unusable.path) && !chains.contains(&unusable.path);
+            let at = if is_key { "tls.key" } else { "tls.certificate" };
+            self.fault(self.place(at), unusable.to_string());
+        }
     }
 
     fn check_token(&mut self, control: &Control) {

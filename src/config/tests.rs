@@ -194,8 +194,6 @@ fn a_file_that_is_no_toml_is_told_where() {
 fn what_is_not_built_yet_is_refused_and_not_ignored() {
     for text in [
         "[[listener]]\nprotocol = \"imap\"\nbind = [\"127.0.0.1:143\"]\n",
-        "[tls]\ncertificate = \"x\"\n",
-        "[delivery]\ntls = \"verify\"\n",
         "[[route]]\ndomain = \"d.test\"\nto = \"mailbox\"\n",
     ] {
         let faults = parse(text).unwrap_err();
@@ -206,6 +204,14 @@ fn what_is_not_built_yet_is_refused_and_not_ignored() {
 #[test]
 fn values_that_contradict_each_other_are_faults() {
     for (text, words) in [
+        (
+            "[tls]\ncertificate = \"/nonexistent.pem\"\n",
+            "each certificate needs its key",
+        ),
+        (
+            "[tls]\ncertificate = \"/nonexistent.pem\"\nkey = \"/nonexistent.key\"\n",
+            "/nonexistent.pem: cannot be read",
+        ),
         ("[control]\nbind = \"0.0.0.0:8025\"\n", "token_file"),
         (
             "[control]\nbind = \"127.0.0.1:2525\"\n",

@@ -40,6 +40,15 @@ pub(super) fn path(value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
     }
 }
 
+/// One path, or a list of them.
+pub(super) fn paths(value: &DeValue<'_>) -> Result<Vec<PathBuf>, Wrong> {
+    if value.is_array() {
+        list(value, path)
+    } else {
+        path(value).map(|one| vec![one])
+    }
+}
+
 pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Wrong> {
     value
         .as_bool()

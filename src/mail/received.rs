@@ -19,6 +19,8 @@ pub struct Trace<'a> {
     pub by: &'a str,
     /// The protocol (RFC 3848).
     pub with: &'a str,
+    /// The cipher suite, where it came under TLS (RFC 8314 §4.3).
+    pub tls: Option<&'a str>,
     /// What we call the message.
     pub id: QueueId,
     /// To whom it goes, where it goes to one only: more would tell each of the others, of blind
@@ -42,11 +44,19 @@ impl Trace<'_> {
             self.with,
             self.id
         );
+        if let Some(mailbox) = self.recipient {
+            let _ = write!(out, "\r\n\tfor <{mailbox}>");
+        }
+        if let Some(suite) = self.tls {
+            let _ = write!(out, "\r\n\ttls {suite}");
+        }
         let date = rfc5322_date(self.seconds);
-        let _ = match self.recipient {
-            Some(mailbox) => write!(out, "\r\n\tfor <{mailbox}>; {date}\r\n"),
-            None => write!(out, ";\r\n\t{date}\r\n"),
+        let end = if self.recipient.is_some() && self.tls.is_none() {
+            "; "
+        } else {
+            ";\r\n\t"
         };
+        let _ = write!(out, "{end}{date}\r\n");
     }
 }
 
@@ -86,6 +96,7 @@ mod tests {
             client: IpAddr::from([127, 0, 0, 1]),
             by: "relay.test",
             with: "ESMTP",
+            tls: None,
             id: QueueId(1),
             recipient: None,
             seconds: 1_795_431_613,
@@ -96,6 +107,22 @@ mod tests {
         let mut out = Vec::new();
         trace.write_into(&mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn message_came_under_tls() {
+        let trace = Trace {
+            with: "ESMTPS",
+            tls: Some("TLS_AES_128_GCM_SHA256"),
+            ..trace()
+        };
+        assert_eq!(
+            written(&trace),
+            "Received: from c.test ([127.0.0.1])\r\n\
+             \tby relay.test (Ringpost) with ESMTPS id 0000000000001\r\n\
+             \ttls TLS_AES_128_GCM_SHA256;\r\n\
+             \tMon, 23 Nov 2026 11:00:13 +0000\r\n"
+        );
     }
 
     #[test]

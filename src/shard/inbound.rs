@@ -21,14 +21,17 @@ use super::visitors::Visitor;
 use crate::observe::stage::Stage;
 use crate::smtp::proxy;
 use crate::smtp::reply::Reply;
-use crate::smtp::server::{ServerKind, ServerSession, Step};
-use crate::world::{Class, Listener, Stream, Tick, World};
+use crate::smtp::server::{Encryption, ServerKind, ServerSession, Step};
+use crate::tls::Channel;
+use crate::world::{Class, Listener, Stream as _, Tick, World};
 
 /// One listening address of the shard.
 pub(super) struct Door<W: World> {
     pub(super) listener: W::Listener,
     pub(super) kind: ServerKind,
-    /// A PROXY header comes first on every connection.
+    /// TLS comes first on every connection (RFC 8314 §3).
+    pub(super) tls_first: bool,
+    /// A PROXY header comes before everything.
     pub(super) proxied: bool,
 }
 
@@ -65,10 +68,11 @@ fn begin<W: World>(shard: &Rc<Shard<W>>, door: &Rc<Door<W>>, stream: W::Stream) 
 async fn receive<W: World>(
     shard: &Rc<Shard<W>>,
     door: &Door<W>,
-    mut stream: W::Stream,
+    stream: W::Stream,
     accepted: Tick,
     pass: &Pass,
 ) {
+    let mut stream = Channel::plain(stream);
     let mut early = Vec::new();
     let mut client = stream.peer().ip().to_canonical();
     if door.proxied {
@@ -89,7 +93,13 @@ async fn receive<W: World>(
         let _ = stream.write(&mut [IoSlice::new(&refusal)], until).await;
         return stream.shutdown();
     };
-    let session = ServerSession::new(Rc::clone(&settings.server), door.kind, client, may_relay);
+    let encryption = match &settings.tls.server {
+        Some(_) if door.tls_first => Encryption::Active,
+        Some(_) => Encryption::Offered,
+        None => Encryption::Absent,
+    };
+    let limits = Rc::clone(&settings.server);
+    let session = ServerSession::new(limits, door.kind, client, may_relay, encryption);
     let visit = Visit {
         shard,
         stream,
@@ -110,7 +120,7 @@ async fn receive<W: World>(
 /// for whoever does not speak the protocol. `early` gets what came after it.
 async fn unwrap_proxy<W: World>(
     shard: &Shard<W>,
-    stream: &mut W::Stream,
+    stream: &mut Channel<W::Stream>,
     early: &mut Vec<u8>,
 ) -> Option<Option<IpAddr>> {
     let until = shard.world.now() + PROXY_WAIT;
@@ -136,7 +146,7 @@ async fn unwrap_proxy<W: World>(
 /// One connection of a client.
 struct Visit<'a, W: World> {
     shard: &'a Rc<Shard<W>>,
-    stream: W::Stream,
+    stream: Channel<W::Stream>,
     session: ServerSession,
     buffer: Vec<u8>,
     /// What of `buffer` was read and not yet consumed.
@@ -161,7 +171,11 @@ enum Next {
 
 impl<W: World> Visit<'_, W> {
     async fn run(mut self, pass: &Pass) {
-        loop {
+        let mut secured = Ok(());
+        if self.session.encryption() == Encryption::Active {
+            secured = self.secure().await;
+        }
+        while secured.is_ok() {
             let next = match self.step().await {
                 Ok(Next::Read) => self.read(pass).await,
                 other => other,
@@ -174,7 +188,8 @@ impl<W: World> Visit<'_, W> {
         if let Some(gathering) = self.gathering.take() {
             gathering.discard().await;
         }
-        self.stream.shutdown();
+        let until = self.shard.world.now() + PARTING_WAIT;
+        self.stream.close(until).await;
     }
 
     /// One step of the session.
@@ -201,6 +216,7 @@ impl<W: World> Visit<'_, W> {
                 }
             }
             Step::Message => self.end_message().await,
+            Step::StartTls => return self.start_tls().await,
             Step::Discard => {
                 if let Some(gathering) = self.gathering.take() {
                     gathering.discard().await;
@@ -238,11 +254,42 @@ impl<W: World> Visit<'_, W> {
         shard.record(Stage::BodyReceived, shard.world.now().since(self.began));
         let origin = Origin {
             client: self.client,
+            tls: self.stream.facts().map(|facts| facts.suite),
         };
         match shard.store(gathering, transaction, &origin).await {
             Ok(receipt) => self.session.message_accepted(&receipt),
             Err(reply) => self.session.message_refused(reply),
         }
+    }
+
+    /// 220, and the handshake. What the client has sent behind STARTTLS was not said under TLS, and
+    /// whoever sent it may be somebody else: it is thrown away (RFC 3207 §4.2).
+    async fn start_tls(&mut self) -> io::Result<Next> {
+        let injected = self.unread.len();
+        self.unread = 0..0;
+        if injected > 0 {
+            self.shard.warn(format_args!(
+                "{}: {injected} octets in plain behind STARTTLS were thrown away",
+                self.client
+            ));
+        }
+        self.flush().await?;
+        self.secure().await?;
+        self.session.secured();
+        Ok(Next::Again)
+    }
+
+    async fn secure(&mut self) -> io::Result<()> {
+        let Some(server) = self.shard.settings().tls.server.clone() else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let until = (self.shard.world.now() + HANDSHAKE_WAIT).min(self.ends);
+        let secured = self.stream.accept(server, until).await;
+        if let Err(error) = &secured {
+            let client = self.client;
+            self.shard.say(format_args!("{client}: no TLS: {error}"));
+        }
+        secured
     }
 
     /// Writes what the session has to say, in one call.
@@ -330,6 +377,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const REFUSAL_WAIT: Duration = Duration::from_secs(2);
 /// How long a balancer may take for its header, which it sends at once.
 const PROXY_WAIT: Duration = Duration::from_secs(5);
+/// How long a client may take for a TLS handshake: a few round trips and a slow machine.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(60);
+/// How long a client is given to take the end of TLS.
+const PARTING_WAIT: Duration = Duration::from_secs(1);
 /// How long a client may take no octet of our replies (RFC 5321 §4.5.3.2 has no figure for it).
 const WRITE_WAIT: Duration = Duration::from_secs(60);
 /// The buffer of a session between messages: most commands are short, most sessions idle.

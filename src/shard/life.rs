@@ -30,12 +30,15 @@ use crate::observe::stage::{Recorder, Stage};
 use crate::queue::Queue;
 use crate::smtp::server::ServerKind;
 use crate::spool::log::{self, CommitFacts, Log, MessageState, Recovery};
+use crate::tls::Ends;
 use crate::world::{Class, Listener as _, Tick, World};
 
 /// What a shard is given to start with.
 pub struct Start {
     /// The configuration, validated.
     pub config: Arc<Config>,
+    /// What TLS is spoken with.
+    pub tls: Ends,
     /// Every shard's inbox.
     pub directory: Directory,
     /// This shard's number.
@@ -52,6 +55,7 @@ pub struct Start {
 pub async fn run<W: World>(world: W, start: Start) {
     let Start {
         config,
+        tls,
         directory,
         number,
         visitors,
@@ -59,7 +63,7 @@ pub async fn run<W: World>(world: W, start: Start) {
         ready,
     } = start;
     let shards = directory.shards();
-    let opened = open(&world, &config, directory, number, visitors, journal).await;
+    let opened = open(&world, &config, tls, directory, number, visitors, journal).await;
     let (shard, recovery) = match opened {
         Ok(opened) => opened,
         Err(why) => return ready(Err(why)),
@@ -90,11 +94,16 @@ pub async fn run<W: World>(world: W, start: Start) {
 async fn open<W: World>(
     world: &W,
     config: &Arc<Config>,
+    tls: Ends,
     directory: Directory,
     number: usize,
     visitors: Visitors,
     journal: journal::Log,
 ) -> Result<(Rc<Shard<W>>, Recovery), String> {
+    let tls = Ends {
+        clients: tls.clients.for_shard(),
+        ..tls
+    };
     let shards = directory.shards();
     let recorder =
         Recorder::new().map_err(|error| format!("histograms cannot be made: {error}"))?;
@@ -126,7 +135,7 @@ async fn open<W: World>(
         visits: Gate::default(),
         visitors,
         couriers: Gate::default(),
-        settings: RefCell::new(Rc::new(Settings::new(Arc::clone(config)))),
+        settings: RefCell::new(Rc::new(Settings::new(Arc::clone(config), tls))),
         arriving,
         rerouted: Cell::new(false),
         recorder,
@@ -210,6 +219,7 @@ impl<W: World> Shard<W> {
             let kind = match listener.protocol {
                 Protocol::Smtp => ServerKind::Smtp,
                 Protocol::Lmtp => ServerKind::Lmtp,
+                Protocol::Submission | Protocol::Submissions => ServerKind::Submission,
                 // Validation refuses the others as long as they are not built.
                 _ => continue,
             };
@@ -217,6 +227,7 @@ impl<W: World> Shard<W> {
                 doors.push(Rc::new(Door {
                     listener: self.door(at)?,
                     kind,
+                    tls_first: listener.protocol == Protocol::Submissions,
                     proxied: listener.proxy_protocol,
                 }));
             }
@@ -268,18 +279,23 @@ impl<W: World> Shard<W> {
                     let _ = reply.send(tell);
                 });
             }
-            Letter::Reload(config) => self.reload(config),
+            Letter::Reload(config, tls) => self.reload(config, tls),
             Letter::Drain => {}
         }
     }
 
-    fn reload(&self, config: Arc<Config>) {
+    fn reload(&self, config: Arc<Config>, tls: Ends) {
         let limit = u32::try_from(config.delivery.connections_per_destination);
         self.permits.set_limit(limit.unwrap_or(u32::MAX));
         self.queue
             .borrow_mut()
             .set_settings(settings::queue_settings(&config));
-        let new = Settings::new(config);
+        let tls = Ends {
+            server: tls.server,
+            // Ours know sessions to resume.
+            clients: self.settings().tls.clients.clone(),
+        };
+        let new = Settings::new(config, tls);
         if new.routes != self.settings().routes || new.hostname != self.settings().hostname {
             self.rerouted.set(true);
         }

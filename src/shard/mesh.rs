@@ -15,6 +15,7 @@ use futures_util::task::AtomicWaker;
 
 use crate::config::Config;
 use crate::observe::ask::{Ask, Tell};
+use crate::tls::Ends;
 
 /// What one shard is told by another, or by the threads beside them.
 pub enum Letter {
@@ -30,7 +31,7 @@ pub enum Letter {
     /// A question of the control plane.
     Ask(Ask, oneshot::Sender<Tell>),
     /// The configuration was read anew.
-    Reload(Arc<Config>),
+    Reload(Arc<Config>, Ends),
     /// Take no new work, end what is under way, stop.
     Drain,
 }

@@ -11,6 +11,7 @@ use crate::route::mx::{Families, Own};
 use crate::route::{RouteTable, Target};
 use crate::smtp::reply::Reply;
 use crate::smtp::server::ServerLimits;
+use crate::tls::Ends;
 
 /// What the sessions and deliveries of a shard go by.
 pub(super) struct Settings {
@@ -21,12 +22,13 @@ pub(super) struct Settings {
     pub(super) routes: RouteTable,
     pub(super) own: Own,
     pub(super) families: Families,
+    pub(super) tls: Ends,
     pub(super) config: std::sync::Arc<Config>,
 }
 
 impl Settings {
     /// Reads the settings out of a configuration that was validated.
-    pub(super) fn new(config: std::sync::Arc<Config>) -> Self {
+    pub(super) fn new(config: std::sync::Arc<Config>, tls: Ends) -> Self {
         let hostname: Rc<str> = config.hostname().into();
         let helo = config
             .delivery
@@ -45,6 +47,7 @@ impl Settings {
             families: config.delivery.families,
             hostname,
             helo,
+            tls,
             config,
         }
     }

@@ -26,6 +26,8 @@ use crate::world::{Tick, Wall, World};
 /// Where a message comes from, for its trace field.
 pub(super) struct Origin {
     pub(super) client: IpAddr,
+    /// The cipher suite, under TLS.
+    pub(super) tls: Option<&'static str>,
 }
 
 impl<W: World> Shard<W> {
@@ -46,6 +48,7 @@ impl<W: World> Shard<W> {
             client: origin.client,
             by: &settings.hostname,
             with: transaction.protocol,
+            tls: origin.tls,
             id,
             recipient: match &transaction.envelope.recipients[..] {
                 [only] => Some(&only.mailbox),

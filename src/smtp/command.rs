@@ -37,7 +37,9 @@ pub enum Verb {
     Vrfy,
     /// RFC 5321 §4.1.1.8
     Help,
-    /// Commands of SMTP that are not offered: EXPN, STARTTLS, AUTH, TURN, ETRN and the like.
+    /// RFC 3207
+    StartTls,
+    /// Commands of SMTP that are not offered: EXPN, AUTH, TURN, ETRN and the like.
     NotOffered,
     /// A request line of HTTP: a browser, or somebody who makes one talk to us.
     Http,
@@ -447,7 +449,7 @@ const VERBS: [(&[u8], Verb); 19] = [
     (b"VRFY", Verb::Vrfy),
     (b"HELP", Verb::Help),
     (b"EXPN", Verb::NotOffered),
-    (b"STARTTLS", Verb::NotOffered),
+    (b"STARTTLS", Verb::StartTls),
     (b"AUTH", Verb::NotOffered),
     (b"ETRN", Verb::NotOffered),
     (b"TURN", Verb::NotOffered),
@@ -481,7 +483,7 @@ mod tests {
             ("NoOp  a b ", Verb::Noop, "a b"),
             ("MAIL FROM:<>", Verb::Mail, "FROM:<>"),
             ("MAILFROM:<>", Verb::Unknown, ""),
-            ("starttls", Verb::NotOffered, ""),
+            ("starttls", Verb::StartTls, ""),
             ("GET / HTTP/1.1", Verb::Http, "/ HTTP/1.1"),
             ("NOOP / HTTP/1.1", Verb::Noop, "/ HTTP/1.1"),
             ("", Verb::Unknown, ""),

@@ -203,6 +203,12 @@ impl Reply {
         )
     }
 
+    /// To STARTTLS (RFC 3207 §4).
+    #[must_use]
+    pub const fn ready_for_tls() -> Self {
+        Self::fixed(220, 0, 0, "Ready to start TLS")
+    }
+
     /// To VRFY: a relay does not know who exists (RFC 5321 §3.5.3).
     #[must_use]
     pub const fn cannot_verify() -> Self {
@@ -257,6 +263,12 @@ impl Reply {
     #[must_use]
     pub const fn out_of_order() -> Self {
         Self::fixed(503, 5, 1, "Bad sequence of commands")
+    }
+
+    /// STARTTLS under TLS.
+    #[must_use]
+    pub const fn already_secured() -> Self {
+        Self::fixed(503, 5, 1, "TLS is active already")
     }
 
     /// Anything before the hello.

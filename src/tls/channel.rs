@@ -6,7 +6,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use rustls::{
+    CipherSuite, ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection,
+};
 
 use crate::world::{Stream, Tick};
 
@@ -21,7 +23,7 @@ pub struct Channel<S> {
 pub struct Facts {
     /// `TLSv1.3`
     pub version: &'static str,
-    /// `TLS13_AES_256_GCM_SHA384`
+    /// As IANA has it: `TLS_AES_256_GCM_SHA384`
     pub suite: &'static str,
 }
 
@@ -249,8 +251,18 @@ fn facts(connection: &Connection) -> Option<Facts> {
     let suite = connection.negotiated_cipher_suite()?.suite();
     Some(Facts {
         version,
-        suite: suite.as_str().unwrap_or("unknown"),
+        suite: iana_name(suite),
     })
+}
+
+/// rustls names the suites of TLS 1.3 in a way of its own.
+fn iana_name(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or("unknown"),
+    }
 }
 
 /// The buffer of a connection that says little: a command and its record.

@@ -14,10 +14,21 @@ pub mod client;
 mod tests;
 
 pub use channel::{Channel, Facts};
+use client::Clients;
 
 use std::sync::Arc;
 
+use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
+
+/// What TLS is spoken with.
+#[derive(Clone, Debug)]
+pub struct Ends {
+    /// As a server; `None` where TLS is not to be had.
+    pub server: Option<Arc<ServerConfig>>,
+    /// As a client.
+    pub clients: Clients,
+}
 
 /// The algorithms, with post-quantum key exchange first (X25519MLKEM768).
 fn provider() -> Arc<CryptoProvider> {

@@ -23,6 +23,8 @@ use crate::sim::peers::exchanger::{Exchanger, Mood};
 use crate::sim::peers::ledger::Ledger;
 use crate::sim::random::Random;
 use crate::sim::{NodeId, Sim, SimWorld, Weather};
+use crate::tls::Ends;
+use crate::tls::client::Clients;
 use crate::world::{Class, World as _};
 
 /// A relay and everybody around it.
@@ -34,6 +36,7 @@ pub(super) struct Play {
     pub(super) mood: Rc<Cell<Mood>>,
     pub(super) terms: Terms,
     config: Arc<Config>,
+    tls: Ends,
     shards: Cell<usize>,
     directory: RefCell<Directory>,
     journal: Journal,
@@ -71,7 +74,13 @@ impl Play {
             Box::new(std::io::sink())
         };
         let journal = Journal::writing_to(output, Format::Text, Level::Debug).unwrap();
+        let tls = Ends {
+            // Everybody speaks in plain here: keys are drawn from the real world's chance.
+            server: None,
+            clients: Clients::with_roots(rustls::RootCertStore::empty()).unwrap(),
+        };
         let play = Self {
+            tls,
             relay: relay.node(),
             ledger: Ledger::default(),
             mood: Rc::new(Cell::new(Mood::KIND)),
@@ -144,6 +153,7 @@ impl Play {
             let told = Arc::clone(&words);
             let start = life::Start {
                 config: Arc::clone(&self.config),
+                tls: self.tls.clone(),
                 directory: directory.clone(),
                 number,
                 visitors: visitors.clone(),

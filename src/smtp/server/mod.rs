@@ -52,6 +52,9 @@ pub enum Step<'a> {
     /// The message is complete: [`ServerSession::transaction`], then
     /// [`ServerSession::message_accepted`] or `message_refused`.
     Message,
+    /// The output to be written, what else was read to be thrown away (it was not said under
+    /// TLS), then the handshake, and [`ServerSession::secured`].
+    StartTls,
     /// The message begun will not come to an end: what is there of it can go.
     Discard,
     /// The output to be written, and the connection to be closed.
@@ -81,12 +84,24 @@ pub struct Transaction {
     pub protocol: &'static str,
 }
 
+/// How a session stands to TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// Not to be had here.
+    Absent,
+    /// STARTTLS is offered.
+    Offered,
+    /// Everything is said under it.
+    Active,
+}
+
 /// One client's session.
 pub struct ServerSession {
     limits: Rc<ServerLimits>,
     kind: ServerKind,
     peer: IpAddr,
     may_relay: bool,
+    encryption: Encryption,
     output: Vec<u8>,
     lines: LineScanner,
     stage: Stage,
@@ -130,6 +145,8 @@ enum Mode {
     Unwanted { left: u64, reply: Reply },
     /// Nothing: the content has ended.
     Ended,
+    /// Nothing before the handshake.
+    Securing,
     /// Nothing ever again.
     Closed,
 }
@@ -150,6 +167,7 @@ enum Turn {
     Flush,
     Ask,
     Content(Place),
+    StartTls,
     Discard,
     Close,
 }
@@ -157,7 +175,13 @@ enum Turn {
 impl ServerSession {
     /// A session with `peer`. The greeting is in the output at once.
     #[must_use]
-    pub fn new(limits: Rc<ServerLimits>, kind: ServerKind, peer: IpAddr, may_relay: bool) -> Self {
+    pub fn new(
+        limits: Rc<ServerLimits>,
+        kind: ServerKind,
+        peer: IpAddr,
+        may_relay: bool,
+        encryption: Encryption,
+    ) -> Self {
         let protocol = if kind == ServerKind::Lmtp {
             "LMTP"
         } else {
@@ -170,6 +194,7 @@ impl ServerSession {
             kind,
             peer,
             may_relay,
+            encryption,
             output,
             lines: LineScanner::default(),
             stage: Stage::Fresh,
@@ -204,6 +229,7 @@ impl ServerSession {
             Turn::Flush => Step::Flush,
             Turn::Ask => self.question(),
             Turn::Content(place) => Step::Content(self.piece(place, &input[from..])),
+            Turn::StartTls => Step::StartTls,
             Turn::Discard => Step::Discard,
             Turn::Close => Step::Close,
         };
@@ -234,6 +260,22 @@ impl ServerSession {
     pub fn shutdown(&mut self) {
         self.shutting_down = true;
         self.part_when_idle();
+    }
+
+    /// The handshake is done. All that was said in plain is forgotten (RFC 3207 §4.2).
+    pub fn secured(&mut self) {
+        self.encryption = Encryption::Active;
+        self.hello = Rc::from("");
+        self.extended = false;
+        self.stage = Stage::Fresh;
+        self.mode = Mode::Command;
+        self.lines.reset();
+    }
+
+    /// How it stands to TLS.
+    #[must_use]
+    pub const fn encryption(&self) -> Encryption {
+        self.encryption
     }
 
     /// True between transactions, when nothing is lost by closing.
@@ -346,12 +388,17 @@ impl ServerSession {
         if content.eight_bit || content.eight_bit_header {
             envelope.body = BodyKind::EightBit;
         }
-        let protocol = match (self.kind, envelope.smtputf8) {
-            (ServerKind::Lmtp, false) => "LMTP",
-            (ServerKind::Lmtp, true) => "UTF8LMTP",
-            (_, true) => "UTF8SMTP",
-            (_, false) if self.extended => "ESMTP",
-            (_, false) => "SMTP",
+        let is_secured = self.encryption == Encryption::Active;
+        let protocol = match (self.kind, envelope.smtputf8, is_secured) {
+            (ServerKind::Lmtp, false, false) => "LMTP",
+            (ServerKind::Lmtp, false, true) => "LMTPS",
+            (ServerKind::Lmtp, true, false) => "UTF8LMTP",
+            (ServerKind::Lmtp, true, true) => "UTF8LMTPS",
+            (_, true, false) => "UTF8SMTP",
+            (_, true, true) => "UTF8SMTPS",
+            (_, false, true) => "ESMTPS",
+            (_, false, false) if self.extended => "ESMTP",
+            (_, false, false) => "SMTP",
         };
         Some(Transaction {
             envelope,

@@ -61,7 +61,7 @@ impl Driver {
     fn new(limits: ServerLimits, kind: ServerKind) -> Self {
         let peer = IpAddr::from([192, 0, 2, 1]);
         Self {
-            session: ServerSession::new(Rc::new(limits), kind, peer, true),
+            session: ServerSession::new(Rc::new(limits), kind, peer, true, Encryption::Offered),
             said: Vec::new(),
             gathering: None,
             messages: Vec::new(),
@@ -88,6 +88,11 @@ impl Driver {
                 Step::Discard => {
                     self.gathering.take().expect("nothing to discard");
                     self.discarded += 1;
+                }
+                Step::StartTls => {
+                    self.said.append(self.session.output());
+                    at = input.len();
+                    self.session.secured();
                 }
                 Step::Close => self.closed = true,
                 Step::Mail => match self.refusals.mail.clone() {

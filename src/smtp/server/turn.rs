@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::incoming::{Incoming, PIECE_OCTETS_MAX, Place, Taken};
 use super::stage::{Rule, Stage, rule};
-use super::{BareLineEnds, Draft, Mode, Piece, Question, ServerSession, Step, Turn};
+use super::{BareLineEnds, Draft, Encryption, Mode, Piece, Question, ServerSession, Step, Turn};
 use crate::mail::envelope::Envelope;
 use crate::smtp::command::{self, BadArgument, BdatArguments, CommandLine, MailArguments, Verb};
 use crate::smtp::reply::Reply;
@@ -31,6 +31,7 @@ impl ServerSession {
             Mode::Chunk { .. } => self.read_chunk(input),
             Mode::Unwanted { .. } => self.skip_chunk(input),
             Mode::Ended => (0, self.judge_content()),
+            Mode::Securing => (0, Turn::StartTls),
             Mode::Closed => (0, Turn::Close),
         }
     }
@@ -157,6 +158,10 @@ impl ServerSession {
                 self.end_transaction();
                 self.say(&Reply::ok());
             }
+            Verb::StartTls => {
+                nothing(arguments)?;
+                self.start_tls();
+            }
             Verb::Noop => self.say(&Reply::ok()),
             Verb::Help => self.say(&Reply::help()),
             Verb::Vrfy if arguments.is_empty() => return Err(BadArgument::Syntax),
@@ -182,6 +187,17 @@ impl ServerSession {
         Ok(())
     }
 
+    fn start_tls(&mut self) {
+        match self.encryption {
+            Encryption::Absent => self.refuse(&Reply::not_implemented()),
+            Encryption::Active => self.refuse(&Reply::already_secured()),
+            Encryption::Offered => {
+                self.say(&Reply::ready_for_tls());
+                self.mode = Mode::Securing;
+            }
+        }
+    }
+
     /// The name and, a line each, what is offered.
     fn offer(&self) -> String {
         let limits = &self.limits;
@@ -191,6 +207,9 @@ impl ServerSession {
             self.peer.to_canonical(),
             limits.max_message_size
         );
+        if self.encryption == Encryption::Offered {
+            lines.push_str("\nSTARTTLS");
+        }
         let counts = [
             ("RCPTMAX", limits.max_recipients as u64),
             ("MAILMAX", u64::from(limits.max_transactions)),

@@ -5,6 +5,8 @@
 //!    SIGHUP: configuration to every shard        SIGTERM: drain every shard, then exit 0
 //! ```
 
+mod certificates;
+
 use std::fs::{DirBuilder, File, TryLockError};
 use std::future::Future;
 use std::io::{self, Write as _};
@@ -13,12 +15,14 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
+
+use certificates::Seen;
 
 use crate::config::{self, Config, Durability, Protocol};
 use crate::control;
@@ -29,6 +33,7 @@ use crate::service::resolver::Resolver;
 use crate::shard::life::{self, Start};
 use crate::shard::mesh::{Directory, Letter};
 use crate::shard::visitors::Visitors;
+use crate::tls::Ends;
 use crate::uring::Uring;
 use crate::uring::start::{self, Refused, Running, ShardMain};
 
@@ -66,6 +71,7 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     let resolver = Resolver::start(service.handle(), &config.dns.servers)
         .map_err(|error| refused(format!("the resolver cannot be set up: {error}"), EX_CONFIG))?;
 
+    let (tls, made) = certificates::ends(&config).map_err(|why| refused(why, EX_CANTCREAT))?;
     let config = Arc::new(config);
     let directory = Directory::new(placements.len());
     let (ready, readiness) = mpsc::channel();
@@ -80,6 +86,7 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
             ended: Ended(end.clone()),
             start: Start {
                 config: Arc::clone(&config),
+                tls: tls.clone(),
                 directory: directory.clone(),
                 number,
                 visitors: visitors.clone(),
@@ -106,8 +113,24 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
         open_control(&service, listener, &config, &directory)?;
     }
     announce(&config, &bound, control_at, &log);
+    if let Some(path) = made {
+        log.say(
+            Level::Warn,
+            format_args!(
+                "no certificate is configured: one that proves nothing was made, {}; set [tls] certificate and key",
+                path.display()
+            ),
+        );
+    }
     let watcher = watch(ended, directory.clone(), running, signals.handle())?;
-    obey(&mut signals, config, path, &directory, &log);
+    let current = Arc::new(Mutex::new(Current {
+        config,
+        tls,
+        directory,
+        log,
+    }));
+    watch_certificates(Arc::clone(&current))?;
+    obey(&mut signals, path, &current);
     // The service thread and the log's thread end after the shards, when they are dropped.
     watcher
         .join()
@@ -176,58 +199,104 @@ fn tell_all(directory: &Directory, letter: impl Fn() -> Letter) {
     }
 }
 
+/// What every shard goes by now.
+struct Current {
+    config: Arc<Config>,
+    tls: Ends,
+    directory: Directory,
+    log: Log,
+}
+
 /// Does what signals say until the shards are gone.
-fn obey(
-    signals: &mut Signals,
-    mut config: Arc<Config>,
-    path: Option<&Path>,
-    directory: &Directory,
-    log: &Log,
-) {
+fn obey(signals: &mut Signals, path: Option<&Path>, current: &Mutex<Current>) {
     for signal in signals.forever() {
+        let mut current = locked(current);
         if signal == SIGHUP {
-            config = reload(&config, path, directory, log);
+            current.reload(path);
         } else {
-            log.say(
+            current.log.say(
                 Level::Info,
                 format_args!("ending: no new connections, transactions in progress go on"),
             );
-            log.flush();
-            tell_all(directory, || Letter::Drain);
+            current.log.flush();
+            tell_all(&current.directory, || Letter::Drain);
         }
     }
 }
 
-/// Reads the configuration anew. With a fault in it the old one stays.
-fn reload(old: &Arc<Config>, path: Option<&Path>, directory: &Directory, log: &Log) -> Arc<Config> {
-    match config::load(path) {
-        Ok(mut new) => {
-            // At the start it was made absolute.
-            if std::fs::canonicalize(&new.data_dir).is_ok_and(|path| path == old.data_dir) {
-                new.data_dir.clone_from(&old.data_dir);
+/// Looks now and then whether certificates were renewed: whoever renews them need not know of us.
+/// The thread ends with the process.
+fn watch_certificates(current: Arc<Mutex<Current>>) -> Result<(), Refused> {
+    let watching = move || {
+        let mut seen = Seen::of(&locked(&current).config);
+        loop {
+            std::thread::park_timeout(CERTIFICATE_LOOK);
+            let mut current = locked(&current);
+            let now = Seen::of(&current.config);
+            if now != seen {
+                seen = now;
+                let config = Arc::clone(&current.config);
+                current.take(config, "certificates changed");
             }
-            for key in config::changes(old, &new) {
-                log.say(
-                    Level::Warn,
-                    format_args!("reload: {key} changes with a restart only"),
+        }
+    };
+    std::thread::Builder::new()
+        .name("certificates".into())
+        .spawn(watching)
+        .map(drop)
+        .map_err(|error| os_error(format!("cannot start a thread: {error}")))
+}
+
+fn locked(current: &Mutex<Current>) -> MutexGuard<'_, Current> {
+    // Whoever panicked with it had put nothing half into it.
+    current.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Current {
+    /// Reads the configuration anew. With a fault in it the old one stays.
+    fn reload(&mut self, path: Option<&Path>) {
+        let mut new = match config::load(path) {
+            Ok(new) => new,
+            Err(faults) => {
+                for fault in &faults {
+                    self.log.say(Level::Error, format_args!("reload: {fault}"));
+                }
+                self.log.say(
+                    Level::Error,
+                    format_args!("reload: the configuration has faults, the old one stays"),
                 );
+                return self.log.flush();
             }
-            let new = Arc::new(new);
-            tell_all(directory, || Letter::Reload(Arc::clone(&new)));
-            log.say(Level::Info, format_args!("reload: done"));
-            log.flush();
-            new
+        };
+        let old = &self.config;
+        // At the start it was made absolute.
+        if std::fs::canonicalize(&new.data_dir).is_ok_and(|path| path == old.data_dir) {
+            new.data_dir.clone_from(&old.data_dir);
         }
-        Err(faults) => {
-            for fault in &faults {
-                log.say(Level::Error, format_args!("reload: {fault}"));
-            }
-            log.say(
-                Level::Error,
-                format_args!("reload: the configuration has faults, the old one stays"),
+        for key in config::changes(old, &new) {
+            self.log.say(
+                Level::Warn,
+                format_args!("reload: {key} changes with a restart only"),
             );
-            Arc::clone(old)
         }
+        self.take(Arc::new(new), "reload");
+    }
+
+    /// Hands a configuration, and the certificates that it names, to every shard.
+    fn take(&mut self, config: Arc<Config>, why: &str) {
+        self.config = config;
+        match certificates::ends(&self.config) {
+            Ok((tls, _)) => self.tls = tls,
+            Err(unusable) => self.log.say(
+                Level::Error,
+                format_args!("{why}: {unusable}; the old certificates stay"),
+            ),
+        }
+        tell_all(&self.directory, || {
+            Letter::Reload(Arc::clone(&self.config), self.tls.clone())
+        });
+        self.log.say(Level::Info, format_args!("{why}: done"));
+        self.log.flush();
     }
 }
 
@@ -398,6 +467,8 @@ fn lock(data: &Path) -> Result<File, Refused> {
 /// taken for dead.
 const TELL_TRIES: u32 = 500;
 const TELL_PAUSE: Duration = Duration::from_millis(10);
+/// How often certificate files are looked at.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(10);
 
 const EX_NOINPUT: u8 = 66;
 const EX_SOFTWARE: u8 = 70;

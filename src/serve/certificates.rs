@@ -1,0 +1,77 @@
+//! The relay's certificates: those of the configuration, or one of its own.
+
+use std::fs::{DirBuilder, File, Metadata};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::config::Config;
+use crate::tls::client::Clients;
+use crate::tls::{Ends, certificate};
+
+/// What TLS is spoken with, and where the certificate is that had to be made.
+pub(super) fn ends(config: &Config) -> Result<(Ends, Option<PathBuf>), String> {
+    let (pairs, made) = if config.tls.certificate.is_empty() {
+        let own = own(config);
+        let made = if own.0.exists() && own.1.exists() {
+            None
+        } else {
+            make(&own, &config.hostname()).map_err(|error| {
+                format!(
+                    "{}: a certificate cannot be kept there: {error}",
+                    own.0.display()
+                )
+            })?;
+            Some(own.0.clone())
+        };
+        (vec![own], made)
+    } else {
+        (config.tls.pairs(), None)
+    };
+    let server = certificate::server(&pairs).map_err(|unusable| unusable.to_string())?;
+    let ends = Ends {
+        server: Some(server),
+        clients: Clients::new()?,
+    };
+    Ok((ends, made))
+}
+
+/// Where the certificate is that the relay makes for itself, and its key.
+fn own(config: &Config) -> (PathBuf, PathBuf) {
+    let keys = config.data_dir.join("keys");
+    (keys.join("self-signed.pem"), keys.join("self-signed.key"))
+}
+
+fn make((chain, key): &(PathBuf, PathBuf), name: &str) -> io::Result<()> {
+    if let Some(keys) = chain.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(keys)?;
+    }
+    let (chain_pem, key_pem) = certificate::self_signed(name).map_err(io::Error::other)?;
+    for (path, pem) in [(key, key_pem), (chain, chain_pem)] {
+        let mut file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)?;
+        file.write_all(pem.as_bytes())?;
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
+/// What tells that certificate files have changed.
+#[derive(PartialEq, Eq)]
+pub(super) struct Seen(Vec<Option<(SystemTime, u64)>>);
+
+impl Seen {
+    pub(super) fn of(config: &Config) -> Self {
+        let look = |path: &PathBuf| {
+            let data = std::fs::metadata::<&Path>(path).ok()?;
+            Some((data.modified().ok()?, Metadata::len(&data)))
+        };
+        let tls = &config.tls;
+        Self(tls.certificate.iter().chain(&tls.key).map(look).collect())
+    }
+}
