@@ -19,7 +19,7 @@ impl Source {
 
     /// The lines that are neither comments nor tests, with their numbers.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let is_test_file = ["/tests.rs", "src/tidy.rs"]
+        let is_test_file = ["/tests.rs", "/tests/mod.rs", "src/tidy.rs"]
             .iter()
             .any(|name| self.path.ends_with(name));
         let end = if is_test_file {

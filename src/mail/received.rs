@@ -121,7 +121,7 @@ mod tests {
             "Received: from c.test ([127.0.0.1])\r\n\
              \tby relay.test (Ringpost) with ESMTPS id 0000000000001\r\n\
              \ttls TLS_AES_128_GCM_SHA256;\r\n\
-             \tMon, 23 Nov 2026 11:00:13 +0000\r\n"
+             \tMon, 23 Nov 2026 11:00:13 +0000 (UTC)\r\n"
         );
     }
 

@@ -15,7 +15,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ pub fn run(config: Config, path: Option<&Path>) -> ExitCode {
 
 fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     // Before any other thread: a signal that comes while the relay starts is kept for its turn.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| os_error(format!("cannot listen for signals: {error}")))?;
     start::prepare()?;
     let placements = start::place(&config.runtime.cores)?;
@@ -72,69 +72,71 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
         .map_err(|error| refused(format!("the resolver cannot be set up: {error}"), EX_CONFIG))?;
 
     let (tls, made) = certificates::ends(&config).map_err(|why| refused(why, EX_CANTCREAT))?;
-    let config = Arc::new(config);
-    let directory = Directory::new(placements.len());
-    let (ready, readiness) = mpsc::channel();
+    let current = Current {
+        config: Arc::new(config),
+        tls,
+        directory: Directory::new(placements.len()),
+        log: journal.handle(),
+    };
     let (end, ended) = mpsc::channel();
+    let spin = current.config.runtime.spin;
+    let running = start_shards(&current, &journal, end, |make| {
+        start::start(&placements, sockets, &resolver, spin, make)
+    })?;
+    let control_at = control.as_ref().map(|(_, at)| *at);
+    if let Some((listener, _)) = control {
+        open_control(&service, listener, &current)?;
+    }
+    announce(&current, &bound, control_at, made.as_deref());
+    let watcher = watch(ended, current.directory.clone(), running, signals.handle())?;
+    obey(forward(signals)?, path, current);
+    // The service thread and the log's thread end after the shards, when they are dropped.
+    watcher
+        .join()
+        .unwrap_or_else(|_| Err(refused("the watching thread died".to_owned(), EX_SOFTWARE)))
+}
+
+/// Starts the shards with `start`, and waits until each is ready.
+fn start_shards(
+    current: &Current,
+    journal: &Journal,
+    end: mpsc::Sender<()>,
+    start: impl FnOnce(&dyn Fn(usize) -> Main) -> Result<Vec<Running>, Refused>,
+) -> Result<Vec<Running>, Refused> {
+    let (ready, readiness) = mpsc::channel();
     let visitors = Visitors::default();
-    let running = start::start(
-        &placements,
-        sockets,
-        &resolver,
-        config.runtime.spin,
-        |number| Main {
-            ended: Ended(end.clone()),
-            start: Start {
-                config: Arc::clone(&config),
-                tls: tls.clone(),
-                directory: directory.clone(),
-                number,
-                visitors: visitors.clone(),
-                journal: journal.handle(),
-                ready: {
-                    let ready = ready.clone();
-                    Box::new(move |outcome| drop(ready.send(outcome)))
-                },
+    let make = |number| Main {
+        ended: Ended(end.clone()),
+        start: Start {
+            config: Arc::clone(&current.config),
+            tls: current.tls.clone(),
+            directory: current.directory.clone(),
+            number,
+            visitors: visitors.clone(),
+            journal: journal.handle(),
+            ready: {
+                let ready = ready.clone();
+                Box::new(move |outcome| drop(ready.send(outcome)))
             },
         },
-    )?;
+    };
+    let running = start(&make)?;
     drop((ready, end));
     for _ in 0..running.len() {
         match readiness.recv() {
             Ok(Ok(())) => {}
             Ok(Err(why)) => return Err(refused(why, EX_CANTCREAT)),
             // Its thread is gone without a word: joining says why.
-            Err(mpsc::RecvError) => return join(running),
+            Err(mpsc::RecvError) => {
+                join(running)?;
+                return Err(refused(
+                    "a shard ended at its start".to_owned(),
+                    EX_SOFTWARE,
+                ));
+            }
         }
     }
-    let log = journal.handle();
-    let control_at = control.as_ref().map(|(_, at)| *at);
-    if let Some((listener, _)) = control {
-        open_control(&service, listener, &config, &directory)?;
-    }
-    announce(&config, &bound, control_at, &log);
-    if let Some(path) = made {
-        log.say(
-            Level::Warn,
-            format_args!(
-                "no certificate is configured: one that proves nothing was made, {}; set [tls] certificate and key",
-                path.display()
-            ),
-        );
-    }
-    let watcher = watch(ended, directory.clone(), running, signals.handle())?;
-    let current = Arc::new(Mutex::new(Current {
-        config,
-        tls,
-        directory,
-        log,
-    }));
-    watch_certificates(Arc::clone(&current))?;
-    obey(&mut signals, path, &current);
-    // The service thread and the log's thread end after the shards, when they are dropped.
-    watcher
-        .join()
-        .unwrap_or_else(|_| Err(refused("the watching thread died".to_owned(), EX_SOFTWARE)))
+    Ok(running)
 }
 
 /// What a shard's thread runs.
@@ -207,49 +209,46 @@ struct Current {
     log: Log,
 }
 
-/// Does what signals say until the shards are gone.
-fn obey(signals: &mut Signals, path: Option<&Path>, current: &Mutex<Current>) {
-    for signal in signals.forever() {
-        let mut current = locked(current);
-        if signal == SIGHUP {
-            current.reload(path);
-        } else {
-            current.log.say(
-                Level::Info,
-                format_args!("ending: no new connections, transactions in progress go on"),
-            );
-            current.log.flush();
-            tell_all(&current.directory, || Letter::Drain);
-        }
-    }
-}
-
-/// Looks now and then whether certificates were renewed: whoever renews them need not know of us.
-/// The thread ends with the process.
-fn watch_certificates(current: Arc<Mutex<Current>>) -> Result<(), Refused> {
-    let watching = move || {
-        let mut seen = Seen::of(&locked(&current).config);
-        loop {
-            std::thread::park_timeout(CERTIFICATE_LOOK);
-            let mut current = locked(&current);
-            let now = Seen::of(&current.config);
-            if now != seen {
-                seen = now;
-                let config = Arc::clone(&current.config);
-                current.take(config, "certificates changed");
-            }
+/// Signals, from a thread of their own.
+fn forward(mut signals: Signals) -> Result<mpsc::Receiver<i32>, Refused> {
+    let (send, receive) = mpsc::channel();
+    let forwarding = move || {
+        for signal in signals.forever() {
+            // Nobody listens any more: the relay is gone.
+            let _ = send.send(signal);
         }
     };
     std::thread::Builder::new()
-        .name("certificates".into())
-        .spawn(watching)
-        .map(drop)
-        .map_err(|error| os_error(format!("cannot start a thread: {error}")))
+        .name("signals".into())
+        .spawn(forwarding)
+        .map_err(|error| os_error(format!("cannot start a thread: {error}")))?;
+    Ok(receive)
 }
 
-fn locked(current: &Mutex<Current>) -> MutexGuard<'_, Current> {
-    // Whoever panicked with it had put nothing half into it.
-    current.lock().unwrap_or_else(PoisonError::into_inner)
+/// Does what signals say until the shards are gone. Meanwhile it looks now and then whether
+/// certificates were renewed: whoever renews them need not know of us.
+fn obey(signals: mpsc::Receiver<i32>, path: Option<&Path>, mut current: Current) {
+    let mut seen = Seen::of(&current.config);
+    loop {
+        match signals.recv_timeout(CERTIFICATE_LOOK) {
+            Ok(SIGHUP) => current.reload(path),
+            Ok(_) => {
+                current.log.say(
+                    Level::Info,
+                    format_args!("ending: no new connections, transactions in progress go on"),
+                );
+                current.log.flush();
+                tell_all(&current.directory, || Letter::Drain);
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) if Seen::of(&current.config) != seen => {
+                let config = Arc::clone(&current.config);
+                current.take(config, "certificates changed");
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => continue,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        }
+        seen = Seen::of(&current.config);
+    }
 }
 
 impl Current {
@@ -347,17 +346,17 @@ impl Shards for Everyone {
 fn open_control(
     service: &Service,
     listener: TcpListener,
-    config: &Config,
-    directory: &Directory,
+    current: &Current,
 ) -> Result<(), Refused> {
-    let token = config
+    let token = current
+        .config
         .control
         .token_file
         .as_deref()
         .map(read_token)
         .transpose()?;
     let shards = Arc::new(Everyone {
-        directory: directory.clone(),
+        directory: current.directory.clone(),
     });
     let router = control::router(shards, token);
     // Ends with the service thread.
@@ -382,10 +381,10 @@ fn read_token(path: &Path) -> Result<String, Refused> {
 
 /// Says where it listens, and how to try it.
 fn announce(
-    config: &Config,
+    Current { config, log, .. }: &Current,
     bound: &[(SocketAddr, SocketAddr)],
     control: Option<SocketAddr>,
-    log: &Log,
+    made: Option<&Path>,
 ) {
     let mut out = io::stdout().lock();
     let mut listeners = Vec::new();
@@ -412,6 +411,15 @@ fn announce(
         ));
     }
     drop(out.flush());
+    if let Some(path) = made {
+        log.say(
+            Level::Warn,
+            format_args!(
+                "no certificate is configured: one that proves nothing was made, {}; set [tls] certificate and key",
+                path.display()
+            ),
+        );
+    }
     if config.spool.durability == Durability::None {
         log.say(
             Level::Warn,

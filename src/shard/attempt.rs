@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Shard;
 use super::message::Message;
+use super::secure::Security;
 use super::transmit::{Form, Results};
 use crate::mail::envelope::QueueId;
 use crate::mail::outcome::{Blame, Diagnosis, Outcome, RemoteReply};
@@ -28,6 +29,8 @@ pub(super) struct Attempt<W: World> {
     deferral: Option<Diagnosis>,
     /// The host that had the last word: `mx.test[192.0.2.1]:25`.
     pub(super) relay: Option<Rc<str>>,
+    /// What came of TLS there.
+    pub(super) security: Option<Security>,
     /// Looking up, dialling, greeting.
     pub(super) setup: Duration,
     /// MAIL to the reply to the dot.
@@ -47,6 +50,7 @@ impl<W: World> Attempt<W> {
             assignment,
             deferral: None,
             relay: None,
+            security: None,
             setup: Duration::ZERO,
             transfer: Duration::ZERO,
             connection_use: 0,

@@ -26,6 +26,7 @@ mod outbound;
 mod permits;
 mod report;
 mod resident;
+mod secure;
 mod settings;
 mod settle;
 mod store;

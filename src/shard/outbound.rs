@@ -22,6 +22,7 @@ use super::gate::Pass;
 use super::hosts::{Candidate, Candidates, NO_ANSWER, NoHost};
 use super::message::Message;
 use super::permits::Permit;
+use super::secure::Terms;
 use super::transmit::Connection;
 use crate::mail::outcome::{Blame, Diagnosis};
 use crate::observe::stage::Stage;
@@ -268,10 +269,37 @@ impl<'a, W: World> Courier<'a, W> {
         attempt.defer_all(Blame::Destination, &nobody.diagnosis);
     }
 
-    /// Dials and greets.
+    /// Dials and greets; in plain when TLS is broken there and mail may go without it.
     async fn connect(
         &self,
         candidate: &Candidate,
+        attempt: &mut Attempt<W>,
+    ) -> Result<Connection<W>, Refusal> {
+        let mut terms = Terms::new(&self.shard.settings(), candidate);
+        loop {
+            let mut connection = self.dial(candidate, terms, attempt).await?;
+            let began = self.shard.world.now();
+            let is_ready = connection.greet().await;
+            attempt.setup += self.shard.world.now().since(began);
+            if is_ready {
+                return Ok(connection);
+            }
+            let failure = connection.failure();
+            match connection.terms_without_tls() {
+                Some(plain) => terms = plain,
+                None => return Err(Refusal::Host(failure)),
+            }
+            self.shard.say(format_args!(
+                "{}; trying again in plain",
+                failure.diagnosis.text
+            ));
+        }
+    }
+
+    async fn dial(
+        &self,
+        candidate: &Candidate,
+        terms: Terms,
         attempt: &mut Attempt<W>,
     ) -> Result<Connection<W>, Refusal> {
         let shard = self.shard;
@@ -284,24 +312,20 @@ impl<'a, W: World> Courier<'a, W> {
         let dialled = shard.world.dial(source, candidate.address, deadline).await;
         let now = shard.world.now();
         shard.record_for(&self.name, Stage::Connect, now.since(began));
+        attempt.setup += now.since(began);
         let stream = dialled.map_err(|error| unreachable_host(&relay, &error))?;
         let hello = Hello {
             name: Rc::clone(&settings.helo),
             lmtp: false,
+            tls: terms.say,
         };
         let peer = Peer {
             name: Rc::clone(&candidate.name),
             address: candidate.address.ip(),
         };
         let session = ClientSession::new(hello, peer, Waits::default(), now);
-        let mut connection = Connection::new(shard, stream, session, relay, Rc::clone(&self.name));
-        let ready = connection.greet().await;
-        attempt.setup += shard.world.now().since(began);
-        if ready {
-            return Ok(connection);
-        }
-        let failure = connection.failure();
-        Err(Refusal::Host(failure))
+        let lane = Rc::clone(&self.name);
+        Ok(Connection::new(shard, stream, session, terms, relay, lane))
     }
 
     /// One transaction after the other over `connection`, while the peer takes only some of the
@@ -313,6 +337,7 @@ impl<'a, W: World> Courier<'a, W> {
         attempt: &mut Attempt<W>,
     ) -> Rest {
         attempt.relay = Some(Rc::clone(&connection.relay));
+        attempt.security = Some(connection.security());
         let mut rest = Rest::AnotherHost;
         loop {
             let content = match connection.form_of(message).await {

@@ -156,6 +156,7 @@ impl<W: World> Shard<W> {
                 to: recipient.mailbox.as_str(),
                 orcpt: recipient.orcpt.as_deref(),
                 relay: None,
+                tls: None,
                 delay,
                 delays: [Duration::ZERO, delay, Duration::ZERO, Duration::ZERO],
                 dsn: diagnosis.status,

@@ -114,11 +114,13 @@ impl<W: World> Shard<W> {
                 continue;
             };
             let (status, dsn, text) = words(outcome);
+            let security = attempt.security.as_ref();
             journal.delivery(&Delivery {
                 id: message.id,
                 to: recipient.mailbox.as_str(),
                 orcpt: recipient.orcpt.as_deref(),
                 relay: attempt.relay.as_deref(),
+                tls: security.map(|security| security as &dyn std::fmt::Display),
                 delay: whole,
                 delays: [
                     Default::default(),

@@ -4,15 +4,18 @@
 
 use std::io::{self, IoSlice};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shard;
 use super::hosts::{NO_ANSWER, NoHost};
 use super::message::{Body, Message};
+use super::secure::{Security, Terms};
 use crate::mail::downgrade;
 use crate::mail::outcome::{Diagnosis, Outcome};
 use crate::observe::stage::Stage;
 use crate::smtp::client::{self, ClientSession, Outgoing, Output};
+use crate::tls::Channel;
 use crate::wire::dot::{self, Stuffer};
 use crate::wire::status::EnhancedStatus;
 use crate::world::{Stream as _, Tick, World};
@@ -20,8 +23,9 @@ use crate::world::{Stream as _, Tick, World};
 /// A connection to a host, over which transactions go one after the other.
 pub(super) struct Connection<W: World> {
     shard: Rc<Shard<W>>,
-    stream: W::Stream,
+    stream: Channel<W::Stream>,
     session: ClientSession,
+    terms: Terms,
     /// Where it leads, as the log writes it: `mx.test[192.0.2.1]:25`.
     pub(super) relay: Rc<str>,
     /// The destination, for its histograms.
@@ -70,15 +74,17 @@ impl<W: World> Connection<W> {
         shard: &Rc<Shard<W>>,
         stream: W::Stream,
         session: ClientSession,
+        terms: Terms,
         relay: Rc<str>,
         lane: Rc<str>,
     ) -> Self {
         let now = shard.world.now();
         Self {
             shard: Rc::clone(shard),
-            stream,
+            stream: Channel::plain(stream),
             stage: (session.stage(), now),
             session,
+            terms,
             relay,
             lane,
             used: 0,
@@ -204,7 +210,8 @@ impl<W: World> Connection<W> {
                 self.turn(None, &mut nothing).await;
             }
         }
-        self.stream.shutdown();
+        let until = self.shard.world.now() + PARTING_WAIT;
+        self.stream.close(until).await;
     }
 
     /// Does what the session wants, then reads once.
@@ -240,6 +247,7 @@ impl<W: World> Connection<W> {
         }
         self.stage = (is, now);
         let measured = match was {
+            client::Stage::Handshake => Stage::Tls,
             client::Stage::Envelope => Stage::Envelope,
             client::Stage::DataCommand => Stage::DataTo354,
             client::Stage::Body => Stage::Body,
@@ -256,11 +264,12 @@ impl<W: World> Connection<W> {
         let mut lost = false;
         while let Some(output) = self.session.poll_output() {
             let done = match output {
-                Output::Send(_) | Output::Body if lost => Ok(()),
+                Output::Send(_) | Output::Body | Output::Secure if lost => Ok(()),
                 Output::Send(octets) => {
                     let until = self.shard.world.now() + WRITE_WAIT;
                     self.stream.write(&mut [IoSlice::new(&octets)], until).await
                 }
+                Output::Secure => self.secure().await,
                 Output::Body => self.send(carried).await,
                 Output::WakeAt(tick) => {
                     self.wake = tick;
@@ -290,6 +299,26 @@ impl<W: World> Connection<W> {
         if lost {
             self.state = State::Closed;
         }
+    }
+
+    async fn secure(&mut self) -> io::Result<()> {
+        let (config, name) = (Arc::clone(&self.terms.config), self.terms.name.clone());
+        let until = self.shard.world.now() + HANDSHAKE_WAIT;
+        self.stream.connect(config, name, until).await?;
+        self.session.secured(self.shard.world.now());
+        Ok(())
+    }
+
+    /// What came of TLS.
+    pub(super) fn security(&self) -> Security {
+        let facts = self.stream.facts();
+        self.terms.security(facts.map(|facts| facts.version))
+    }
+
+    /// What would do without TLS, when TLS alone is why the greeting came to nothing.
+    pub(super) fn terms_without_tls(self) -> Option<Terms> {
+        let is_broken = self.session.is_tls_broken();
+        self.terms.without_tls().filter(|_| is_broken)
     }
 
     async fn send(&mut self, carried: Option<(&Message, &Form)>) -> io::Result<()> {
@@ -360,5 +389,9 @@ const FINAL_DOT: &[u8] = b".\r\n";
 const REPLY_BUFFER_OCTETS: usize = 2048;
 /// Octets of a large message in memory at a time.
 const EXTENT_CHUNK_OCTETS: usize = 256 * 1024;
+/// How long a TLS handshake may take: two round trips and a slow machine.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(60);
+/// How long the peer is given to take the end of TLS.
+const PARTING_WAIT: Duration = Duration::from_secs(1);
 /// How long the peer may take no octet of a block (RFC 5321 §4.5.3.2.5 asks for 3 minutes).
 const WRITE_WAIT: Duration = Duration::from_secs(180);

@@ -25,3 +25,4 @@ mod reports;
 mod routes;
 mod schedule;
 mod support_works;
+mod tls;

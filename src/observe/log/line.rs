@@ -53,6 +53,7 @@ impl Lines {
             to,
             orcpt,
             relay,
+            tls,
             delay,
             delays: [a, b, c, d],
             dsn,
@@ -67,6 +68,9 @@ impl Lines {
             }
             if let Some(relay) = relay {
                 object.text("relay", relay);
+            }
+            if let Some(tls) = tls {
+                object.shown("tls", tls);
             }
             object.number("delay", delay.as_secs_f64());
             object.numbers("delays", [a, b, c, d].map(|part| part.as_secs_f64()));
@@ -88,6 +92,10 @@ impl Lines {
             Seconds(delay),
             Clean(text)
         ));
+        // Behind what readers of Postfix' lines know, where it breaks none of their patterns.
+        if let Some(tls) = tls {
+            self.put(format_args!(" tls={tls}"));
+        }
         self.end();
     }
 

@@ -90,7 +90,7 @@ impl FromStr for Level {
 }
 
 /// How one attempt ended for one recipient.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Delivery<'a> {
     /// The message.
     pub id: QueueId,
@@ -100,6 +100,8 @@ pub struct Delivery<'a> {
     pub orcpt: Option<&'a str>,
     /// The host that had the last word: `mx.test[192.0.2.1]:25`.
     pub relay: Option<&'a str>,
+    /// What was wanted of TLS, and what came of it.
+    pub tls: Option<&'a dyn fmt::Display>,
     /// Since the message was accepted.
     pub delay: Duration,
     /// Before the queue took it, in the queue, setting up the connection, transferring.

@@ -24,6 +24,7 @@ fn delivery<'a>() -> Delivery<'a> {
         to: "b@d.test",
         orcpt: None,
         relay: Some("mx.test[192.0.2.1]:25"),
+        tls: None,
         delay: Duration::from_millis(500),
         delays: [
             Duration::from_millis(10),

@@ -1,7 +1,7 @@
 //! The client's side of an SMTP or LMTP connection, without I/O (RFC 5321, RFC 2033, RFC 2920).
 //!
 //! The driver feeds a [`ClientSession`] with what the world does (`begin`, `handle_input`,
-//! `handle_timeout`, `handle_lost`, `body_sent`, `quit`) and carries out what
+//! `handle_timeout`, `handle_lost`, `secured`, `body_sent`, `quit`) and carries out what
 //! [`ClientSession::poll_output`] asks for, in order, until it asks for nothing more.
 //!
 //! ```text
@@ -39,6 +39,19 @@ pub struct Hello {
     pub name: Rc<str>,
     /// The peer speaks LMTP: LHLO, and a reply per recipient after the dot (RFC 2033).
     pub lmtp: bool,
+    /// Whether mail may go in plain.
+    pub tls: StartTls,
+}
+
+/// When STARTTLS is said (RFC 3207).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartTls {
+    /// Never.
+    Never,
+    /// To a peer that offers it.
+    IfOffered,
+    /// To every peer; one that does not offer it gets no mail.
+    Always,
 }
 
 /// How long the peer may take for each reply (RFC 5321 §4.5.3.2).
@@ -99,6 +112,8 @@ pub enum Output {
     Send(Vec<u8>),
     /// Call `handle_timeout` at this moment, unless another `WakeAt` comes before.
     WakeAt(Tick),
+    /// Do the handshake, then call `secured`, or `handle_lost` when it failed.
+    Secure,
     /// Greeting and EHLO are done: `begin` is allowed.
     Ready,
     /// Send the content and its final dot, then call `body_sent`.
@@ -128,6 +143,8 @@ pub enum Stage {
     Greeting,
     /// EHLO, HELO or LHLO is under way.
     Hello,
+    /// The driver is doing the TLS handshake.
+    Handshake,
     /// RSET, MAIL or RCPT is under way.
     Envelope,
     /// All RCPTs are answered, DATA is not.

@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 
 use super::reply::ReplyReader;
 use super::transaction::Transaction;
-use super::verdict::{Peer, Sent, is_ehlo_unknown, is_too_many_recipients, local, refusal};
-use super::{Failure, Hello, Outgoing, OutgoingRecipient, Output, Stage, Waits};
+use super::verdict::{
+    Peer, Sent, TLS_NEEDED, is_ehlo_unknown, is_too_many_recipients, local, refusal,
+};
+use super::{Failure, Hello, Outgoing, OutgoingRecipient, Output, Stage, StartTls, Waits};
 use crate::mail::outcome::{Blame, Diagnosis, Outcome};
 use crate::smtp::extension::Extensions;
 use crate::time::Tick;
@@ -28,6 +30,10 @@ pub struct ClientSession {
     needs_reset: bool,
     /// Greeting and EHLO are done.
     greeted: bool,
+    /// What is said is said under TLS.
+    is_secured: bool,
+    /// The peer has offered TLS, and it did not come about.
+    is_tls_broken: bool,
     closed: bool,
     /// MAIL commands sent over this connection (RFC 9422 `MAILMAX`).
     transactions: u32,
@@ -57,6 +63,8 @@ impl ClientSession {
             in_body: false,
             needs_reset: false,
             greeted: false,
+            is_secured: false,
+            is_tls_broken: false,
             closed: false,
             transactions: 0,
             domains: Vec::new(),
@@ -118,6 +126,10 @@ impl ClientSession {
     /// Takes what the peer sent.
     pub fn handle_input(&mut self, now: Tick, mut input: &[u8]) {
         while !self.closed {
+            if self.is_securing() && !input.is_empty() {
+                // Not said under TLS, and perhaps by somebody else (CVE-2011-0411).
+                return self.out_of_step(Some(Sent::StartTls));
+            }
             let read = self.reader.next(&mut input);
             match read {
                 None => break,
@@ -153,6 +165,26 @@ impl ClientSession {
         }
         let diagnosis = self.peer.lost(self.sent.front().copied(), why);
         self.collapse(Blame::Host, diagnosis, false);
+    }
+
+    /// The handshake is done: hello is said anew, and what the peer offered in plain is forgotten
+    /// (RFC 3207 §4.2).
+    pub fn secured(&mut self, now: Tick) {
+        if self.closed || !self.is_securing() {
+            return;
+        }
+        self.sent.clear();
+        self.is_secured = true;
+        self.is_tls_broken = false;
+        self.extensions = Extensions::default();
+        self.say_hello();
+        self.restart_clock(now);
+    }
+
+    /// True when the session came to nothing because TLS did: without it there may be one.
+    #[must_use]
+    pub const fn is_tls_broken(&self) -> bool {
+        self.is_tls_broken
     }
 
     /// The content and the final dot are with the system: all that is left is the reply.
@@ -218,7 +250,8 @@ impl ClientSession {
         match self.sent.front() {
             None => Stage::Idle,
             Some(Sent::Connection) => Stage::Greeting,
-            Some(Sent::Hello { .. } | Sent::Helo) => Stage::Hello,
+            Some(Sent::Hello { .. } | Sent::Helo | Sent::StartTls) => Stage::Hello,
+            Some(Sent::Handshake) => Stage::Handshake,
             Some(Sent::Reset | Sent::Mail | Sent::Rcpt(_)) => Stage::Envelope,
             Some(Sent::Data) => Stage::DataCommand,
             Some(Sent::Dot | Sent::DotFor(_) | Sent::LoneDot) => Stage::EndOfData,
@@ -254,6 +287,7 @@ impl ClientSession {
         }
         match sent {
             Sent::Connection | Sent::Hello { .. } | Sent::Helo => self.handle_hello(sent, code),
+            Sent::StartTls => self.handle_start_tls(code),
             _ => self.handle_transaction(sent, code),
         }
         if self.closed {
@@ -267,13 +301,9 @@ impl ClientSession {
 
     /// A reply to the greeting's wait, EHLO or HELO.
     fn handle_hello(&mut self, sent: Sent, code: ReplyCode) {
-        let lmtp = self.hello.lmtp;
         match (sent, code.class()) {
             (_, 3) => self.out_of_step(Some(sent)),
-            (Sent::Connection, 2) => {
-                let verb = if lmtp { "LHLO" } else { "EHLO" };
-                self.say_hello(verb, Sent::Hello { lmtp });
-            }
+            (Sent::Connection, 2) => self.say_hello(),
             (_, 2) => {
                 if sent != Sent::Helo {
                     // The first line is the peer's name for itself.
@@ -281,11 +311,10 @@ impl ClientSession {
                         self.extensions.note(&line);
                     }
                 }
-                self.greeted = true;
-                self.output.push_back(Output::Ready);
+                self.consider_tls();
             }
             (Sent::Hello { lmtp: false }, _) if is_ehlo_unknown(code) => {
-                self.say_hello("HELO", Sent::Helo);
+                self.say(&format!("HELO {}\r\n", self.hello.name), Sent::Helo);
             }
             _ => {
                 self.failure = Some(Failure {
@@ -298,9 +327,66 @@ impl ClientSession {
         }
     }
 
-    fn say_hello(&mut self, verb: &str, sent: Sent) {
-        let line = format!("{verb} {}\r\n", self.hello.name);
-        self.output.push_back(Output::Send(line.into_bytes()));
+    /// The peer has said what it offers.
+    fn consider_tls(&mut self) {
+        let wanted = self.hello.tls != StartTls::Never && !self.is_secured;
+        if wanted && self.extensions.starttls {
+            self.say("STARTTLS\r\n", Sent::StartTls);
+        } else if wanted && self.hello.tls == StartTls::Always {
+            let text = format!("TLS is required, but was not offered by host {}", self.peer);
+            self.give_up(local(TLS_NEEDED, text));
+        } else {
+            self.greeted = true;
+            self.output.push_back(Output::Ready);
+        }
+    }
+
+    /// The reply to STARTTLS.
+    fn handle_start_tls(&mut self, code: ReplyCode) {
+        match code.class() {
+            2 => {
+                self.is_tls_broken = true;
+                self.sent.push_back(Sent::Handshake);
+                self.output.push_back(Output::Secure);
+            }
+            3 => self.out_of_step(Some(Sent::StartTls)),
+            _ if self.hello.tls == StartTls::Always => {
+                let diagnosis = self.peer.said(Sent::StartTls, self.reader.reply(code));
+                self.give_up(diagnosis);
+            }
+            _ => {
+                self.greeted = true;
+                self.output.push_back(Output::Ready);
+            }
+        }
+    }
+
+    fn is_securing(&self) -> bool {
+        self.sent.front() == Some(&Sent::Handshake)
+    }
+
+    /// This host gets no mail now; perhaps later.
+    fn give_up(&mut self, diagnosis: Diagnosis) {
+        self.failure = Some(Failure {
+            diagnosis,
+            permanent: false,
+        });
+        self.output.push_back(Output::Send(QUIT.to_vec()));
+        self.close();
+    }
+
+    fn say_hello(&mut self) {
+        let lmtp = self.hello.lmtp;
+        let verb = if lmtp { "LHLO" } else { "EHLO" };
+        self.say(
+            &format!("{verb} {}\r\n", self.hello.name),
+            Sent::Hello { lmtp },
+        );
+    }
+
+    fn say(&mut self, line: &str, sent: Sent) {
+        self.output
+            .push_back(Output::Send(line.as_bytes().to_vec()));
         self.sent.push_back(sent);
     }
 
@@ -482,7 +568,8 @@ impl ClientSession {
         self.sent.clear();
         self.deadline = Tick::NEVER;
         self.announced = Tick::NEVER;
-        self.output.retain(|output| *output != Output::Body);
+        self.output
+            .retain(|output| !matches!(output, Output::Body | Output::Secure));
         self.output.push_back(Output::Close);
     }
 
@@ -582,7 +669,9 @@ impl ClientSession {
         let waits = &self.waits;
         let wait = self.sent.front().map(|sent| match sent {
             Sent::Connection => waits.greeting,
-            Sent::Hello { .. } | Sent::Helo | Sent::Reset => waits.hello,
+            Sent::Hello { .. } | Sent::Helo | Sent::StartTls | Sent::Handshake | Sent::Reset => {
+                waits.hello
+            }
             Sent::Mail => waits.mail,
             Sent::Rcpt(_) => waits.rcpt,
             Sent::Data => waits.data,

@@ -41,6 +41,10 @@ pub(super) enum Sent {
     Hello { lmtp: bool },
     /// HELO, after EHLO was not understood.
     Helo,
+    /// STARTTLS.
+    StartTls,
+    /// Nothing: the driver does the TLS handshake.
+    Handshake,
     /// RSET, to end a transaction that got no dot.
     Reset,
     /// MAIL.
@@ -67,6 +71,7 @@ impl Sent {
             Self::Hello { lmtp: false } => "EHLO command",
             Self::Hello { lmtp: true } => "LHLO command",
             Self::Helo => "HELO command",
+            Self::StartTls | Self::Handshake => "STARTTLS command",
             Self::Reset => "RSET command",
             Self::Mail => "MAIL FROM command",
             Self::Rcpt(_) => "RCPT TO command",
@@ -83,6 +88,8 @@ impl Sent {
             Self::Hello { lmtp: false } => "performing the EHLO handshake",
             Self::Hello { lmtp: true } => "performing the LHLO handshake",
             Self::Helo => "performing the HELO handshake",
+            Self::StartTls => "sending STARTTLS",
+            Self::Handshake => "performing the TLS handshake",
             Self::Reset => "sending RSET",
             Self::Mail => "sending MAIL FROM",
             Self::Rcpt(_) => "sending RCPT TO",
@@ -224,6 +231,8 @@ const LOST: &str = "lost connection";
 const SENDING_BODY: &str = "sending message body";
 /// RFC 3463 §3.6: other protocol status.
 const PROTOCOL_ERROR: EnhancedStatus = EnhancedStatus::new(4, 5, 0);
+/// RFC 3463 §3.8: cryptographic failure, here of TLS that must be and cannot.
+pub(super) const TLS_NEEDED: EnhancedStatus = EnhancedStatus::new(4, 7, 4);
 /// RFC 3463 §3.5: bad connection.
 const BAD_CONNECTION: EnhancedStatus = EnhancedStatus::new(4, 4, 2);
 /// RFC 3463 §3.4: the mail system as a whole.

@@ -110,6 +110,7 @@ impl Scene {
             dns: self.dns.address(),
             mx_port: self.mx_port,
             extra: extra.to_owned(),
+            authorities: None,
             cores: format!("[{}]", net::next_cpu()),
         }
     }

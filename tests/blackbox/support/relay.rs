@@ -21,6 +21,8 @@ pub struct Setup {
     pub dns: SocketAddr,
     pub mx_port: u16,
     pub cores: String,
+    /// PEM: the certificate authorities it trusts, in place of the machine's.
+    pub authorities: Option<PathBuf>,
     /// TOML, merged over the rest key by key.
     pub extra: String,
 }
@@ -34,6 +36,7 @@ impl Setup {
             mx_port,
             cores,
             extra,
+            authorities: _,
         } = self;
         let base = format!(
             r#"
@@ -135,6 +138,11 @@ impl Relay {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors);
+        if let Some(path) = &self.setup.authorities {
+            command
+                .env("SSL_CERT_FILE", path)
+                .env_remove("SSL_CERT_DIR");
+        }
         self.process = Some(command.spawn().expect("the binary starts"));
     }
 

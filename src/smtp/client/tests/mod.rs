@@ -1,6 +1,7 @@
 //! Dialogues with peers, each at every split of the peer's octets.
 
 mod connection;
+mod tls;
 mod transaction;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -25,11 +26,16 @@ struct Dialogue {
 }
 
 impl Dialogue {
-    fn new(lmtp: bool, mut messages: Vec<Outgoing>) -> Self {
+    fn new(lmtp: bool, messages: Vec<Outgoing>) -> Self {
+        Self::with(lmtp, StartTls::IfOffered, messages)
+    }
+
+    fn with(lmtp: bool, tls: StartTls, mut messages: Vec<Outgoing>) -> Self {
         messages.reverse();
         let hello = Hello {
             name: "relay.test".into(),
             lmtp,
+            tls,
         };
         let peer = Peer {
             name: "mx.test".into(),
@@ -55,6 +61,10 @@ impl Dialogue {
             match output {
                 Output::Send(octets) => self.sent.push(String::from_utf8(octets).unwrap()),
                 Output::WakeAt(tick) => self.wake = tick,
+                Output::Secure => {
+                    self.events.push("Secure".to_owned());
+                    self.session.secured(self.now);
+                }
                 Output::Body => {
                     assert_eq!(self.session.stage(), Stage::Body);
                     self.sent.push("(content)\r\n.\r\n".to_owned());
