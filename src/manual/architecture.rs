@@ -37,6 +37,9 @@
 //! Whether a recipient is taken is decided here: the client may relay (`smtp.trusted_networks`) and
 //! `route` has a way. Everybody else hears a 5xx, so the default is not an open relay.
 //!
+//! STARTTLS turns the stream into a `tls::Channel` under TLS; what came in plain behind it is thrown
+//! away. rustls decides there, our buffers move, and everything above reads and writes as before.
+//!
 //! # 2. The content arrives
 //!
 //! `wire::dot` finds the end of data. Only CRLF.CRLF is one: taking anything else for it lets a

@@ -2,8 +2,8 @@
 //!
 //! # Start
 //!
-//! `ringpost serve --config FILE` stays in the foreground, logs to standard output, and prints
-//! where it listens. It needs io_uring (Linux 5.8 or later; some container profiles forbid it) and
+//! `ringpost serve --config FILE` stays in the foreground, prints where it listens to
+//! standard output, and logs to standard error. It needs io_uring (Linux 5.11 or later; some container profiles forbid it) and
 //! 512 KiB of lockable memory for each core (`ulimit -l`). What is missing is named at the start,
 //! with the remedy, and the exit code is one of sysexits.h.
 //!
@@ -19,6 +19,20 @@
 //!
 //! Accounts must balance at every instant: accepted = delivered + bounced + expired + removed +
 //! queued. The difference is a metric of its own; other than 0 is a defect.
+//!
+//! # TLS
+//!
+//! Clients are offered STARTTLS; a `submissions` listener speaks TLS from the first octet. Without
+//! `[tls] certificate` the relay makes itself a certificate at its first start
+//! (`data_dir/keys/self-signed.pem`): it keeps listeners-in out and proves nothing. Several
+//! certificates in a list are chosen by the name that a client asks for. Renewed files are noticed
+//! within 10 s, or at SIGHUP; connections go on.
+//!
+//! `[delivery] tls` decides about hosts. `opportunistic` encrypts where STARTTLS is offered, takes
+//! any certificate, and delivers in plain, in the same attempt, where the handshake fails.
+//! `required` and `verify` defer instead (4.7.4); `verify` wants a certificate for the host's name
+//! from an authority that the machine trusts. The delivery line ends with what came of it:
+//! `tls=opportunistic: TLSv1.3`, `not offered` or `broken`.
 //!
 //! # Steer
 //!

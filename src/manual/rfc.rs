@@ -17,6 +17,7 @@
 //! | RFC 6531, RFC 6533 | SMTPUTF8 and its reports | `smtp::extension`, `mail::dsn` | `tests/blackbox/delivery.rs`, `tests/blackbox/reports.rs` |
 //! | RFC 7505 | null MX | `route::mx` | `tests/blackbox/mx.rs` |
 //! | RFC 3848 | keywords of the `with` clause | `mail::received` | `tests/blackbox/dialogue.rs` |
+//! | RFC 3207, RFC 8314 | STARTTLS both sides, TLS first, the `tls` clause | `tls`, `smtp::server`, `smtp::client` | `tests/blackbox/tls.rs` |
 //!
-//! Not there: STARTTLS, AUTH, BINARYMIME, DKIM. A client that asks for one of them is told so, and
+//! Not there: AUTH, BINARYMIME, DKIM. A client that asks for one of them is told so, and
 //! EHLO does not offer it.

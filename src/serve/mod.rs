@@ -10,7 +10,7 @@ mod certificates;
 use std::fs::{DirBuilder, File, TryLockError};
 use std::future::Future;
 use std::io::{self, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::pin::Pin;
@@ -419,6 +419,17 @@ fn announce(
                 path.display()
             ),
         );
+    }
+    for source in &config.delivery.source {
+        // Not a reason to stay down: it may be one that moves between machines.
+        if let Err(error) = UdpSocket::bind((*source, 0)) {
+            log.say(
+                Level::Warn,
+                format_args!(
+                    "[delivery] source {source} cannot be sent from ({error}): mail that would go from it waits until it can"
+                ),
+            );
+        }
     }
     if config.spool.durability == Durability::None {
         log.say(

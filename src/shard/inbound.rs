@@ -110,6 +110,7 @@ async fn receive<W: World>(
         client,
         accepted: Some(accepted),
         began: accepted,
+        heard: None,
         ends: accepted + smtp.session_timeout,
         _visitor: visitor,
     };
@@ -157,6 +158,8 @@ struct Visit<'a, W: World> {
     accepted: Option<Tick>,
     /// When the message's body began.
     began: Tick,
+    /// When what is being answered was read; `None` when all of it is.
+    heard: Option<Tick>,
     /// When the session ends whatever it does.
     ends: Tick,
     _visitor: Visitor,
@@ -301,6 +304,10 @@ impl<W: World> Visit<'_, W> {
         let until = self.shard.world.now() + WRITE_WAIT;
         let written = self.stream.write(&mut [IoSlice::new(output)], until).await;
         output.clear();
+        if let Some(heard) = self.heard.take() {
+            let took = self.shard.world.now().since(heard);
+            self.shard.record(Stage::Command, took);
+        }
         if let Some(accepted) = self.accepted.take() {
             let took = self.shard.world.now().since(accepted);
             self.shard.record(Stage::AcceptToBanner, took);
@@ -336,6 +343,9 @@ impl<W: World> Visit<'_, W> {
             Ok(0) => Ok(Next::End),
             Ok(len) => {
                 self.unread.end += len;
+                if self.gathering.is_none() {
+                    self.heard = Some(self.shard.world.now());
+                }
                 Ok(Next::Again)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Next::Read),

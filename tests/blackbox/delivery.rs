@@ -443,3 +443,16 @@ fn limit_of_connections_to_one_destination_holds_over_all_shards() {
     });
     never("a fourth connection", || mx.connections() > 3);
 }
+
+#[test]
+fn source_address_belongs_to_another_machine() {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    let relay = scene.relay("delivery.source = [\"192.0.2.77\"]");
+    relay.log_line(&["source 192.0.2.77 cannot be sent from"]);
+    let said = relay
+        .client()
+        .submit("<a@c.test>", &["<b@d.test>"], &message("elsewhere"));
+    said.is("250 ");
+    relay.log_line(&["to=<b@d.test>", "status=deferred"]);
+    assert_eq!(mx.connections(), 0);
+}

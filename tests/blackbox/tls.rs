@@ -42,7 +42,9 @@ fn next_hop_offers_tls() {
     let line = outer.log_line(&["to=<b@d.test>", "status=sent"]);
     assert!(line.ends_with("tls=opportunistic: TLSv1.3"), "{line}");
     let (_, metrics) = outer.fetch("/metrics").unwrap();
-    assert!(metrics.contains("stage=\"tls\""));
+    for stage in ["command", "tls"] {
+        assert!(metrics.contains(&format!("stage=\"{stage}\"")), "{stage}");
+    }
 }
 
 #[test]
