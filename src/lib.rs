@@ -21,6 +21,7 @@ pub mod smtp;
 pub mod world;
 
 pub mod tls;
+pub mod users;
 
 pub mod observe;
 

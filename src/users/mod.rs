@@ -1,0 +1,214 @@
+//! Who may log in: what is kept of passwords, and the file it is kept in.
+//!
+//! A password itself is kept nowhere. For PLAIN and LOGIN there is an argon2id hash; for
+//! SCRAM-SHA-256 the keys of RFC 5802 §3, which let a server check a proof and do not let it give
+//! one.
+
+pub mod sasl;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::num::NonZeroU32;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use aws_lc_rs::{digest, hmac, pbkdf2, rand};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+/// Everybody who may log in, by address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Users {
+    #[serde(default)]
+    user: BTreeMap<String, User>,
+}
+
+/// What is kept of one user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// argon2id, as a PHC string.
+    pub password: String,
+    /// Sender addresses besides the user's own: an address, or `*@example.org`.
+    #[serde(default)]
+    pub senders: Vec<String>,
+    /// For SCRAM-SHA-256.
+    pub scram_sha_256: Scram,
+}
+
+/// The keys of RFC 5802 §3.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scram {
+    iterations: u32,
+    salt: String,
+    stored_key: String,
+    server_key: String,
+}
+
+/// The same as octets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ScramKeys {
+    pub(crate) iterations: u32,
+    pub(crate) salt: Vec<u8>,
+    pub(crate) stored_key: Vec<u8>,
+    pub(crate) server_key: Vec<u8>,
+}
+
+impl Users {
+    /// Reads the file. Where there is none, there is nobody.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let text = match fs::read_to_string(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            text => text.map_err(|error| format!("{}: cannot be read: {error}", path.display()))?,
+        };
+        toml::from_str(&text).map_err(|error| format!("{}: {}", path.display(), error.message()))
+    }
+
+    /// Writes the file: whoever reads it sees the old one or the new one.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let text = toml::to_string(self).map_err(io::Error::other)?;
+        let draft = path.with_extension("new");
+        let mut file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&draft)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, path)?;
+        match path.parent() {
+            Some(home) => File::open(home)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+
+    /// The user of this name, in any case.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<(&str, &User)> {
+        let name = name.to_lowercase();
+        let (name, user) = self.user.get_key_value(&name)?;
+        Some((name, user))
+    }
+
+    /// Adds a user; false when there is one of this name.
+    pub fn add(&mut self, name: &str, user: User) -> bool {
+        let name = name.to_lowercase();
+        let is_new = !self.user.contains_key(&name);
+        if is_new {
+            self.user.insert(name, user);
+        }
+        is_new
+    }
+
+    /// Removes a user; false when there is none of this name.
+    pub fn remove(&mut self, name: &str) -> bool {
+        self.user.remove(&name.to_lowercase()).is_some()
+    }
+
+    /// Gives a user another password; false when there is none of this name.
+    pub fn set_password(&mut self, name: &str, password: &str) -> Result<bool, String> {
+        let Some(user) = self.user.get_mut(&name.to_lowercase()) else {
+            return Ok(false);
+        };
+        let senders = std::mem::take(&mut user.senders);
+        *user = User::new(password, senders)?;
+        Ok(true)
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &User)> {
+        self.user.iter().map(|(name, user)| (&**name, user))
+    }
+
+    /// Nobody may log in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.user.is_empty()
+    }
+}
+
+impl User {
+    /// Somebody with this password. Takes as long as a hash that is worth something takes.
+    pub fn new(password: &str, senders: Vec<String>) -> Result<Self, String> {
+        let hash: PasswordHash = Argon2::default()
+            .hash_password(password.as_bytes())
+            .map_err(|error| format!("the password cannot be hashed: {error}"))?;
+        Ok(Self {
+            password: hash.to_string(),
+            senders,
+            scram_sha_256: Scram::new(password)?,
+        })
+    }
+
+    /// May the user of this name send mail from `sender`?
+    #[must_use]
+    pub fn may_send_from(&self, name: &str, sender: &str) -> bool {
+        let fits = |allowed: &str| match allowed.strip_prefix("*@") {
+            Some(domain) => sender
+                .rsplit_once('@')
+                .is_some_and(|(_, of)| of.eq_ignore_ascii_case(domain)),
+            None => sender.eq_ignore_ascii_case(allowed),
+        };
+        fits(name) || self.senders.iter().any(|allowed| fits(allowed))
+    }
+}
+
+impl Scram {
+    fn new(password: &str) -> Result<Self, String> {
+        let mut salt = [0; SALT_OCTETS];
+        rand::fill(&mut salt).map_err(|_| "there is no randomness".to_owned())?;
+        let mut salted = [0; KEY_OCTETS];
+        let iterations = NonZeroU32::new(ITERATIONS).unwrap_or(NonZeroU32::MIN);
+        let algorithm = pbkdf2::PBKDF2_HMAC_SHA256;
+        pbkdf2::derive(
+            algorithm,
+            iterations,
+            &salt,
+            password.as_bytes(),
+            &mut salted,
+        );
+        let salted = hmac::Key::new(hmac::HMAC_SHA256, &salted);
+        let client_key = hmac::sign(&salted, b"Client Key");
+        let stored_key = digest::digest(&digest::SHA256, client_key.as_ref());
+        let server_key = hmac::sign(&salted, b"Server Key");
+        Ok(Self {
+            iterations: ITERATIONS,
+            salt: STANDARD.encode(salt),
+            stored_key: STANDARD.encode(stored_key),
+            server_key: STANDARD.encode(server_key),
+        })
+    }
+
+    pub(crate) fn keys(&self) -> Option<ScramKeys> {
+        let octets = |text: &str| STANDARD.decode(text).ok();
+        Some(ScramKeys {
+            iterations: self.iterations,
+            salt: octets(&self.salt)?,
+            stored_key: octets(&self.stored_key)?,
+            server_key: octets(&self.server_key)?,
+        })
+    }
+}
+
+/// Is `password` the one that `hash` was made of? Takes tens of milliseconds: not for a shard.
+#[must_use]
+pub fn verify(password: &[u8], hash: &str) -> bool {
+    PasswordHash::new(hash)
+        .is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok())
+}
+
+/// RFC 7677 §4 asks for 4096 at least; the client pays.
+const ITERATIONS: u32 = 16_384;
+const SALT_OCTETS: usize = 24;
+/// Of SHA-256.
+const KEY_OCTETS: usize = 32;

@@ -1,0 +1,187 @@
+//! One SASL exchange (RFC 4422), the server's side. rsasl speaks the mechanisms; here stands what it
+//! is told, and what becomes of it. Who exists is not to be seen from outside: a stranger gets the
+//! same questions, and a hash is computed for him too.
+
+use std::sync::{Arc, LazyLock};
+
+use aws_lc_rs::{hmac, rand};
+use rsasl::callback::{Context, Request, SessionCallback, SessionData};
+use rsasl::mechanisms::scram::properties::ScramStoredPassword;
+use rsasl::mechname::Mechname;
+use rsasl::prelude::{SASLConfig, SASLServer, Session, SessionError, State};
+use rsasl::property::{AuthId, AuthzId, Password};
+use rsasl::validate::{Validate, Validation, ValidationError};
+
+use super::{ITERATIONS, ScramKeys, User, Users};
+
+/// What is spoken, best first.
+pub const MECHANISMS: [&str; 3] = ["SCRAM-SHA-256", "PLAIN", "LOGIN"];
+
+/// An exchange under way.
+pub struct Exchange {
+    session: Session<Claimed>,
+    users: Arc<Users>,
+}
+
+/// What comes next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Say this, and wait for the answer.
+    Challenge(Vec<u8>),
+    /// The client is this user if [`super::verify`] says so.
+    Check {
+        /// The user; empty for a stranger.
+        user: String,
+        /// What the client gave.
+        password: Vec<u8>,
+        /// What it is to be compared with.
+        hash: String,
+    },
+    /// The client is this user; where there is something left to say, it stands behind.
+    Proved(String, Option<Vec<u8>>),
+    /// He is not, or said something that makes no sense.
+    Refused,
+}
+
+/// What a client claims.
+enum Claim {
+    /// To be this user, and gives a password.
+    Password(String, Vec<u8>),
+    /// To be this user, and has proved it.
+    Proof(String),
+}
+
+struct Claimed;
+
+impl Validation for Claimed {
+    type Value = Claim;
+}
+
+impl Exchange {
+    /// Begins an exchange; `None` for a mechanism that is not spoken.
+    #[must_use]
+    pub fn begin(users: Arc<Users>, mechanism: &str) -> Option<Self> {
+        let mechanism = mechanism.to_ascii_uppercase();
+        if !MECHANISMS.contains(&&*mechanism) {
+            return None;
+        }
+        let book = Book(Arc::clone(&users));
+        let config = SASLConfig::builder()
+            .with_defaults()
+            .with_callback(book)
+            .ok()?;
+        let name = Mechname::parse(mechanism.as_bytes()).ok()?;
+        let session = SASLServer::<Claimed>::new(config)
+            .start_suggested(name)
+            .ok()?;
+        Some(Self { session, users })
+    }
+
+    /// Takes what the client said; `None` when it has said nothing yet.
+    pub fn step(&mut self, said: Option<&[u8]>) -> Turn {
+        if said.is_none() && !self.session.are_we_first() {
+            return Turn::Challenge(Vec::new());
+        }
+        let mut answer = Vec::new();
+        let state = self.session.step(said, &mut answer);
+        match (state, self.session.validation()) {
+            (Ok(_), Some(Claim::Proof(user))) => {
+                Turn::Proved(user, Some(answer).filter(|answer| !answer.is_empty()))
+            }
+            (Ok(_), Some(Claim::Password(user, password))) => self.check(&user, password),
+            (Ok(State::Running), None) => Turn::Challenge(answer),
+            (Ok(State::Finished(_)), None) | (Err(_), _) => Turn::Refused,
+        }
+    }
+
+    fn check(&self, user: &str, password: Vec<u8>) -> Turn {
+        let (user, hash) = match self.users.find(user) {
+            Some((name, user)) => (name.to_owned(), user.password.clone()),
+            None => (String::new(), STRANGER.clone()),
+        };
+        Turn::Check {
+            user,
+            password,
+            hash,
+        }
+    }
+}
+
+/// The users, as rsasl asks for them.
+struct Book(Arc<Users>);
+
+impl SessionCallback for Book {
+    fn callback(
+        &self,
+        _: &SessionData,
+        context: &Context<'_>,
+        request: &mut Request<'_>,
+    ) -> Result<(), SessionError> {
+        let name = context.get_ref::<AuthId>().unwrap_or_default();
+        let known = self.0.find(name);
+        let keys = known.and_then(|(_, user)| user.scram_sha_256.keys());
+        let keys = keys.unwrap_or_else(|| strange_keys(name));
+        request.satisfy::<ScramStoredPassword<'_>>(&ScramStoredPassword::new(
+            keys.iterations,
+            &keys.salt,
+            &keys.stored_key,
+            &keys.server_key,
+        ))?;
+        Ok(())
+    }
+
+    fn validate(
+        &self,
+        data: &SessionData,
+        context: &Context<'_>,
+        validate: &mut Validate<'_>,
+    ) -> Result<(), ValidationError> {
+        let name = context
+            .get_ref::<AuthId>()
+            .ok_or(ValidationError::MissingRequiredProperty)?;
+        let other = context.get_ref::<AuthzId>().unwrap_or_default();
+        if !other.is_empty() && !other.eq_ignore_ascii_case(name) {
+            // Nobody acts for somebody else here.
+            return Ok(());
+        }
+        let is_proof = data.mechanism().mechanism.starts_with("SCRAM-");
+        let claim = match (context.get_ref::<Password>(), self.0.find(name)) {
+            (Some(password), _) => Claim::Password(name.to_owned(), password.to_vec()),
+            (None, Some((name, _))) if is_proof => Claim::Proof(name.to_owned()),
+            _ => return Ok(()),
+        };
+        validate.finalize::<Claimed>(claim);
+        Ok(())
+    }
+}
+
+/// Keys for a name that nobody has: the same ones whenever it is asked for, as somebody's would be.
+fn strange_keys(name: &str) -> ScramKeys {
+    let drawn = |what: &str| {
+        let text = format!("{what} {}", name.to_lowercase());
+        hmac::sign(&SECRET, text.as_bytes()).as_ref().to_vec()
+    };
+    let mut salt = drawn("salt");
+    salt.truncate(super::SALT_OCTETS);
+    ScramKeys {
+        iterations: ITERATIONS,
+        salt,
+        stored_key: drawn("stored key"),
+        server_key: drawn("server key"),
+    }
+}
+
+/// Drawn at the start. After another start strangers get other salts, and so may somebody whose
+/// password was changed.
+static SECRET: LazyLock<hmac::Key> = LazyLock::new(|| {
+    let mut octets = [0; super::KEY_OCTETS];
+    // Without randomness a stranger could be told from a user, and nothing worse.
+    let _ = rand::fill(&mut octets);
+    hmac::Key::new(hmac::HMAC_SHA256, &octets)
+});
+
+/// What the password of somebody who does not exist is compared with.
+static STRANGER: LazyLock<String> = LazyLock::new(|| {
+    let nobody = User::new("nobody has this password", Vec::new());
+    nobody.map(|user| user.password).unwrap_or_default()
+});

@@ -1,0 +1,146 @@
+use std::sync::{Arc, LazyLock};
+
+use rsasl::mechname::Mechname;
+use rsasl::prelude::{SASLClient, SASLConfig, State};
+
+use super::sasl::{Exchange, Turn};
+use super::*;
+
+static USERS: LazyLock<Arc<Users>> = LazyLock::new(|| {
+    let mut users = Users::default();
+    assert!(users.add(
+        "Ann@C.test",
+        User::new("secret", vec!["*@d.test".to_owned()]).unwrap()
+    ));
+    Arc::new(users)
+});
+
+/// What comes of a client with this name and password; true when the server lets it in.
+fn logs_in(mechanism: &str, name: &str, password: &str) -> (bool, usize) {
+    let config = SASLConfig::with_credentials(None, name.to_owned(), password.to_owned()).unwrap();
+    let offered = Mechname::parse(mechanism.as_bytes()).unwrap();
+    let mut client = SASLClient::new(config).start_suggested(&[offered]).unwrap();
+    let mut server = Exchange::begin(Arc::clone(&USERS), mechanism).unwrap();
+    let mut rounds = 0;
+    let mut turn = server.step(None);
+    loop {
+        rounds += 1;
+        let challenge = match turn {
+            Turn::Challenge(challenge) => challenge,
+            Turn::Check {
+                user,
+                password,
+                hash,
+            } => {
+                return (verify(&password, &hash) && !user.is_empty(), rounds);
+            }
+            Turn::Proved(user, last) => {
+                assert_eq!(user, "ann@c.test");
+                let state = client.step(last.as_deref(), &mut Vec::new());
+                return (matches!(state, Ok(State::Finished(_))), rounds);
+            }
+            Turn::Refused => return (false, rounds),
+        };
+        let mut said = Vec::new();
+        let input = if challenge.is_empty() {
+            None
+        } else {
+            Some(&challenge[..])
+        };
+        client.step(input, &mut said).unwrap();
+        turn = server.step(Some(&said));
+    }
+}
+
+#[test]
+fn every_mechanism_lets_in_who_knows_the_password_and_nobody_else() {
+    for mechanism in ["PLAIN", "LOGIN", "SCRAM-SHA-256"] {
+        let (is_in, rounds) = logs_in(mechanism, "ann@c.test", "secret");
+        assert!(is_in, "{mechanism}");
+        assert!(logs_in(mechanism, "ANN@c.test", "secret").0, "{mechanism}");
+        for (name, password) in [("ann@c.test", "Secret"), ("bob@c.test", "secret")] {
+            let (is_in, others) = logs_in(mechanism, name, password);
+            assert!(!is_in, "{mechanism} {name}");
+            assert_eq!(others, rounds, "a stranger hears as much as a user");
+        }
+    }
+}
+
+#[test]
+fn nonsense_is_refused() {
+    for (mechanism, said) in [
+        ("PLAIN", &b""[..]),
+        ("PLAIN", b"\0\0"),
+        ("PLAIN", b"no separators"),
+        ("PLAIN", b"bob@c.test\0ann@c.test\0secret"),
+        ("PLAIN", b"\0ann@c.test\0secret\0more"),
+        ("SCRAM-SHA-256", b"n,,n=ann@c.test"),
+        ("SCRAM-SHA-256", b"\xFF\xFF"),
+    ] {
+        let mut exchange = Exchange::begin(Arc::clone(&USERS), mechanism).unwrap();
+        assert_eq!(
+            exchange.step(Some(said)),
+            Turn::Refused,
+            "{mechanism} {said:?}"
+        );
+    }
+    assert!(Exchange::begin(Arc::clone(&USERS), "CRAM-MD5").is_none());
+    assert!(Exchange::begin(Arc::clone(&USERS), "SCRAM-SHA-1").is_none());
+}
+
+#[test]
+fn strangers_are_asked_the_same_questions_again_and_again() {
+    let first = |name: &str| {
+        let mut exchange = Exchange::begin(Arc::clone(&USERS), "SCRAM-SHA-256").unwrap();
+        let Turn::Challenge(challenge) =
+            exchange.step(Some(format!("n,,n={name},r=nonce").as_bytes()))
+        else {
+            panic!("no challenge");
+        };
+        let text = String::from_utf8(challenge).unwrap();
+        text.split_once(",s=").unwrap().1.to_owned()
+    };
+    assert_eq!(first("bob@c.test"), first("bob@c.test"));
+    assert_ne!(first("bob@c.test"), first("eve@c.test"));
+    assert_eq!(first("ann@c.test"), first("ann@c.test"));
+    assert_eq!(first("ann@c.test").len(), first("bob@c.test").len());
+}
+
+#[test]
+fn users_are_kept_in_a_file_that_others_cannot_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("users.toml");
+    assert!(Users::read(&path).unwrap().is_empty());
+    let mut users = Users::clone(&USERS);
+    users.write(&path).unwrap();
+    assert_eq!(Users::read(&path).unwrap(), users);
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert!(!fs::read_to_string(&path).unwrap().contains("secret"));
+    assert!(!users.add("ann@c.test", users.find("ann@c.test").unwrap().1.clone()));
+    assert!(users.set_password("ANN@c.test", "other").unwrap());
+    let (_, ann) = users.find("ann@c.test").unwrap();
+    assert!(verify(b"other", &ann.password) && !verify(b"secret", &ann.password));
+    assert_eq!(ann.senders, ["*@d.test"]);
+    assert!(users.remove("ann@c.test") && !users.remove("ann@c.test"));
+    fs::write(&path, "user = 7").unwrap();
+    assert!(Users::read(&path).unwrap_err().contains("users.toml: "));
+}
+
+#[test]
+fn senders_are_the_users_own_and_those_it_was_given() {
+    let (name, ann) = USERS.find("ann@c.test").unwrap();
+    for (sender, is_allowed) in [
+        ("ann@c.test", true),
+        ("Ann@C.TEST", true),
+        ("bob@c.test", false),
+        ("anybody@d.test", true),
+        ("anybody@x.d.test", false),
+        ("d.test", false),
+    ] {
+        assert_eq!(ann.may_send_from(name, sender), is_allowed, "{sender}");
+    }
+}
