@@ -60,6 +60,11 @@ pub trait World: Clone + 'static {
     /// Asks the DNS. Always ends: a resolver that does not answer is `Answer::Failure`.
     fn lookup(&self, question: Question) -> impl Future<Output = Answer>;
 
+    /// Compares a password with its hash. It takes long, and holds nobody up; `None` when too many
+    /// wait for it.
+    fn check_password(&self, password: Vec<u8>, hash: String)
+    -> impl Future<Output = Option<bool>>;
+
     /// Opens a file for reading and writing; `create` makes it where it is not (mode 0600).
     fn open(&self, path: &Path, create: bool) -> impl Future<Output = io::Result<Self::File>>;
     /// Names in a directory, sorted. `NotFound` when there is none.

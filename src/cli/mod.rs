@@ -5,6 +5,7 @@ pub mod client;
 pub mod latency;
 pub mod queue;
 pub mod spool;
+pub mod user;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -69,6 +70,7 @@ enum Command {
     Queue(queue::Arguments),
     Latency(latency::Arguments),
     Spool(spool::Arguments),
+    User(user::Arguments),
 }
 
 /// Runs what the process's arguments ask for.
@@ -102,6 +104,7 @@ pub fn main() -> ExitCode {
         Some(Command::Latency(arguments)) => {
             with(path, |config| latency::run(&arguments, &place(&config)))
         }
+        Some(Command::User(arguments)) => with(path, |config| user::run(&arguments, &config)),
         Some(Command::Spool(arguments)) => match arguments.data() {
             // A spool can be looked at where the configuration is not.
             Some(data) => spool::run(&arguments, data),

@@ -14,8 +14,9 @@ use clap::{Args, Subcommand};
 use super::client::{
     Answer, Complaint, EX_DATAERR, EX_IOERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, print,
 };
-use crate::service::Service;
+use crate::service::passwords::Passwords;
 use crate::service::resolver::Resolver;
+use crate::service::{Desk, Service};
 use crate::spool::OpenError;
 use crate::spool::check::{CheckReport, check};
 use crate::uring::Uring;
@@ -84,12 +85,15 @@ fn look(data: &Path) -> Result<CheckReport, Complaint> {
     let service = Service::start().map_err(|error| cannot_start(&error))?;
     // A check asks no names: any address does, and resolv.conf may be broken.
     let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, DNS_PORT));
-    let resolver =
-        Resolver::start(service.handle(), &[nobody]).map_err(|error| cannot_start(&error))?;
+    let desk = Desk {
+        resolver: Resolver::start(service.handle(), &[nobody])
+            .map_err(|error| cannot_start(&error))?,
+        passwords: Passwords::start(service.handle()),
+    };
     let (tell, told) = mpsc::channel();
     let placements = vec![None];
     let sockets = start::bind(&[], placements.len())?;
-    let running = start::start(&placements, sockets, &resolver, Duration::ZERO, |_| Check {
+    let running = start::start(&placements, sockets, &desk, Duration::ZERO, |_| Check {
         data: data.clone(),
         tell: tell.clone(),
     })?;

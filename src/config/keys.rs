@@ -396,7 +396,7 @@ const AUTH: &[Key<Config>] = &[
     key!(
         "users_file",
         Takes,
-        "Users, under data_dir. AUTH is not in this version yet.",
+        "Who may log in, under data_dir. Written by `ringpost user`.",
         |c, v| path(v).map(|path| c.auth.users_file = path),
         |c| Some(quoted(c.auth.users_file.display()))
     ),

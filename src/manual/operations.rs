@@ -3,9 +3,9 @@
 //! # Start
 //!
 //! `ringpost serve --config FILE` stays in the foreground, prints where it listens to
-//! standard output, and logs to standard error. It needs io_uring (Linux 5.11 or later; some container profiles forbid it) and
-//! 512 KiB of lockable memory for each core (`ulimit -l`). What is missing is named at the start,
-//! with the remedy, and the exit code is one of sysexits.h.
+//! standard output, and logs to standard error. It needs io_uring (Linux 5.11 or later; some
+//! container profiles forbid it) and 512 KiB of lockable memory for each core (`ulimit -l`). What is
+//! missing is named at the start, with the remedy, and the exit code is one of sysexits.h.
 //!
 //! # Watch
 //!
@@ -33,6 +33,19 @@
 //! `required` and `verify` defer instead (4.7.4); `verify` wants a certificate for the host's name
 //! from an authority that the machine trusts. The delivery line ends with what came of it:
 //! `tls=opportunistic: TLSv1.3`, `not offered` or `broken`.
+//!
+//! # Users
+//!
+//! `ringpost user add ann@example.org < password` lets ann log in and send from that address;
+//! `--sender '*@example.org'` lets her send from others. A running relay notices within a second.
+//! What is kept (`[auth] users_file`, mode 0600) is an argon2id hash and the keys of SCRAM-SHA-256,
+//! never the password. AUTH is offered as soon as there is a user, and only under TLS unless
+//! `[auth] allow_plaintext` says otherwise. A `submission` or `submissions` listener takes mail from
+//! those alone who have logged in or come from `smtp.trusted_networks`.
+//!
+//! A wrong password costs its client a second. After 10 a client waits ten minutes, after 30 from
+//! wherever nobody gets in as that user for ten minutes, on each core; a stranger's name is
+//! answered like a user's.
 //!
 //! # Steer
 //!

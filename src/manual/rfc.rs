@@ -18,6 +18,8 @@
 //! | RFC 7505 | null MX | `route::mx` | `tests/blackbox/mx.rs` |
 //! | RFC 3848 | keywords of the `with` clause | `mail::received` | `tests/blackbox/dialogue.rs` |
 //! | RFC 3207, RFC 8314 | STARTTLS both sides, TLS first, the `tls` clause | `tls`, `smtp::server`, `smtp::client` | `tests/blackbox/tls.rs` |
+//! | RFC 4954, RFC 4616, RFC 5802, RFC 7677 | AUTH with PLAIN, LOGIN and SCRAM-SHA-256 | `users`, `smtp::server`, `shard::login` | `tests/blackbox/auth.rs` |
+//! | RFC 6409 | submission | `shard::login` | `tests/blackbox/auth.rs` |
 //!
-//! Not there: AUTH, BINARYMIME, DKIM. A client that asks for one of them is told so, and
+//! Not there: BINARYMIME, DKIM. A client that asks for one of them is told so, and
 //! EHLO does not offer it.

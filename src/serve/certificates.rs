@@ -61,7 +61,7 @@ fn make((chain, key): &(PathBuf, PathBuf), name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// What tells that certificate files have changed.
+/// What tells that certificates or users have changed.
 #[derive(PartialEq, Eq)]
 pub(super) struct Seen(Vec<Option<(SystemTime, u64)>>);
 
@@ -72,6 +72,8 @@ impl Seen {
             Some((data.modified().ok()?, Metadata::len(&data)))
         };
         let tls = &config.tls;
-        Self(tls.certificate.iter().chain(&tls.key).map(look).collect())
+        let users = super::users_file(config);
+        let files = tls.certificate.iter().chain(&tls.key).chain([&users]);
+        Self(files.map(look).collect())
     }
 }

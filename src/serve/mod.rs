@@ -12,7 +12,7 @@ use std::future::Future;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
@@ -28,14 +28,16 @@ use crate::config::{self, Config, Durability, Protocol};
 use crate::control;
 use crate::observe::ask::{Ask, Shards, Tell};
 use crate::observe::log::{Journal, Level, Log};
-use crate::service::Service;
+use crate::service::passwords::Passwords;
 use crate::service::resolver::Resolver;
+use crate::service::{Desk, Service};
 use crate::shard::life::{self, Start};
 use crate::shard::mesh::{Directory, Letter};
+use crate::shard::rules::Rules;
 use crate::shard::visitors::Visitors;
-use crate::tls::Ends;
 use crate::uring::Uring;
 use crate::uring::start::{self, Refused, Running, ShardMain};
+use crate::users::Users;
 
 /// Runs the relay until it is told to end. `path` is where the configuration came from, for
 /// reloads.
@@ -68,20 +70,30 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
         .map_err(|error| os_error(format!("cannot start the log's thread: {error}")))?;
     let service = Service::start()
         .map_err(|error| os_error(format!("cannot start the service thread: {error}")))?;
-    let resolver = Resolver::start(service.handle(), &config.dns.servers)
-        .map_err(|error| refused(format!("the resolver cannot be set up: {error}"), EX_CONFIG))?;
+    let desk = Desk {
+        resolver: Resolver::start(service.handle(), &config.dns.servers).map_err(|error| {
+            refused(format!("the resolver cannot be set up: {error}"), EX_CONFIG)
+        })?,
+        passwords: Passwords::start(service.handle()),
+    };
 
+    let seen = Seen::of(&config);
     let (tls, made) = certificates::ends(&config).map_err(|why| refused(why, EX_CANTCREAT))?;
+    let users = Users::read(&users_file(&config)).map_err(|why| refused(why, EX_CONFIG))?;
     let current = Current {
-        config: Arc::new(config),
-        tls,
+        rules: Rules {
+            config: Arc::new(config),
+            tls,
+            users: Arc::new(users),
+        },
         directory: Directory::new(placements.len()),
         log: journal.handle(),
+        seen,
     };
     let (end, ended) = mpsc::channel();
-    let spin = current.config.runtime.spin;
+    let spin = current.rules.config.runtime.spin;
     let running = start_shards(&current, &journal, end, |make| {
-        start::start(&placements, sockets, &resolver, spin, make)
+        start::start(&placements, sockets, &desk, spin, make)
     })?;
     let control_at = control.as_ref().map(|(_, at)| *at);
     if let Some((listener, _)) = control {
@@ -108,8 +120,7 @@ fn start_shards(
     let make = |number| Main {
         ended: Ended(end.clone()),
         start: Start {
-            config: Arc::clone(&current.config),
-            tls: current.tls.clone(),
+            rules: current.rules.clone(),
             directory: current.directory.clone(),
             number,
             visitors: visitors.clone(),
@@ -203,10 +214,11 @@ fn tell_all(directory: &Directory, letter: impl Fn() -> Letter) {
 
 /// What every shard goes by now.
 struct Current {
-    config: Arc<Config>,
-    tls: Ends,
+    rules: Rules,
     directory: Directory,
     log: Log,
+    /// The files it names, as they were before they were read.
+    seen: Seen,
 }
 
 /// Signals, from a thread of their own.
@@ -226,11 +238,10 @@ fn forward(mut signals: Signals) -> Result<mpsc::Receiver<i32>, Refused> {
 }
 
 /// Does what signals say until the shards are gone. Meanwhile it looks now and then whether
-/// certificates were renewed: whoever renews them need not know of us.
+/// certificates or users have changed: whoever changes them need not know of us.
 fn obey(signals: mpsc::Receiver<i32>, path: Option<&Path>, mut current: Current) {
-    let mut seen = Seen::of(&current.config);
     loop {
-        match signals.recv_timeout(CERTIFICATE_LOOK) {
+        match signals.recv_timeout(FILES_LOOK) {
             Ok(SIGHUP) => current.reload(path),
             Ok(_) => {
                 current.log.say(
@@ -240,14 +251,14 @@ fn obey(signals: mpsc::Receiver<i32>, path: Option<&Path>, mut current: Current)
                 current.log.flush();
                 tell_all(&current.directory, || Letter::Drain);
             }
-            Err(mpsc::RecvTimeoutError::Timeout) if Seen::of(&current.config) != seen => {
-                let config = Arc::clone(&current.config);
-                current.take(config, "certificates changed");
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let config = Arc::clone(&current.rules.config);
+                if Seen::of(&config) != current.seen {
+                    current.take(config, "certificates or users changed");
+                }
             }
-            Err(mpsc::RecvTimeoutError::Timeout) => continue,
             Err(mpsc::RecvTimeoutError::Disconnected) => return,
         }
-        seen = Seen::of(&current.config);
     }
 }
 
@@ -267,7 +278,7 @@ impl Current {
                 return self.log.flush();
             }
         };
-        let old = &self.config;
+        let old = &self.rules.config;
         // At the start it was made absolute.
         if std::fs::canonicalize(&new.data_dir).is_ok_and(|path| path == old.data_dir) {
             new.data_dir.clone_from(&old.data_dir);
@@ -283,20 +294,32 @@ impl Current {
 
     /// Hands a configuration, and the certificates that it names, to every shard.
     fn take(&mut self, config: Arc<Config>, why: &str) {
-        self.config = config;
-        match certificates::ends(&self.config) {
-            Ok((tls, _)) => self.tls = tls,
+        // Looked at before they are read: what changes meanwhile is read again.
+        self.seen = Seen::of(&config);
+        match certificates::ends(&config) {
+            Ok((tls, _)) => self.rules.tls = tls,
             Err(unusable) => self.log.say(
                 Level::Error,
                 format_args!("{why}: {unusable}; the old certificates stay"),
             ),
         }
-        tell_all(&self.directory, || {
-            Letter::Reload(Arc::clone(&self.config), self.tls.clone())
-        });
+        match Users::read(&users_file(&config)) {
+            Ok(users) => self.rules.users = Arc::new(users),
+            Err(unusable) => self.log.say(
+                Level::Error,
+                format_args!("{why}: {unusable}; the old users stay"),
+            ),
+        }
+        self.rules.config = config;
+        tell_all(&self.directory, || Letter::Reload(self.rules.clone()));
         self.log.say(Level::Info, format_args!("{why}: done"));
         self.log.flush();
     }
+}
+
+/// Where the users are.
+fn users_file(config: &Config) -> PathBuf {
+    config.data_dir.join(&config.auth.users_file)
 }
 
 fn addresses(config: &Config) -> Vec<SocketAddr> {
@@ -349,6 +372,7 @@ fn open_control(
     current: &Current,
 ) -> Result<(), Refused> {
     let token = current
+        .rules
         .config
         .control
         .token_file
@@ -381,11 +405,12 @@ fn read_token(path: &Path) -> Result<String, Refused> {
 
 /// Says where it listens, and how to try it.
 fn announce(
-    Current { config, log, .. }: &Current,
+    Current { rules, log, .. }: &Current,
     bound: &[(SocketAddr, SocketAddr)],
     control: Option<SocketAddr>,
     made: Option<&Path>,
 ) {
+    let config = &rules.config;
     let mut out = io::stdout().lock();
     let mut listeners = Vec::new();
     for listener in &config.listener {
@@ -486,8 +511,8 @@ fn lock(data: &Path) -> Result<File, Refused> {
 /// taken for dead.
 const TELL_TRIES: u32 = 500;
 const TELL_PAUSE: Duration = Duration::from_millis(10);
-/// How often certificate files are looked at.
-const CERTIFICATE_LOOK: Duration = Duration::from_secs(10);
+/// How often certificate files and the users' file are looked at.
+const FILES_LOOK: Duration = Duration::from_secs(1);
 
 const EX_NOINPUT: u8 = 66;
 const EX_SOFTWARE: u8 = 70;

@@ -2,12 +2,25 @@
 //! resolver, the HTTP control plane). Shards reach it through bounded channels and are answered
 //! by oneshot; nothing on it may hold a shard up.
 
+pub mod passwords;
 pub mod resolver;
 
 use std::io;
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
+
+use passwords::Passwords;
+use resolver::Resolver;
+
+/// What shards ask of it.
+#[derive(Clone)]
+pub struct Desk {
+    /// Names.
+    pub resolver: Resolver,
+    /// Passwords.
+    pub passwords: Passwords,
+}
 
 /// The running thread.
 pub struct Service {

@@ -16,6 +16,7 @@ use futures_lite::future;
 use super::Shard;
 use super::gate::Pass;
 use super::gather::Gathering;
+use super::login::Login;
 use super::store::Origin;
 use super::visitors::Visitor;
 use crate::observe::stage::Stage;
@@ -107,6 +108,7 @@ async fn receive<W: World>(
         unread: 0..early.len(),
         buffer: early,
         gathering: None,
+        login: Login::default(),
         client,
         accepted: Some(accepted),
         began: accepted,
@@ -153,6 +155,7 @@ struct Visit<'a, W: World> {
     /// What of `buffer` was read and not yet consumed.
     unread: std::ops::Range<usize>,
     gathering: Option<Gathering<W>>,
+    login: Login,
     client: IpAddr,
     /// When the connection was accepted; `None` once it was greeted.
     accepted: Option<Tick>,
@@ -174,6 +177,7 @@ enum Next {
 
 impl<W: World> Visit<'_, W> {
     async fn run(mut self, pass: &Pass) {
+        self.offer_auth();
         let mut secured = Ok(());
         if self.session.encryption() == Encryption::Active {
             secured = self.secure().await;
@@ -207,7 +211,7 @@ impl<W: World> Visit<'_, W> {
                 Ok(()) => self.session.recipient_accepted(),
                 Err(reply) => self.session.recipient_refused(reply),
             },
-            Step::Mail => match self.shard.may_begin() {
+            Step::Mail => match self.may_begin() {
                 Ok(()) => self.session.mail_accepted(),
                 Err(reply) => self.session.mail_refused(reply),
             },
@@ -220,6 +224,18 @@ impl<W: World> Visit<'_, W> {
             }
             Step::Message => self.end_message().await,
             Step::StartTls => return self.start_tls().await,
+            Step::Auth(mechanism, said) => {
+                let (mechanism, said) = (mechanism.to_owned(), said.map(<[u8]>::to_vec));
+                let (shard, client, session) = (self.shard, self.client, &mut self.session);
+                self.login
+                    .begin(shard, client, &mechanism, said.as_deref(), session)
+                    .await;
+            }
+            Step::AuthResponse(said) => {
+                let said = said.to_vec();
+                let (shard, client, session) = (self.shard, self.client, &mut self.session);
+                self.login.go_on(shard, client, Some(&said), session).await;
+            }
             Step::Discard => {
                 if let Some(gathering) = self.gathering.take() {
                     gathering.discard().await;
@@ -279,7 +295,22 @@ impl<W: World> Visit<'_, W> {
         self.flush().await?;
         self.secure().await?;
         self.session.secured();
+        self.offer_auth();
         Ok(Next::Again)
+    }
+
+    fn offer_auth(&mut self) {
+        let (kind, encryption) = (self.session.kind(), self.session.encryption());
+        let settings = self.shard.settings();
+        let mechanisms = settings.mechanisms(kind, encryption, self.client);
+        self.session.offer_auth(mechanisms);
+    }
+
+    /// May a transaction begin? Not while its message could not be stored, and not with somebody
+    /// else's address.
+    fn may_begin(&self) -> Result<(), Reply> {
+        self.shard.may_begin()?;
+        self.shard.settings().judge_sender(&self.session)
     }
 
     async fn secure(&mut self) -> io::Result<()> {

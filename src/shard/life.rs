@@ -21,6 +21,7 @@ use super::gate::Gate;
 use super::inbound::{self, Door};
 use super::mesh::{Directory, Letter, Mesh};
 use super::permits::Permits;
+use super::rules::Rules;
 use super::settings::{self, Settings};
 use super::visitors::Visitors;
 use crate::config::{Config, Durability, Protocol};
@@ -30,15 +31,12 @@ use crate::observe::stage::{Recorder, Stage};
 use crate::queue::Queue;
 use crate::smtp::server::ServerKind;
 use crate::spool::log::{self, CommitFacts, Log, MessageState, Recovery};
-use crate::tls::Ends;
 use crate::world::{Class, Listener as _, Tick, World};
 
 /// What a shard is given to start with.
 pub struct Start {
-    /// The configuration, validated.
-    pub config: Arc<Config>,
-    /// What TLS is spoken with.
-    pub tls: Ends,
+    /// What it goes by.
+    pub rules: Rules,
     /// Every shard's inbox.
     pub directory: Directory,
     /// This shard's number.
@@ -54,8 +52,7 @@ pub struct Start {
 /// Runs a shard to its end.
 pub async fn run<W: World>(world: W, start: Start) {
     let Start {
-        config,
-        tls,
+        rules,
         directory,
         number,
         visitors,
@@ -63,7 +60,8 @@ pub async fn run<W: World>(world: W, start: Start) {
         ready,
     } = start;
     let shards = directory.shards();
-    let opened = open(&world, &config, tls, directory, number, visitors, journal).await;
+    let config = Arc::clone(&rules.config);
+    let opened = open(&world, rules, directory, number, visitors, journal).await;
     let (shard, recovery) = match opened {
         Ok(opened) => opened,
         Err(why) => return ready(Err(why)),
@@ -93,17 +91,14 @@ pub async fn run<W: World>(world: W, start: Start) {
 
 async fn open<W: World>(
     world: &W,
-    config: &Arc<Config>,
-    tls: Ends,
+    mut rules: Rules,
     directory: Directory,
     number: usize,
     visitors: Visitors,
     journal: journal::Log,
 ) -> Result<(Rc<Shard<W>>, Recovery), String> {
-    let tls = Ends {
-        clients: tls.clients.for_shard(),
-        ..tls
-    };
+    rules.tls.clients = rules.tls.clients.for_shard();
+    let config = &Arc::clone(&rules.config);
     let shards = directory.shards();
     let recorder =
         Recorder::new().map_err(|error| format!("histograms cannot be made: {error}"))?;
@@ -134,8 +129,9 @@ async fn open<W: World>(
         budget: Budget::new(budget),
         visits: Gate::default(),
         visitors,
+        suspects: Default::default(),
         couriers: Gate::default(),
-        settings: RefCell::new(Rc::new(Settings::new(Arc::clone(config), tls))),
+        settings: RefCell::new(Rc::new(Settings::new(rules))),
         arriving,
         rerouted: Cell::new(false),
         recorder,
@@ -279,23 +275,21 @@ impl<W: World> Shard<W> {
                     let _ = reply.send(tell);
                 });
             }
-            Letter::Reload(config, tls) => self.reload(config, tls),
+            Letter::Reload(rules) => self.reload(rules),
             Letter::Drain => {}
         }
     }
 
-    fn reload(&self, config: Arc<Config>, tls: Ends) {
+    fn reload(&self, mut rules: Rules) {
+        let config = &rules.config;
         let limit = u32::try_from(config.delivery.connections_per_destination);
         self.permits.set_limit(limit.unwrap_or(u32::MAX));
         self.queue
             .borrow_mut()
-            .set_settings(settings::queue_settings(&config));
-        let tls = Ends {
-            server: tls.server,
-            // Ours know sessions to resume.
-            clients: self.settings().tls.clients.clone(),
-        };
-        let new = Settings::new(config, tls);
+            .set_settings(settings::queue_settings(config));
+        // Ours know sessions to resume.
+        rules.tls.clients = self.settings().tls.clients.clone();
+        let new = Settings::new(rules);
         if new.routes != self.settings().routes || new.hostname != self.settings().hostname {
             self.rerouted.set(true);
         }

@@ -13,9 +13,8 @@ use crossbeam::queue::ArrayQueue;
 use futures_channel::oneshot;
 use futures_util::task::AtomicWaker;
 
-use crate::config::Config;
+use super::rules::Rules;
 use crate::observe::ask::{Ask, Tell};
-use crate::tls::Ends;
 
 /// What one shard is told by another, or by the threads beside them.
 pub enum Letter {
@@ -31,7 +30,7 @@ pub enum Letter {
     /// A question of the control plane.
     Ask(Ask, oneshot::Sender<Tell>),
     /// The configuration was read anew.
-    Reload(Arc<Config>, Ends),
+    Reload(Rules),
     /// Take no new work, end what is under way, stop.
     Drain,
 }

@@ -19,6 +19,7 @@ mod hosts;
 mod idle;
 mod inbound;
 pub mod life;
+mod login;
 pub mod mesh;
 mod message;
 mod names;
@@ -26,10 +27,12 @@ mod outbound;
 mod permits;
 mod report;
 mod resident;
+pub mod rules;
 mod secure;
 mod settings;
 mod settle;
 mod store;
+mod suspects;
 mod transmit;
 pub mod visitors;
 mod ways;
@@ -56,6 +59,7 @@ use names::Names;
 use permits::Permits;
 use resident::Resident;
 use settings::Settings;
+use suspects::Suspects;
 use visitors::Visitors;
 use ways::Ways;
 
@@ -77,6 +81,7 @@ struct Shard<W: World> {
     /// Sessions of clients.
     visits: Gate,
     visitors: Visitors,
+    suspects: RefCell<Suspects>,
     /// Deliveries, and reports being made.
     couriers: Gate,
     settings: RefCell<Rc<Settings>>,

@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::rules::Rules;
 use crate::config::Config;
 use crate::mail::envelope::Recipient;
 use crate::queue;
@@ -12,6 +14,7 @@ use crate::route::{RouteTable, Target};
 use crate::smtp::reply::Reply;
 use crate::smtp::server::ServerLimits;
 use crate::tls::Ends;
+use crate::users::Users;
 
 /// What the sessions and deliveries of a shard go by.
 pub(super) struct Settings {
@@ -23,12 +26,14 @@ pub(super) struct Settings {
     pub(super) own: Own,
     pub(super) families: Families,
     pub(super) tls: Ends,
-    pub(super) config: std::sync::Arc<Config>,
+    pub(super) users: Arc<Users>,
+    pub(super) config: Arc<Config>,
 }
 
 impl Settings {
     /// Reads the settings out of a configuration that was validated.
-    pub(super) fn new(config: std::sync::Arc<Config>, tls: Ends) -> Self {
+    pub(super) fn new(rules: Rules) -> Self {
+        let Rules { config, tls, users } = rules;
         let hostname: Rc<str> = config.hostname().into();
         let helo = config
             .delivery
@@ -48,6 +53,7 @@ impl Settings {
             hostname,
             helo,
             tls,
+            users,
             config,
         }
     }

@@ -164,6 +164,10 @@ impl World for SimWorld {
             .await
     }
 
+    async fn check_password(&self, password: Vec<u8>, hash: String) -> Option<bool> {
+        Some(crate::users::verify(&password, &hash))
+    }
+
     async fn lookup(&self, question: Question) -> Answer {
         let wait = Duration::from_micros(self.core.random.between(50, 40_000));
         sleep(&self.core.executor, self.core.executor.now() + wait).await;

@@ -3,6 +3,8 @@
 //! Nothing here knows the order of commands; that is `smtp::server`. What is parsed borrows from
 //! the line until it becomes a type that cannot be wrong.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use smallvec::SmallVec;
 
 use crate::mail::envelope::{BodyKind, Notify, Recipient, Ret};
@@ -39,7 +41,9 @@ pub enum Verb {
     Help,
     /// RFC 3207
     StartTls,
-    /// Commands of SMTP that are not offered: EXPN, AUTH, TURN, ETRN and the like.
+    /// RFC 4954 §4
+    Auth,
+    /// Commands of SMTP that are not offered: EXPN, TURN, ETRN and the like.
     NotOffered,
     /// A request line of HTTP: a browser, or somebody who makes one talk to us.
     Http,
@@ -88,6 +92,17 @@ pub struct MailArguments {
     pub ret: Option<Ret>,
     /// `ENVID=`
     pub envid: Option<Box<str>>,
+    /// `AUTH=` was there (RFC 4954 §5). Who somebody else says has sent it is not passed on.
+    pub auth: bool,
+}
+
+/// `AUTH mechanism [initial-response]` (RFC 4954 §4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthArguments<'a> {
+    /// The mechanism, as the client writes it.
+    pub mechanism: &'a str,
+    /// What the client says at once; `=` is nothing, said.
+    pub initial: Option<Vec<u8>>,
 }
 
 /// `BDAT size [LAST]` (RFC 3030 §2).
@@ -169,6 +184,7 @@ impl MailArguments {
             smtputf8: false,
             ret: None,
             envid: None,
+            auth: false,
         };
         parsed.take_parameters(parameters)?;
         if !inside.is_empty() {
@@ -179,7 +195,7 @@ impl MailArguments {
     }
 
     fn take_parameters(&mut self, parameters: &[u8]) -> Result<(), BadArgument> {
-        let mut seen = [false; 5];
+        let mut seen = [false; 6];
         for parameter in Parameters(parameters) {
             let (keyword, value) = parameter?;
             let place = match &*capitals(keyword) {
@@ -203,6 +219,11 @@ impl MailArguments {
                 b"ENVID" => {
                     self.envid = Some(xtext(some(value)?, ENVID_OCTETS_MAX)?.into());
                     4
+                }
+                b"AUTH" => {
+                    xtext(some(value)?, AUTH_OCTETS_MAX)?;
+                    self.auth = true;
+                    5
                 }
                 _ => return Err(BadArgument::UnknownParameter),
             };
@@ -249,6 +270,24 @@ pub fn rcpt_arguments(
         }
     }
     Ok(recipient)
+}
+
+impl<'a> AuthArguments<'a> {
+    /// Parses what follows `AUTH`.
+    pub fn parse(arguments: &'a [u8]) -> Result<Self, BadArgument> {
+        let text = std::str::from_utf8(arguments).map_err(|_| BadArgument::Syntax)?;
+        let mut words = text.split_ascii_whitespace();
+        let mechanism = words.next().ok_or(BadArgument::Syntax)?;
+        let initial = match words.next() {
+            None => None,
+            Some("=") => Some(Vec::new()),
+            Some(word) => Some(STANDARD.decode(word).map_err(|_| BadArgument::Syntax)?),
+        };
+        match words.next() {
+            None => Ok(Self { mechanism, initial }),
+            Some(_) => Err(BadArgument::Syntax),
+        }
+    }
 }
 
 impl BdatArguments {
@@ -450,7 +489,7 @@ const VERBS: [(&[u8], Verb); 19] = [
     (b"HELP", Verb::Help),
     (b"EXPN", Verb::NotOffered),
     (b"STARTTLS", Verb::StartTls),
-    (b"AUTH", Verb::NotOffered),
+    (b"AUTH", Verb::Auth),
     (b"ETRN", Verb::NotOffered),
     (b"TURN", Verb::NotOffered),
     (b"XCLIENT", Verb::NotOffered),
@@ -461,6 +500,8 @@ const HTTP_MARK: &[u8] = b" HTTP/";
 const POSTMASTER: &[u8] = b"postmaster";
 /// RFC 3461 §4.4.
 const ENVID_OCTETS_MAX: usize = 100;
+/// RFC 4954 §5: a mailbox as xtext.
+const AUTH_OCTETS_MAX: usize = 500;
 /// RFC 3461 §4.2.
 const ORCPT_OCTETS_MAX: usize = 500;
 
@@ -524,7 +565,8 @@ mod tests {
             ("FROM:<\"a>@c.test", BadArgument::Sender),
             ("FROM:<a@c.test> =1", BadArgument::Syntax),
             ("FROM:<a@c.test> FOO", BadArgument::UnknownParameter),
-            ("FROM:<a@c.test> AUTH=<>", BadArgument::UnknownParameter),
+            ("FROM:<a@c.test> AUTH", BadArgument::BadParameter),
+            ("FROM:<a@c.test> AUTH=a+", BadArgument::BadParameter),
             (
                 "FROM:<a@c.test> NOTIFY=NEVER",
                 BadArgument::UnknownParameter,

@@ -3,6 +3,8 @@
 //! Every reply the relay can give has a name here, so that one file shows all of them and no two
 //! places word the same refusal differently.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use std::borrow::Cow;
 
 use crate::mail::envelope::QueueId;
@@ -209,6 +211,18 @@ impl Reply {
         Self::fixed(220, 0, 0, "Ready to start TLS")
     }
 
+    /// To AUTH, as often as the mechanism has to ask (RFC 4954 §4).
+    #[must_use]
+    pub fn challenge(octets: &[u8]) -> Self {
+        Self::bare(334, Cow::Owned(STANDARD.encode(octets)))
+    }
+
+    /// To AUTH: in.
+    #[must_use]
+    pub const fn authenticated() -> Self {
+        Self::fixed(235, 7, 0, "Authentication successful")
+    }
+
     /// To VRFY: a relay does not know who exists (RFC 5321 §3.5.3).
     #[must_use]
     pub const fn cannot_verify() -> Self {
@@ -263,6 +277,54 @@ impl Reply {
     #[must_use]
     pub const fn out_of_order() -> Self {
         Self::fixed(503, 5, 1, "Bad sequence of commands")
+    }
+
+    /// To AUTH: not in. The words are the same whatever was wrong.
+    #[must_use]
+    pub const fn not_authenticated() -> Self {
+        Self::fixed(535, 7, 8, "Authentication credentials invalid")
+    }
+
+    /// To AUTH, after too many failures.
+    #[must_use]
+    pub const fn too_many_failures() -> Self {
+        Self::fixed(454, 7, 0, "Too many failures, try again later")
+    }
+
+    /// To AUTH: `*` in place of an answer (RFC 4954 §4).
+    #[must_use]
+    pub const fn auth_cancelled() -> Self {
+        Self::fixed(501, 7, 0, "Authentication cancelled")
+    }
+
+    /// To AUTH: an answer that is no base64.
+    #[must_use]
+    pub const fn bad_base64() -> Self {
+        Self::fixed(501, 5, 2, "Cannot decode base64")
+    }
+
+    /// To AUTH, where it is not offered, or a second time.
+    #[must_use]
+    pub const fn auth_not_now() -> Self {
+        Self::fixed(503, 5, 1, "Authentication is not to be had now")
+    }
+
+    /// To AUTH with a mechanism that is not spoken.
+    #[must_use]
+    pub const fn unknown_mechanism() -> Self {
+        Self::fixed(504, 5, 4, "Authentication mechanism not offered")
+    }
+
+    /// To MAIL, before AUTH, where mail is submitted (RFC 4954 §6).
+    #[must_use]
+    pub const fn auth_required() -> Self {
+        Self::fixed(530, 7, 0, "Authentication required")
+    }
+
+    /// To MAIL with the address of somebody else.
+    #[must_use]
+    pub const fn not_your_address() -> Self {
+        Self::fixed(553, 7, 1, "You may not send from this address")
     }
 
     /// STARTTLS under TLS.

@@ -24,7 +24,7 @@ use futures_util::FutureExt as _;
 use glommio::{Latency, Shares, TaskQueueHandle};
 
 use crate::route::dns::{Answer, Question};
-use crate::service::resolver::Resolver;
+use crate::service::Desk;
 use crate::world::{Class, Tick, Wall, World};
 
 pub use disk::UringFile;
@@ -38,7 +38,7 @@ pub struct Uring {
 
 struct Inner {
     queues: Queues,
-    resolver: Resolver,
+    desk: Desk,
     /// Sockets bound before the shards started, by the address asked for.
     sockets: RefCell<HashMap<SocketAddr, Vec<socket2::Socket>>>,
     random: Cell<u64>,
@@ -56,7 +56,7 @@ struct Queues {
 impl Uring {
     /// The world of the executor that runs the caller. `sockets` are this shard's share of the
     /// listening sockets.
-    fn new(resolver: Resolver, sockets: HashMap<SocketAddr, Vec<socket2::Socket>>) -> Self {
+    fn new(desk: Desk, sockets: HashMap<SocketAddr, Vec<socket2::Socket>>) -> Self {
         let queue = |name, shares| {
             // Latency::Matters would force an eventfd write for every wake from another thread.
             glommio::executor().create_task_queue(
@@ -76,7 +76,7 @@ impl Uring {
         Self {
             inner: Rc::new(Inner {
                 queues,
-                resolver,
+                desk,
                 sockets,
                 random,
                 panics: Cell::new(0),
@@ -162,7 +162,11 @@ impl World for Uring {
     }
 
     async fn lookup(&self, question: Question) -> Answer {
-        self.inner.resolver.lookup(question).await
+        self.inner.desk.resolver.lookup(question).await
+    }
+
+    async fn check_password(&self, password: Vec<u8>, hash: String) -> Option<bool> {
+        self.inner.desk.passwords.check(password, hash).await
     }
 
     async fn open(&self, path: &Path, create: bool) -> io::Result<UringFile> {

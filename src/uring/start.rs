@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Uring, net};
 use crate::config::Cores;
-use crate::service::resolver::Resolver;
+use crate::service::Desk;
 
 /// Why the relay does not start: a sentence with its remedy, and the sysexits code.
 #[derive(Debug)]
@@ -201,7 +201,7 @@ impl Running {
 pub fn start<F, T>(
     placements: &Placements,
     sockets: Sockets,
-    resolver: &Resolver,
+    desk: &Desk,
     spin: Duration,
     make: F,
 ) -> Result<Vec<Running>, Refused>
@@ -212,12 +212,12 @@ where
     let mut running = Vec::new();
     for ((number, placement), share) in placements.iter().enumerate().zip(sockets.shares) {
         let main = make(number);
-        let resolver = resolver.clone();
+        let desk = desk.clone();
         let handle = builder(*placement, spin)
             .name(&format!("shard-{number}"))
             .spawn(move || async move {
                 super::beat();
-                main.run(Uring::new(resolver, share)).await;
+                main.run(Uring::new(desk, share)).await;
             })
             .map_err(|error| refused_ring(error.into()))?;
         running.push(Running(handle));

@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::start;
 use super::*;
 use crate::config::Cores;
-use crate::service::Service;
+use crate::service::passwords::Passwords;
+use crate::service::resolver::Resolver;
+use crate::service::{Desk, Service};
 use crate::world::{File as _, Listener as _, Stream as _};
 
 /// Runs `main` on an executor of its own, with one listening socket on a port of the kernel's
@@ -21,11 +23,15 @@ where
     start::prepare().unwrap();
     let service = Service::start().unwrap();
     let resolver = Resolver::start(service.handle(), &["127.0.0.1:1".parse().unwrap()]).unwrap();
+    let desk = Desk {
+        resolver,
+        passwords: Passwords::start(service.handle()),
+    };
     let socket = net::bind(ANYWHERE.parse().unwrap()).unwrap();
     let sockets = HashMap::from([(ANYWHERE.parse().unwrap(), vec![socket])]);
     glommio::LocalExecutorBuilder::default()
         .io_memory(64 << 10)
-        .spawn(move || async move { main(Uring::new(resolver, sockets)).await })
+        .spawn(move || async move { main(Uring::new(desk, sockets)).await })
         .unwrap()
         .join()
         .unwrap();

@@ -2,7 +2,7 @@
 //! is told, and what becomes of it. Who exists is not to be seen from outside: a stranger gets the
 //! same questions, and a hash is computed for him too.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use aws_lc_rs::{hmac, rand};
 use rsasl::callback::{Context, Request, SessionCallback, SessionData};
@@ -21,6 +21,7 @@ pub const MECHANISMS: [&str; 3] = ["SCRAM-SHA-256", "PLAIN", "LOGIN"];
 pub struct Exchange {
     session: Session<Claimed>,
     users: Arc<Users>,
+    claimed: Arc<OnceLock<String>>,
 }
 
 /// What comes next.
@@ -65,7 +66,11 @@ impl Exchange {
         if !MECHANISMS.contains(&&*mechanism) {
             return None;
         }
-        let book = Book(Arc::clone(&users));
+        let claimed = Arc::new(OnceLock::new());
+        let book = Book {
+            users: Arc::clone(&users),
+            claimed: Arc::clone(&claimed),
+        };
         let config = SASLConfig::builder()
             .with_defaults()
             .with_callback(book)
@@ -74,7 +79,11 @@ impl Exchange {
         let session = SASLServer::<Claimed>::new(config)
             .start_suggested(name)
             .ok()?;
-        Some(Self { session, users })
+        Some(Self {
+            session,
+            users,
+            claimed,
+        })
     }
 
     /// Takes what the client said; `None` when it has said nothing yet.
@@ -94,6 +103,13 @@ impl Exchange {
         }
     }
 
+    /// The user whom the client tries to be, where there is one of that name.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        let (name, _) = self.users.find(self.claimed.get()?)?;
+        Some(name)
+    }
+
     fn check(&self, user: &str, password: Vec<u8>) -> Turn {
         let (user, hash) = match self.users.find(user) {
             Some((name, user)) => (name.to_owned(), user.password.clone()),
@@ -108,7 +124,11 @@ impl Exchange {
 }
 
 /// The users, as rsasl asks for them.
-struct Book(Arc<Users>);
+struct Book {
+    users: Arc<Users>,
+    /// The first name that was asked for.
+    claimed: Arc<OnceLock<String>>,
+}
 
 impl SessionCallback for Book {
     fn callback(
@@ -118,7 +138,8 @@ impl SessionCallback for Book {
         request: &mut Request<'_>,
     ) -> Result<(), SessionError> {
         let name = context.get_ref::<AuthId>().unwrap_or_default();
-        let known = self.0.find(name);
+        self.claimed.get_or_init(|| name.to_owned());
+        let known = self.users.find(name);
         let keys = known.and_then(|(_, user)| user.scram_sha_256.keys());
         let keys = keys.unwrap_or_else(|| strange_keys(name));
         request.satisfy::<ScramStoredPassword<'_>>(&ScramStoredPassword::new(
@@ -145,7 +166,7 @@ impl SessionCallback for Book {
             return Ok(());
         }
         let is_proof = data.mechanism().mechanism.starts_with("SCRAM-");
-        let claim = match (context.get_ref::<Password>(), self.0.find(name)) {
+        let claim = match (context.get_ref::<Password>(), self.users.find(name)) {
             (Some(password), _) => Claim::Password(name.to_owned(), password.to_vec()),
             (None, Some((name, _))) if is_proof => Claim::Proof(name.to_owned()),
             _ => return Ok(()),

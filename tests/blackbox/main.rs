@@ -16,6 +16,7 @@
 
 mod support;
 
+mod auth;
 mod commands;
 mod delivery;
 mod dialogue;

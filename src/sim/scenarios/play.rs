@@ -15,6 +15,7 @@ use crate::observe::log::{Format, Journal, Level};
 use crate::route::dns::{Answer, Kind, Question, Records};
 use crate::shard::life;
 use crate::shard::mesh::{Directory, Letter};
+use crate::shard::rules::Rules;
 use crate::shard::visitors::Visitors;
 use crate::sim::check::{Terms, broken_promises};
 use crate::sim::disk::SimDisk;
@@ -152,8 +153,11 @@ impl Play {
         for number in 0..self.shards.get() {
             let told = Arc::clone(&words);
             let start = life::Start {
-                config: Arc::clone(&self.config),
-                tls: self.tls.clone(),
+                rules: Rules {
+                    config: Arc::clone(&self.config),
+                    tls: self.tls.clone(),
+                    users: Arc::default(),
+                },
                 directory: directory.clone(),
                 number,
                 visitors: visitors.clone(),

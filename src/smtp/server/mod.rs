@@ -31,6 +31,7 @@ use crate::mail::envelope::{BodyKind, Content, Envelope, Recipient};
 use crate::smtp::command::BdatArguments;
 use crate::smtp::reply::Reply;
 use crate::wire::line::LineScanner;
+use crate::wire::path::ReversePath;
 
 /// What a session needs next.
 #[derive(Debug)]
@@ -55,6 +56,11 @@ pub enum Step<'a> {
     /// The output to be written, what else was read to be thrown away (it was not said under
     /// TLS), then the handshake, and [`ServerSession::secured`].
     StartTls,
+    /// AUTH with this mechanism, and what the client said with it. Answered by
+    /// [`ServerSession::challenge`], `authenticated` or `auth_refused`.
+    Auth(&'a str, Option<&'a [u8]>),
+    /// What the client says to the last challenge. Answered like [`Step::Auth`].
+    AuthResponse(&'a [u8]),
     /// The message begun will not come to an end: what is there of it can go.
     Discard,
     /// The output to be written, and the connection to be closed.
@@ -102,6 +108,10 @@ pub struct ServerSession {
     peer: IpAddr,
     may_relay: bool,
     encryption: Encryption,
+    /// What AUTH may name; empty where it is not offered.
+    mechanisms: &'static [&'static str],
+    /// Who the client has proved to be.
+    user: Option<Rc<str>>,
     output: Vec<u8>,
     lines: LineScanner,
     stage: Stage,
@@ -145,6 +155,8 @@ enum Mode {
     Unwanted { left: u64, reply: Reply },
     /// Nothing: the content has ended.
     Ended,
+    /// An answer to a challenge.
+    AuthResponse,
     /// Nothing before the handshake.
     Securing,
     /// Nothing ever again.
@@ -153,6 +165,8 @@ enum Mode {
 
 enum Question {
     Mail(Draft),
+    Auth(Box<str>, Option<Vec<u8>>),
+    AuthResponse(Vec<u8>),
     Recipient(Recipient),
     Data(Option<BdatArguments>),
     /// The content until it is handed out.
@@ -195,6 +209,8 @@ impl ServerSession {
             peer,
             may_relay,
             encryption,
+            mechanisms: &[],
+            user: None,
             output,
             lines: LineScanner::default(),
             stage: Stage::Fresh,
@@ -265,11 +281,38 @@ impl ServerSession {
     /// The handshake is done. All that was said in plain is forgotten (RFC 3207 §4.2).
     pub fn secured(&mut self) {
         self.encryption = Encryption::Active;
+        self.user = None;
         self.hello = Rc::from("");
         self.extended = false;
         self.stage = Stage::Fresh;
         self.mode = Mode::Command;
         self.lines.reset();
+    }
+
+    /// Offers AUTH with these mechanisms from the next hello on.
+    pub fn offer_auth(&mut self, mechanisms: &'static [&'static str]) {
+        self.mechanisms = mechanisms;
+    }
+
+    /// Who the client has proved to be.
+    #[must_use]
+    pub fn user(&self) -> Option<&Rc<str>> {
+        self.user.as_ref()
+    }
+
+    /// What is spoken.
+    #[must_use]
+    pub const fn kind(&self) -> ServerKind {
+        self.kind
+    }
+
+    /// The sender that [`Step::Mail`] asks about.
+    #[must_use]
+    pub fn reverse_path(&self) -> Option<&ReversePath> {
+        match &self.mode {
+            Mode::Asking(Question::Mail(draft)) => Some(&draft.envelope.reverse_path),
+            _ => None,
+        }
     }
 
     /// How it stands to TLS.
@@ -302,7 +345,7 @@ impl ServerSession {
     /// True when the client may send to anybody.
     #[must_use]
     pub fn may_relay(&self) -> bool {
-        self.may_relay
+        self.may_relay || self.user.is_some()
     }
 }
 
@@ -322,6 +365,30 @@ impl ServerSession {
     pub fn mail_refused(&mut self, reply: Reply) {
         if let Some(Question::Mail(_)) = self.take_question() {
             self.say(&reply);
+        }
+    }
+
+    /// To [`Step::Auth`] and [`Step::AuthResponse`]: another question for the client.
+    pub fn challenge(&mut self, octets: &[u8]) {
+        if let Some(Question::Auth(..) | Question::AuthResponse(_)) = self.take_question() {
+            self.say(&Reply::challenge(octets));
+            self.mode = Mode::AuthResponse;
+        }
+    }
+
+    /// To [`Step::Auth`] and [`Step::AuthResponse`]: the client is this user, and may send to
+    /// anybody.
+    pub fn authenticated(&mut self, user: Rc<str>) {
+        if let Some(Question::Auth(..) | Question::AuthResponse(_)) = self.take_question() {
+            self.user = Some(user);
+            self.say(&Reply::authenticated());
+        }
+    }
+
+    /// To [`Step::Auth`] and [`Step::AuthResponse`]: no.
+    pub fn auth_refused(&mut self, reply: &Reply) {
+        if let Some(Question::Auth(..) | Question::AuthResponse(_)) = self.take_question() {
+            self.refuse(reply);
         }
     }
 
@@ -388,24 +455,26 @@ impl ServerSession {
         if content.eight_bit || content.eight_bit_header {
             envelope.body = BodyKind::EightBit;
         }
-        let is_secured = self.encryption == Encryption::Active;
-        let protocol = match (self.kind, envelope.smtputf8, is_secured) {
-            (ServerKind::Lmtp, false, false) => "LMTP",
-            (ServerKind::Lmtp, false, true) => "LMTPS",
-            (ServerKind::Lmtp, true, false) => "UTF8LMTP",
-            (ServerKind::Lmtp, true, true) => "UTF8LMTPS",
-            (_, true, false) => "UTF8SMTP",
-            (_, true, true) => "UTF8SMTPS",
-            (_, false, true) => "ESMTPS",
-            (_, false, false) if self.extended => "ESMTP",
-            (_, false, false) => "SMTP",
-        };
+        let protocol = self.protocol(envelope.smtputf8);
         Some(Transaction {
             envelope,
             content,
             hello: Rc::clone(&self.hello),
             protocol,
         })
+    }
+
+    /// What the trace field says behind `with` (RFC 3848, RFC 6531 §4.3).
+    fn protocol(&self, is_utf8: bool) -> &'static str {
+        let base = match (self.kind, is_utf8) {
+            (ServerKind::Lmtp, false) => ["LMTP", "LMTPS", "LMTPA", "LMTPSA"],
+            (ServerKind::Lmtp, true) => ["UTF8LMTP", "UTF8LMTPS", "UTF8LMTPA", "UTF8LMTPSA"],
+            (_, true) => ["UTF8SMTP", "UTF8SMTPS", "UTF8SMTPA", "UTF8SMTPSA"],
+            (_, false) if self.extended => ["ESMTP", "ESMTPS", "ESMTPA", "ESMTPSA"],
+            (_, false) => ["SMTP"; 4],
+        };
+        let is_secured = self.encryption == Encryption::Active;
+        base[usize::from(is_secured) + 2 * usize::from(self.user.is_some())]
     }
 
     /// To [`Step::Message`]: it is on stable storage, and ours now.

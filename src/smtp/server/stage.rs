@@ -63,7 +63,7 @@ const fn row(verb: Verb) -> [Rule; 5] {
         Verb::Data => [Hello, Order, Nobody, Go, Order],
         Verb::Bdat => [Hello, Order, Nobody, Go, Go],
         Verb::Helo | Verb::Ehlo | Verb::Lhlo => [Go; 5],
-        Verb::StartTls => [Hello, Go, Order, Order, Order],
+        Verb::StartTls | Verb::Auth => [Hello, Go, Order, Order, Order],
         Verb::Rset | Verb::Noop | Verb::Quit | Verb::Vrfy | Verb::Help => [Go; 5],
         Verb::NotOffered => [Off; 5],
         Verb::Unknown => [Unknown; 5],

@@ -2,11 +2,16 @@
 
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::incoming::{Incoming, PIECE_OCTETS_MAX, Place, Taken};
 use super::stage::{Rule, Stage, rule};
 use super::{BareLineEnds, Draft, Encryption, Mode, Piece, Question, ServerSession, Step, Turn};
 use crate::mail::envelope::Envelope;
-use crate::smtp::command::{self, BadArgument, BdatArguments, CommandLine, MailArguments, Verb};
+use crate::smtp::command::{
+    self, AuthArguments, BadArgument, BdatArguments, CommandLine, MailArguments, Verb,
+};
 use crate::smtp::reply::Reply;
 use crate::wire::line::Ending;
 
@@ -31,6 +36,7 @@ impl ServerSession {
             Mode::Chunk { .. } => self.read_chunk(input),
             Mode::Unwanted { .. } => self.skip_chunk(input),
             Mode::Ended => (0, self.judge_content()),
+            Mode::AuthResponse => self.read_auth_response(input),
             Mode::Securing => (0, Turn::StartTls),
             Mode::Closed => (0, Turn::Close),
         }
@@ -40,6 +46,8 @@ impl ServerSession {
     pub(super) fn question(&self) -> Step<'_> {
         match &self.mode {
             Mode::Asking(Question::Mail(_)) => Step::Mail,
+            Mode::Asking(Question::Auth(mechanism, said)) => Step::Auth(mechanism, said.as_deref()),
+            Mode::Asking(Question::AuthResponse(said)) => Step::AuthResponse(said),
             Mode::Asking(Question::Recipient(recipient)) => Step::Recipient(recipient),
             Mode::Asking(Question::Data(_)) => Step::Data,
             Mode::Asking(Question::Message(_)) => Step::Message,
@@ -81,7 +89,7 @@ impl ServerSession {
 
     /// Refuses what the client got wrong; one that gets too much wrong is no mail program. What
     /// went wrong here (4xx) is not held against it.
-    fn refuse(&mut self, reply: &Reply) {
+    pub(super) fn refuse(&mut self, reply: &Reply) {
         self.errors += u32::from(reply.code() >= 500);
         if self.errors >= self.limits.max_errors {
             self.hang_up(&Reply::too_many_errors());
@@ -158,6 +166,7 @@ impl ServerSession {
                 self.end_transaction();
                 self.say(&Reply::ok());
             }
+            Verb::Auth => self.auth(arguments)?,
             Verb::StartTls => {
                 nothing(arguments)?;
                 self.start_tls();
@@ -187,6 +196,40 @@ impl ServerSession {
         Ok(())
     }
 
+    fn auth(&mut self, arguments: &[u8]) -> Result<(), BadArgument> {
+        if self.mechanisms.is_empty() || self.user.is_some() {
+            self.refuse(&Reply::auth_not_now());
+            return Ok(());
+        }
+        let AuthArguments { mechanism, initial } = AuthArguments::parse(arguments)?;
+        let spoken = |known: &&&str| known.eq_ignore_ascii_case(mechanism);
+        match self.mechanisms.iter().find(spoken) {
+            Some(known) => self.mode = Mode::Asking(Question::Auth((*known).into(), initial)),
+            None => self.refuse(&Reply::unknown_mechanism()),
+        }
+        Ok(())
+    }
+
+    /// An answer to a challenge: base64, or `*` for enough of it (RFC 4954 §4).
+    fn read_auth_response(&mut self, input: &[u8]) -> (usize, Turn) {
+        let Some(line) = self.lines.find(input) else {
+            if input.len() > AUTH_LINE_OCTETS_MAX {
+                self.hang_up(&Reply::line_too_long());
+                return (0, Turn::Again);
+            }
+            return (0, Turn::NeedInput);
+        };
+        self.mode = Mode::Command;
+        match &input[..line.len] {
+            b"*" => self.refuse(&Reply::auth_cancelled()),
+            said => match STANDARD.decode(said) {
+                Ok(said) => self.mode = Mode::Asking(Question::AuthResponse(said)),
+                Err(_) => self.refuse(&Reply::bad_base64()),
+            },
+        }
+        (line.next, Turn::Again)
+    }
+
     fn start_tls(&mut self) {
         match self.encryption {
             Encryption::Absent => self.refuse(&Reply::not_implemented()),
@@ -210,6 +253,9 @@ impl ServerSession {
         if self.encryption == Encryption::Offered {
             lines.push_str("\nSTARTTLS");
         }
+        if !self.mechanisms.is_empty() {
+            let _ = write!(lines, "\nAUTH {}", self.mechanisms.join(" "));
+        }
         let counts = [
             ("RCPTMAX", limits.max_recipients as u64),
             ("MAILMAX", u64::from(limits.max_transactions)),
@@ -230,6 +276,9 @@ impl ServerSession {
             return Ok(());
         }
         let parsed = MailArguments::parse(arguments)?;
+        if parsed.auth && self.mechanisms.is_empty() {
+            return Err(BadArgument::UnknownParameter);
+        }
         if parsed.size > self.limits.max_message_size {
             self.say(&Reply::too_large());
             return Ok(());
@@ -451,5 +500,7 @@ fn nothing(arguments: &[u8]) -> Result<(), BadArgument> {
 /// Octets of output above which the driver is asked to write. One reply may come on top, and for
 /// LMTP one a recipient.
 const OUTPUT_OCTETS_MAX: usize = 16 * 1024;
+/// A line of AUTH (RFC 4954 §4).
+const AUTH_LINE_OCTETS_MAX: usize = 12_288;
 /// What a value of LIMITS can say: six digits (RFC 9422 §3).
 const LIMIT_VALUE_MAX: u64 = 999_999;

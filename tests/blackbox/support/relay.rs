@@ -1,6 +1,7 @@
 //! The relay's process: its configuration and data in a directory of its own, its log kept.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -273,6 +274,24 @@ impl Relay {
             .arg("--config")
             .arg(self.config_path());
         command.output().expect("the binary runs")
+    }
+
+    /// Runs a command that reads `input`.
+    pub fn run_with(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringpost"));
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(self.config_path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary runs");
+        let mut pipe = child.stdin.take().expect("a pipe");
+        // A command that needs no input may have ended before it is written.
+        let _ = pipe.write_all(input.as_bytes());
+        drop(pipe);
+        child.wait_with_output().expect("the command ends")
     }
 
     /// Runs a command that must succeed; what it prints.

@@ -1,5 +1,6 @@
 //! Whole sessions: what a client says, what it hears, what the driver gets.
 
+mod auth;
 mod tls;
 
 use std::net::IpAddr;
@@ -73,6 +74,14 @@ impl Driver {
         }
     }
 
+    fn answer_auth(&mut self, is_right: bool) {
+        if is_right {
+            self.session.authenticated("ann".into());
+        } else {
+            self.session.auth_refused(&Reply::not_authenticated());
+        }
+    }
+
     /// Gives all of `input`, keeps what was not consumed in it.
     fn drive(&mut self, input: &mut Vec<u8>) {
         let mut at = 0;
@@ -90,6 +99,17 @@ impl Driver {
                 Step::Discard => {
                     self.gathering.take().expect("nothing to discard");
                     self.discarded += 1;
+                }
+                Step::Auth(_, said) => match said {
+                    Some(said) => {
+                        let is_right = said == b"\0ann\0secret";
+                        self.answer_auth(is_right);
+                    }
+                    None => self.session.challenge(b"who?"),
+                },
+                Step::AuthResponse(said) => {
+                    let is_right = said == b"ann:secret";
+                    self.answer_auth(is_right);
                 }
                 Step::StartTls => {
                     self.said.append(self.session.output());

@@ -1,0 +1,18 @@
+//! What every shard goes by, until a reload brings something else.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::tls::Ends;
+use crate::users::Users;
+
+/// The configuration, and what is in the files that it names.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Validated.
+    pub config: Arc<Config>,
+    /// What TLS is spoken with.
+    pub tls: Ends,
+    /// Who may log in.
+    pub users: Arc<Users>,
+}

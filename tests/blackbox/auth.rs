@@ -1,0 +1,193 @@
+//! Clients that log in, and those that should have.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rsasl::prelude::{Mechname, SASLClient, SASLConfig, State};
+
+use crate::support::client::Reply;
+use crate::support::{Client, Mx, Relay, Scene, Script, eventually, message};
+
+const SUBMISSION: &str = "smtp.trusted_networks = []\n\
+     listener = [{ protocol = \"submission\", bind = [\"SMTP\"] }]";
+
+/// A relay where strangers may do nothing and ann may send.
+fn submission() -> (Scene, Mx, Relay) {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    let mut setup = scene.config("");
+    setup.extra = SUBMISSION.replace("SMTP", &setup.smtp.to_string());
+    let relay = Relay::start(setup);
+    add(&relay, "ann@c.test", &["--sender", "*@lists.test"]);
+    eventually("AUTH is offered", || {
+        let hello = relay.client().command("EHLO c.test").text();
+        hello
+            .contains("AUTH SCRAM-SHA-256 PLAIN LOGIN")
+            .then_some(())
+    });
+    (scene, mx, relay)
+}
+
+/// Adds a user, and waits until the relay has noticed.
+fn add(relay: &Relay, address: &str, more: &[&str]) {
+    let arguments = [&["user", "add", address], more].concat();
+    let output = relay.run_with(&arguments, "secret\n");
+    assert!(output.status.success(), "{output:?}");
+    relay.log_line(&["certificates or users changed: done"]);
+}
+
+fn encoded(text: &str) -> String {
+    STANDARD.encode(text)
+}
+
+fn plain(client: &mut Client, user: &str, password: &str) -> Reply {
+    client.command(&format!(
+        "AUTH PLAIN {}",
+        encoded(&format!("\0{user}\0{password}"))
+    ))
+}
+
+/// SCRAM-SHA-256 to its end, by a client that is not of ours.
+fn scram(client: &mut Client, user: &str, password: &str) -> Reply {
+    let config = SASLConfig::with_credentials(None, user.to_owned(), password.to_owned()).unwrap();
+    let name = Mechname::parse(b"SCRAM-SHA-256").unwrap();
+    let mut session = SASLClient::new(config)
+        .start_suggested([name].iter())
+        .unwrap();
+    let mut said = Vec::new();
+    session.step(None, &mut said).unwrap();
+    let mut line = format!("AUTH SCRAM-SHA-256 {}", STANDARD.encode(&said));
+    loop {
+        let reply = client.command(&line);
+        if reply.code != 334 {
+            return reply;
+        }
+        let challenge = STANDARD.decode(reply.lines[0].trim()).unwrap();
+        said.clear();
+        // The server's proof is checked here: a wrong one ends the test.
+        let state = session.step(Some(&challenge), &mut said).unwrap();
+        line = match state {
+            State::Running | State::Finished(_) => STANDARD.encode(&said),
+        };
+    }
+}
+
+#[test]
+fn client_logs_in_with_each_mechanism_and_submits() {
+    let (_scene, mx, relay) = submission();
+    for (count, login) in [plain, scram].into_iter().enumerate() {
+        let mut client = relay.client();
+        login(&mut client, "ann@c.test", "secret").is("235 2.7.0");
+        client
+            .submit("<ann@c.test>", &["<b@d.test>"], &message("mine"))
+            .is("250 ");
+        mx.wait_for(count + 1);
+    }
+    let mut client = relay.client();
+    client.command("AUTH LOGIN").is("334 ");
+    client.command(&encoded("ann@c.test")).is("334 ");
+    client.command(&encoded("secret")).is("235 ");
+    client
+        .submit("<news@lists.test>", &["<b@d.test>"], &message("a list's"))
+        .is("250 ");
+    let trace = mx.wait_for(3)[2].text();
+    assert!(trace.contains("with ESMTPA id"), "{trace}");
+}
+
+#[test]
+fn client_does_not_log_in() {
+    let (_scene, mx, relay) = submission();
+    let mut client = relay.client();
+    client.command("MAIL FROM:<ann@c.test>").is("530 5.7.0");
+    client.command("RCPT TO:<b@d.test>").is("503 ");
+    client.command("AUTH GSSAPI").is("504 5.5.4");
+    client.command("AUTH PLAIN not*base64").is("501 5.5");
+    client.command("AUTH PLAIN").is("334 ");
+    client.command("*").is("501 5.");
+    client.command("QUIT").is("221 ");
+    assert_eq!(mx.connections(), 0);
+}
+
+#[test]
+fn client_has_the_wrong_password() {
+    let (_scene, _mx, relay) = submission();
+    for login in [plain, scram] {
+        for (user, password) in [("ann@c.test", "Secret"), ("eve@c.test", "secret")] {
+            let mut client = relay.client();
+            let began = Instant::now();
+            login(&mut client, user, password).is("535 5.7.8");
+            assert!(began.elapsed() >= Duration::from_secs(1), "guessing costs");
+            client.command("MAIL FROM:<ann@c.test>").is("530 ");
+        }
+    }
+    relay.log_line(&["authentication failed"]);
+    assert!(!relay.log().contains("Secret"), "no password in the log");
+}
+
+#[test]
+fn client_logs_in_twice_and_in_the_middle() {
+    let (_scene, _mx, relay) = submission();
+    let mut client = relay.client();
+    plain(&mut client, "ann@c.test", "secret").is("235 ");
+    plain(&mut client, "ann@c.test", "secret").is("503 ");
+    client.command("RSET").is("250 ");
+    client.command("MAIL FROM:<ann@c.test> AUTH=<>").is("250 ");
+    client.command("AUTH LOGIN").is("503 ");
+    client.command("RCPT TO:<b@d.test>").is("250 ");
+}
+
+#[test]
+fn client_sends_with_an_address_of_somebody_else() {
+    let (_scene, _mx, relay) = submission();
+    let mut client = relay.client();
+    plain(&mut client, "ann@c.test", "secret").is("235 ");
+    client.command("MAIL FROM:<bob@c.test>").is("553 5.7.1");
+    client.command("MAIL FROM:<x@sub.lists.test>").is("553 ");
+    client.command("MAIL FROM:<>").is("250 ");
+}
+
+#[test]
+fn users_change_while_the_relay_runs() {
+    let (_scene, _mx, relay) = submission();
+    let says = |words: &[&str], input: &str, status: i32| {
+        let output = relay.run_with(words, input);
+        assert_eq!(output.status.code(), Some(status), "{words:?} {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let can = |user: &str, password: &str| {
+        let mut client = relay.client();
+        plain(&mut client, user, password).code == 235
+    };
+    says(&["user", "add", "ann@c.test"], "again\n", 73);
+    says(&["user", "add", "no address"], "x\n", 64);
+    says(&["user", "add", "bob@c.test"], "\n", 65);
+    says(&["user", "remove", "bob@c.test"], "", 67);
+    says(&["user", "password", "ann@c.test"], "other\n", 0);
+    eventually("the new password is good", || {
+        can("ann@c.test", "other").then_some(())
+    });
+    assert!(!can("ann@c.test", "secret"));
+    assert_eq!(says(&["user", "list"], "", 0), "ann@c.test *@lists.test\n");
+    assert!(says(&["user", "list", "--json"], "", 0).contains("\"*@lists.test\""));
+    says(&["user", "remove", "ann@c.test"], "", 0);
+    eventually("nobody may log in", || {
+        let hello = relay.client().command("EHLO c.test").text();
+        (!hello.contains("AUTH")).then_some(())
+    });
+    let kept = std::fs::read_to_string(relay.data().join("users.toml")).unwrap();
+    assert!(!kept.contains("ann@"), "{kept}");
+}
+
+#[test]
+fn plaintext_is_allowed_to_nobody() {
+    let scene = Scene::new();
+    let relay = scene.relay("auth.allow_plaintext = \"never\"");
+    add(&relay, "ann@c.test", &[]);
+    let mut client = relay.client();
+    let hello = client.command("EHLO c.test").text();
+    assert!(
+        hello.contains("STARTTLS") && !hello.contains("AUTH"),
+        "{hello}"
+    );
+    plain(&mut client, "ann@c.test", "secret").is("503 ");
+}
