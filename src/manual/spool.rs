@@ -15,6 +15,7 @@
 //!     0000000000000002.damaged    a segment that could not be read in full, and is done with
 //!     ADOPTED                     the messages of this directory are elsewhere
 //! spool/07.00/                    what shard 7, which is gone, left, while shard 0 takes it over
+//! spool/07.00.damaged/            what was left of it when not all could be read, and is done with
 //! ```
 //!
 //! Segments are written in the order of their numbers and dropped in that order, so that no record

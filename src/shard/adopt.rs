@@ -108,7 +108,16 @@ mod tests {
             assert_eq!(Left::parse(&Path::new("/spool").join(name)), Some(left));
             assert_eq!(left.name(), Path::new(name));
         }
-        for name in ["FORMAT", "1", "02.", "02.x", ".00", "02.00.01", "2a"] {
+        for name in [
+            "FORMAT",
+            "1",
+            "02.",
+            "02.x",
+            ".00",
+            "02.00.damaged",
+            "02.00.damaged-2",
+            "2a",
+        ] {
             assert_eq!(Left::parse(Path::new(name)), None, "{name}");
         }
     }

@@ -32,7 +32,10 @@ impl<W: World> Log<W> {
                 remove(world, &directory, &files).await?;
                 return Ok(Recovery::default());
             }
-            Some(Marker::Kept) => return Ok(Recovery::default()),
+            Some(Marker::Kept) => {
+                set_aside(world, &directory).await?;
+                return Ok(Recovery::default());
+            }
             None => {}
         }
         // The compactor asks the queue what is known of a message, and the queue is told of these
@@ -47,9 +50,11 @@ impl<W: World> Log<W> {
             remove(world, &directory, &files).await?;
         } else {
             mark(world, &directory, KEPT).await?;
+            let aside = set_aside(world, &directory).await?;
             recovery.damage.push(format!(
-                "{}: what could be read was taken over; the rest is kept for you to look at, and to remove",
-                directory.display()
+                "{}: what could be read was taken over; the rest is in {} for you to look at, and to remove",
+                directory.display(),
+                aside.display()
             ));
         }
         Ok(recovery)
@@ -222,6 +227,25 @@ async fn remove<W: World>(world: &W, directory: &Path, files: &Files) -> io::Res
         Some(root) => world.sync_directory(root).await,
         None => Ok(()),
     }
+}
+
+/// Gives a directory that is kept another name: there may be a shard again, with a log in its
+/// place, that has to be taken over in turn.
+async fn set_aside<W: World>(world: &W, directory: &Path) -> io::Result<PathBuf> {
+    let mut count = 1;
+    let aside = loop {
+        let aside = layout::aside(directory, count);
+        match world.list(&aside).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break aside,
+            Err(error) => return Err(error),
+            Ok(_) => count += 1,
+        }
+    };
+    world.rename(directory, &aside).await?;
+    if let Some(root) = directory.parent() {
+        world.sync_directory(root).await?;
+    }
+    Ok(aside)
 }
 
 /// Messages written between two looks at who else wants the disk.

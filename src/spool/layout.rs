@@ -9,6 +9,7 @@
 //!     0000000000000002.damaged    a segment that could not be read in full, done with
 //!     ADOPTED                 another shard has taken everything over
 //! spool/07.00/          what shard 7, which is gone, left, while shard 0 takes it over
+//! spool/07.00.damaged/  what was left of it when not all could be read, done with
 //! ```
 
 use std::fmt;
@@ -127,6 +128,16 @@ pub(super) fn extent(directory: &Path, id: QueueId) -> PathBuf {
 /// Where a segment is put that is not to be used again.
 pub(super) fn damaged(directory: &Path, number: u32) -> PathBuf {
     directory.join(format!("{number:016x}.damaged"))
+}
+
+/// Where a directory is put whose messages are elsewhere, and that could not be read in full.
+pub(super) fn aside(directory: &Path, count: u32) -> PathBuf {
+    let mut name = directory.as_os_str().to_owned();
+    name.push(".damaged");
+    if count > 1 {
+        name.push(format!("-{count}"));
+    }
+    name.into()
 }
 
 /// Says that another shard has taken a directory over.

@@ -85,6 +85,8 @@ struct Session {
     recipients: Vec<String>,
     /// The copy whose answer the relay may or may not have read.
     open_answer: Option<usize>,
+    /// Attempts whose answers the relay may or may not have read.
+    in_flight: Vec<usize>,
 }
 
 impl Exchanger {
@@ -122,12 +124,19 @@ impl Session {
             reverse_path: None,
             recipients: Vec::new(),
             open_answer: None,
+            in_flight: Vec::new(),
         }
     }
 
     async fn run(mut self) {
         // A broken connection ends the session; the ledger knows how far it came.
-        let _ = self.serve().await;
+        if self.serve().await.is_err() {
+            self.exchanger.ledger.write(|entries| {
+                for attempt in self.in_flight {
+                    entries.attempts[attempt].code = None;
+                }
+            });
+        }
     }
 
     async fn serve(&mut self) -> io::Result<()> {
@@ -142,6 +151,10 @@ impl Session {
             }
             let line = String::from_utf8_lossy(&line).into_owned();
             let verb = line.get(..4).unwrap_or_default().to_ascii_uppercase();
+            if matches!(verb.as_str(), "MAIL" | "RSET" | "QUIT") {
+                // Nobody says that before the answers are there.
+                self.in_flight.clear();
+            }
             let goes_on = match verb.as_str() {
                 "EHLO" => self.greet().await?,
                 "HELO" => self.answer(false, "250 mx.test").await?,
@@ -234,7 +247,10 @@ impl Session {
                 code,
             };
             let ledger = &self.exchanger.ledger;
-            ledger.write(|entries| entries.attempts.push(attempt));
+            self.in_flight.push(ledger.write(|entries| {
+                entries.attempts.push(attempt);
+                entries.attempts.len() - 1
+            }));
         }
         said
     }
@@ -254,6 +270,7 @@ impl Session {
         let mut content = Vec::new();
         loop {
             let line = self.talk.line().await?;
+            self.in_flight.clear();
             match line.as_slice() {
                 b"." => break,
                 [b'.', rest @ ..] => content.extend_from_slice(rest),

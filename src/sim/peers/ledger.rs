@@ -93,7 +93,8 @@ pub struct Attempt {
     pub host: IpAddr,
     /// For whom.
     pub recipient: String,
-    /// The code; `None` when the exchanger said nothing.
+    /// The code; `None` when the exchanger said nothing, or the connection broke before it was
+    /// surely heard.
     pub code: Option<u16>,
 }
 
