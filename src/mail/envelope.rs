@@ -7,9 +7,8 @@ use crate::wire::path::{Mailbox, ReversePath};
 
 /// Names a message for its whole life, over restarts and on every shard.
 ///
-/// The microsecond of its acceptance above the number of the shard that accepted it (low ten
-/// bits); a shard never gives out the same microsecond twice. Written as 13 digits of Crockford's
-/// base 32, so that ids sort by time.
+/// The second of its acceptance, the shard that accepted it, and a count (`spool::names`). Written
+/// as 13 digits of Crockford's base 32, so that ids sort by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueId(pub u64);
 

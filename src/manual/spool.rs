@@ -14,6 +14,7 @@
 //!     0000000000000001.spare      a segment's file that waits to be used again
 //!     0000000000000002.damaged    a segment that could not be read in full, and is done with
 //!     ADOPTED                     the messages of this directory are elsewhere
+//! spool/07.last                   the last queue id that a shard 7 gave out before it was gone
 //! spool/07.00/                    what shard 7, which is gone, left, while shard 0 takes it over
 //! spool/07.00.damaged/            what was left of it when not all could be read, and is done with
 //! ```

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::Shard;
+use crate::spool;
 use crate::world::World;
 
 /// A directory of the spool, by its name.
@@ -40,6 +41,11 @@ impl<W: World> Shard<W> {
             let error = |error: &dyn std::fmt::Display| format!("{}: {error}", place.display());
             if left.heir != heir {
                 let old = root.join(left.name());
+                if left.heir.is_none() {
+                    let of = u16::try_from(left.of).unwrap_or(u16::MAX);
+                    let remembered = spool::remember(&self.world, &old, of).await;
+                    remembered.map_err(|why| error(&why))?;
+                }
                 let renamed = self.world.rename(&old, &place).await;
                 renamed.map_err(|why| error(&why))?;
                 let synced = self.world.sync_directory(root).await;

@@ -185,16 +185,9 @@ async fn marker<W: World>(world: &W, directory: &Path) -> io::Result<Option<Mark
     Ok(Some(if is_empty { Marker::Done } else { Marker::Kept }))
 }
 
-/// Leaves the mark, for good. Its content is there before its name.
+/// Leaves the mark, for good.
 async fn mark<W: World>(world: &W, directory: &Path, content: &[u8]) -> io::Result<()> {
-    let path = layout::adopted(directory);
-    let draft = path.with_extension("new");
-    let file = world.open(&draft, true).await?;
-    file.set_len(0).await?;
-    file.write_at(content.to_vec(), 0).await?;
-    file.sync().await?;
-    world.rename(&draft, &path).await?;
-    world.sync_directory(directory).await
+    layout::write_whole(world, &layout::adopted(directory), content).await
 }
 
 /// Removes a directory whose messages are all elsewhere. The mark goes last: without it the rest

@@ -8,6 +8,7 @@
 //!     0000000000000000.spare  a segment's file that waits to be used again
 //!     0000000000000002.damaged    a segment that could not be read in full, done with
 //!     ADOPTED                 another shard has taken everything over
+//! spool/07.last         the last queue id that a shard 7 gave out before it was gone
 //! spool/07.00/          what shard 7, which is gone, left, while shard 0 takes it over
 //! spool/07.00.damaged/  what was left of it when not all could be read, done with
 //! ```
@@ -138,6 +139,24 @@ pub(super) fn aside(directory: &Path, count: u32) -> PathBuf {
         name.push(format!("-{count}"));
     }
     name.into()
+}
+
+/// Writes a small file, for good: its content is there before its name.
+pub(super) async fn write_whole<W: World>(
+    world: &W,
+    path: &Path,
+    content: &[u8],
+) -> io::Result<()> {
+    let draft = path.with_extension("new");
+    let file = world.open(&draft, true).await?;
+    file.set_len(0).await?;
+    file.write_at(content.to_vec(), 0).await?;
+    file.sync().await?;
+    world.rename(&draft, path).await?;
+    match path.parent() {
+        Some(directory) => world.sync_directory(directory).await,
+        None => Ok(()),
+    }
 }
 
 /// Says that another shard has taken a directory over.

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use super::extent::Unclaimed;
 use super::layout;
+use super::names;
 use super::record::{self, BodyRef, Carried};
 use super::recover::{self, Replay};
 use super::state::{Live, State};
@@ -232,12 +233,13 @@ impl<W: World> Log<W> {
         )
         .await?;
         let replayed = replay.finish();
-        let own = |id: &&QueueId| id.0 >> 20 & SHARD_MASK == u64::from(settings.shard) & SHARD_MASK;
+        let own = |id: &&QueueId| names::is_of(**id, settings.shard);
         let known = replayed.messages.iter().map(|message| &message.id);
         let known = known.chain(&replayed.settled);
         let newest = known.clone().filter(own).map(|id| id.0).max();
         let adopted = known.filter(|id| !own(id)).copied().collect();
-        let last_id = newest.unwrap_or(0).max(found.last_id);
+        let before = names::last_before(&world, &directory).await?;
+        let last_id = newest.unwrap_or(0).max(found.last_id).max(before);
         recovery.messages = replayed.messages;
         let lost =
             super::check::match_extents(&world, &directory, &files.extents, &mut recovery).await?;
@@ -268,20 +270,12 @@ impl<W: World> Log<W> {
         Ok((log, recovery))
     }
 
-    /// A name for a message, never used before on any shard of this spool:
-    /// `seconds since 1970 [34] | shard [10] | count [20]`.
+    /// A name for a message, never used before on any shard of this spool.
     #[must_use]
     pub fn next_id(&self) -> QueueId {
-        let seconds = self.inner.world.wall().0.max(0).cast_unsigned() / 1_000_000;
-        let shard = u64::from(self.inner.settings.shard) & SHARD_MASK;
-        let earliest = (seconds << 30) | (shard << 20);
+        let (shard, wall) = (self.inner.settings.shard, self.inner.world.wall());
         let state = &mut *self.inner.state.borrow_mut();
-        let mut next = state.last_id + 1;
-        if next & COUNT_MASK == 0 {
-            // The count is used up: on with the next second.
-            next = (((state.last_id >> 30) + 1) << 30) | (shard << 20);
-        }
-        state.last_id = next.max(earliest);
+        state.last_id = names::following(state.last_id, shard, wall);
         QueueId(state.last_id)
     }
 
@@ -628,7 +622,5 @@ fn salt<W: World>(world: &W) -> u32 {
     (world.random() >> 32) as u32
 }
 
-const SHARD_MASK: u64 = (1 << 10) - 1;
-const COUNT_MASK: u64 = (1 << 20) - 1;
 /// What may wait to be written. More would be memory that no budget knows of.
 const WAITING_OCTETS_MAX: usize = 16 << 20;

@@ -16,6 +16,7 @@ mod codec;
 mod extent;
 mod layout;
 pub mod log;
+mod names;
 pub mod record;
 pub mod recover;
 mod segment;
@@ -26,3 +27,4 @@ mod tests;
 mod writer;
 
 pub use layout::{FORMAT, OpenError};
+pub use names::remember;
