@@ -37,7 +37,7 @@ impl axum::serve::Listener for Bounded {
         let (stream, peer) = axum::serve::Listener::accept(&mut self.listener).await;
         let connection = Connection {
             stream,
-            silence: Box::pin(sleep(SILENCE_MAX)),
+            silence: Box::pin(sleep(FIRST_SILENCE_MAX)),
             _seat: seat,
         };
         (connection, peer)
@@ -116,6 +116,9 @@ impl AsyncWrite for Connection {
 
 /// Connections at a time: some scrapers, some operators. Memory and descriptors belong to mail.
 pub(super) const CONNECTIONS_MAX: usize = 64;
+
+/// Who connects has something to ask. Whoever only connects gives way to others soon.
+const FIRST_SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Longer than a scraper's interval, so that its connection stays; longer than any answer takes.
 const SILENCE_MAX: Duration = Duration::from_secs(90);

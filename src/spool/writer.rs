@@ -2,8 +2,8 @@
 //!
 //! It takes a batch, writes it, syncs it, and tells its waiters; what comes meanwhile gathers in
 //! the next batch. So the slower the disk, the larger the batches, and no timer is needed. A
-//! batch of notes alone waits a few milliseconds for company, and is not synced until the log has
-//! been idle for a while: what a crash can take of it is repeated, never lost.
+//! batch of notes alone waits a few milliseconds for company, and is synced at the latest a second
+//! after it was written: what a crash can take of it is repeated, never lost.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -75,8 +75,8 @@ impl Signal {
 
 /// What the writer keeps between batches.
 struct Desk {
-    /// Notes were written that no sync has covered.
-    unsynced: bool,
+    /// When the oldest note was written that no sync has covered.
+    unsynced: Option<Tick>,
     /// The segment written last.
     segment: Option<u32>,
     /// The last batch that a sync has covered.
@@ -95,29 +95,33 @@ impl<W: World> Inner<W> {
     /// Writes batches until the log is closed or the disk has failed.
     pub(super) async fn write(self: Rc<Self>) {
         let mut desk = Desk {
-            unsynced: false,
+            unsynced: None,
             segment: None,
             synced: 0,
             written: 0,
         };
         loop {
-            match self.work() {
-                Work::Waiters => self.gather_more().await,
-                Work::Notes => {
-                    let until = self.world.now() + LINGER;
-                    self.heard_until(Volume::Loud, until).await;
-                }
-                Work::Nothing if self.closed.get() => return,
-                Work::Nothing if desk.unsynced => {
-                    let until = self.world.now() + IDLE_SYNC;
-                    if !self.heard_until(Volume::Soft, until).await
-                        && let Err(error) = self.sync_notes(&mut desk).await
-                    {
+            let sync_by = desk.unsynced.map(|since| since + SYNC_WITHIN);
+            match (self.work(), sync_by) {
+                (Work::Waiters, _) => self.gather_more().await,
+                (Work::Notes | Work::Nothing, Some(by))
+                    if self.world.now() >= by || self.closed.get() =>
+                {
+                    if let Err(error) = self.sync_notes(&mut desk).await {
                         return self.fail(&error, None);
                     }
                     continue;
                 }
-                Work::Nothing => {
+                (Work::Notes, _) => {
+                    let until = self.world.now() + LINGER;
+                    self.heard_until(Volume::Loud, until).await;
+                }
+                (Work::Nothing, _) if self.closed.get() => return,
+                (Work::Nothing, Some(by)) => {
+                    self.heard_until(Volume::Soft, by).await;
+                    continue;
+                }
+                (Work::Nothing, None) => {
                     // Nothing is unsynced: what was doomed since the last sync can go.
                     self.remove_doomed(desk.written);
                     self.signal.heard().await;
@@ -196,9 +200,9 @@ impl<W: World> Inner<W> {
                 // would be a lie (fsyncgate). Whatever the error, the disk is not to be trusted.
                 return Err((io::Error::other(error), batch));
             }
-            desk.unsynced = false;
-        } else {
-            desk.unsynced |= len > 0;
+            desk.unsynced = None;
+        } else if len > 0 {
+            desk.unsynced.get_or_insert(between);
         }
         if let Some(segment) = self
             .state
@@ -257,7 +261,7 @@ impl<W: World> Inner<W> {
                 // The new header vouches for the old segment's length. It may be one that a
                 // process left which died before its sync.
                 file.sync().await.map_err(io::Error::other)?;
-                desk.unsynced = false;
+                desk.unsynced = None;
             }
         }
         let header = Header {
@@ -308,7 +312,7 @@ impl<W: World> Inner<W> {
     }
 
     async fn sync_notes(&self, desk: &mut Desk) -> io::Result<()> {
-        desk.unsynced = false;
+        desk.unsynced = None;
         let file = {
             let state = self.state.borrow();
             let segment = desk.segment.and_then(|number| state.segments.get(&number));
@@ -452,8 +456,9 @@ const LINGER: Duration = Duration::from_millis(5);
 /// How long a batch waits for messages that are arriving. Less than an fdatasync takes: a lone
 /// sender does not wait at all, and with many each waits less than it would for its own sync.
 const GATHER: Duration = Duration::from_micros(300);
-/// Idle so long, the log syncs its notes: a power cut then repeats nothing.
-const IDLE_SYNC: Duration = Duration::from_secs(1);
+/// Notes for which nobody waits are synced so soon after the first of them, whatever else is
+/// written meanwhile: it bounds what a power cut can repeat, also while a relay only delivers.
+const SYNC_WITHIN: Duration = Duration::from_secs(1);
 /// How often a full disk is tried.
 const PROBE_PERIOD: Duration = Duration::from_secs(1);
 /// What must fit before messages are taken again.

@@ -231,3 +231,43 @@ fn no_relay_runs() {
     );
     assert!(output.stdout.is_empty() && !output.stderr.is_empty());
 }
+
+#[test]
+fn an_octet_of_the_spool_is_flipped() {
+    let (_scene, _mx, mut relay, ids) = waiting(3);
+    let busy = relay.run(&["spool", "check"]);
+    assert_eq!(busy.status.code(), Some(75), "a relay runs on it");
+    relay.kill();
+    let whole = relay.run(&["spool", "check"]);
+    assert_eq!(whole.status.code(), Some(0), "{whole:?}");
+    assert!(String::from_utf8_lossy(&whole.stdout).contains("messages  3"));
+    let flipped = flip_an_octet_of(&relay, "b1@d.test");
+    let damaged = relay.run(&["spool", "check"]);
+    let said = String::from_utf8_lossy(&damaged.stdout).into_owned();
+    assert_eq!(damaged.status.code(), Some(65), "{damaged:?}");
+    assert!(said.contains(&flipped), "it names {flipped}: {said}");
+    // The relay runs on what is whole, and says what is not.
+    relay.restart();
+    let listed = relay.ask(&["queue", "list"]);
+    assert!(listed.contains(&ids[0]), "{listed}");
+    assert!(!listed.contains(&ids[1]), "{listed}");
+    relay.log_line(&["spool:", &flipped, "cannot be read"]);
+}
+
+/// Flips an octet in the record of the message for `recipient`; tells in which file.
+fn flip_an_octet_of(relay: &Relay, recipient: &str) -> String {
+    let shards = fs::read_dir(relay.data().join("spool")).expect("a spool");
+    for shard in shards.filter_map(|entry| Some(entry.ok()?.path())) {
+        for log in fs::read_dir(&shard).into_iter().flatten() {
+            let path = log.expect("a file").path();
+            let mut octets = fs::read(&path).expect("readable");
+            if let Some(at) = memchr::memmem::find(&octets, recipient.as_bytes()) {
+                octets[at] ^= 1;
+                fs::write(&path, octets).expect("writable");
+                let name = path.file_name().expect("a name");
+                return name.to_string_lossy().into_owned();
+            }
+        }
+    }
+    panic!("{recipient} is in no segment");
+}

@@ -28,6 +28,9 @@ pub struct Peer {
 
 impl Display for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.name.starts_with('[') {
+            return f.write_str(&self.name);
+        }
         write!(f, "{}[{}]", self.name, self.address)
     }
 }

@@ -143,8 +143,8 @@ struct Draft {
 enum Mode {
     /// A command line.
     Command,
-    /// The rest of a line that is too long.
-    LongLine,
+    /// The rest of a line that is too long, of which so many octets have been skipped.
+    LongLine { skipped: usize },
     /// Nothing before the driver's answer.
     Asking(Question),
     /// Content up to the final dot.
@@ -324,7 +324,7 @@ impl ServerSession {
     /// True between transactions, when nothing is lost by closing.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        !self.in_transaction() && matches!(self.mode, Mode::Command | Mode::LongLine)
+        !self.in_transaction() && matches!(self.mode, Mode::Command | Mode::LongLine { .. })
     }
 
     /// True from an accepted MAIL to the end of its message.

@@ -30,7 +30,7 @@ impl ServerSession {
         }
         match &mut self.mode {
             Mode::Command => self.read_command(input),
-            Mode::LongLine => self.skip_line(input),
+            &mut Mode::LongLine { skipped } => self.skip_line(input, skipped),
             Mode::Asking(_) => (0, Turn::Ask),
             Mode::Data => self.read_data(input),
             Mode::Chunk { .. } => self.read_chunk(input),
@@ -106,8 +106,8 @@ impl ServerSession {
             // One more than the limit may be the CR of a line that just fits.
             if input.len() > self.limits.max_command_line + 1 {
                 self.lines.reset();
-                self.mode = Mode::LongLine;
-                return (input.len(), Turn::NeedInput);
+                self.mode = Mode::LongLine { skipped: 0 };
+                return self.skip_line(input, 0);
             }
             return (0, Turn::NeedInput);
         };
@@ -121,8 +121,15 @@ impl ServerSession {
         (line.next, Turn::Again)
     }
 
-    fn skip_line(&mut self, input: &[u8]) -> (usize, Turn) {
+    /// Skips the rest of a line that is too long, as far as patience goes.
+    fn skip_line(&mut self, input: &[u8], skipped: usize) -> (usize, Turn) {
         let Some(at) = memchr::memchr(b'\n', input) else {
+            let skipped = skipped + input.len();
+            if skipped > SKIPPED_OCTETS_MAX {
+                self.hang_up(&Reply::line_too_long());
+                return (input.len(), Turn::Again);
+            }
+            self.mode = Mode::LongLine { skipped };
             return (input.len(), Turn::NeedInput);
         };
         self.mode = Mode::Command;
@@ -500,6 +507,9 @@ fn nothing(arguments: &[u8]) -> Result<(), BadArgument> {
 /// Octets of output above which the driver is asked to write. One reply may come on top, and for
 /// LMTP one a recipient.
 const OUTPUT_OCTETS_MAX: usize = 16 * 1024;
+/// What is skipped of a line that is too long, before whoever sends it is hung up on: no mail
+/// program sends such a line, and to skip it for ever would cost a core.
+const SKIPPED_OCTETS_MAX: usize = 64 * 1024;
 /// A line of AUTH (RFC 4954 §4).
 const AUTH_LINE_OCTETS_MAX: usize = 12_288;
 /// What a value of LIMITS can say: six digits (RFC 9422 §3).
