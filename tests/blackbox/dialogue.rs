@@ -355,7 +355,7 @@ fn trace_field_tells_where_the_message_came_from() {
         .client()
         .submit(
             "<a@c.test>",
-            &["<b@d.test>", "<hidden@d.test>"],
+            &["<seen@d.test>", "<hidden@d.test>"],
             &message("two"),
         )
         .is("250 ");
