@@ -159,9 +159,18 @@ impl Listener for UringListener {
     type Stream = UringStream;
 
     async fn accept(&self) -> io::Result<UringStream> {
-        let stream = self.listener.accept().await.map_err(plain)?;
-        let peer = stream.peer_addr().map_err(plain)?;
-        UringStream::new(stream, peer)
+        loop {
+            let stream = self.listener.accept().await.map_err(plain)?;
+            // A peer may reset while it waits in the backlog: its socket is accepted and has no
+            // address any more. That is the end of this connection only. Told to the caller it
+            // would look like a want of descriptors, and a few resets a second would keep
+            // everybody out.
+            if let Ok(peer) = stream.peer_addr()
+                && let Ok(stream) = UringStream::new(stream, peer)
+            {
+                return Ok(stream);
+            }
+        }
     }
 
     fn close(&self) {

@@ -115,6 +115,22 @@ fn a_large_write_to_a_slow_reader_is_whole_and_one_to_a_dead_reader_ends() {
 }
 
 #[test]
+fn a_peer_that_reset_in_the_backlog_is_passed_over_for_the_next() {
+    in_world(|world| async move {
+        let listener = world.listen(ANYWHERE.parse().unwrap()).unwrap();
+        for _ in 0..3 {
+            let gone = std::net::TcpStream::connect(listener.local()).unwrap();
+            // Closed with no time to linger, a socket sends RST.
+            let gone = socket2::Socket::from(gone);
+            gone.set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        let next = std::net::TcpStream::connect(listener.local()).unwrap();
+        let accepted = listener.accept().await.unwrap();
+        assert_eq!(accepted.peer(), next.local_addr().unwrap());
+    });
+}
+
+#[test]
 fn nobody_listening_is_refused_and_a_closed_listener_stops_accepting() {
     in_world(|world| async move {
         let listener = Rc::new(world.listen(ANYWHERE.parse().unwrap()).unwrap());
