@@ -21,6 +21,8 @@ pub enum Kind {
     A,
     /// IPv6 addresses.
     Aaaa,
+    /// What a TLS server's certificate is to be (RFC 6698).
+    Tlsa,
 }
 
 /// What the DNS said.
@@ -45,4 +47,20 @@ pub enum Records {
     Mx(Vec<(u16, Box<str>)>),
     /// Addresses, of the family asked for.
     Addresses(Vec<IpAddr>),
+    /// What the certificate is to be; one that fits is enough.
+    Tlsa(Vec<Tlsa>),
+}
+
+/// What a server's certificate, or that of its authority, is to be (RFC 6698 §2.1). The numbers
+/// are those of the record: what they mean, and whether we can go by it, is `tls::dane`'s.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tlsa {
+    /// Which certificate of the chain is meant, and what else it must stand up to.
+    pub usage: u8,
+    /// The whole certificate, or its public key.
+    pub selector: u8,
+    /// As it is, or a hash of it.
+    pub matching: u8,
+    /// What it is compared with.
+    pub data: Box<[u8]>,
 }

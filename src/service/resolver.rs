@@ -17,7 +17,7 @@ use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::route::dns::{Answer, Kind, Question, Records};
+use crate::route::dns::{Answer, Kind, Question, Records, Tlsa};
 
 /// Asks the resolver from any thread.
 #[derive(Clone)]
@@ -99,6 +99,7 @@ async fn ask(resolver: &TokioResolver, question: &Question) -> Answer {
         Kind::Mx => RecordType::MX,
         Kind::A => RecordType::A,
         Kind::Aaaa => RecordType::AAAA,
+        Kind::Tlsa => RecordType::TLSA,
     };
     // The last dot keeps the search list of resolv.conf out of it.
     match resolver.lookup(format!("{}.", question.name), kind).await {
@@ -122,6 +123,7 @@ async fn ask(resolver: &TokioResolver, question: &Question) -> Answer {
 fn records<'a>(kind: Kind, answers: impl Iterator<Item = &'a RData>) -> Option<Records> {
     let mut exchanges = Vec::new();
     let mut addresses = Vec::new();
+    let mut certificates = Vec::new();
     for data in answers {
         match (kind, data) {
             (Kind::Mx, RData::MX(mx)) => {
@@ -130,12 +132,19 @@ fn records<'a>(kind: Kind, answers: impl Iterator<Item = &'a RData>) -> Option<R
             }
             (Kind::A, RData::A(a)) => addresses.push(a.0.into()),
             (Kind::Aaaa, RData::AAAA(aaaa)) => addresses.push(aaaa.0.into()),
+            (Kind::Tlsa, RData::TLSA(tlsa)) => certificates.push(Tlsa {
+                usage: tlsa.cert_usage.into(),
+                selector: tlsa.selector.into(),
+                matching: tlsa.matching.into(),
+                data: tlsa.cert_data.as_slice().into(),
+            }),
             _ => {}
         }
     }
     match kind {
         Kind::Mx if !exchanges.is_empty() => Some(Records::Mx(exchanges)),
         Kind::A | Kind::Aaaa if !addresses.is_empty() => Some(Records::Addresses(addresses)),
+        Kind::Tlsa if !certificates.is_empty() => Some(Records::Tlsa(certificates)),
         _ => None,
     }
 }

@@ -9,6 +9,7 @@ use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_t
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
+use super::dane::Dane;
 use super::provider;
 
 /// How TLS is spoken to servers. Each shard has its own, so that sessions are resumed without a
@@ -58,6 +59,16 @@ impl Clients {
             unverified: Arc::new(unverified),
             verified: Arc::new(verified),
         })
+    }
+
+    /// Only a host whose certificate the DNS vouches for. Each connection has its own: a session
+    /// that is resumed shows no certificate, and the records may have changed since.
+    #[must_use]
+    pub fn dane(&self, dane: Dane) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.unverified);
+        config.resumption = Resumption::disabled();
+        config.dangerous().set_certificate_verifier(Arc::new(dane));
+        Arc::new(config)
     }
 
     /// The same with session caches of its own.

@@ -5,11 +5,13 @@
 //!                       (nothing in between until a session is secured)
 //! ```
 //!
-//! [`certificate`] has what a server shows, [`client`] what is asked of the servers we send to.
+//! [`certificate`] has what a server shows, [`client`] what is asked of the servers we send to, and
+//! [`dane`] what is asked of those whose certificates the DNS vouches for.
 
 pub mod certificate;
 mod channel;
 pub mod client;
+pub mod dane;
 #[cfg(test)]
 mod tests;
 
