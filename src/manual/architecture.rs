@@ -34,8 +34,10 @@
 //! borrows from the receive buffer (`smtp::command`), and an address is parsed once, into a type
 //! that cannot be wrong (`wire::path`).
 //!
-//! Whether a recipient is taken is decided here: the client may relay (`smtp.trusted_networks`) and
-//! `route` has a way. Everybody else hears a 5xx, so the default is not an open relay.
+//! Whether a recipient is taken is decided here: `route` has a way for it, and the client may relay
+//! because of where it connects from (`smtp.trusted_networks`) or who it has proved to be
+//! (`shard::login`). Everybody else hears a 5xx, so the default is not an open relay. Only what a
+//! route discards is taken from anybody: it goes nowhere.
 //!
 //! STARTTLS turns the stream into a `tls::Channel` under TLS; what came in plain behind it is thrown
 //! away. rustls decides there, our buffers move, and everything above reads and writes as before.
@@ -91,5 +93,6 @@
 //!
 //! # After a crash
 //!
-//! `spool::recover` reads the segments in order, ends each at its torn tail, rebuilds the queue,
-//! adopts directories of shards that no longer exist, and logs what it found.
+//! `spool::recover` reads the segments in order, ends each at its torn tail, and tells what waits;
+//! `shard::life` rebuilds the queue from it and logs what was found. Directories of shards that no
+//! longer exist are taken over then (`shard::adopt`, `spool::adopt`).

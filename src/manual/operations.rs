@@ -66,7 +66,7 @@
 //!
 //! | Reached | What clients hear | What goes on |
 //! |---|---|---|
-//! | `runtime.memory` | slower reads, then 452 4.3.1 | deliveries, which free it |
+//! | `runtime.memory` | DATA is answered late, then with 452 4.3.1 | deliveries, which free it |
 //! | the disk is full | 452 4.3.1 from MAIL on | deliveries; service returns by itself |
 //! | the disk fails (EIO) | 4xx: nothing is acknowledged | the shard takes no mail; look at the log |
 //! | `smtp.max_connections` | 421 | everybody connected already |

@@ -1,4 +1,5 @@
-//! What is implemented, where, and where it is tested against the running program.
+//! What is implemented, where, and where it is tested against the running program. An empty last
+//! column: beside the module only, without a socket.
 //!
 //! | Document | What | Where | Tested in |
 //! |---|---|---|---|
@@ -11,6 +12,9 @@
 //! | RFC 6152 | 8BITMIME, with a downgrade | `smtp::extension`, `mail::downgrade` | `tests/blackbox/delivery.rs` |
 //! | RFC 1870 | SIZE | `smtp::extension` | `tests/blackbox/delivery.rs` |
 //! | RFC 2920 | PIPELINING, both sides | `smtp::server`, `smtp::client` | `tests/blackbox/dialogue.rs`, `tests/blackbox/delivery.rs` |
+//! | RFC 3030 | CHUNKING: BDAT from clients; content leaves by DATA | `smtp::server` | |
+//! | RFC 9422 | LIMITS, both sides | `smtp::server`, `smtp::client` | `tests/blackbox/routes.rs` |
+//! | RFC 2033 | LMTP from clients | `smtp::server` | |
 //! | RFC 2034, RFC 3463 | enhanced status codes | `wire::status` | `tests/blackbox/delivery.rs` |
 //! | RFC 3461, RFC 3464, RFC 6522 | DSN | `mail::dsn` | `tests/blackbox/reports.rs` |
 //! | RFC 3834 | Auto-Submitted on reports | `mail::dsn` | `tests/blackbox/reports.rs` |
