@@ -8,7 +8,7 @@ pub mod received;
 
 use envelope::QueueId;
 
-/// Something that proves a message is on stable storage. Only `spool::Receipt` implements it
+/// Something that proves a message is on stable storage. Only `spool::log::Receipt` implements it
 /// (`tidy` checks), and only a finished fdatasync makes one of those: so it is the only way to a
 /// 250 after the dot.
 pub trait Committed {

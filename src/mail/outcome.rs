@@ -80,11 +80,11 @@ pub enum Outcome {
 /// What a report tells (RFC 3464 §2.3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReportKind {
-    /// Will not be delivered.
+    /// `failed`: will not be delivered.
     Failure,
-    /// Not delivered yet.
+    /// `delayed`: not delivered yet.
     Delay,
-    /// Handed to a host that gives no reports of its own.
+    /// `relayed`: handed to a host that gives no reports of its own.
     Relayed,
 }
 

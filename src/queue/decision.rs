@@ -88,8 +88,6 @@ pub struct Assignment {
     pub message: MessageKey,
     /// Its name.
     pub id: QueueId,
-    /// Where it stands on the disk.
-    pub locator: Locator,
     /// When it was accepted.
     pub accepted: Tick,
     /// Since when it could have been delivered; the difference to now is the queue's wait.
@@ -161,8 +159,6 @@ pub enum Decision {
         message: MessageKey,
         /// Its name.
         id: QueueId,
-        /// Where it stands on the disk.
-        locator: Locator,
     },
 }
 
@@ -173,8 +169,6 @@ pub struct Report {
     pub message: MessageKey,
     /// Its name.
     pub id: QueueId,
-    /// Where it stands on the disk.
-    pub locator: Locator,
     /// What it tells.
     pub kind: ReportKind,
     /// Whom it is about, in the order of the envelope.
@@ -209,9 +203,9 @@ pub enum State {
     Ready,
     /// Taken, not settled.
     InFlight,
-    /// For its retry.
+    /// Not due yet: for its retry.
     Waiting,
-    /// By an operator. Does not expire meanwhile, and its sender gets no delay notice.
+    /// Kept back by an operator. Does not expire meanwhile, and its sender gets no delay notice.
     Held,
 }
 

@@ -148,11 +148,7 @@ impl Queue {
         let message = &self.messages[index];
         if message.first == EMPTY && message.gathered.is_none() && message.reports == 0 {
             let (key, id) = self.name(index);
-            decisions.push(Decision::Finished {
-                message: key,
-                id,
-                locator: message.locator,
-            });
+            decisions.push(Decision::Finished { message: key, id });
             self.ids.remove(&id);
             self.messages.remove(index);
         }
@@ -220,7 +216,6 @@ impl Queue {
         decisions.push(Decision::Report(Report {
             message: key,
             id,
-            locator: message.locator,
             kind,
             recipients,
         }));

@@ -160,7 +160,6 @@ impl Queue {
                 part: PartKey(self.parts.key(index)),
                 message: MessageKey(self.messages.key(part.message)),
                 id: message.id,
-                locator: message.locator,
                 accepted: message.accepted,
                 due: part.due.max(message.accepted),
                 recipients: part.recipients.iter().map(|queued| queued.place).collect(),
@@ -612,7 +611,7 @@ impl Queue {
         }
     }
 
-    /// A diagnosis to keep, shared with the lane's and the part's when it says the same.
+    /// A diagnosis to keep, shared with the lane's when it says the same.
     fn keep(&self, index: u32, diagnosis: Diagnosis) -> Rc<Diagnosis> {
         let diagnosis = kept(diagnosis);
         let part = &self.parts[index];

@@ -4,7 +4,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::mail::Locator;
 use crate::mail::envelope::QueueId;
 use crate::mail::outcome::Diagnosis;
 use crate::time::Tick;
@@ -14,15 +13,13 @@ use super::lane::Gate;
 use super::part::{EMPTY, Fate};
 use super::{Decision, LaneKey, MessageKey, PartKey, Queue, State};
 
-/// One part, for a list. Addresses and subject are on the disk, at the locator.
+/// One part, for a list. Addresses are on the disk, where [`Queue::locator`] says.
 #[derive(Clone, Debug)]
 pub struct Listed {
     /// The message.
     pub message: MessageKey,
     /// Its name.
     pub id: QueueId,
-    /// Where it stands on the disk.
-    pub locator: Locator,
     /// When it was accepted.
     pub accepted: Tick,
     /// The part.
@@ -259,7 +256,6 @@ impl Queue {
         Listed {
             message: MessageKey(self.messages.key(part.message)),
             id: message.id,
-            locator: message.locator,
             accepted: message.accepted,
             part: PartKey(self.parts.key(index)),
             lane: Rc::clone(&lane.name),

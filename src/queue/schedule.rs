@@ -6,7 +6,7 @@ use crate::mail::outcome::Diagnosis;
 use crate::time::Tick;
 use crate::wire::status::EnhancedStatus;
 
-/// What the queue is told once, from the configuration.
+/// What the queue takes from the configuration; a reload brings others.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Waits after the first, second, ... attempt; the last repeats. Empty counts as

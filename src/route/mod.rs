@@ -136,18 +136,12 @@ impl RouteTable {
     /// The target for a domain (lower case; a literal with its brackets, which only `*` matches).
     #[must_use]
     pub fn find(&self, domain: &str) -> &Target {
-        self.find_rule(domain)
-            .map_or(&Target::Mx, |(_, target)| target)
-    }
-
-    /// The place of the rule that decides for a domain, and its target: what `explain` shows.
-    #[must_use]
-    pub fn find_rule(&self, domain: &str) -> Option<(usize, &Target)> {
         let ascii = ascii_domain(domain);
         let name = ascii.as_deref().unwrap_or(domain);
-        let matches = |(pattern, _): &(Pattern, Target)| pattern.matches(name);
-        let place = self.rules.iter().position(matches)?;
-        Some((place, &self.rules[place].1))
+        let mut rules = self.rules.iter();
+        rules
+            .find(|(pattern, _)| pattern.matches(name))
+            .map_or(&Target::Mx, |(_, target)| target)
     }
 
     /// Where a mailbox's mail goes next. Mail for `hostname` itself that no rule takes has

@@ -35,8 +35,6 @@ pub(super) struct Attempt<W: World> {
     pub(super) setup: Duration,
     /// MAIL to the reply to the dot.
     pub(super) transfer: Duration,
-    /// Transactions on this connection, this one included.
-    pub(super) connection_use: u32,
     settled: bool,
 }
 
@@ -53,7 +51,6 @@ impl<W: World> Attempt<W> {
             security: None,
             setup: Duration::ZERO,
             transfer: Duration::ZERO,
-            connection_use: 0,
             settled: false,
         }
     }
@@ -150,9 +147,8 @@ impl<W: World> Attempt<W> {
     }
 
     /// Takes what a transaction brought.
-    pub(super) fn take(&mut self, results: Results, connection_use: u32) {
+    pub(super) fn take(&mut self, results: Results) {
         self.transfer += results.transfer;
-        self.connection_use = connection_use;
         self.deferral = None;
         for (recipient, outcome) in results.settled {
             match outcome {

@@ -340,17 +340,17 @@ impl<'a, W: World> Courier<'a, W> {
         attempt.security = Some(connection.security());
         let mut rest = Rest::AnotherHost;
         loop {
-            let content = match connection.form_of(message).await {
-                Ok(content) => content,
+            let form = match connection.form_of(message).await {
+                Ok(form) => form,
                 Err(diagnosis) => {
                     attempt.fail_all(Blame::Message, &diagnosis);
                     break;
                 }
             };
             let open = attempt.remaining().len();
-            let outgoing = attempt.outgoing(message, &content);
-            let results = connection.transact(outgoing, message, &content).await;
-            attempt.take(results, connection.used);
+            let outgoing = attempt.outgoing(message, &form);
+            let results = connection.transact(outgoing, message, &form).await;
+            attempt.take(results);
             let moved_on = attempt.remaining().len() < open;
             let refused = attempt.last_deferral().is_some();
             if moved_on && !refused && connection.is_usable() && !connection.may_begin() {

@@ -124,11 +124,7 @@ impl<W: World> Shard<W> {
             })
             .collect();
         dsn::compose(&dsn::Notice {
-            kind: match report.kind {
-                ReportKind::Failure => dsn::Kind::Failure,
-                ReportKind::Delay => dsn::Kind::Delay,
-                ReportKind::Relayed => dsn::Kind::Relayed,
-            },
+            kind: report.kind,
             hostname: &settings.hostname,
             report_id: id,
             original_id: report.id,

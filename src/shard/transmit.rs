@@ -279,6 +279,7 @@ impl<W: World> Connection<W> {
                     results.settled.push((recipient, outcome));
                     Ok(())
                 }
+                // Without an outcome it remains, and goes into the attempt's next transaction.
                 Output::Postponed { .. } => Ok(()),
                 Output::Ready | Output::Done => {
                     self.state = State::Ready;

@@ -24,7 +24,7 @@ use std::fmt::Write as _;
 use memchr::memmem;
 
 use super::envelope::{BodyKind, Content, Envelope, Notify, QueueId, Recipient};
-use super::outcome::Diagnosis;
+use super::outcome::{Diagnosis, ReportKind};
 use crate::time::Wall;
 use crate::wire::codec;
 use crate::wire::dot::Stuffer;
@@ -35,17 +35,6 @@ use returned::Returned;
 use status::Status;
 use text::{Charset, push_printable};
 
-/// What a report tells (RFC 3464 §2.3.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `failed`: will not be delivered.
-    Failure,
-    /// `delayed`: not delivered yet.
-    Delay,
-    /// `relayed`: handed to a host that gives no reports of its own.
-    Relayed,
-}
-
 /// One recipient of the original that the report is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Reported<'a> {
@@ -53,11 +42,11 @@ pub struct Reported<'a> {
     pub index: u16,
     /// How it stands. Shown under the class that fits the report's kind.
     pub status: EnhancedStatus,
-    /// Why; for [`Kind::Relayed`] the words of the next hop; `None` before any attempt.
+    /// Why; for [`ReportKind::Relayed`] the words of the next hop; `None` before any attempt.
     pub diagnosis: Option<&'a Diagnosis>,
     /// It failed because its time was over: the status is 4.4.7 (RFC 3463 §3.5).
     pub expired: bool,
-    /// How long it is still tried, in a [`Kind::Delay`].
+    /// How long it is still tried, in a [`ReportKind::Delay`].
     pub will_retry_until: Option<Wall>,
 }
 
@@ -65,7 +54,7 @@ pub struct Reported<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Notice<'a> {
     /// What it tells.
-    pub kind: Kind,
+    pub kind: ReportKind,
     /// Our name: the reporting MTA.
     pub hostname: &'a str,
     /// Names the report.
@@ -164,13 +153,13 @@ impl<'a> Listed<'a> {
             .recipients
             .get(usize::from(reported.index))?;
         let class = match (notice.kind, reported.status.class()) {
-            (Kind::Relayed, _) => 2,
-            (Kind::Delay, _) => 4,
+            (ReportKind::Relayed, _) => 2,
+            (ReportKind::Delay, _) => 4,
             // Given up before its time: the last answer keeps its class (RFC 3464 §2.3.4).
-            (Kind::Failure, 4) => 4,
-            (Kind::Failure, _) => 5,
+            (ReportKind::Failure, 4) => 4,
+            (ReportKind::Failure, _) => 5,
         };
-        let status = if notice.kind == Kind::Failure && reported.expired {
+        let status = if notice.kind == ReportKind::Failure && reported.expired {
             EXPIRED
         } else {
             EnhancedStatus::new(class, reported.status.subject(), reported.status.detail())
@@ -192,9 +181,9 @@ fn header(
     eight_bit: bool,
 ) -> String {
     let subject = match notice.kind {
-        Kind::Failure => "Undelivered Mail Returned to Sender",
-        Kind::Delay => "Delayed Mail (still being retried)",
-        Kind::Relayed => "Successful Mail Delivery Report",
+        ReportKind::Failure => "Undelivered Mail Returned to Sender",
+        ReportKind::Delay => "Delayed Mail (still being retried)",
+        ReportKind::Relayed => "Successful Mail Delivery Report",
     };
     let hostname = notice.hostname;
     let mut header = String::with_capacity(FRAME_OCTETS);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use mail_builder::encoders::QuotedPrintableEncoder;
 use memchr::{memchr, memmem, memrchr};
 
-use super::{Kind, Notice, WHOLE_OCTETS_MAX, transfer};
+use super::{Notice, ReportKind, WHOLE_OCTETS_MAX, transfer};
 use crate::mail::envelope::Ret;
 use crate::wire::header::HeaderScan;
 
@@ -63,10 +63,10 @@ impl<'a> Returned<'a> {
         }
     }
 
-    fn header(kind: Kind, header: &'a [u8]) -> Self {
+    fn header(kind: ReportKind, header: &'a [u8]) -> Self {
         let description = match kind {
-            Kind::Failure => "Undelivered Message Headers",
-            Kind::Delay | Kind::Relayed => "Message Headers",
+            ReportKind::Failure => "Undelivered Message Headers",
+            ReportKind::Delay | ReportKind::Relayed => "Message Headers",
         };
         let seven_bit = header.is_ascii();
         let (media_type, encoding, octets) =
@@ -95,7 +95,7 @@ impl<'a> Returned<'a> {
 fn returns_whole(notice: &Notice<'_>) -> bool {
     notice.envelope.ret != Some(Ret::Headers)
         && notice.original.len() <= WHOLE_OCTETS_MAX
-        && notice.kind == Kind::Failure
+        && notice.kind == ReportKind::Failure
         && notice.original_is_whole
         && has_plain_lines(notice.original)
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::text::{Charset, push_printable, push_wrapped};
-use super::{Kind, Listed, Notice, date};
+use super::{Listed, Notice, ReportKind, date};
 use crate::mail::outcome::Diagnosis;
 use crate::wire::codec;
 
@@ -77,9 +77,9 @@ fn push_message(text: &mut String, notice: &Notice<'_>) {
 /// RFC 3464 §2.3, what follows the addresses.
 fn push_recipient(text: &mut String, notice: &Notice<'_>, one: &Listed<'_>, charset: Charset) {
     let action = match notice.kind {
-        Kind::Failure => "failed",
-        Kind::Delay => "delayed",
-        Kind::Relayed => "relayed",
+        ReportKind::Failure => "failed",
+        ReportKind::Delay => "delayed",
+        ReportKind::Relayed => "relayed",
     };
     // Writing to a String does not fail.
     let _ = write!(text, "Action: {action}\r\nStatus: {}\r\n", one.status);
@@ -88,11 +88,12 @@ fn push_recipient(text: &mut String, notice: &Notice<'_>, one: &Listed<'_>, char
     }
     // Failures and transfers are told of at once: the attempt was now. When the last attempt of
     // anything else was, nobody has written down.
-    let now = matches!(notice.kind, Kind::Failure | Kind::Relayed) && !one.reported.expired;
+    let now =
+        matches!(notice.kind, ReportKind::Failure | ReportKind::Relayed) && !one.reported.expired;
     if now && one.reported.diagnosis.is_some() {
         let _ = write!(text, "Last-Attempt-Date: {}\r\n", date(notice.now));
     }
-    if let (Kind::Delay, Some(until)) = (notice.kind, one.reported.will_retry_until) {
+    if let (ReportKind::Delay, Some(until)) = (notice.kind, one.reported.will_retry_until) {
         let _ = write!(text, "Will-Retry-Until: {}\r\n", date(until));
     }
 }

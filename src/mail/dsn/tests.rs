@@ -10,7 +10,7 @@ const ORIGINAL: &[u8] = b"Received: from c.test\r\nFrom: a@c.test\r\nMessage-ID:
 
 /// What a test reports; the rest is as usual.
 struct Scene {
-    kind: Kind,
+    kind: ReportKind,
     envelope: Envelope,
     diagnosis: Option<Diagnosis>,
     status: EnhancedStatus,
@@ -31,7 +31,7 @@ struct Read {
 }
 
 impl Scene {
-    fn new(kind: Kind) -> Self {
+    fn new(kind: ReportKind) -> Self {
         let recipient = |address: &[u8], orcpt: Option<&str>| Recipient {
             mailbox: mailbox(address),
             notify: None,
@@ -227,7 +227,7 @@ fn header_of_original() -> &'static [u8] {
 
 #[test]
 fn recipient_is_unknown_and_the_sender_is_told_everything() {
-    let read = Scene::new(Kind::Failure).read();
+    let read = Scene::new(ReportKind::Failure).read();
     for line in [
         "From: Mail Delivery System <MAILER-DAEMON@relay.test>",
         "To: <a@c.test>",
@@ -276,21 +276,21 @@ fn recipient_is_unknown_and_the_sender_is_told_everything() {
 
 #[test]
 fn original_has_no_sender_to_tell() {
-    let mut scene = Scene::new(Kind::Failure);
+    let mut scene = Scene::new(ReportKind::Failure);
     scene.envelope.reverse_path = ReversePath(None);
     assert_eq!(scene.compose(), None);
 }
 
 #[test]
 fn recipient_is_not_in_the_envelope() {
-    let mut scene = Scene::new(Kind::Failure);
+    let mut scene = Scene::new(ReportKind::Failure);
     scene.envelope.recipients.truncate(1);
     assert_eq!(scene.compose(), None);
 }
 
 #[test]
 fn time_is_over_and_the_last_words_are_shown() {
-    let mut scene = Scene::new(Kind::Failure);
+    let mut scene = Scene::new(ReportKind::Failure);
     scene.expired = true;
     scene.status = EnhancedStatus::new(4, 2, 2);
     let read = scene.read();
@@ -303,7 +303,7 @@ fn time_is_over_and_the_last_words_are_shown() {
 
 #[test]
 fn message_waits_and_the_sender_learns_for_how_long() {
-    let mut scene = Scene::new(Kind::Delay);
+    let mut scene = Scene::new(ReportKind::Delay);
     scene.status = EnhancedStatus::new(4, 3, 0);
     scene.until = Some(Wall(1_795_431_613_000_000 + 5 * 86_400_000_000));
     let read = scene.read();
@@ -324,7 +324,7 @@ fn message_waits_and_the_sender_learns_for_how_long() {
 
 #[test]
 fn next_hop_reports_nothing_itself() {
-    let mut scene = Scene::new(Kind::Relayed);
+    let mut scene = Scene::new(ReportKind::Relayed);
     scene.envelope.ret = Some(Ret::Full);
     scene.status = EnhancedStatus::new(2, 0, 0);
     let read = scene.read();
@@ -337,10 +337,10 @@ fn next_hop_reports_nothing_itself() {
 #[test]
 fn status_has_the_class_of_what_is_told() {
     for (kind, (class, subject, detail), shown) in [
-        (Kind::Failure, (2, 0, 0), "5.0.0"),
-        (Kind::Failure, (4, 2, 2), "4.2.2"),
-        (Kind::Delay, (5, 2, 2), "4.2.2"),
-        (Kind::Relayed, (5, 1, 5), "2.1.5"),
+        (ReportKind::Failure, (2, 0, 0), "5.0.0"),
+        (ReportKind::Failure, (4, 2, 2), "4.2.2"),
+        (ReportKind::Delay, (5, 2, 2), "4.2.2"),
+        (ReportKind::Relayed, (5, 1, 5), "2.1.5"),
     ] {
         let mut scene = Scene::new(kind);
         scene.status = EnhancedStatus::new(class, subject, detail);
@@ -350,7 +350,7 @@ fn status_has_the_class_of_what_is_told() {
 
 #[test]
 fn failure_of_our_own_finding_has_a_type_of_our_own() {
-    let mut scene = Scene::new(Kind::Failure);
+    let mut scene = Scene::new(ReportKind::Failure);
     scene.diagnosis = Some(Diagnosis {
         status: scene.status,
         text: "mail for d.test loops back to this host".into(),
@@ -383,7 +383,7 @@ fn message_comes_back_as_its_sender_asked_and_as_it_can() {
         (Some(Ret::Full), &wide, true, "text/rfc822-headers"),
         (Some(Ret::Full), &bare, true, "text/rfc822-headers"),
     ] {
-        let mut scene = Scene::new(Kind::Failure);
+        let mut scene = Scene::new(ReportKind::Failure);
         scene.envelope.ret = ret;
         scene.original.clone_from(original);
         scene.whole = whole;
@@ -408,17 +408,17 @@ fn header_is_odd_and_comes_back_all_the_same() {
         (wide.as_bytes(), "text/rfc822-headers"),
         (b"", "text/rfc822-headers"),
     ] {
-        let mut scene = Scene::new(Kind::Delay);
+        let mut scene = Scene::new(ReportKind::Delay);
         scene.original = [header, b"\r\nbody\r\n"].concat();
         let read = scene.read();
         assert_eq!(read.returned.0, shown);
         assert_eq!(read.returned.1, header, "{}", read.text);
     }
-    let mut scene = Scene::new(Kind::Failure);
+    let mut scene = Scene::new(ReportKind::Failure);
     scene.original = [utf8, b"\r\nbody\r\n"].concat();
     assert_eq!(scene.read().returned.0, "message/global");
 
-    let mut scene = Scene::new(Kind::Delay);
+    let mut scene = Scene::new(ReportKind::Delay);
     scene.original = b"X: y\r\n".repeat(100_000);
     let header = scene.read().returned.1;
     assert!(header.len() <= WHOLE_OCTETS_MAX && header.ends_with(b"X: y\r\n"));
@@ -426,7 +426,7 @@ fn header_is_odd_and_comes_back_all_the_same() {
 
 #[test]
 fn international_recipient_is_named_as_it_is() {
-    let mut scene = Scene::new(Kind::Failure);
+    let mut scene = Scene::new(ReportKind::Failure);
     scene.envelope.smtputf8 = true;
     let orcpt = "utf-8;\\x{E4}+2B\\x{110000}\\x{A}@d.test";
     scene.recipient("\u{e4}@d.test", Some(orcpt));
@@ -449,7 +449,7 @@ fn international_recipient_is_named_as_it_is() {
 
 #[test]
 fn remote_server_speaks_another_language() {
-    let mut scene = Scene::new(Kind::Failure);
+    let mut scene = Scene::new(ReportKind::Failure);
     if let Some(diagnosis) = &mut scene.diagnosis {
         diagnosis.text = "host mx1.test said: 550 bo\u{ee}te pleine".into();
         diagnosis.reply = Some("550 bo\u{ee}te pleine".into());
@@ -464,7 +464,7 @@ fn remote_server_speaks_another_language() {
 
 #[test]
 fn parameters_hide_line_ends_and_make_none() {
-    let mut scene = Scene::new(Kind::Failure);
+    let mut scene = Scene::new(ReportKind::Failure);
     scene.envelope.envid = Some("a+0D+0AInjected:+20yes".into());
     let orcpt = "rfc822;x+0D+0A+0D+0AAction:+20delivered+C3+A4";
     scene.recipient("b@d.test", Some(orcpt));
@@ -480,7 +480,7 @@ fn parameters_hide_line_ends_and_make_none() {
 
 #[test]
 fn original_that_guesses_the_boundary_stays_inside() {
-    let mut scene = Scene::new(Kind::Failure);
+    let mut scene = Scene::new(ReportKind::Failure);
     let guesses: String = (0..5)
         .map(|number| format!("\r\n--=_{}.{number}--\r\n", QueueId(77)))
         .collect();
@@ -495,7 +495,7 @@ fn original_that_guesses_the_boundary_stays_inside() {
 
 #[test]
 fn many_recipients_fail_and_each_is_listed() {
-    let scene = Scene::new(Kind::Failure);
+    let scene = Scene::new(ReportKind::Failure);
     let mut envelope = scene.envelope.clone();
     let recipient = |number| Recipient {
         mailbox: mailbox(format!("b{number}@d.test").as_bytes()),
@@ -512,7 +512,7 @@ fn many_recipients_fail_and_each_is_listed() {
     };
     let recipients: Vec<Reported<'_>> = (0..1000).map(reported).collect();
     let composed = compose(&Notice {
-        kind: Kind::Failure,
+        kind: ReportKind::Failure,
         hostname: "relay.test",
         report_id: QueueId(77),
         original_id: QueueId(76),
@@ -546,7 +546,7 @@ proptest! {
         (text, reply, remote) in (weird(), proptest::option::of(weird()), weird()),
         original in proptest::collection::vec(any::<u8>(), 0..300),
         international in any::<bool>(),
-        kind in prop_oneof![Just(Kind::Failure), Just(Kind::Delay), Just(Kind::Relayed)],
+        kind in prop_oneof![Just(ReportKind::Failure), Just(ReportKind::Delay), Just(ReportKind::Relayed)],
     ) {
         let mut scene = Scene::new(kind);
         if international {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::text::{Charset, push_printable, push_wrapped};
-use super::{Kind, Listed, Notice, date};
+use super::{Listed, Notice, ReportKind, date};
 use crate::mail::outcome::Diagnosis;
 use crate::wire::status::EnhancedStatus;
 
@@ -17,9 +17,9 @@ pub(super) fn compose(notice: &Notice<'_>, listed: &[Listed<'_>]) -> String {
         notice.hostname
     );
     words.push_str(match notice.kind {
-        Kind::Failure => FAILURE,
-        Kind::Delay => DELAY,
-        Kind::Relayed => RELAYED,
+        ReportKind::Failure => FAILURE,
+        ReportKind::Delay => DELAY,
+        ReportKind::Relayed => RELAYED,
     });
     for one in listed {
         words.push_str("\r\n<");
@@ -33,23 +33,23 @@ pub(super) fn compose(notice: &Notice<'_>, listed: &[Listed<'_>]) -> String {
         date(notice.arrival),
         notice.original_id
     );
-    if notice.kind == Kind::Failure {
+    if notice.kind == ReportKind::Failure {
         words.push_str(HELP);
     }
     words
 }
 
-fn push_recipient(words: &mut String, kind: Kind, one: &Listed<'_>) {
-    let known = (kind != Kind::Relayed).then(|| meaning(one.status));
+fn push_recipient(words: &mut String, kind: ReportKind, one: &Listed<'_>) {
+    let known = (kind != ReportKind::Relayed).then(|| meaning(one.status));
     if let Some(meaning) = known.flatten() {
         push_line(words, meaning);
     }
     match one.reported.diagnosis {
         Some(diagnosis) => push_diagnosis(words, diagnosis),
-        None if kind == Kind::Delay => push_line(words, "It waits for its turn."),
+        None if kind == ReportKind::Delay => push_line(words, "It waits for its turn."),
         None => push_line(words, "Nothing more is known."),
     }
-    if let (Kind::Delay, Some(until)) = (kind, one.reported.will_retry_until) {
+    if let (ReportKind::Delay, Some(until)) = (kind, one.reported.will_retry_until) {
         push_line(words, &format!("It will be tried until {}.", date(until)));
     }
 }
