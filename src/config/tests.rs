@@ -91,7 +91,7 @@ fn a_wrong_value_is_told_what_would_be_right() {
         ("hostname = 3", "1:12", "must be a string, not 3"),
         ("data_dir = \"\"", "1:12", "must not be empty"),
         ("runtime.cores = 0", "1:17", "from 1 to 1024, not 0"),
-        ("runtime.cores = [0, -1]", "1:21", "from 0 to 1024, not -1"),
+        ("runtime.cores = [0, -1]", "1:21", "from 0 to 1023, not -1"),
         ("runtime.cores = []", "1:17", "\"all\", a count"),
         ("runtime.memory = \"1MiB\"", "1:18", "from \"16MiB\""),
         ("runtime.spin = \"1\"", "1:16", "a duration such as \"5m\""),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::{Cores, units};
+use crate::mail::envelope::SHARDS_MAX;
 use crate::wire::path::Domain;
 
 /// What is wrong with a value: each fault with its place in the file, where that is not the
@@ -180,7 +181,7 @@ pub(super) fn cores(value: &DeValue<'_>) -> Result<Cores, Wrong> {
         DeValue::String(text) if text == "all" => Ok(Cores::All),
         DeValue::Integer(_) => count(value, 1, SHARDS_MAX).map(Cores::Count),
         DeValue::Array(_) => {
-            let mut cpus = list(value, |cpu| count(cpu, 0, SHARDS_MAX))?;
+            let mut cpus = list(value, |cpu| count(cpu, 0, SHARDS_MAX - 1))?;
             cpus.sort_unstable();
             cpus.dedup();
             match cpus.len() {
@@ -232,11 +233,10 @@ pub(super) const HEADER_SIZE: RangeInclusive<u64> = 4 << 10..=64 << 20;
 /// A segment holds the largest record, which is a message of 256 KiB and its envelope. A large
 /// one is freed late: it stays until its last message is settled or moved.
 pub(super) const SEGMENT: RangeInclusive<u64> = 4 << 20..=1 << 30;
-/// A recipient is named by 16 bits.
+/// A recipient is named by 16 bits, in the queue and in the spool: one beyond them would be
+/// accepted and forgotten.
 pub(super) const RECIPIENTS_MAX: usize = 50_000;
 pub(super) const COUNT_MAX: usize = 1_000_000;
-/// Directories of the spool are numbered with two digits and more.
-const SHARDS_MAX: usize = 1024;
 /// Nobody waits longer, and sums of two stay far from the end of the clock.
 const SPAN_MAX: Duration = Duration::from_secs(1000 * 24 * 60 * 60);
 /// Characters of a string that a fault quotes.

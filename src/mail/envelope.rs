@@ -12,10 +12,6 @@ use crate::wire::path::{Mailbox, ReversePath};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueId(pub u64);
 
-/// Digits of a queue id as text.
-const QUEUE_ID_DIGITS: usize = 13;
-const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-
 impl fmt::Display for QueueId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0u8; QUEUE_ID_DIGITS];
@@ -131,6 +127,13 @@ pub struct Content {
     /// Octets of the header in wire form, the empty line included.
     pub header_len: u32,
 }
+
+/// Shards that a relay may have: a queue id has ten bits for the shard's number. With one more,
+/// two shards would give out the same ids.
+pub const SHARDS_MAX: usize = 1024;
+/// Digits of a queue id as text.
+const QUEUE_ID_DIGITS: usize = 13;
+const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 #[cfg(test)]
 mod tests {

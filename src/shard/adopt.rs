@@ -43,7 +43,7 @@ impl<W: World> Shard<W> {
                 let old = root.join(left.name());
                 if left.heir.is_none() {
                     let of = u16::try_from(left.of).unwrap_or(u16::MAX);
-                    let remembered = spool::remember(&self.world, &old, of).await;
+                    let remembered = spool::remember_last_id(&self.world, &old, of).await;
                     remembered.map_err(|why| error(&why))?;
                 }
                 let renamed = self.world.rename(&old, &place).await;

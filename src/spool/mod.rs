@@ -27,4 +27,4 @@ mod tests;
 mod writer;
 
 pub use layout::{FORMAT, OpenError};
-pub use names::remember;
+pub use names::remember_last_id;

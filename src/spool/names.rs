@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 use super::layout::{self, OpenError};
 use super::recover::{self, Recovery, Replay};
-use crate::mail::envelope::QueueId;
+use crate::mail::envelope::{QueueId, SHARDS_MAX};
 use crate::world::{File as _, Wall, World};
 
 /// The name that follows `last` on this shard.
 pub(super) fn following(last: u64, shard: u16, wall: Wall) -> u64 {
     let shard = shard_bits(shard);
-    let seconds = wall.0.max(0).cast_unsigned() / 1_000_000;
+    let seconds = wall.seconds().max(0).cast_unsigned();
     let earliest = (seconds << SECONDS_AT) | shard;
     let mut next = last + 1;
     if next & COUNT_MASK == 0 {
@@ -57,7 +57,11 @@ pub(super) async fn last_before<W: World>(world: &W, directory: &Path) -> Result
 
 /// Writes down the last name of the log in `directory`, `spool/NN`, before another shard takes it
 /// over.
-pub async fn remember<W: World>(world: &W, directory: &Path, shard: u16) -> Result<(), OpenError> {
+pub async fn remember_last_id<W: World>(
+    world: &W,
+    directory: &Path,
+    shard: u16,
+) -> Result<(), OpenError> {
     let Some(path) = beside(directory) else {
         return Ok(());
     };
@@ -83,8 +87,12 @@ fn beside(directory: &Path) -> Option<PathBuf> {
 
 const SECONDS_AT: u32 = 30;
 const SHARD_AT: u32 = 20;
-const SHARD_MASK: u64 = ((1 << 10) - 1) << SHARD_AT;
+const SHARD_MASK: u64 = (SHARDS_MAX as u64 - 1) << SHARD_AT;
 const COUNT_MASK: u64 = (1 << SHARD_AT) - 1;
+const _: () = assert!(
+    1 << (SECONDS_AT - SHARD_AT) == SHARDS_MAX,
+    "an id has room for the number of every shard, and of no other"
+);
 /// More than a queue id and a line end.
 const NAME_OCTETS_MAX: usize = 64;
 

@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Uring, net};
 use crate::config::Cores;
+use crate::mail::envelope::SHARDS_MAX;
 use crate::service::Desk;
 
 /// Why the relay does not start: a sentence with its remedy, and the sysexits code.
@@ -37,10 +38,11 @@ pub type Placements = Vec<Option<usize>>;
 /// shard that used up the quota would stand still while another core idles.
 pub fn place(cores: &Cores) -> Result<Placements, Refused> {
     let allowed = allowed_cpus()?;
+    let all = allowed.len().min(SHARDS_MAX);
     let pinned = |cpus: &[usize]| cpus.iter().copied().map(Some).collect::<Placements>();
     match cores {
-        Cores::All if has_quota() => Ok(vec![None; allowed.len()]),
-        Cores::All => Ok(pinned(&allowed)),
+        Cores::All if has_quota() => Ok(vec![None; all]),
+        Cores::All => Ok(pinned(&allowed[..all])),
         Cores::Count(count) if *count <= allowed.len() && !has_quota() => {
             Ok(pinned(&allowed[..*count]))
         }
