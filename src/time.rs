@@ -22,10 +22,7 @@ impl std::ops::Add<Duration> for Tick {
     type Output = Self;
 
     fn add(self, wait: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(micros(wait)))
     }
 }
 
@@ -33,10 +30,7 @@ impl std::ops::Sub<Duration> for Tick {
     type Output = Self;
 
     fn sub(self, wait: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_sub(micros(wait)))
     }
 }
 
@@ -44,3 +38,32 @@ impl std::ops::Sub<Duration> for Tick {
 /// disk; never for a deadline, because it jumps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Wall(pub i64);
+
+impl Wall {
+    /// Whole seconds since 1970, as dates have them.
+    #[must_use]
+    pub const fn seconds(self) -> i64 {
+        self.0.div_euclid(MICROS_PER_SECOND)
+    }
+
+    /// The microseconds behind [`Wall::seconds`].
+    #[must_use]
+    pub const fn subsec_micros(self) -> i64 {
+        self.0.rem_euclid(MICROS_PER_SECOND)
+    }
+}
+
+impl std::ops::Add<Duration> for Wall {
+    type Output = Self;
+
+    fn add(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(micros(wait)))
+    }
+}
+
+/// Microseconds of a wait; for ever when there are too many.
+fn micros(wait: Duration) -> i64 {
+    i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)
+}
+
+const MICROS_PER_SECOND: i64 = 1_000_000;

@@ -112,12 +112,12 @@ pub trait Stream: 'static {
     fn shutdown(&mut self);
 }
 
+/// An open file. Positions are the caller's; there is no cursor. Shared by `Rc` where several
+/// tasks read it.
 #[allow(
     clippy::len_without_is_empty,
     reason = "asked of the disk, and nobody asks for emptiness"
 )]
-/// An open file. Positions are the caller's; there is no cursor. Shared by `Rc` where several
-/// tasks read it.
 pub trait File: 'static {
     /// Reads `len` octets at `position`; shorter only at the end of the file.
     fn read_at(&self, position: u64, len: usize) -> impl Future<Output = io::Result<Vec<u8>>>;

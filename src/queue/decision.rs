@@ -35,7 +35,7 @@ pub struct Admission {
     /// An operator holds it.
     pub held: bool,
     /// The delay notice has been given.
-    pub delay_notified: bool,
+    pub delay_told: bool,
     /// Its recipients that are not settled, by next hop.
     pub parts: Vec<PartAdmission>,
 }

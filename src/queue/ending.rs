@@ -176,7 +176,7 @@ impl Queue {
     /// Once per message: tells which recipients are still waited for.
     pub(super) fn give_delay_notice(&mut self, index: u32, decisions: &mut Vec<Decision>) {
         let message = &mut self.messages[index];
-        if message.null_sender || std::mem::replace(&mut message.delay_notified, true) {
+        if message.null_sender || std::mem::replace(&mut message.delay_told, true) {
             return;
         }
         let mut delayed = Vec::new();

@@ -127,7 +127,7 @@ impl Queue {
             reports: 0,
             null_sender: admission.null_sender,
             held: admission.held,
-            delay_notified: admission.delay_notified,
+            delay_told: admission.delay_told,
             fate: Fate::Open,
         });
         self.ids.insert(admission.id, index);
@@ -408,9 +408,9 @@ impl Queue {
 
     /// The sender of a message knows that it waits.
     #[must_use]
-    pub fn is_delay_notified(&self, message: MessageKey) -> bool {
+    pub fn is_delay_told(&self, message: MessageKey) -> bool {
         let index = self.messages.find(message.0);
-        index.is_some_and(|index| self.messages[index].delay_notified)
+        index.is_some_and(|index| self.messages[index].delay_told)
     }
 
     /// The spool moved a message's record.

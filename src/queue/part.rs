@@ -28,7 +28,7 @@ pub(super) struct Message {
     pub(super) reports: u8,
     pub(super) null_sender: bool,
     pub(super) held: bool,
-    pub(super) delay_notified: bool,
+    pub(super) delay_told: bool,
     pub(super) fate: Fate,
 }
 

@@ -51,7 +51,7 @@ fn admission(id: u64, now: Tick, lanes: &[(&str, &[u16])]) -> Admission {
         accepted: now,
         null_sender: false,
         held: false,
-        delay_notified: false,
+        delay_told: false,
         parts: parts.collect(),
     }
 }

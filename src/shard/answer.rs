@@ -217,7 +217,7 @@ impl<W: World> Shard<W> {
         }
         QueueEntry {
             id: found.id.to_string(),
-            accepted: message.arrival.0.div_euclid(1_000_000),
+            accepted: message.arrival.seconds(),
             size: message.content.size,
             from: message.envelope.reverse_path.to_string(),
             recipients,

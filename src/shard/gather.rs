@@ -9,7 +9,7 @@ use super::Shard;
 use super::budget::Charge;
 use super::message::Body;
 use crate::mail::envelope::QueueId;
-use crate::spool::log::{self, ExtentSeal, ExtentWriter};
+use crate::spool::log::{self, ExtentSeal, ExtentWriter, INLINE_OCTETS_MAX};
 use crate::world::World;
 
 /// The content gathered so far, in wire form.
@@ -142,5 +142,3 @@ impl Gathered {
 
 /// What a message without SIZE gets to begin with: most fit.
 const FIRST_OCTETS: usize = 4 * 1024;
-/// A message up to here is one record of the log; a larger one streams into an extent of its own.
-const INLINE_OCTETS_MAX: usize = 256 * 1024;

@@ -120,7 +120,7 @@ impl<W: World> Shard<W> {
                 diagnosis: reported.diagnosis.as_deref(),
                 expired: reported.expired,
                 will_retry_until: (report.kind == ReportKind::Delay)
-                    .then(|| self.wall_after(about.arrival, settings.config.queue.expire)),
+                    .then(|| about.arrival + settings.config.queue.expire),
             })
             .collect();
         dsn::compose(&dsn::Notice {

@@ -1,6 +1,7 @@
 //! After an attempt: outcomes to the queue, its decisions to the spool and the log.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::Shard;
 use super::attempt::Attempt;
@@ -123,7 +124,8 @@ impl<W: World> Shard<W> {
                 tls: security.map(|security| security as &dyn std::fmt::Display),
                 delay: whole,
                 delays: [
-                    Default::default(),
+                    // Before the queue: nothing, because what is counted begins with the acceptance.
+                    Duration::ZERO,
                     attempt.taken.since(attempt.accepted()),
                     attempt.setup,
                     attempt.transfer,

@@ -54,7 +54,7 @@ impl<W: World> Shard<W> {
                 [only] => Some(&only.mailbox),
                 _ => None,
             },
-            seconds: arrival.0.div_euclid(1_000_000),
+            seconds: arrival.seconds(),
         }
         .write_into(&mut trace);
         let gathered = gathering
@@ -127,7 +127,7 @@ impl<W: World> Shard<W> {
                 accepted: now,
                 null_sender: message.envelope.reverse_path.0.is_none(),
                 held: false,
-                delay_notified: false,
+                delay_told: false,
                 parts,
             },
         );
@@ -140,7 +140,7 @@ impl<W: World> Shard<W> {
         // The calendar may have been set back since: nobody waits longer than the schedule says.
         let longest = self.settings().config.queue.retry.iter().max().copied();
         let latest = now + longest.unwrap_or_default();
-        let mut delay_notified = false;
+        let mut delay_told = false;
         let states = found.recipients.iter().zip(0u16..);
         let pending = states.filter_map(|(state, place)| match state {
             RecipientState::Settled => None,
@@ -149,9 +149,9 @@ impl<W: World> Shard<W> {
                 due,
                 doubtful,
                 diagnosis,
-                delay_told,
+                delay_told: told,
             } => {
-                delay_notified |= *delay_told;
+                delay_told |= *told;
                 let admission = RecipientAdmission {
                     recipient: place,
                     notify: None,
@@ -172,7 +172,7 @@ impl<W: World> Shard<W> {
                 accepted: self.tick_at(found.arrival).min(now),
                 null_sender: found.envelope.reverse_path.0.is_none(),
                 held: found.held,
-                delay_notified,
+                delay_told,
                 parts,
             },
         );
@@ -201,9 +201,7 @@ impl<W: World> Shard<W> {
                 });
             }
         }
-        known.delay_told = queue
-            .find(id)
-            .is_some_and(|key| queue.is_delay_notified(key));
+        known.delay_told = queue.find(id).is_some_and(|key| queue.is_delay_told(key));
         known
     }
 
@@ -298,12 +296,6 @@ impl<W: World> Shard<W> {
     pub(super) fn tick_at(&self, at: Wall) -> Tick {
         let (now, wall) = (self.world.now(), self.world.wall());
         Tick(now.0.saturating_add(at.0.saturating_sub(wall.0)))
-    }
-
-    /// A time of the calendar, so much later.
-    pub(super) fn wall_after(&self, from: Wall, wait: std::time::Duration) -> Wall {
-        let micros = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
-        Wall(from.0.saturating_add(micros))
     }
 }
 

@@ -16,8 +16,6 @@ pub struct Extensions {
     pub dsn: bool,
     /// `ENHANCEDSTATUSCODES` (RFC 2034).
     pub enhanced_status: bool,
-    /// `CHUNKING` (RFC 3030).
-    pub chunking: bool,
     /// `STARTTLS` (RFC 3207).
     pub starttls: bool,
     /// `LIMITS` (RFC 9422).
@@ -47,7 +45,6 @@ impl Extensions {
             ("SMTPUTF8", &mut self.smtputf8),
             ("DSN", &mut self.dsn),
             ("ENHANCEDSTATUSCODES", &mut self.enhanced_status),
-            ("CHUNKING", &mut self.chunking),
             ("STARTTLS", &mut self.starttls),
         ]
         .into_iter()
@@ -124,7 +121,6 @@ mod tests {
                 smtputf8: true,
                 dsn: true,
                 enhanced_status: true,
-                chunking: true,
                 starttls: true,
                 limits
             }

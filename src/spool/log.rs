@@ -18,7 +18,7 @@ use super::layout;
 use super::names;
 use super::record::{self, BodyRef, Carried};
 use super::recover::{self, Replay};
-use super::state::{Live, State};
+use super::state::{BATCH_OCTETS_MAX, Live, State};
 use super::writer::Signal;
 use crate::mail::Committed;
 use crate::mail::Locator;
@@ -622,5 +622,11 @@ fn salt<W: World>(world: &W) -> u32 {
     (world.random() >> 32) as u32
 }
 
+/// A message up to here is one record of the log; a larger one streams into an extent of its own.
+pub const INLINE_OCTETS_MAX: usize = 256 * 1024;
 /// What may wait to be written. More would be memory that no budget knows of.
 const WAITING_OCTETS_MAX: usize = 16 << 20;
+const _: () = assert!(
+    BATCH_OCTETS_MAX < WAITING_OCTETS_MAX,
+    "the next batch gathers while one is written"
+);

@@ -201,4 +201,4 @@ impl Batch {
 }
 
 /// A batch is closed at this size: larger ones keep their first waiter waiting for the last.
-const BATCH_OCTETS_MAX: usize = 4 << 20;
+pub(super) const BATCH_OCTETS_MAX: usize = 4 << 20;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures_lite::future;
 
-use super::log::{CommitError, CommitFacts, Health, Inner};
+use super::log::{CommitError, CommitFacts, Health, INLINE_OCTETS_MAX, Inner};
 use super::record::{self, Found};
 use super::segment::{self, HEADER_OCTETS, Header};
 use super::state::Batch;
@@ -463,5 +463,9 @@ const SYNC_WITHIN: Duration = Duration::from_secs(1);
 const PROBE_PERIOD: Duration = Duration::from_secs(1);
 /// What must fit before messages are taken again.
 const PROBE_OCTETS: usize = 256 * 1024;
+const _: () = assert!(
+    PROBE_OCTETS >= INLINE_OCTETS_MAX,
+    "a disk that passes the probe takes a message"
+);
 /// Zeros written ahead at a time.
 const FILL_OCTETS: u64 = 4 << 20;

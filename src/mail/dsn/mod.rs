@@ -318,7 +318,7 @@ const fn transfer(ascii: bool) -> &'static str {
 }
 
 fn date(moment: Wall) -> String {
-    codec::rfc5322_date(moment.0.div_euclid(MICROS_PER_SECOND))
+    codec::rfc5322_date(moment.seconds())
 }
 
 /// An original that is larger, in octets as stored, comes back without its body, even where
@@ -333,6 +333,5 @@ const NEVER: Notify = Notify {
     failure: false,
     delay: false,
 };
-const MICROS_PER_SECOND: i64 = 1_000_000;
 /// What header and delimiters come to, roughly: room to reserve, not a limit.
 const FRAME_OCTETS: usize = 1536;

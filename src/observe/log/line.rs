@@ -215,7 +215,7 @@ impl Lines {
 
     fn object(&mut self, now: Wall, level: Level, event: &'static str) -> Object<'_> {
         self.date(now);
-        let micros = now.0.rem_euclid(MICROS_PER_SECOND);
+        let micros = now.subsec_micros();
         let _ = write!(
             self.buffer,
             "{{\"time\":\"{}.{micros:06}Z\",\"level\":\"{}\",\"event\":\"{event}\"",
@@ -227,7 +227,7 @@ impl Lines {
 
     /// Sees to it that `stamp` is of this second.
     fn date(&mut self, now: Wall) {
-        let second = now.0.div_euclid(MICROS_PER_SECOND);
+        let second = now.seconds();
         if second == self.stamped {
             return;
         }
@@ -362,8 +362,6 @@ impl fmt::Display for Seconds {
         write!(f, "{whole}.{part:0width$}")
     }
 }
-
-const MICROS_PER_SECOND: i64 = 1_000_000;
 
 #[cfg(test)]
 mod tests {
