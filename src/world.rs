@@ -10,7 +10,7 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::route::dns::{Answer, Question};
+use crate::route::dns::{Question, Response};
 pub use crate::time::{Tick, Wall};
 
 /// Which share of the core a task gets (glommio task queues; the shares stand in `uring`).
@@ -58,7 +58,7 @@ pub trait World: Clone + 'static {
         deadline: Tick,
     ) -> impl Future<Output = io::Result<Self::Stream>>;
     /// Asks the DNS. Always ends: a resolver that does not answer is `Answer::Failure`.
-    fn lookup(&self, question: Question) -> impl Future<Output = Answer>;
+    fn lookup(&self, question: Question) -> impl Future<Output = Response>;
 
     /// Compares a password with its hash. It takes long, and holds nobody up; `None` when too many
     /// wait for it.

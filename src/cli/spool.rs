@@ -14,6 +14,7 @@ use clap::{Args, Subcommand};
 use super::client::{
     Answer, Complaint, EX_DATAERR, EX_IOERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, print,
 };
+use crate::config::Dns;
 use crate::service::passwords::Passwords;
 use crate::service::resolver::Resolver;
 use crate::service::{Desk, Service};
@@ -84,9 +85,12 @@ fn look(data: &Path) -> Result<CheckReport, Complaint> {
     start::prepare()?;
     let service = Service::start().map_err(|error| cannot_start(&error))?;
     // A check asks no names: any address does, and resolv.conf may be broken.
-    let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, DNS_PORT));
+    let nobody = Dns {
+        servers: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, DNS_PORT))],
+        dnssec: None,
+    };
     let desk = Desk {
-        resolver: Resolver::start(service.handle(), &[nobody])
+        resolver: Resolver::start(service.handle(), &nobody)
             .map_err(|error| cannot_start(&error))?,
         passwords: Passwords::start(service.handle()),
     };

@@ -10,7 +10,7 @@ use super::value::{
     size_within, socket_address, span, text, wait,
 };
 use super::{
-    AllowPlaintext, Config, Cores, Durability, Listener, Protocol, Route, TlsPolicy, units,
+    AllowPlaintext, Config, Cores, Dnssec, Durability, Listener, Protocol, Route, TlsPolicy, units,
 };
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
@@ -248,13 +248,22 @@ const SMTP: &[Key<Config>] = &[
     ),
 ];
 
-const DNS: &[Key<Config>] = &[key!(
-    "servers",
-    Restart,
-    "Name servers, \"address:port\". Default: those of /etc/resolv.conf.",
-    |c, v| list(v, socket_address).map(|servers| c.dns.servers = servers),
-    |c| Some(strings(&c.dns.servers))
-)];
+const DNS: &[Key<Config>] = &[
+    key!(
+        "servers",
+        Restart,
+        "Name servers, \"address:port\". Default: those of /etc/resolv.conf.",
+        |c, v| list(v, socket_address).map(|servers| c.dns.servers = servers),
+        |c| Some(strings(&c.dns.servers))
+    ),
+    key!(
+        "dnssec",
+        Restart,
+        "DNSSEC, which DANE needs: \"trust_ad\" (the name servers check signatures; all of them must be on loopback) or \"off\". Default: \"trust_ad\" when all are on loopback.",
+        |c, v| choice(v, DNSSEC).map(|choice| c.dns.dnssec = Some(choice)),
+        |c| c.dns.dnssec.and_then(|choice| name_of(DNSSEC, choice))
+    ),
+];
 
 const DELIVERY: &[Key<Config>] = &[
     key!(
@@ -522,6 +531,7 @@ const FAMILIES: &[(&str, Families)] = &[
     ("ipv4", Families::Ipv4Only),
     ("ipv6", Families::Ipv6Only),
 ];
+const DNSSEC: &[(&str, Dnssec)] = &[("trust_ad", Dnssec::TrustAd), ("off", Dnssec::Off)];
 const TLS_POLICIES: &[(&str, TlsPolicy)] = &[
     ("none", TlsPolicy::None),
     ("opportunistic", TlsPolicy::Opportunistic),

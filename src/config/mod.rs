@@ -172,6 +172,18 @@ pub struct Route {
 pub struct Dns {
     /// None: those of resolv.conf.
     pub servers: Vec<SocketAddr>,
+    /// `None`: trusted when all name servers are on this machine.
+    pub dnssec: Option<Dnssec>,
+}
+
+/// Who checks the signatures of DNSSEC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dnssec {
+    /// Nobody: no answer counts as secure.
+    Off,
+    /// The name servers. What they say of it counts only over the loopback interface: whoever could
+    /// forge an answer on its way could forge that too.
+    TrustAd,
 }
 
 /// `[delivery]`

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use toml::Spanned;
@@ -10,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::default::{new_listener, new_route};
 use super::keys::{Key, LISTENER, ROUTE, TABLES};
 use super::value::Wrong;
-use super::{Config, Control, Fault, Route};
+use super::{Config, Control, Dns, Dnssec, Fault, Route};
 use crate::route::{BadRoute, RouteTable, Target};
 use crate::tls::certificate;
 
@@ -196,6 +197,20 @@ impl Reader<'_> {
         }
         self.check_token(&config.control);
         self.check_certificates(config);
+        self.check_dnssec(&config.dns);
+    }
+
+    fn check_dnssec(&mut self, dns: &Dns) {
+        let is_far = |server: &&SocketAddr| !server.ip().to_canonical().is_loopback();
+        if dns.dnssec == Some(Dnssec::TrustAd)
+            && let Some(server) = dns.servers.iter().find(is_far)
+        {
+            let message = format!(
+                "dnssec: \"trust_ad\" believes what name servers on loopback say, and {server} is \
+                 none; run a validating resolver on this machine, or leave dnssec out"
+            );
+            self.fault(self.place("dns.dnssec"), message);
+        }
     }
 
     fn check_certificates(&mut self, config: &Config) {

@@ -33,6 +33,7 @@ fn what_is_rendered_is_read_again() {
         to = "reject"
         [dns]
         servers = ["127.0.0.1:5353"]
+        dnssec = "trust_ad"
         [delivery]
         source = ["192.0.2.1", "2001:db8::1"]
         families = "ipv4"
@@ -120,6 +121,16 @@ fn a_wrong_value_is_told_what_would_be_right() {
         ("delivery.source = \"::1\"", "1:19", "a list: [...]"),
         ("delivery.tls = true", "1:16", "\"opportunistic\""),
         ("dns.servers = [\"::1\"]", "1:16", "an address with a port"),
+        (
+            "dns.dnssec = \"validate\"",
+            "1:14",
+            "one of \"trust_ad\", \"off\"",
+        ),
+        (
+            "[dns]\nservers = [\"127.0.0.1:53\", \"192.0.2.53:53\"]\ndnssec = \"trust_ad\"",
+            "3:10",
+            "192.0.2.53:53 is none",
+        ),
         (
             "[[listener]]\nbind = [\"[::1]:25\"]\nproxy_protocol = 1",
             "3:18",

@@ -25,6 +25,31 @@ pub enum Kind {
     Tlsa,
 }
 
+/// What came of a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// What the DNS said.
+    pub answer: Answer,
+    /// True when DNSSEC vouches for the records, and for each alias on the way to them. Never true
+    /// of an answer without records.
+    pub is_secure: bool,
+    /// The names that DNSSEC vouches for on the way to the records, the last alias first and the
+    /// name that was asked for last: under which of them TLSA records may stand (RFC 7671 §7). The
+    /// name that was asked for can be here alone, when its alias leads out of what is secure.
+    pub secure_names: Vec<Box<str>>,
+}
+
+impl From<Answer> for Response {
+    /// An answer that nothing vouches for.
+    fn from(answer: Answer) -> Self {
+        Self {
+            answer,
+            is_secure: false,
+            secure_names: Vec::new(),
+        }
+    }
+}
+
 /// What the DNS said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {

@@ -71,7 +71,7 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     let service = Service::start()
         .map_err(|error| os_error(format!("cannot start the service thread: {error}")))?;
     let desk = Desk {
-        resolver: Resolver::start(service.handle(), &config.dns.servers).map_err(|error| {
+        resolver: Resolver::start(service.handle(), &config.dns).map_err(|error| {
             refused(format!("the resolver cannot be set up: {error}"), EX_CONFIG)
         })?,
         passwords: Passwords::start(service.handle()),

@@ -2,6 +2,7 @@
 //! resolver, the HTTP control plane). Shards reach it through bounded channels and are answered
 //! by oneshot; nothing on it may hold a shard up.
 
+mod asking;
 pub mod passwords;
 pub mod resolver;
 

@@ -3,21 +3,28 @@
 //! hickory's futures must be `Send` and glommio's sockets are not, so the resolver lives on the
 //! service thread and shards ask it through a bounded channel: about 50 us for what its cache
 //! holds. Each shard keeps a small cache of its own in front (`shard::names`).
+//!
+//! Signatures of DNSSEC are checked by the name servers, and what they say of it (the AD bit) counts
+//! when all of them are on loopback. Everything of an answer counts as secure or nothing does:
+//! where an alias was followed, it is asked for by itself, because hickory may have followed it
+//! with a question of its own, and an answer tells of its own records only.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hickory_resolver::TokioResolver;
+use hickory_resolver::Resolver as Hickory;
 use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::route::dns::{Answer, Kind, Question, Records, Tlsa};
+use super::asking::Asking;
+use crate::config::{Dns, Dnssec};
+use crate::route::dns::{Answer, Kind, Question, Records, Response, Tlsa};
 
 /// Asks the resolver from any thread.
 #[derive(Clone)]
@@ -27,14 +34,14 @@ pub struct Resolver {
 
 struct Request {
     question: Question,
-    reply: futures_channel::oneshot::Sender<Answer>,
+    reply: futures_channel::oneshot::Sender<Response>,
 }
 
 impl Resolver {
-    /// Starts the resolver on `runtime`. No `servers` means those of the system's resolv.conf.
-    pub fn start(runtime: &tokio::runtime::Handle, servers: &[SocketAddr]) -> io::Result<Self> {
+    /// Starts the resolver on `runtime`.
+    pub fn start(runtime: &tokio::runtime::Handle, dns: &Dns) -> io::Result<Self> {
         let _inside = runtime.enter();
-        let resolver = Arc::new(build(servers).map_err(io::Error::other)?);
+        let resolver = Arc::new(Names::build(dns)?);
         let (requests, mut received) = mpsc::channel::<Request>(REQUESTS_MAX);
         runtime.spawn(async move {
             let slots = Arc::new(Semaphore::new(LOOKUPS_MAX));
@@ -44,9 +51,9 @@ impl Resolver {
                 };
                 let resolver = Arc::clone(&resolver);
                 tokio::spawn(async move {
-                    let answer = ask(&resolver, &request.question).await;
+                    let response = resolver.ask(&request.question).await;
                     // The shard may have stopped asking; then nobody misses the answer.
-                    let _ = request.reply.send(answer);
+                    let _ = request.reply.send(response);
                     drop(slot);
                 });
             }
@@ -55,35 +62,145 @@ impl Resolver {
     }
 
     /// Asks one question and waits for the answer.
-    pub async fn lookup(&self, question: Question) -> Answer {
-        let (reply, answer) = futures_channel::oneshot::channel();
+    pub async fn lookup(&self, question: Question) -> Response {
+        let (reply, response) = futures_channel::oneshot::channel();
         match self.requests.try_send(Request { question, reply }) {
-            Ok(()) => answer
+            Ok(()) => response
                 .await
-                .unwrap_or_else(|_| Answer::Failure("the resolver stopped".into())),
-            Err(_) => Answer::Failure("the resolver has too many questions waiting".into()),
+                .unwrap_or_else(|_| Answer::Failure("the resolver stopped".into()).into()),
+            Err(_) => Answer::Failure("the resolver has too many questions waiting".into()).into(),
         }
     }
 }
 
-fn build(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
-    let (config, options) = if servers.is_empty() {
-        hickory_resolver::system_conf::read_system_conf()?
-    } else {
-        (
-            ResolverConfig::from_parts(None, vec![], servers.iter().map(name_server).collect()),
-            ResolverOpts::default(),
-        )
-    };
-    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-    let set = builder.options_mut();
-    *set = options;
-    set.timeout = ANSWER_WAIT;
-    set.attempts = ATTEMPTS;
-    set.cache_size = CACHE_ANSWERS;
-    set.negative_max_ttl = Some(NEGATIVE_MAX);
-    set.max_active_requests = LOOKUPS_MAX;
-    builder.build()
+/// hickory, and whether its servers are believed.
+struct Names {
+    hickory: Hickory<Asking>,
+    /// The AD bit of their answers counts.
+    trusts_ad: bool,
+}
+
+impl Names {
+    fn build(dns: &Dns) -> io::Result<Self> {
+        let (config, options) = if dns.servers.is_empty() {
+            hickory_resolver::system_conf::read_system_conf().map_err(io::Error::other)?
+        } else {
+            let servers = dns.servers.iter().map(name_server).collect();
+            (
+                ResolverConfig::from_parts(None, vec![], servers),
+                ResolverOpts::default(),
+            )
+        };
+        let servers = config.name_servers().iter().map(|server| server.ip);
+        let trusts_ad = trusts_ad(dns.dnssec, servers)?;
+        let mut builder = Hickory::builder_with_config(config, Asking::new(trusts_ad));
+        let set = builder.options_mut();
+        *set = options;
+        set.timeout = ANSWER_WAIT;
+        set.attempts = ATTEMPTS;
+        set.cache_size = CACHE_ANSWERS;
+        set.negative_max_ttl = Some(NEGATIVE_MAX);
+        set.max_active_requests = LOOKUPS_MAX;
+        let hickory = builder.build().map_err(io::Error::other)?;
+        Ok(Self { hickory, trusts_ad })
+    }
+
+    async fn ask(&self, question: &Question) -> Response {
+        let kind = record_type(question.kind);
+        // The last dot keeps the search list of resolv.conf out of it.
+        let asked = match Name::from_utf8(format!("{}.", question.name)) {
+            Ok(name) => name,
+            Err(error) => return Answer::Broken(error.to_string().into()).into(),
+        };
+        let lookup = match self.hickory.lookup(asked.clone(), kind).await {
+            Ok(lookup) => lookup,
+            Err(error) => return refusal(&error).into(),
+        };
+        let ttl = lookup
+            .valid_until()
+            .saturating_duration_since(Instant::now());
+        let data = lookup.answers().iter().map(|record| &record.data);
+        let Some(records) = records(question.kind, data) else {
+            return Answer::NoData(ttl).into();
+        };
+        let answer = Answer::Records(records, ttl);
+        if !self.trusts_ad {
+            return answer.into();
+        }
+        let mut of_kind = lookup.answers().iter();
+        let owner = of_kind.find(|record| record.record_type() == kind);
+        let owner = owner.map_or(&asked, |record| &record.name);
+        let aliases = self.secure_aliases(asked.clone(), owner).await;
+        let is_secure = says_secure(&lookup) && aliases.last() == Some(owner);
+        let is_vouched_for = |name: &&Name| is_secure || *name != owner;
+        Response {
+            answer,
+            is_secure,
+            secure_names: aliases
+                .iter()
+                .rev()
+                .filter(is_vouched_for)
+                .map(plain)
+                .collect(),
+        }
+    }
+
+    /// The names from `asked` towards `owner`, as far as secure aliases lead.
+    async fn secure_aliases(&self, asked: Name, owner: &Name) -> Vec<Name> {
+        let mut passed = vec![asked];
+        while let Some(name) = passed.last()
+            && name != owner
+        {
+            let lookup = self.hickory.lookup(name.clone(), RecordType::CNAME).await;
+            let lookup = lookup.ok().filter(says_secure);
+            let target = lookup.as_ref().and_then(|lookup| alias_of(name, lookup));
+            match target {
+                Some(_) if passed.len() > ALIASES_MAX => return Vec::new(),
+                Some(target) => passed.push(target),
+                None => {
+                    // Nothing vouches for where this one leads, so nothing does for its zone.
+                    passed.pop();
+                    break;
+                }
+            }
+        }
+        passed
+    }
+}
+
+/// Do all name servers count as ourselves?
+fn trusts_ad(
+    wanted: Option<Dnssec>,
+    mut servers: impl Iterator<Item = IpAddr>,
+) -> io::Result<bool> {
+    let far = servers.find(|server| !server.to_canonical().is_loopback());
+    match (wanted, far) {
+        (Some(Dnssec::Off), _) | (None, Some(_)) => Ok(false),
+        (Some(Dnssec::TrustAd) | None, None) => Ok(true),
+        (Some(Dnssec::TrustAd), Some(server)) => Err(io::Error::other(format!(
+            "dns.dnssec is \"trust_ad\", and the name server {server} is not on loopback"
+        ))),
+    }
+}
+
+fn says_secure(lookup: &Lookup) -> bool {
+    lookup.message().authentic_data
+}
+
+fn alias_of(name: &Name, lookup: &Lookup) -> Option<Name> {
+    lookup
+        .answers()
+        .iter()
+        .find_map(|record| match &record.data {
+            RData::CNAME(target) if record.name == *name => Some(target.0.clone()),
+            _ => None,
+        })
+}
+
+/// As names are written in questions of ours.
+fn plain(name: &Name) -> Box<str> {
+    let name = name.to_ascii().to_ascii_lowercase();
+    name.trim_end_matches('.').into()
 }
 
 fn name_server(address: &SocketAddr) -> NameServerConfig {
@@ -94,28 +211,12 @@ fn name_server(address: &SocketAddr) -> NameServerConfig {
     server
 }
 
-async fn ask(resolver: &TokioResolver, question: &Question) -> Answer {
-    let kind = match question.kind {
+fn record_type(kind: Kind) -> RecordType {
+    match kind {
         Kind::Mx => RecordType::MX,
         Kind::A => RecordType::A,
         Kind::Aaaa => RecordType::AAAA,
         Kind::Tlsa => RecordType::TLSA,
-    };
-    // The last dot keeps the search list of resolv.conf out of it.
-    match resolver.lookup(format!("{}.", question.name), kind).await {
-        Ok(lookup) => {
-            let ttl = lookup
-                .valid_until()
-                .saturating_duration_since(Instant::now());
-            match records(
-                question.kind,
-                lookup.answers().iter().map(|record| &record.data),
-            ) {
-                Some(records) => Answer::Records(records, ttl),
-                None => Answer::NoData(ttl),
-            }
-        }
-        Err(error) => refusal(&error),
     }
 }
 
@@ -127,8 +228,7 @@ fn records<'a>(kind: Kind, answers: impl Iterator<Item = &'a RData>) -> Option<R
     for data in answers {
         match (kind, data) {
             (Kind::Mx, RData::MX(mx)) => {
-                let name = mx.exchange.to_ascii().to_ascii_lowercase();
-                exchanges.push((mx.preference, name.trim_end_matches('.').into()));
+                exchanges.push((mx.preference, plain(&mx.exchange)));
             }
             (Kind::A, RData::A(a)) => addresses.push(a.0.into()),
             (Kind::Aaaa, RData::AAAA(aaaa)) => addresses.push(aaaa.0.into()),
@@ -169,6 +269,8 @@ fn refusal(error: &NetError) -> Answer {
 const REQUESTS_MAX: usize = 16 * 1024;
 /// Questions under way at a time.
 const LOOKUPS_MAX: usize = 1024;
+/// Aliases that are followed: as many as hickory follows.
+const ALIASES_MAX: usize = 8;
 /// Answers in the shared cache.
 const CACHE_ANSWERS: u64 = 64 * 1024;
 /// How long one server may take. With `ATTEMPTS` a dead server is given up after 10 s (UDP, then
@@ -180,3 +282,23 @@ const ATTEMPTS: usize = 2;
 const NEGATIVE_MAX: Duration = Duration::from_secs(300);
 /// The same where the zone says nothing.
 const NEGATIVE_DEFAULT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_servers_are_believed_on_loopback_only() {
+        let trust = |wanted, servers: &[&str]| {
+            let servers = servers.iter().map(|server| server.parse().unwrap());
+            trusts_ad(wanted, servers).ok()
+        };
+        let (near, far) = (["127.0.0.53", "::1"], ["127.0.0.1", "192.0.2.53"]);
+        assert_eq!(trust(None, &near), Some(true));
+        assert_eq!(trust(None, &["::ffff:127.0.0.1"]), Some(true));
+        assert_eq!(trust(None, &far), Some(false));
+        assert_eq!(trust(Some(Dnssec::Off), &near), Some(false));
+        assert_eq!(trust(Some(Dnssec::TrustAd), &near), Some(true));
+        assert_eq!(trust(Some(Dnssec::TrustAd), &far), None);
+    }
+}

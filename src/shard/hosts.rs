@@ -93,11 +93,13 @@ impl Candidates {
             name: (&**domain).into(),
             kind: Kind::Mx,
         };
-        let answer = shard.names.lookup(&shard.world, question).await;
+        let response = shard.names.lookup(&shard.world, question).await;
         shard.record(Stage::Dns, shard.world.now().since(began));
         self.domain = Rc::clone(domain);
         self.skip_own = true;
-        match mx::plan(domain, &answer, &self.settings.own, || shard.world.random()) {
+        match mx::plan(domain, &response.answer, &self.settings.own, || {
+            shard.world.random()
+        }) {
             Plan::Hosts(exchanges) => {
                 self.exchanges = exchanges.into();
                 Ok(())
@@ -188,7 +190,8 @@ impl Candidates {
         } else {
             &nobody
         };
-        mx::addresses(host, v4.as_deref(), v6.as_deref(), families, own, || {
+        let answers = [&v4, &v6].map(|response| response.as_ref().map(|found| &found.answer));
+        mx::addresses(host, answers[0], answers[1], families, own, || {
             shard.world.random()
         })
     }

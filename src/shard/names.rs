@@ -8,23 +8,23 @@ use std::time::Duration;
 
 use futures_channel::oneshot;
 
-use crate::route::dns::{Answer, Question};
+use crate::route::dns::{Answer, Question, Response};
 use crate::world::{Tick, World};
 
 /// The cache. Lives on its shard.
 #[derive(Default)]
 pub(super) struct Names {
-    known: RefCell<HashMap<Question, (Rc<Answer>, Tick)>>,
-    asked: RefCell<HashMap<Question, Vec<oneshot::Sender<Rc<Answer>>>>>,
+    known: RefCell<HashMap<Question, (Rc<Response>, Tick)>>,
+    asked: RefCell<HashMap<Question, Vec<oneshot::Sender<Rc<Response>>>>>,
 }
 
 impl Names {
     /// The answer to a question, from the cache while it holds.
-    pub(super) async fn lookup<W: World>(&self, world: &W, question: Question) -> Rc<Answer> {
-        if let Some((answer, until)) = self.known.borrow().get(&question)
+    pub(super) async fn lookup<W: World>(&self, world: &W, question: Question) -> Rc<Response> {
+        if let Some((response, until)) = self.known.borrow().get(&question)
             && world.now() < *until
         {
-            return Rc::clone(answer);
+            return Rc::clone(response);
         }
         let waiting = self.asked.borrow_mut().get_mut(&question).map(|waiters| {
             let (tell, told) = oneshot::channel();
@@ -32,29 +32,29 @@ impl Names {
             told
         });
         if let Some(told) = waiting
-            && let Ok(answer) = told.await
+            && let Ok(response) = told.await
         {
-            return answer;
+            return response;
         }
         self.ask(world, question).await
     }
 
-    async fn ask<W: World>(&self, world: &W, question: Question) -> Rc<Answer> {
+    async fn ask<W: World>(&self, world: &W, question: Question) -> Rc<Response> {
         self.asked.borrow_mut().insert(question.clone(), Vec::new());
         let asking = Asking {
             names: self,
             question: &question,
         };
-        let answer = Rc::new(world.lookup(question.clone()).await);
-        let until = world.now() + holds(&answer);
-        self.remember(world.now(), question.clone(), Rc::clone(&answer), until);
+        let response = Rc::new(world.lookup(question.clone()).await);
+        let until = world.now() + holds(&response.answer);
+        self.remember(world.now(), question.clone(), Rc::clone(&response), until);
         for waiter in asking.waiters() {
-            let _ = waiter.send(Rc::clone(&answer));
+            let _ = waiter.send(Rc::clone(&response));
         }
-        answer
+        response
     }
 
-    fn remember(&self, now: Tick, question: Question, answer: Rc<Answer>, until: Tick) {
+    fn remember(&self, now: Tick, question: Question, response: Rc<Response>, until: Tick) {
         let mut known = self.known.borrow_mut();
         if known.len() >= ANSWERS_MAX {
             known.retain(|_, (_, until)| now < *until);
@@ -63,7 +63,7 @@ impl Names {
             // All of them hold: start anew. The service thread's larger cache answers again.
             known.clear();
         }
-        known.insert(question, (answer, until));
+        known.insert(question, (response, until));
     }
 }
 
@@ -75,7 +75,7 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    fn waiters(&self) -> Vec<oneshot::Sender<Rc<Answer>>> {
+    fn waiters(&self) -> Vec<oneshot::Sender<Rc<Response>>> {
         self.names
             .asked
             .borrow_mut()

@@ -35,7 +35,7 @@ pub use executor::NodeId;
 pub use net::{SimListener, SimStream, Weather};
 pub use world::{SimFile, SimWorld};
 
-use crate::route::dns::{Answer, Question};
+use crate::route::dns::{Answer, Question, Response};
 use crate::time::Tick;
 use disk::SimDisk;
 use executor::{Executor, Step};
@@ -54,7 +54,7 @@ struct Core {
     random: Rc<Random>,
     net: Rc<Net>,
     nodes: RefCell<Vec<Node>>,
-    names: RefCell<HashMap<Question, Answer>>,
+    names: RefCell<HashMap<Question, Response>>,
     /// How long a sync takes, least and most, in microseconds.
     sync_wait: Cell<(u64, u64)>,
     /// How far the calendar was set forward or back.
@@ -171,9 +171,11 @@ impl Sim {
         self.core.net.set_black_hole(address, on);
     }
 
-    /// What the DNS says to a question; names never set do not exist.
-    pub fn set_answer(&self, question: Question, answer: Answer) {
-        self.core.names.borrow_mut().insert(question, answer);
+    /// What the DNS says to a question; names never set do not exist. A mere answer is one that
+    /// DNSSEC does not vouch for.
+    pub fn set_answer(&self, question: Question, answer: impl Into<Response>) {
+        let mut names = self.core.names.borrow_mut();
+        names.insert(question, answer.into());
     }
 
     /// How long a sync takes from now on, least and most.
@@ -267,9 +269,9 @@ impl Core {
             .unwrap_or_default()
     }
 
-    fn answer(&self, question: &Question) -> Answer {
+    fn answer(&self, question: &Question) -> Response {
         let names = self.names.borrow();
-        let unknown = || Answer::NoName(NEGATIVE_TTL);
+        let unknown = || Answer::NoName(NEGATIVE_TTL).into();
         names.get(question).cloned().unwrap_or_else(unknown)
     }
 }

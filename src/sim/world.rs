@@ -12,7 +12,7 @@ use super::disk;
 use super::executor::{NodeId, give_way, sleep};
 use super::net::{Place, SimListener, SimStream};
 use super::random::Random;
-use crate::route::dns::{Answer, Question};
+use crate::route::dns::{Question, Response};
 use crate::world::{Class, File, Tick, Wall, World};
 
 /// The world as the programs of one node see it. Shards of one process are clones.
@@ -168,7 +168,7 @@ impl World for SimWorld {
         Some(crate::users::verify(&password, &hash))
     }
 
-    async fn lookup(&self, question: Question) -> Answer {
+    async fn lookup(&self, question: Question) -> Response {
         let wait = Duration::from_micros(self.core.random.between(50, 40_000));
         sleep(&self.core.executor, self.core.executor.now() + wait).await;
         self.core.answer(&question)

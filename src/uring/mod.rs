@@ -23,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use futures_util::FutureExt as _;
 use glommio::{Latency, Shares, TaskQueueHandle};
 
-use crate::route::dns::{Answer, Question};
+use crate::route::dns::{Question, Response};
 use crate::service::Desk;
 use crate::world::{Class, Tick, Wall, World};
 
@@ -161,7 +161,7 @@ impl World for Uring {
         net::dial(source, to, deadline).await
     }
 
-    async fn lookup(&self, question: Question) -> Answer {
+    async fn lookup(&self, question: Question) -> Response {
         self.inner.desk.resolver.lookup(question).await
     }
 
