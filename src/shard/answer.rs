@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::Shard;
+use super::gate::Gate;
 use super::message::Message;
 use crate::mail::envelope::QueueId;
 use crate::observe::ask::{
@@ -146,7 +147,7 @@ impl<W: World> Shard<W> {
     }
 
     async fn act(self: &Rc<Self>, act: Act, selector: &Selector) -> Acted {
-        let mut acted = Acted::default();
+        let (mut acted, reports) = (Acted::default(), Gate::default());
         for found in self.search(selector) {
             if selector.needs_envelope() {
                 let Ok(message) = self.load(found.key, found.id).await else {
@@ -156,7 +157,7 @@ impl<W: World> Shard<W> {
                     continue;
                 }
             }
-            if self.order(act, &found) {
+            if self.order(act, &found, &reports) {
                 let recipients = found.parts.iter().map(|part| part.recipients.len());
                 acted.messages += 1;
                 acted.recipients += recipients.sum::<usize>() as u64;
@@ -164,11 +165,17 @@ impl<W: World> Shard<W> {
             self.world.breathe().await;
         }
         self.pump();
+        if acted.messages > 0 {
+            // An operator who reads "removed" relies on it like a client on 250: a crash may repeat
+            // a delivery, but must not undo an order. A full or broken disk holds no order up.
+            reports.empty().await;
+            self.log.sync().await;
+        }
         acted
     }
 
-    /// One order for one message; false when the message is gone.
-    fn order(self: &Rc<Self>, act: Act, found: &Found) -> bool {
+    /// One order for one message; false when the message is gone. Its reports pass `reports`.
+    fn order(self: &Rc<Self>, act: Act, found: &Found, reports: &Gate) -> bool {
         let now = self.world.now();
         let Found { key, id, .. } = *found;
         let mut queue = self.queue.borrow_mut();
@@ -190,7 +197,7 @@ impl<W: World> Shard<W> {
             Act::Bounce => queue.bounce(now, key),
         };
         drop(queue);
-        self.carry_out(decisions);
+        self.carry_out_within(decisions, Some(reports));
         true
     }
 

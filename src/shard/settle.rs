@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Shard;
 use super::attempt::Attempt;
+use super::gate::Gate;
 use super::message::Message;
 use crate::mail::outcome::Outcome;
 use crate::observe::log::Delivery;
@@ -25,6 +26,15 @@ impl<W: World> Shard<W> {
 
     /// Does what the queue decided, in its order.
     pub(super) fn carry_out(self: &Rc<Self>, decisions: Vec<Decision>) {
+        self.carry_out_within(decisions, None);
+    }
+
+    /// The same; whoever waits for `reports` to be empty waits for the reports begun here.
+    pub(super) fn carry_out_within(
+        self: &Rc<Self>,
+        decisions: Vec<Decision>,
+        reports: Option<&Gate>,
+    ) {
         for decision in decisions {
             match decision {
                 Decision::Delivered { id, recipient, .. } => {
@@ -56,7 +66,7 @@ impl<W: World> Shard<W> {
                 Decision::Removed { id, recipient, .. } => {
                     self.log.note(Note::Removed { id, recipient });
                 }
-                Decision::Report(report) => self.begin_report(report),
+                Decision::Report(report) => self.begin_report(report, reports),
                 Decision::Finished { id, .. } => {
                     self.resident.forget(id);
                     self.log.forget(id);
@@ -66,16 +76,17 @@ impl<W: World> Shard<W> {
         }
     }
 
-    fn begin_report(self: &Rc<Self>, report: Report) {
+    fn begin_report(self: &Rc<Self>, report: Report, reports: Option<&Gate>) {
         // Under the couriers' gate: a shard that ends waits for the report, or finds the same
         // failure again after the next start.
         let Some(pass) = self.couriers.enter() else {
             return;
         };
+        let awaited = reports.and_then(Gate::enter);
         let shard = Rc::clone(self);
         self.world.spawn(Class::Chores, async move {
             shard.report(report).await;
-            drop(pass);
+            drop((pass, awaited));
         });
     }
 

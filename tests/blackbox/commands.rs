@@ -104,6 +104,29 @@ fn operator_holds_and_releases() {
 }
 
 #[test]
+fn machine_dies_right_after_an_order() {
+    for (act, is_gone) in [("remove", true), ("bounce", true), ("hold", false)] {
+        let (_scene, mx, mut relay, ids) = waiting(1);
+        mx.behaves(Script::new());
+        relay.ask(&["queue", act, &ids[0]]);
+        relay.kill();
+        relay.setup.extra = "queue.retry = [\"300ms\"]".into();
+        relay.restart();
+        let states: Vec<String> = relay
+            .queue()
+            .iter()
+            .filter(|entry| entry["id"] == ids[0].as_str())
+            .map(|entry| entry["recipients"][0]["state"].to_string())
+            .collect();
+        if is_gone {
+            assert!(states.is_empty(), "{act}: {states:?}");
+        } else {
+            assert_eq!(states, ["\"held\""], "{act}");
+        }
+    }
+}
+
+#[test]
 fn accounts_balance() {
     let (scene, mx) = Scene::with_mx(
         Script::new()
