@@ -71,7 +71,8 @@
 //!
 //! `shard::outbound` takes what a lane has due: routes it (`route`), asks for MX and addresses
 //! (`shard::names`, then `service::resolver`), leases a connection permit from the destination's home
-//! shard (`shard::permits`), connects, and runs `smtp::client` over the stream (`shard::transmit`).
+//! shard (`shard::permits`), learns what the host's certificate has to be where DNSSEC vouches for
+//! it (`shard::demand`, `tls::dane`), connects, and runs `smtp::client` over the stream (`shard::transmit`).
 //! The client session pipelines where the peer allows it and gives one
 //! [`Outcome`](crate::mail::outcome::Outcome) for each recipient. A connection serves further
 //! messages of its lane.

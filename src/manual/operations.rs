@@ -38,6 +38,21 @@
 //! from an authority that the machine trusts. The delivery line ends with what came of it:
 //! `tls=opportunistic: TLSv1.3`, `not offered` or `broken`.
 //!
+//! # DANE
+//!
+//! A domain can say in the DNS which certificate its hosts have (TLSA records, RFC 7672). Where
+//! DNSSEC vouches for the MX, the address and those records, mail goes to no host with another
+//! certificate and never in plain, whatever `[delivery] tls` says, `none` excepted. A host that does
+//! not keep to its records is passed over, and so is one whose records cannot be looked up; when
+//! nobody is left, mail waits. Records that mailers cannot go by (usages 0 and 1, unknown numbers)
+//! still mean that there is TLS. The delivery line says `tls=dane: TLSv1.3`.
+//!
+//! Signatures are checked by the name server, which has to be a validating one on this machine: run
+//! unbound or knot-resolver there and name `127.0.0.1` in `[dns] servers` or in resolv.conf. Then
+//! DANE is on without another word. `[dns] dnssec = "off"` turns it off; `"trust_ad"` makes it a
+//! fault when a name server is elsewhere, because everybody on the way to it could forge what it
+//! says. To see whether the name server validates: `dig +adflag mx DOMAIN` shows the flag `ad`.
+//!
 //! # Users
 //!
 //! `ringpost user add ann@example.org < password` lets ann log in and send from that address;

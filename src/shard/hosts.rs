@@ -8,11 +8,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Shard;
+use super::demand::Demand;
 use super::settings::Settings;
+use crate::config::TlsPolicy;
 use crate::mail::outcome::Diagnosis;
 use crate::observe::stage::Stage;
 use crate::route::How;
-use crate::route::dns::{Kind, Question};
+use crate::route::dns::{Answer, Kind, Question, Response};
 use crate::route::mx::{self, Addresses, Exchange, Families, Plan};
 use crate::wire::status::EnhancedStatus;
 use crate::world::{Tick, World};
@@ -23,6 +25,8 @@ pub(super) struct Candidate {
     /// The host's name; for a literal the address.
     pub(super) name: Rc<str>,
     pub(super) address: SocketAddr,
+    /// What its TLS has to be.
+    pub(super) demand: Demand,
 }
 
 /// Why there is nobody to try.
@@ -38,6 +42,10 @@ pub(super) struct Candidates {
     domain: Rc<str>,
     port: u16,
     exchanges: VecDeque<Exchange>,
+    /// Nobody can have slipped us these hosts: DNSSEC vouches for the MX, or a route names the host.
+    are_hosts_sure: bool,
+    /// Names of the next hop that a certificate may have instead of the host's.
+    domain_names: Vec<Box<str>>,
     /// Preference of the last exchange looked up; when it turns out to be ourselves, those no
     /// better than it are dropped.
     preference: u16,
@@ -56,6 +64,8 @@ impl Candidates {
             domain: "".into(),
             port: settings.port(),
             exchanges: VecDeque::new(),
+            are_hosts_sure: true,
+            domain_names: Vec::new(),
             preference: 0,
             found: VecDeque::new(),
             weary: VecDeque::new(),
@@ -68,6 +78,7 @@ impl Candidates {
             How::Host { name, port } => {
                 candidates.port = port.unwrap_or(candidates.port);
                 candidates.domain = Rc::clone(name);
+                candidates.domain_names = vec![(&**name).into()];
                 candidates.exchanges.push_back(Exchange {
                     preference: 0,
                     host: (&**name).into(),
@@ -76,7 +87,11 @@ impl Candidates {
             How::Address { address, port } => {
                 let name = format!("[{address}]").into();
                 let address = SocketAddr::new(*address, port.unwrap_or(candidates.port));
-                candidates.found.push_back(Candidate { name, address });
+                candidates.found.push_back(Candidate {
+                    name,
+                    address,
+                    demand: Demand::Configured,
+                });
             }
             How::Mailbox | How::Discard | How::Fail(_) => {}
         }
@@ -97,6 +112,13 @@ impl Candidates {
         shard.record(Stage::Dns, shard.world.now().since(began));
         self.domain = Rc::clone(domain);
         self.skip_own = true;
+        // A domain without MX is its own host, and its addresses have to be vouched for anyway.
+        self.are_hosts_sure = response.is_secure || matches!(response.answer, Answer::NoData(_));
+        self.domain_names = if response.is_secure {
+            response.secure_names.clone()
+        } else {
+            vec![(&**domain).into()]
+        };
         match mx::plan(domain, &response.answer, &self.settings.own, || {
             shard.world.random()
         }) {
@@ -132,10 +154,16 @@ impl Candidates {
         }
     }
 
-    /// Why nobody could be tried, when nobody was.
-    pub(super) fn trouble(self) -> NoHost {
+    /// Why nobody took it. `tried` is what those said who could be reached; a host that could not
+    /// be looked up and may come back is a reason to wait all the same.
+    pub(super) fn verdict(self, tried: Option<NoHost>) -> NoHost {
         let domain = self.domain;
-        self.trouble.unwrap_or_else(|| NoHost {
+        let verdict = match (tried, self.trouble) {
+            (Some(tried), Some(trouble)) if tried.permanent && !trouble.permanent => Some(trouble),
+            (Some(tried), _) => Some(tried),
+            (None, trouble) => trouble,
+        };
+        verdict.unwrap_or_else(|| NoHost {
             diagnosis: mx::looping(&domain),
             permanent: true,
         })
@@ -143,15 +171,21 @@ impl Candidates {
 
     async fn look_up<W: World>(&mut self, shard: &Shard<W>, exchange: Exchange) {
         self.preference = exchange.preference;
-        match self.addresses(shard, &exchange.host).await {
-            Addresses::Some(addresses) => {
-                let name: Rc<str> = exchange.host.into();
-                self.found
-                    .extend(addresses.into_iter().map(|address| Candidate {
-                        name: Rc::clone(&name),
-                        address: SocketAddr::new(address, self.port),
-                    }));
-            }
+        let (addresses, secure_names) = self.addresses(shard, &exchange.host).await;
+        match addresses {
+            Addresses::Some(addresses) => match self.demand(shard, &secure_names).await {
+                Ok(demand) => {
+                    let name: Rc<str> = exchange.host.into();
+                    self.found
+                        .extend(addresses.into_iter().map(|address| Candidate {
+                            name: Rc::clone(&name),
+                            address: SocketAddr::new(address, self.port),
+                            demand: demand.clone(),
+                        }));
+                }
+                // What the host has to prove is not known: nothing may go there now.
+                Err(diagnosis) => self.remember(diagnosis, false),
+            },
             Addresses::None(diagnosis) => self.remember(diagnosis, true),
             Addresses::Later(diagnosis) => self.remember(diagnosis, false),
             Addresses::Ourselves => {
@@ -162,9 +196,34 @@ impl Candidates {
         }
     }
 
-    async fn addresses<W: World>(&self, shard: &Shard<W>, host: &str) -> Addresses {
+    /// What the TLS of a host has to be, of whose names DNSSEC vouches for these.
+    async fn demand<W: World>(
+        &self,
+        shard: &Shard<W>,
+        secure_names: &[Box<str>],
+    ) -> Result<Demand, Diagnosis> {
+        let is_wanted = self.settings.config.delivery.tls != TlsPolicy::None;
+        if !is_wanted || !self.are_hosts_sure {
+            return Ok(Demand::Configured);
+        }
+        let began = shard.world.now();
+        let demand = shard
+            .dane(secure_names, self.port, &self.domain_names)
+            .await;
+        if !secure_names.is_empty() {
+            shard.record(Stage::Dns, shard.world.now().since(began));
+        }
+        demand
+    }
+
+    /// The addresses of a host, and which of its names DNSSEC vouches for.
+    async fn addresses<W: World>(
+        &self,
+        shard: &Shard<W>,
+        host: &str,
+    ) -> (Addresses, Vec<Box<str>>) {
         if let Ok(address) = host.parse::<IpAddr>() {
-            return Addresses::Some(vec![address]);
+            return (Addresses::Some(vec![address]), Vec::new());
         }
         let began = shard.world.now();
         let families = self.settings.families;
@@ -191,9 +250,10 @@ impl Candidates {
             &nobody
         };
         let answers = [&v4, &v6].map(|response| response.as_ref().map(|found| &found.answer));
-        mx::addresses(host, answers[0], answers[1], families, own, || {
+        let addresses = mx::addresses(host, answers[0], answers[1], families, own, || {
             shard.world.random()
-        })
+        });
+        (addresses, secure_names(&[v4, v6]))
     }
 
     /// What may pass stands before what will not: one host that may come back is a reason to wait.
@@ -206,6 +266,19 @@ impl Candidates {
             });
         }
     }
+}
+
+/// The names that DNSSEC vouches for in every answer that brought addresses: one that is forged
+/// would lead mail astray, whatever the other is (RFC 7672 §2.2.2).
+fn secure_names(responses: &[Option<Rc<Response>>]) -> Vec<Box<str>> {
+    let has_records = |response: &&Rc<Response>| matches!(response.answer, Answer::Records(..));
+    let mut found = responses.iter().flatten().filter(has_records);
+    let first = found.next();
+    let mut names = first.map_or_else(Vec::new, |response| response.secure_names.clone());
+    for other in found {
+        names.retain(|name| other.secure_names.contains(name));
+    }
+    names
 }
 
 /// Addresses that failed a moment ago. The next delivery tries others first, so that one dead

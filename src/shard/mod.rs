@@ -13,6 +13,7 @@ mod answer;
 mod attempt;
 mod bell;
 mod budget;
+mod demand;
 mod gate;
 mod gather;
 mod hosts;

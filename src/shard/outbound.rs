@@ -241,13 +241,12 @@ impl<'a, W: World> Courier<'a, W> {
                 }
             }
         }
-        let nobody = match (attempt.last_deferral(), worst) {
-            (Some(diagnosis), _) => NoHost {
+        let nobody = match attempt.last_deferral() {
+            Some(diagnosis) => NoHost {
                 diagnosis,
                 permanent: false,
             },
-            (None, Some(worst)) => worst,
-            (None, None) => candidates.trouble(),
+            None => candidates.verdict(worst),
         };
         self.give_up(attempt, nobody);
     }
@@ -419,7 +418,7 @@ fn unreachable_host(relay: &str, error: &io::Error) -> Refusal {
 
 /// `mx.test[192.0.2.1]:25`, as the log writes it.
 fn relay_name(candidate: &Candidate) -> String {
-    let Candidate { name, address } = candidate;
+    let Candidate { name, address, .. } = candidate;
     if name.starts_with('[') {
         return format!("{name}:{}", address.port());
     }

@@ -1,12 +1,12 @@
 //! How a delivery stands to TLS: what the configuration wants, and what came of it.
 
 use std::fmt;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
+use super::demand::Demand;
 use super::hosts::Candidate;
 use super::settings::Settings;
 use crate::config::TlsPolicy;
@@ -17,26 +17,44 @@ pub(super) struct Terms {
     pub(super) say: StartTls,
     pub(super) config: Arc<ClientConfig>,
     pub(super) name: ServerName<'static>,
-    policy: TlsPolicy,
+    grade: Grade,
+}
+
+/// What TLS is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grade {
+    None,
+    Opportunistic,
+    Required,
+    Verified,
+    Dane,
 }
 
 impl Terms {
-    /// As the configuration wants it for this host.
+    /// As the configuration wants it for this host, and what is demanded beyond that.
     pub(super) fn new(settings: &Settings, candidate: &Candidate) -> Self {
-        let policy = settings.config.delivery.tls;
         let clients = &settings.tls.clients;
+        let grade = match (settings.config.delivery.tls, &candidate.demand) {
+            (TlsPolicy::None, _) => Grade::None,
+            (_, Demand::Certificate { .. }) => Grade::Dane,
+            (TlsPolicy::Verify, _) => Grade::Verified,
+            (TlsPolicy::Required, _) | (_, Demand::Encryption) => Grade::Required,
+            (TlsPolicy::Opportunistic, Demand::Configured) => Grade::Opportunistic,
+        };
+        let (config, name) = match (grade, &candidate.demand) {
+            (Grade::Dane, Demand::Certificate { config, base }) => (config, &**base),
+            (Grade::Verified, _) => (&clients.verified, &*candidate.name),
+            _ => (&clients.unverified, &*candidate.name),
+        };
         Self {
-            say: match policy {
-                TlsPolicy::None => StartTls::Never,
-                TlsPolicy::Opportunistic => StartTls::IfOffered,
-                TlsPolicy::Required | TlsPolicy::Verify => StartTls::Always,
+            say: match grade {
+                Grade::None => StartTls::Never,
+                Grade::Opportunistic => StartTls::IfOffered,
+                Grade::Required | Grade::Verified | Grade::Dane => StartTls::Always,
             },
-            config: match policy {
-                TlsPolicy::Verify => Arc::clone(&clients.verified),
-                _ => Arc::clone(&clients.unverified),
-            },
-            name: name_of(candidate),
-            policy,
+            config: Arc::clone(config),
+            name: server_name(name, candidate),
+            grade,
         }
     }
 
@@ -56,15 +74,14 @@ impl Terms {
             None => "broken",
         };
         Security {
-            policy: self.policy,
+            grade: self.grade,
             outcome,
         }
     }
 }
 
-/// The name that the host's certificate should have.
-fn name_of(candidate: &Candidate) -> ServerName<'static> {
-    let name = Rc::clone(&candidate.name);
+/// The name that the host is asked for, and that its certificate should have.
+fn server_name(name: &str, candidate: &Candidate) -> ServerName<'static> {
     let name = name.trim_end_matches('.');
     // A literal has no name; its certificate may have the address.
     ServerName::try_from(name.to_owned())
@@ -74,18 +91,19 @@ fn name_of(candidate: &Candidate) -> ServerName<'static> {
 /// What the delivery line says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Security {
-    policy: TlsPolicy,
+    grade: Grade,
     outcome: &'static str,
 }
 
 impl fmt::Display for Security {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let policy = match self.policy {
-            TlsPolicy::None => return f.write_str("none"),
-            TlsPolicy::Opportunistic => "opportunistic",
-            TlsPolicy::Required => "required",
-            TlsPolicy::Verify => "verified",
+        let grade = match self.grade {
+            Grade::None => return f.write_str("none"),
+            Grade::Opportunistic => "opportunistic",
+            Grade::Required => "required",
+            Grade::Verified => "verified",
+            Grade::Dane => "dane",
         };
-        write!(f, "{policy}: {}", self.outcome)
+        write!(f, "{grade}: {}", self.outcome)
     }
 }

@@ -18,6 +18,7 @@ mod support;
 
 mod auth;
 mod commands;
+mod dane;
 mod delivery;
 mod dialogue;
 mod life;

@@ -17,6 +17,8 @@ pub enum Rdata {
     A(Ipv4Addr),
     Aaaa(Ipv6Addr),
     Cname(String),
+    /// Usage, selector and matching type, and what is matched.
+    Tlsa([u8; 3], Vec<u8>),
 }
 
 #[derive(Default)]
@@ -24,6 +26,7 @@ struct Zone {
     records: HashMap<String, Vec<Rdata>>,
     failing: HashSet<String>,
     silent: HashSet<String>,
+    secure: HashSet<String>,
     asked: Vec<(String, u16)>,
 }
 
@@ -79,6 +82,12 @@ impl Dns {
     /// Replaces every record of `name`.
     pub fn set(&self, name: &str, records: Vec<Rdata>) {
         self.zone().records.insert(name.to_owned(), records);
+    }
+
+    /// The records of `name` are in a signed zone: an answer with none but such records has the AD
+    /// bit, for those who ask for it.
+    pub fn secure(&self, name: &str) {
+        self.zone().secure.insert(name.to_owned());
     }
 
     /// Every question for `name` is answered with SERVFAIL.
@@ -157,9 +166,12 @@ fn answer(query: &[u8], zone: &Mutex<Zone>, udp: bool) -> Option<Vec<u8>> {
         return None;
     }
     let (rcode, records) = zone.look_up(&name, kind);
+    let is_secure = !records.is_empty()
+        && records.iter().all(|(owner, _)| zone.secure.contains(owner))
+        && query[3] & AD != 0;
     let mut reply = Vec::new();
     reply.extend(&query[..2]);
-    reply.extend([0x81, 0x80 | rcode]); // QR RD, RA
+    reply.extend([0x81, 0x80 | if is_secure { AD } else { 0 } | rcode]); // QR RD, RA
     reply.extend([0, 1]);
     reply.extend(short(records.len()));
     // A negative answer carries the SOA that says how long it holds (RFC 2308 §3).
@@ -216,6 +228,7 @@ impl Rdata {
             Self::Cname(_) => CNAME,
             Self::Mx(..) => MX,
             Self::Aaaa(_) => AAAA,
+            Self::Tlsa(..) => TLSA,
         }
     }
 
@@ -224,6 +237,7 @@ impl Rdata {
             Self::A(address) => address.octets().to_vec(),
             Self::Aaaa(address) => address.octets().to_vec(),
             Self::Cname(target) => wire_name(target),
+            Self::Tlsa(kind, data) => [&kind[..], data].concat(),
             Self::Mx(preference, host) => {
                 [&preference.to_be_bytes()[..], &wire_name(host)].concat()
             }
@@ -299,6 +313,9 @@ const A: u16 = 1;
 const CNAME: u16 = 5;
 pub const MX: u16 = 15;
 const AAAA: u16 = 28;
+pub const TLSA: u16 = 52;
+/// Of the fourth octet of a header (RFC 6840 §5.7).
+const AD: u8 = 0x20;
 const NXDOMAIN: u8 = 3;
 const SERVFAIL: u8 = 2;
 const HEADER_LEN: usize = 12;

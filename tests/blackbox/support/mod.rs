@@ -10,7 +10,7 @@ pub mod net;
 pub mod relay;
 pub mod report;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -91,6 +91,22 @@ impl Scene {
     pub fn dead_mx(&self, n: u8) {
         self.dns
             .a(&format!("mx{n}.test"), self.net.host(MX_FIRST + n));
+    }
+
+    /// Where the `n`th mail exchanger is.
+    pub fn mx_host(&self, n: u8) -> Ipv4Addr {
+        self.net.host(MX_FIRST + n)
+    }
+
+    /// Where the `n`th mail exchanger listens.
+    pub fn mx_address(&self, n: u8) -> SocketAddr {
+        SocketAddr::from((self.mx_host(n), self.mx_port))
+    }
+
+    /// Makes `name`, which was the first mail exchanger, an alias of `target`.
+    pub fn alias(&self, name: &str, target: &str) {
+        self.dns.set(target, vec![Rdata::A(self.mx_host(1))]);
+        self.dns.set(name, vec![Rdata::Cname(target.to_owned())]);
     }
 
     /// Starts a relay with quick retries and this scene's name server. `extra` is added to its
