@@ -167,7 +167,8 @@ impl<W: World> Attempt<W> {
         self.results.push((recipient, outcome));
     }
 
-    fn end_all(&mut self, outcome: &Outcome) {
+    /// All that remain end like this.
+    pub(super) fn end_all(&mut self, outcome: &Outcome) {
         for recipient in std::mem::take(&mut self.remaining) {
             self.results.push((recipient, outcome.clone()));
         }

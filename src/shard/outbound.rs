@@ -341,8 +341,8 @@ impl<'a, W: World> Courier<'a, W> {
         loop {
             let form = match connection.form_of(message).await {
                 Ok(form) => form,
-                Err(diagnosis) => {
-                    attempt.fail_all(Blame::Message, &diagnosis);
+                Err(outcome) => {
+                    attempt.end_all(&outcome);
                     break;
                 }
             };

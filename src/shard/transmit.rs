@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shard;
+use super::attempt::LOCAL_TROUBLE;
 use super::hosts::{NO_ANSWER, NoHost};
 use super::message::{Body, Message};
 use super::secure::{Security, Terms};
 use crate::mail::downgrade;
-use crate::mail::outcome::{Diagnosis, Outcome};
+use crate::mail::outcome::{Blame, Diagnosis, Outcome};
 use crate::observe::stage::Stage;
 use crate::smtp::client::{self, ClientSession, Outgoing, Output};
 use crate::tls::Channel;
@@ -136,8 +137,8 @@ impl<W: World> Connection<W> {
     }
 
     /// The content as the peer takes it: 8-bit content is converted for a peer that takes 7 bits
-    /// only (RFC 6152 §3).
-    pub(super) async fn form_of(&self, message: &Message) -> Result<Form, Diagnosis> {
+    /// only (RFC 6152 §3). Else how the attempt ends.
+    pub(super) async fn form_of(&self, message: &Message) -> Result<Form, Outcome> {
         let size = message.content.size + message.trace.len() as u64;
         let takes_eight_bit = self.session.extensions().eight_bit_mime;
         if message.is_seven_bit() || takes_eight_bit {
@@ -147,11 +148,17 @@ impl<W: World> Connection<W> {
                 size,
             });
         }
-        let wire = self.whole(message).await?;
+        let wire = self.whole(message).await;
+        let wire = wire.map_err(|error| Outcome::Deferred {
+            blame: Blame::Message,
+            diagnosis: self.unreadable(message, &error),
+        })?;
         let mut octets = Vec::with_capacity(wire.len());
         dot::unstuff_into(&mut octets, &wire);
-        let converted =
-            downgrade::to_seven_bit(&octets).map_err(|_| cannot_convert(&self.relay))?;
+        let converted = downgrade::to_seven_bit(&octets).map_err(|_| Outcome::Failed {
+            blame: Blame::Message,
+            diagnosis: cannot_convert(&self.relay),
+        })?;
         let mut stuffed = Vec::with_capacity(converted.len() + converted.len() / 32);
         Stuffer::new().stuff_into(&mut stuffed, &converted);
         Ok(Form {
@@ -162,22 +169,32 @@ impl<W: World> Connection<W> {
     }
 
     /// All of a message in memory: MIME cannot be parsed in pieces.
-    async fn whole(&self, message: &Message) -> Result<Vec<u8>, Diagnosis> {
+    async fn whole(&self, message: &Message) -> io::Result<Vec<u8>> {
         match &message.body {
             Body::Memory(octets) => Ok(octets.clone()),
             Body::Extent(len) => {
                 let mut whole = Vec::new();
                 while (whole.len() as u64) < *len {
                     let position = whole.len() as u64;
-                    let log = &self.shard.log;
-                    let chunk = log.read_extent(message.id, position, EXTENT_CHUNK_OCTETS);
-                    match chunk.await {
-                        Ok(chunk) if !chunk.is_empty() => whole.extend_from_slice(&chunk),
-                        _ => return Err(cannot_convert(&self.relay)),
-                    }
+                    whole.extend_from_slice(&read_chunk(&self.shard, message, position).await?);
                 }
                 Ok(whole)
             }
+        }
+    }
+
+    /// Our disk does not give the content, which says nothing of the peer. Blamed on the message,
+    /// so that it follows the retry curve: what cannot be read may stay so, and to begin it
+    /// every few seconds would tire the peer.
+    fn unreadable(&self, message: &Message, error: &io::Error) -> Diagnosis {
+        let id = message.id;
+        self.shard
+            .warn(format_args!("{id}: cannot be read: {error}"));
+        Diagnosis {
+            status: LOCAL_TROUBLE,
+            text: "the message could not be read from the spool".into(),
+            reply: None,
+            remote_mta: None,
         }
     }
 
@@ -322,6 +339,8 @@ impl<W: World> Connection<W> {
         self.terms.without_tls().filter(|_| is_broken)
     }
 
+    /// Sends the content. An error is the stream's; when the disk does not give the content, the
+    /// session ends it as ours.
     async fn send(&mut self, carried: Option<(&Message, &Form)>) -> io::Result<()> {
         let Some((message, form)) = carried else {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -330,7 +349,13 @@ impl<W: World> Connection<W> {
             (Some(octets), _) | (None, Body::Memory(octets)) => {
                 self.send_memory(&message.trace, octets).await?;
             }
-            (None, Body::Extent(len)) => self.send_extent(message, *len).await?,
+            (None, Body::Extent(len)) => {
+                if let Err(error) = self.send_extent(message, *len).await? {
+                    let diagnosis = self.unreadable(message, &error);
+                    self.session.abandon(Blame::Message, diagnosis);
+                    return Ok(());
+                }
+            }
         }
         self.session.body_sent(self.shard.world.now());
         Ok(())
@@ -347,29 +372,43 @@ impl<W: World> Connection<W> {
         self.stream.write(&mut parts, until).await
     }
 
-    async fn send_extent(&mut self, message: &Message, len: u64) -> io::Result<()> {
+    /// The outer error is the stream's, the inner one the disk's: they blame different parties.
+    async fn send_extent(&mut self, message: &Message, len: u64) -> io::Result<io::Result<()>> {
         let shard = Rc::clone(&self.shard);
         let mut chunk = message.trace.clone();
         let mut position = 0;
         while position < len {
             self.send_part(&chunk).await?;
-            chunk = shard
-                .log
-                .read_extent(message.id, position, EXTENT_CHUNK_OCTETS)
-                .await?;
-            if chunk.is_empty() {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+            chunk = match read_chunk(&shard, message, position).await {
+                Ok(chunk) => chunk,
+                Err(error) => return Ok(Err(error)),
+            };
             position += chunk.len() as u64;
         }
         chunk.extend_from_slice(FINAL_DOT);
-        self.send_part(&chunk).await
+        self.send_part(&chunk).await.map(Ok)
     }
 
     async fn send_part(&mut self, octets: &[u8]) -> io::Result<()> {
         let until = self.shard.world.now() + WRITE_WAIT;
         self.stream.write(&mut [IoSlice::new(octets)], until).await
     }
+}
+
+/// The next octets of a large message's content; there are some.
+async fn read_chunk<W: World>(
+    shard: &Shard<W>,
+    message: &Message,
+    position: u64,
+) -> io::Result<Vec<u8>> {
+    let chunk = shard
+        .log
+        .read_extent(message.id, position, EXTENT_CHUNK_OCTETS)
+        .await?;
+    if chunk.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(chunk)
 }
 
 fn cannot_convert(relay: &str) -> Diagnosis {

@@ -40,6 +40,8 @@ pub struct Faults {
     pub fail_write_at: Option<u64>,
     /// This sync of a file fails with an I/O error; its unsynced octets are never durable then.
     pub fail_sync_at: Option<u64>,
+    /// No file can be read.
+    pub fail_reads: bool,
 }
 
 type Node = Rc<RefCell<Inode>>;
@@ -264,7 +266,11 @@ impl SimFile {
     /// Reads `len` octets at `position`; shorter only at the end of the file.
     pub fn read_at(&self, position: u64, len: usize) -> io::Result<Vec<u8>> {
         self.alive()?;
-        self.disk.inner.borrow().powered()?;
+        let inner = self.disk.inner.borrow();
+        inner.powered()?;
+        if inner.faults.fail_reads {
+            return Err(io::Error::other("the plan says that reads fail"));
+        }
         Ok(self.node.borrow().live.read(position, len))
     }
 

@@ -244,6 +244,34 @@ fn everything_goes_wrong_together() {
     }
 }
 
+/// The disk stops giving what it holds: no host is blamed for it, nobody is told that his mail
+/// failed, and all of it arrives when the disk is well again.
+#[test]
+fn a_disk_that_cannot_be_read_fails_no_mail() {
+    let mut unread = 0;
+    for seed in seeds(4) {
+        let play = Play::new(seed, 1);
+        play.boot_surely();
+        play.disk().set_faults(Faults {
+            fail_reads: true,
+            ..Faults::default()
+        });
+        for _ in 0..3 {
+            play.client(8, &EVERYWHERE, 0, 1_500_000);
+        }
+        play.finish_clients();
+        play.sim.run_for(Duration::from_secs(60));
+        for facts in play.facts() {
+            assert_eq!(facts.counters.bounced, 0, "{}", play.seed());
+            unread += facts.messages_queued;
+        }
+        play.disk().set_faults(Faults::default());
+        play.finish();
+        play.judge();
+    }
+    assert!(unread > 0, "no message was large enough to be read");
+}
+
 /// The relay is asked to end while hosts hang: it ends in time and repeats nothing it need not.
 #[test]
 fn a_drain_among_hosts_that_hang_ends_in_time() {

@@ -220,6 +220,14 @@ impl ClientSession {
         self.restart_clock(now);
     }
 
+    /// The driver cannot go on with the transaction: the connection ends before the final dot, and
+    /// recipients without an outcome are deferred with this.
+    pub fn abandon(&mut self, blame: Blame, diagnosis: Diagnosis) {
+        if !self.closed {
+            self.collapse(blame, diagnosis, false);
+        }
+    }
+
     /// What is to be done next; `None`: wait for the peer or the clock.
     pub fn poll_output(&mut self) -> Option<Output> {
         if let Some(output) = self.output.pop_front() {
