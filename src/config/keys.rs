@@ -320,7 +320,7 @@ const DELIVERY: &[Key<Config>] = &[
     key!(
         "tls",
         Takes,
-        "Encryption to other hosts: \"none\", \"opportunistic\" (where it works), \"required\", or \"verify\" (with a certificate for the host's name).",
+        "Encryption to other hosts: \"none\", \"opportunistic\" (where it works), \"required\", or \"verify\" (with a certificate for the host's name). Hosts with TLSA records are held to them in all cases but \"none\".",
         |c, v| choice(v, TLS_POLICIES).map(|policy| c.delivery.tls = policy),
         |c| name_of(TLS_POLICIES, c.delivery.tls)
     ),

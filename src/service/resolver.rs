@@ -5,9 +5,9 @@
 //! holds. Each shard keeps a small cache of its own in front (`shard::names`).
 //!
 //! Signatures of DNSSEC are checked by the name servers, and what they say of it (the AD bit) counts
-//! when all of them are on loopback. Everything of an answer counts as secure or nothing does:
-//! where an alias was followed, it is asked for by itself, because hickory may have followed it
-//! with a question of its own, and an answer tells of its own records only.
+//! when all of them are on loopback. Where an alias was followed, each step is asked for by itself:
+//! hickory may have followed it with a question of its own, the bit tells of one answer only, and
+//! the records of a signed zone prove nothing to whom a forged alias has led there.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -127,35 +127,57 @@ impl Names {
         if !self.trusts_ad {
             return answer.into();
         }
-        let mut of_kind = lookup.answers().iter();
-        let owner = of_kind.find(|record| record.record_type() == kind);
-        let owner = owner.map_or(&asked, |record| &record.name);
-        let aliases = self.secure_aliases(asked.clone(), owner).await;
-        let is_secure = says_secure(&lookup) && aliases.last() == Some(owner);
-        let is_vouched_for = |name: &&Name| is_secure || *name != owner;
-        Response {
-            answer,
-            is_secure,
-            secure_names: aliases
-                .iter()
-                .rev()
-                .filter(is_vouched_for)
-                .map(plain)
-                .collect(),
+        match self.vouch(asked, kind, &lookup).await {
+            Ok((is_secure, names)) => Response {
+                answer,
+                is_secure,
+                secure_names: names.iter().map(plain).collect(),
+            },
+            // Taken for insecure, it would be a way to have mail in plain (RFC 7672 §2.1.2).
+            Err(error) => Answer::Failure(error.to_string().into()).into(),
         }
     }
 
-    /// The names from `asked` towards `owner`, as far as secure aliases lead.
-    async fn secure_aliases(&self, asked: Name, owner: &Name) -> Vec<Name> {
+    /// Does DNSSEC vouch for all of an answer, and for which names on the way to its records, the
+    /// last one first?
+    async fn vouch(
+        &self,
+        asked: Name,
+        kind: RecordType,
+        lookup: &Lookup,
+    ) -> Result<(bool, Vec<Name>), NetError> {
+        let mut records = lookup.answers().iter();
+        let record = records.find(|record| record.record_type() == kind);
+        let Some(owner) = record.map(|record| &record.name) else {
+            return Ok((false, Vec::new()));
+        };
+        if *owner == asked {
+            let is_secure = says_secure(lookup);
+            return Ok((is_secure, if is_secure { vec![asked] } else { Vec::new() }));
+        }
+        let mut names = self.secure_aliases(asked, owner).await?;
+        let is_secure = names.last() == Some(owner)
+            && says_secure(&self.hickory.lookup(owner.clone(), kind).await?);
+        names.retain(|name| is_secure || name != owner);
+        names.reverse();
+        Ok((is_secure, names))
+    }
+
+    /// The names from `asked` towards `owner`, as far as secure aliases lead. Nothing is said yet of
+    /// the records of the last one.
+    async fn secure_aliases(&self, asked: Name, owner: &Name) -> Result<Vec<Name>, NetError> {
         let mut passed = vec![asked];
         while let Some(name) = passed.last()
             && name != owner
         {
-            let lookup = self.hickory.lookup(name.clone(), RecordType::CNAME).await;
-            let lookup = lookup.ok().filter(says_secure);
+            let lookup = match self.hickory.lookup(name.clone(), RecordType::CNAME).await {
+                Ok(lookup) => says_secure(&lookup).then_some(lookup),
+                Err(NetError::Dns(DnsError::NoRecordsFound(_))) => None,
+                Err(error) => return Err(error),
+            };
             let target = lookup.as_ref().and_then(|lookup| alias_of(name, lookup));
             match target {
-                Some(_) if passed.len() > ALIASES_MAX => return Vec::new(),
+                Some(_) if passed.len() > ALIASES_MAX => return Ok(Vec::new()),
                 Some(target) => passed.push(target),
                 None => {
                     // Nothing vouches for where this one leads, so nothing does for its zone.
@@ -164,7 +186,7 @@ impl Names {
                 }
             }
         }
-        passed
+        Ok(passed)
     }
 }
 

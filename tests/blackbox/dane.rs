@@ -10,7 +10,7 @@ use rcgen::{
 };
 use tempfile::TempDir;
 
-use crate::support::dns::TLSA;
+use crate::support::dns::{CNAME, TLSA};
 use crate::support::{Mx, Rdata, Relay, Scene, Script, message, never};
 
 /// A certificate, and its chain and key in files.
@@ -358,19 +358,50 @@ fn an_alias_leads_out_of_what_is_signed() {
     assert_eq!(scene.dns.asked(&place(&scene, "real.test"), TLSA), 0);
 }
 
+/// Whoever forges an alias can lead it to a signed zone of his own.
 #[test]
 fn an_alias_is_not_signed_itself() {
-    let scene = Scene::new();
-    scene.dns.mx("d.test", &[(10, "mx1.test")]);
-    scene.dns.secure("d.test");
-    let strange = Shown::new("mx1.test");
-    let _host = tls_host(&scene, 1, &[&Shown::new("mx1.test")]);
+    for is_terse in [false, true] {
+        let scene = Scene::new();
+        scene.dns.mx("d.test", &[(10, "mx1.test")]);
+        scene.dns.secure("d.test");
+        let strange = Shown::new("mx1.test");
+        let _host = tls_host(&scene, 1, &[&Shown::new("mx1.test")]);
+        scene.alias("mx1.test", "real.test");
+        scene.dns.secure("real.test");
+        for name in ["mx1.test", "real.test"] {
+            publish(&scene, name, vec![strange.its_key()]);
+        }
+        if is_terse {
+            scene.dns.be_terse();
+        }
+        is_sent(&sender(&scene, ""), "opportunistic");
+    }
+}
+
+#[test]
+fn the_name_server_leaves_the_following_of_aliases_to_us() {
+    let scene = signed(&[(10, "mx1.test")]);
+    let shown = Shown::new("real.test");
+    let _host = tls_host(&scene, 1, &[&shown]);
     scene.alias("mx1.test", "real.test");
     scene.dns.secure("real.test");
-    for name in ["mx1.test", "real.test"] {
-        publish(&scene, name, vec![strange.its_key()]);
-    }
-    is_sent(&sender(&scene, ""), "opportunistic");
+    publish(&scene, "real.test", vec![shown.its_key()]);
+    scene.dns.be_terse();
+    is_sent(&sender(&scene, ""), "dane");
+}
+
+#[test]
+fn whether_an_alias_is_signed_cannot_be_learnt() {
+    let scene = signed(&[(10, "mx1.test")]);
+    let mx = scene.mx(1, Script::new());
+    scene.alias("mx1.test", "real.test");
+    scene.dns.secure("real.test");
+    publish(&scene, "real.test", vec![Shown::new("real.test").its_key()]);
+    scene.dns.servfail_kind("mx1.test", CNAME);
+    let relay = sender(&scene, "queue.retry = [\"1h\"]");
+    is_deferred(&relay, "looking up the address of mx1.test failed");
+    assert_eq!(mx.connections(), 0);
 }
 
 #[test]

@@ -27,6 +27,8 @@ struct Zone {
     failing: HashSet<String>,
     silent: HashSet<String>,
     secure: HashSet<String>,
+    failing_kinds: HashSet<(String, u16)>,
+    terse: bool,
     asked: Vec<(String, u16)>,
 }
 
@@ -98,6 +100,16 @@ impl Dns {
     /// Questions for `name` get no answer.
     pub fn silent(&self, name: &str) {
         self.zone().silent.insert(name.to_owned());
+    }
+
+    /// Every question of this kind for `name` is answered with SERVFAIL.
+    pub fn servfail_kind(&self, name: &str, kind: u16) {
+        self.zone().failing_kinds.insert((name.to_owned(), kind));
+    }
+
+    /// Aliases are answered without what stands at their target.
+    pub fn be_terse(&self) {
+        self.zone().terse = true;
     }
 
     /// Ends what [`Dns::servfail`] and [`Dns::silent`] began.
@@ -199,7 +211,8 @@ impl Zone {
         let mut owner = name.to_owned();
         let mut found = Vec::new();
         for _ in 0..CNAME_CHAIN_MAX {
-            if self.failing.contains(&owner) {
+            if self.failing.contains(&owner) || self.failing_kinds.contains(&(owner.clone(), kind))
+            {
                 return (SERVFAIL, Vec::new());
             }
             let Some(records) = self.records.get(&owner) else {
@@ -215,6 +228,9 @@ impl Zone {
                 return (0, found);
             };
             found.push((owner, Rdata::Cname(target.clone())));
+            if self.terse {
+                return (0, found);
+            }
             owner = target;
         }
         (0, found)
@@ -310,7 +326,7 @@ fn short(value: usize) -> [u8; 2] {
 }
 
 const A: u16 = 1;
-const CNAME: u16 = 5;
+pub const CNAME: u16 = 5;
 pub const MX: u16 = 15;
 const AAAA: u16 = 28;
 pub const TLSA: u16 = 52;
