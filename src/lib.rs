@@ -18,6 +18,8 @@ pub mod queue;
 pub mod route;
 pub mod smtp;
 
+pub mod dkim;
+
 pub mod world;
 
 pub mod tls;

@@ -9,7 +9,9 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::dkim::{Fault, Signed, Signers};
 use crate::route::dns::{Question, Response};
 pub use crate::time::{Tick, Wall};
 
@@ -64,6 +66,13 @@ pub trait World: Clone + 'static {
     /// wait for it.
     fn check_password(&self, password: Vec<u8>, hash: String)
     -> impl Future<Output = Option<bool>>;
+
+    /// Makes the signature fields for content in wire form. It takes long, and holds nobody up.
+    fn sign(
+        &self,
+        signers: Arc<Signers>,
+        wire: Vec<u8>,
+    ) -> impl Future<Output = Result<Signed, Fault>>;
 
     /// Opens a file for reading and writing; `create` makes it where it is not (mode 0600).
     fn open(&self, path: &Path, create: bool) -> impl Future<Output = io::Result<Self::File>>;

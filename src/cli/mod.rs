@@ -2,6 +2,7 @@
 //! else to standard error; exit codes are those of sysexits.h.
 
 pub mod client;
+pub mod dkim;
 pub mod latency;
 pub mod queue;
 pub mod spool;
@@ -71,6 +72,7 @@ enum Command {
     Latency(latency::Arguments),
     Spool(spool::Arguments),
     User(user::Arguments),
+    Dkim(dkim::Arguments),
 }
 
 /// Runs what the process's arguments ask for.
@@ -104,6 +106,7 @@ pub fn main() -> ExitCode {
         Some(Command::Latency(arguments)) => {
             with(path, |config| latency::run(&arguments, &place(&config)))
         }
+        Some(Command::Dkim(arguments)) => with(path, |config| dkim::run(&arguments, &config)),
         Some(Command::User(arguments)) => with(path, |config| user::run(&arguments, &config)),
         Some(Command::Spool(arguments)) => match arguments.data() {
             // A spool can be looked at where the configuration is not.

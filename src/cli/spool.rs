@@ -15,8 +15,6 @@ use super::client::{
     Answer, Complaint, EX_DATAERR, EX_IOERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, print,
 };
 use crate::config::Dns;
-use crate::service::passwords::Passwords;
-use crate::service::resolver::Resolver;
 use crate::service::{Desk, Service};
 use crate::spool::OpenError;
 use crate::spool::check::{CheckReport, check};
@@ -89,11 +87,7 @@ fn look(data: &Path) -> Result<CheckReport, Complaint> {
         servers: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, DNS_PORT))],
         dnssec: None,
     };
-    let desk = Desk {
-        resolver: Resolver::start(service.handle(), &nobody)
-            .map_err(|error| cannot_start(&error))?,
-        passwords: Passwords::start(service.handle()),
-    };
+    let desk = Desk::start(&service, &nobody).map_err(|error| cannot_start(&error))?;
     let (tell, told) = mpsc::channel();
     let placements = vec![None];
     let sockets = start::bind(&[], placements.len())?;

@@ -27,6 +27,7 @@ impl Default for Config {
             tls: Tls::default(),
             smtp: Smtp::default(),
             route: Vec::new(),
+            dkim: Vec::new(),
             dns: Dns::default(),
             delivery: Delivery::default(),
             queue: Queue::default(),

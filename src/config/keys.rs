@@ -10,7 +10,8 @@ use super::value::{
     size_within, socket_address, span, text, wait,
 };
 use super::{
-    AllowPlaintext, Config, Cores, Dnssec, Durability, Listener, Protocol, Route, TlsPolicy, units,
+    AllowPlaintext, Config, Cores, Dkim, Dnssec, Durability, Listener, Protocol, Route, TlsPolicy,
+    units,
 };
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
@@ -511,6 +512,31 @@ pub(super) const ROUTE: &[Key<Route>] = &[
             }
         },
         |r| Some(quoted(&r.to))
+    ),
+];
+
+/// `[[dkim]]`
+pub(super) const DKIM: &[Key<Dkim>] = &[
+    key!(
+        "domain",
+        Takes,
+        "Mail whose From has this domain, or one below it that has no key of its own, is signed. Several keys for one domain all sign.",
+        |k, v| host_name(v).map(|domain| k.domain = domain),
+        |k| Some(quoted(&k.domain))
+    ),
+    key!(
+        "selector",
+        Takes,
+        "The key's name in the DNS: SELECTOR._domainkey.DOMAIN.",
+        |k, v| host_name(v).map(|selector| k.selector = selector),
+        |k| Some(quoted(&k.selector))
+    ),
+    key!(
+        "key",
+        Takes,
+        "PEM file with the private key, RSA or Ed25519; `ringpost dkim generate` makes one.",
+        |k, v| path(v).map(|path| k.key = path),
+        |k| Some(quoted(k.key.display()))
     ),
 ];
 

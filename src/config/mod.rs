@@ -43,6 +43,8 @@ pub struct Config {
     pub smtp: Smtp,
     /// `[[route]]`
     pub route: Vec<Route>,
+    /// `[[dkim]]`
+    pub dkim: Vec<Dkim>,
     /// `[dns]`
     pub dns: Dns,
     /// `[delivery]`
@@ -165,6 +167,17 @@ pub struct Route {
     pub domain: String,
     /// A target, as [`crate::route::Target::parse`] reads it.
     pub to: String,
+}
+
+/// `[[dkim]]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dkim {
+    /// Whose mail it signs.
+    pub domain: String,
+    /// Under which the DNS has its public half.
+    pub selector: String,
+    /// PEM.
+    pub key: PathBuf,
 }
 
 /// `[dns]`

@@ -9,9 +9,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::default::{new_listener, new_route};
-use super::keys::{Key, LISTENER, ROUTE, TABLES};
+use super::keys::{self, DKIM, LISTENER, ROUTE, TABLES};
 use super::value::Wrong;
-use super::{Config, Control, Dns, Dnssec, Fault, Route};
+use super::{Config, Control, Dkim, Dns, Dnssec, Fault, Route};
+use crate::dkim::Key;
 use crate::route::{BadRoute, RouteTable, Target};
 use crate::tls::certificate;
 
@@ -70,6 +71,9 @@ impl Reader<'_> {
                 ("route", value, _) => {
                     config.route = self.array("route", value, name, ROUTE, new_route);
                 }
+                ("dkim", value, _) => {
+                    config.dkim = self.array("dkim", value, name, DKIM, Dkim::default);
+                }
                 (section, DeValue::Table(keys), Some(table)) if !section.is_empty() => {
                     self.table(section, config, keys, table.keys);
                 }
@@ -83,7 +87,7 @@ impl Reader<'_> {
                         .iter()
                         .map(|table| table.name)
                         .filter(|n| !n.is_empty());
-                    let names = names.chain(["listener", "route"]);
+                    let names = names.chain(["listener", "route", "dkim"]);
                     let names = names.chain(top.iter().map(|key| key.name));
                     match top.iter().find(|known| known.name == key) {
                         Some(known) => self.key("", config, known, value),
@@ -94,7 +98,13 @@ impl Reader<'_> {
         }
     }
 
-    fn table<T>(&mut self, section: &str, target: &mut T, table: &DeTable<'_>, keys: &[Key<T>]) {
+    fn table<T>(
+        &mut self,
+        section: &str,
+        target: &mut T,
+        table: &DeTable<'_>,
+        keys: &[keys::Key<T>],
+    ) {
         for (name, value) in table {
             match keys.iter().find(|key| key.name == name.get_ref()) {
                 Some(key) => self.key(section, target, key, value),
@@ -107,7 +117,7 @@ impl Reader<'_> {
         &mut self,
         section: &str,
         target: &mut T,
-        key: &Key<T>,
+        key: &keys::Key<T>,
         value: &Spanned<DeValue<'_>>,
     ) {
         let at = value.span().start;
@@ -126,7 +136,7 @@ impl Reader<'_> {
         section: &str,
         value: &DeValue<'_>,
         name: &Spanned<Cow<'_, str>>,
-        keys: &[Key<T>],
+        keys: &[keys::Key<T>],
         new: fn() -> T,
     ) -> Vec<T> {
         let mut items = Vec::new();
@@ -191,6 +201,7 @@ impl Reader<'_> {
             }
         }
         self.check_routes(config);
+        self.check_keys(config);
         if let Some(bind) = config.control.bind.filter(|bind| bound.contains(bind)) {
             let message = format!("bind: {bind} is bound by a listener too");
             self.fault(self.place("control.bind"), message);
@@ -236,6 +247,30 @@ impl Reader<'_> {
             let is_key = keys.contains(&unusable.path) && !chains.contains(&unusable.path);
             let at = if is_key { "tls.key" } else { "tls.certificate" };
             self.fault(self.place(at), unusable.to_string());
+        }
+    }
+
+    fn check_keys(&mut self, config: &Config) {
+        for (place, dkim) in config.dkim.iter().enumerate() {
+            let section = format!("dkim.{place}");
+            let parts = [
+                ("domain", dkim.domain.is_empty()),
+                ("selector", dkim.selector.is_empty()),
+                ("key", dkim.key.as_os_str().is_empty()),
+            ];
+            for (key, is_empty) in parts {
+                if is_empty && !self.faulty.contains(&format!("{section}.{key}")) {
+                    let message = format!("a dkim table needs {key} = \"...\"");
+                    self.fault(self.place(&section), message);
+                }
+            }
+            let written = format!("{section}.key");
+            if !self.places.contains_key(&written) || self.faulty.contains(&written) {
+                continue;
+            }
+            if let Err(why) = Key::read(&dkim.key) {
+                self.fault(self.place(&written), format!("key: {why}"));
+            }
         }
     }
 

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::default::new_listener;
-use super::keys::{Key, LISTENER, ROUTE, Reload, TABLES};
-use super::{Config, Route};
+use super::keys::{DKIM, Key, LISTENER, ROUTE, Reload, TABLES};
+use super::{Config, Dkim, Route};
 
 /// Writes every key with its meaning and value. What is unset stands as a comment.
 #[must_use]
@@ -24,7 +24,10 @@ pub fn render(config: &Config) -> String {
                 LISTENER,
                 new_listener(),
             ),
-            "smtp" => array(&mut out, "route", &config.route, ROUTE, example()),
+            "smtp" => {
+                array(&mut out, "route", &config.route, ROUTE, example());
+                array(&mut out, "dkim", &config.dkim, DKIM, example_key());
+            }
             _ => {}
         }
     }
@@ -57,6 +60,15 @@ fn array<T>(out: &mut String, name: &str, items: &[T], of: &[Key<T>], example: T
     for item in items {
         let _ = write!(out, "\n[[{name}]]\n");
         keys(out, item, of);
+    }
+}
+
+/// What stands there when nothing is signed, to be uncommented.
+fn example_key() -> Dkim {
+    Dkim {
+        domain: "example.org".to_owned(),
+        selector: "s1".to_owned(),
+        key: "ringpost-data/keys/dkim/example.org.s1.pem".into(),
     }
 }
 

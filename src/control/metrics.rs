@@ -31,6 +31,9 @@ pub(super) async fn metrics(State(plane): State<Plane>) -> Result<Response, Fail
 struct Sums {
     counters: Counters,
     messages_accepted: u64,
+    messages_signed: u64,
+    signing_faults: u64,
+    signatures_unproven: u64,
     log_lines_lost: u64,
     gauges: Gauges,
     latencies: Snapshot,
@@ -56,6 +59,9 @@ impl Sums {
         for one in facts {
             sums.counters.add(&one.counters);
             sums.messages_accepted += one.messages_accepted;
+            sums.messages_signed += one.messages_signed;
+            sums.signing_faults += one.signing_faults;
+            sums.signatures_unproven += one.signatures_unproven;
             sums.log_lines_lost += one.log_lines_lost;
             sums.gauges.messages_queued += one.messages_queued;
             sums.gauges.connections_in += one.connections_in;
@@ -83,6 +89,17 @@ impl Sums {
             "messages_accepted",
             "Messages taken",
             self.messages_accepted,
+        )?;
+        counter("messages_signed", "Signed with DKIM", self.messages_signed)?;
+        counter(
+            "signing_faults",
+            "Messages with a DKIM key that could not be signed",
+            self.signing_faults,
+        )?;
+        counter(
+            "signatures_unproven",
+            "Signatures that the relay could not verify itself",
+            self.signatures_unproven,
         )?;
         counter(
             "recipients_accepted",

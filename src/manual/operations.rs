@@ -53,6 +53,24 @@
 //! fault when a name server is elsewhere, because everybody on the way to it could forge what it
 //! says. To see whether the name server validates: `dig +adflag mx DOMAIN` shows the flag `ad`.
 //!
+//! # Signatures
+//!
+//! `ringpost dkim generate example.org --selector s1` makes a key (RSA of 2048 bits; `--type ed25519`
+//! the other kind) and prints the DNS record and the `[[dkim]]` table. Publish the record, add the
+//! table, send SIGHUP. Several tables for one domain all sign: one RSA and one Ed25519 key reach
+//! everybody. To change keys, make one with another selector, and remove the old record some days
+//! after the old table.
+//!
+//! The domain is that of the author in From, or the nearest one above it that has a key. What is
+//! signed is what leaves, after any conversion to seven bits; relayed mail and our own reports
+//! alike. From, To, Cc, Subject, Date, Message-ID, Reply-To, MIME-Version, Content-Type,
+//! List-Unsubscribe and List-Unsubscribe-Post are named once more than they occur, so that none can
+//! be added. A message with two From fields is not signed. One that has a key and cannot be signed
+//! waits (4.7.3); it never leaves unsigned. Signatures are made beside the shards, on as many
+//! threads as there are CPUs, one for each form in which a message leaves; the stage `sign` of
+//! `ringpost latency` has what it costs. Every thousandth is verified by the relay itself:
+//! `ringpost_signatures_unproven_total` must stay 0.
+//!
 //! # Users
 //!
 //! `ringpost user add ann@example.org < password` lets ann log in and send from that address;

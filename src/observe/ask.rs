@@ -313,6 +313,12 @@ pub struct Facts {
     pub counters: Counters,
     /// Messages that were accepted since the start.
     pub messages_accepted: u64,
+    /// Messages that were signed with DKIM, in each form in which they left.
+    pub messages_signed: u64,
+    /// Times that a message had a key and could not be signed.
+    pub signing_faults: u64,
+    /// Signatures that the relay could not verify itself.
+    pub signatures_unproven: u64,
     /// Messages in the queue.
     pub messages_queued: u64,
     /// Connections of clients.

@@ -61,7 +61,7 @@ fn make((chain, key): &(PathBuf, PathBuf), name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// What tells that certificates or users have changed.
+/// What tells that certificates, DKIM keys or users have changed.
 #[derive(PartialEq, Eq)]
 pub(super) struct Seen(Vec<Option<(SystemTime, u64)>>);
 
@@ -73,7 +73,9 @@ impl Seen {
         };
         let tls = &config.tls;
         let users = super::users_file(config);
+        let signing = config.dkim.iter().map(|dkim| &dkim.key);
         let files = tls.certificate.iter().chain(&tls.key).chain([&users]);
+        let files = files.chain(signing);
         Self(files.map(look).collect())
     }
 }

@@ -26,10 +26,9 @@ use certificates::Seen;
 
 use crate::config::{self, Config, Durability, Protocol};
 use crate::control;
+use crate::dkim::{self, Signers};
 use crate::observe::ask::{Ask, Shards, Tell};
 use crate::observe::log::{Journal, Level, Log};
-use crate::service::passwords::Passwords;
-use crate::service::resolver::Resolver;
 use crate::service::{Desk, Service};
 use crate::shard::life::{self, Start};
 use crate::shard::mesh::{Directory, Letter};
@@ -70,20 +69,18 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
         .map_err(|error| os_error(format!("cannot start the log's thread: {error}")))?;
     let service = Service::start()
         .map_err(|error| os_error(format!("cannot start the service thread: {error}")))?;
-    let desk = Desk {
-        resolver: Resolver::start(service.handle(), &config.dns).map_err(|error| {
-            refused(format!("the resolver cannot be set up: {error}"), EX_CONFIG)
-        })?,
-        passwords: Passwords::start(service.handle()),
-    };
+    let desk = Desk::start(&service, &config.dns)
+        .map_err(|error| refused(format!("the resolver cannot be set up: {error}"), EX_CONFIG))?;
 
     let seen = Seen::of(&config);
     let (tls, made) = certificates::ends(&config).map_err(|why| refused(why, EX_CANTCREAT))?;
     let users = Users::read(&users_file(&config)).map_err(|why| refused(why, EX_CONFIG))?;
+    let signers = signers(&config).map_err(|why| refused(why, EX_CONFIG))?;
     let current = Current {
         rules: Rules {
             config: Arc::new(config),
             tls,
+            signers: Arc::new(signers),
             users: Arc::new(users),
         },
         directory: Directory::new(placements.len()),
@@ -303,6 +300,13 @@ impl Current {
                 format_args!("{why}: {unusable}; the old certificates stay"),
             ),
         }
+        match signers(&config) {
+            Ok(signers) => self.rules.signers = Arc::new(signers),
+            Err(unusable) => self.log.say(
+                Level::Error,
+                format_args!("{why}: {unusable}; the old DKIM keys stay"),
+            ),
+        }
         match Users::read(&users_file(&config)) {
             Ok(users) => self.rules.users = Arc::new(users),
             Err(unusable) => self.log.say(
@@ -315,6 +319,12 @@ impl Current {
         self.log.say(Level::Info, format_args!("{why}: done"));
         self.log.flush();
     }
+}
+
+/// Who signs what leaves.
+fn signers(config: &Config) -> Result<Signers, String> {
+    let keys = config.dkim.iter();
+    dkim::read(keys.map(|dkim| (&*dkim.domain, &*dkim.selector, &*dkim.key)))
 }
 
 /// Where the users are.

@@ -5,14 +5,18 @@
 mod asking;
 pub mod passwords;
 pub mod resolver;
+pub mod signing;
 
 use std::io;
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
+use crate::config::Dns;
+
 use passwords::Passwords;
 use resolver::Resolver;
+use signing::Signing;
 
 /// What shards ask of it.
 #[derive(Clone)]
@@ -21,6 +25,20 @@ pub struct Desk {
     pub resolver: Resolver,
     /// Passwords.
     pub passwords: Passwords,
+    /// DKIM.
+    pub signing: Signing,
+}
+
+impl Desk {
+    /// Starts all of it. Without servers in `dns`, names are asked of those in resolv.conf.
+    pub fn start(service: &Service, dns: &Dns) -> io::Result<Self> {
+        let runtime = service.handle();
+        Ok(Self {
+            resolver: Resolver::start(runtime, dns)?,
+            passwords: Passwords::start(runtime),
+            signing: Signing::start(runtime),
+        })
+    }
 }
 
 /// The running thread.

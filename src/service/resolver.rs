@@ -20,11 +20,13 @@ use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::asking::Asking;
 use crate::config::{Dns, Dnssec};
 use crate::route::dns::{Answer, Kind, Question, Records, Response, Tlsa};
+use crate::tls::client::Clients;
 
 /// Asks the resolver from any thread.
 #[derive(Clone)]
@@ -80,6 +82,13 @@ struct Names {
     trusts_ad: bool,
 }
 
+/// Names are never asked over TLS. Not told so, hickory looks for the machine's authorities, and
+/// fails where there are none.
+fn no_tls() -> io::Result<ClientConfig> {
+    let clients = Clients::with_roots(RootCertStore::empty()).map_err(io::Error::other)?;
+    Ok(ClientConfig::clone(&clients.verified))
+}
+
 impl Names {
     fn build(dns: &Dns) -> io::Result<Self> {
         let (config, options) = if dns.servers.is_empty() {
@@ -93,7 +102,8 @@ impl Names {
         };
         let servers = config.name_servers().iter().map(|server| server.ip);
         let trusts_ad = trusts_ad(dns.dnssec, servers)?;
-        let mut builder = Hickory::builder_with_config(config, Asking::new(trusts_ad));
+        let mut builder =
+            Hickory::builder_with_config(config, Asking::new(trusts_ad)).with_tls_config(no_tls()?);
         let set = builder.options_mut();
         *set = options;
         set.timeout = ANSWER_WAIT;

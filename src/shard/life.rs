@@ -137,6 +137,7 @@ async fn open<W: World>(
         recorder,
         journal,
         messages_accepted: Cell::new(0),
+        signing: Default::default(),
     });
     *home.borrow_mut() = Rc::downgrade(&shard);
     Ok((shard, recovery))

@@ -1,5 +1,6 @@
 //! A message as deliveries hold it.
 
+use super::sign::Signatures;
 use crate::mail::envelope::{Content, Envelope, QueueId};
 use crate::world::Wall;
 
@@ -18,6 +19,8 @@ pub(super) struct Message {
     pub trace: Vec<u8>,
     /// Header and body as they came.
     pub body: Body,
+    /// Made when it first leaves.
+    pub signatures: Signatures,
 }
 
 impl Message {

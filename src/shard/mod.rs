@@ -32,6 +32,7 @@ pub mod rules;
 mod secure;
 mod settings;
 mod settle;
+mod sign;
 mod store;
 mod suspects;
 mod transmit;
@@ -60,6 +61,7 @@ use names::Names;
 use permits::Permits;
 use resident::Resident;
 use settings::Settings;
+use sign::Tally;
 use suspects::Suspects;
 use visitors::Visitors;
 use ways::Ways;
@@ -93,6 +95,7 @@ struct Shard<W: World> {
     recorder: Rc<RefCell<Recorder>>,
     journal: journal::Log,
     messages_accepted: Cell<u64>,
+    signing: Tally,
 }
 
 impl<W: World> Shard<W> {

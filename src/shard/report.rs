@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Shard;
 use super::message::{Body, Message};
+use super::sign::Signatures;
 use crate::mail::Committed as _;
 use crate::mail::dsn;
 use crate::mail::envelope::{QueueId, Ret};
@@ -94,6 +95,7 @@ impl<W: World> Shard<W> {
             content: composed.content,
             trace: Vec::new(),
             body: Body::Memory(composed.body),
+            signatures: Signatures::default(),
         });
         self.admit(&message, locator);
         Ok(())

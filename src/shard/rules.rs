@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::dkim::Signers;
 use crate::tls::Ends;
 use crate::users::Users;
 
@@ -13,6 +14,8 @@ pub struct Rules {
     pub config: Arc<Config>,
     /// What TLS is spoken with.
     pub tls: Ends,
+    /// Who signs what leaves.
+    pub signers: Arc<Signers>,
     /// Who may log in.
     pub users: Arc<Users>,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::rules::Rules;
 use crate::config::Config;
+use crate::dkim::Signers;
 use crate::mail::envelope::Recipient;
 use crate::queue;
 use crate::route::mx::{Families, Own};
@@ -26,6 +27,7 @@ pub(super) struct Settings {
     pub(super) own: Own,
     pub(super) families: Families,
     pub(super) tls: Ends,
+    pub(super) signers: Arc<Signers>,
     pub(super) users: Arc<Users>,
     pub(super) config: Arc<Config>,
 }
@@ -33,7 +35,12 @@ pub(super) struct Settings {
 impl Settings {
     /// Reads the settings out of a configuration that was validated.
     pub(super) fn new(rules: Rules) -> Self {
-        let Rules { config, tls, users } = rules;
+        let Rules {
+            config,
+            tls,
+            signers,
+            users,
+        } = rules;
         let hostname: Rc<str> = config.hostname().into();
         let helo = config
             .delivery
@@ -53,6 +60,7 @@ impl Settings {
             hostname,
             helo,
             tls,
+            signers,
             users,
             config,
         }

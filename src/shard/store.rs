@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::Shard;
 use super::gather::Gathering;
 use super::message::{Body, Message};
+use super::sign::Signatures;
 use crate::mail::Locator;
 use crate::mail::envelope::{Envelope, QueueId};
 use crate::mail::outcome::Diagnosis;
@@ -84,6 +85,7 @@ impl<W: World> Shard<W> {
             content: transaction.content,
             trace,
             body: gathered.into_body(),
+            signatures: Signatures::default(),
         });
         self.messages_accepted.set(self.messages_accepted.get() + 1);
         self.journal.accepted(&journal::Accepted {
@@ -283,6 +285,7 @@ impl<W: World> Shard<W> {
                 StoredBody::Inline(octets) => Body::Memory(octets),
                 StoredBody::Extent(len) => Body::Extent(len),
             },
+            signatures: Signatures::default(),
         }))
     }
 

@@ -65,8 +65,16 @@ pub(super) struct Form {
     converted: Option<Vec<u8>>,
     /// `BODY=8BITMIME`
     pub(super) eight_bit: bool,
-    /// Octets of trace fields and content, for `SIZE=`.
+    /// Octets of signatures, trace fields and content, for `SIZE=`.
     pub(super) size: u64,
+    /// Signature fields, to stand before everything.
+    signatures: Option<Rc<[u8]>>,
+}
+
+impl Form {
+    fn signatures(&self) -> &[u8] {
+        self.signatures.as_deref().unwrap_or_default()
+    }
 }
 
 impl<W: World> Connection<W> {
@@ -136,9 +144,37 @@ impl<W: World> Connection<W> {
         self.session.may_begin()
     }
 
+    /// The content as the peer takes it, signed where there is a key for its author. Else how the
+    /// attempt ends.
+    pub(super) async fn form_of(&self, message: &Message) -> Result<Form, Outcome> {
+        let mut form = self.convert(message).await?;
+        if !self.shard.signs() {
+            return Ok(form);
+        }
+        let is_converted = form.converted.is_some();
+        let made = message.signatures.made(is_converted);
+        let signatures = match (made, &form.converted) {
+            (Some(made), _) => made,
+            (None, converted) => {
+                let wire = match converted {
+                    Some(wire) => wire.clone(),
+                    None => self.readable(message).await?,
+                };
+                let signing = self.shard.sign(message, wire, is_converted);
+                signing.await.map_err(|diagnosis| Outcome::Deferred {
+                    blame: Blame::Local,
+                    diagnosis,
+                })?
+            }
+        };
+        form.size += signatures.len() as u64;
+        form.signatures = Some(signatures);
+        Ok(form)
+    }
+
     /// The content as the peer takes it: 8-bit content is converted for a peer that takes 7 bits
     /// only (RFC 6152 §3). Else how the attempt ends.
-    pub(super) async fn form_of(&self, message: &Message) -> Result<Form, Outcome> {
+    async fn convert(&self, message: &Message) -> Result<Form, Outcome> {
         let size = message.content.size + message.trace.len() as u64;
         let takes_eight_bit = self.session.extensions().eight_bit_mime;
         if message.is_seven_bit() || takes_eight_bit {
@@ -146,13 +182,10 @@ impl<W: World> Connection<W> {
                 converted: None,
                 eight_bit: !message.is_seven_bit(),
                 size,
+                signatures: None,
             });
         }
-        let wire = self.whole(message).await;
-        let wire = wire.map_err(|error| Outcome::Deferred {
-            blame: Blame::Message,
-            diagnosis: self.unreadable(message, &error),
-        })?;
+        let wire = self.readable(message).await?;
         let mut octets = Vec::with_capacity(wire.len());
         dot::unstuff_into(&mut octets, &wire);
         let converted = downgrade::to_seven_bit(&octets).map_err(|_| Outcome::Failed {
@@ -165,10 +198,19 @@ impl<W: World> Connection<W> {
             eight_bit: false,
             size: (converted.len() + message.trace.len()) as u64,
             converted: Some(stuffed),
+            signatures: None,
         })
     }
 
-    /// All of a message in memory: MIME cannot be parsed in pieces.
+    async fn readable(&self, message: &Message) -> Result<Vec<u8>, Outcome> {
+        let whole = self.whole(message).await;
+        whole.map_err(|error| Outcome::Deferred {
+            blame: Blame::Message,
+            diagnosis: self.unreadable(message, &error),
+        })
+    }
+
+    /// All of a message in memory: MIME cannot be parsed in pieces, nor signed in them.
     async fn whole(&self, message: &Message) -> io::Result<Vec<u8>> {
         match &message.body {
             Body::Memory(octets) => Ok(octets.clone()),
@@ -347,10 +389,12 @@ impl<W: World> Connection<W> {
         };
         match (&form.converted, &message.body) {
             (Some(octets), _) | (None, Body::Memory(octets)) => {
-                self.send_memory(&message.trace, octets).await?;
+                self.send_memory(form.signatures(), &message.trace, octets)
+                    .await?;
             }
             (None, Body::Extent(len)) => {
-                if let Err(error) = self.send_extent(message, *len).await? {
+                let sent = self.send_extent(form.signatures(), message, *len).await?;
+                if let Err(error) = sent {
                     let diagnosis = self.unreadable(message, &error);
                     self.session.abandon(Blame::Message, diagnosis);
                     return Ok(());
@@ -361,9 +405,15 @@ impl<W: World> Connection<W> {
         Ok(())
     }
 
-    /// Trace fields, content and the final dot: one system call for a small message.
-    async fn send_memory(&mut self, trace: &[u8], octets: &[u8]) -> io::Result<()> {
+    /// Signatures, trace fields, content and the final dot: one system call for a small message.
+    async fn send_memory(
+        &mut self,
+        signatures: &[u8],
+        trace: &[u8],
+        octets: &[u8],
+    ) -> io::Result<()> {
         let mut parts = [
+            IoSlice::new(signatures),
             IoSlice::new(trace),
             IoSlice::new(octets),
             IoSlice::new(FINAL_DOT),
@@ -373,9 +423,14 @@ impl<W: World> Connection<W> {
     }
 
     /// The outer error is the stream's, the inner one the disk's: they blame different parties.
-    async fn send_extent(&mut self, message: &Message, len: u64) -> io::Result<io::Result<()>> {
+    async fn send_extent(
+        &mut self,
+        signatures: &[u8],
+        message: &Message,
+        len: u64,
+    ) -> io::Result<io::Result<()>> {
         let shard = Rc::clone(&self.shard);
-        let mut chunk = message.trace.clone();
+        let mut chunk = [signatures, &message.trace].concat();
         let mut position = 0;
         while position < len {
             self.send_part(&chunk).await?;

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Core;
@@ -12,6 +13,7 @@ use super::disk;
 use super::executor::{NodeId, give_way, sleep};
 use super::net::{Place, SimListener, SimStream};
 use super::random::Random;
+use crate::dkim::{Fault, Signed, Signers};
 use crate::route::dns::{Question, Response};
 use crate::world::{Class, File, Tick, Wall, World};
 
@@ -166,6 +168,10 @@ impl World for SimWorld {
 
     async fn check_password(&self, password: Vec<u8>, hash: String) -> Option<bool> {
         Some(crate::users::verify(&password, &hash))
+    }
+
+    async fn sign(&self, signers: Arc<Signers>, wire: Vec<u8>) -> Result<Signed, Fault> {
+        signers.sign_wire(&wire, true)
     }
 
     async fn lookup(&self, question: Question) -> Response {

@@ -17,12 +17,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt as _;
 use glommio::{Latency, Shares, TaskQueueHandle};
 
+use crate::dkim::{Fault, Signed, Signers};
 use crate::route::dns::{Question, Response};
 use crate::service::Desk;
 use crate::world::{Class, Tick, Wall, World};
@@ -167,6 +169,10 @@ impl World for Uring {
 
     async fn check_password(&self, password: Vec<u8>, hash: String) -> Option<bool> {
         self.inner.desk.passwords.check(password, hash).await
+    }
+
+    async fn sign(&self, signers: Arc<Signers>, wire: Vec<u8>) -> Result<Signed, Fault> {
+        self.inner.desk.signing.sign(signers, wire).await
     }
 
     async fn open(&self, path: &Path, create: bool) -> io::Result<UringFile> {

@@ -8,8 +8,6 @@ use std::time::Duration;
 use super::start;
 use super::*;
 use crate::config::Cores;
-use crate::service::passwords::Passwords;
-use crate::service::resolver::Resolver;
 use crate::service::{Desk, Service};
 use crate::world::{File as _, Listener as _, Stream as _};
 
@@ -26,11 +24,7 @@ where
         servers: vec!["127.0.0.1:1".parse().unwrap()],
         dnssec: None,
     };
-    let resolver = Resolver::start(service.handle(), &dns).unwrap();
-    let desk = Desk {
-        resolver,
-        passwords: Passwords::start(service.handle()),
-    };
+    let desk = Desk::start(&service, &dns).unwrap();
     let socket = net::bind(ANYWHERE.parse().unwrap()).unwrap();
     let sockets = HashMap::from([(ANYWHERE.parse().unwrap(), vec![socket])]);
     glommio::LocalExecutorBuilder::default()

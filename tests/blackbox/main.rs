@@ -26,5 +26,6 @@ mod mx;
 mod reports;
 mod routes;
 mod schedule;
+mod signing;
 mod support_works;
 mod tls;

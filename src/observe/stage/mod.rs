@@ -35,6 +35,8 @@ pub enum Stage {
     Tls,
     /// Waiting for a host's banner, and for its answer to EHLO.
     GreetingEhlo,
+    /// Making the DKIM signatures of a message.
+    Sign,
     /// MAIL and RCPT, until the last reply to them.
     Envelope,
     /// DATA; until 354.
@@ -49,7 +51,7 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::AcceptToBanner,
         Self::Command,
         Self::BodyReceived,
@@ -60,6 +62,7 @@ impl Stage {
         Self::Connect,
         Self::Tls,
         Self::GreetingEhlo,
+        Self::Sign,
         Self::Envelope,
         Self::DataTo354,
         Self::Body,
@@ -81,6 +84,7 @@ impl Stage {
             Self::Connect => "connect",
             Self::Tls => "tls",
             Self::GreetingEhlo => "greeting_ehlo",
+            Self::Sign => "sign",
             Self::Envelope => "envelope",
             Self::DataTo354 => "data_to_354",
             Self::Body => "body",

@@ -156,6 +156,7 @@ impl Play {
                 rules: Rules {
                     config: Arc::clone(&self.config),
                     tls: self.tls.clone(),
+                    signers: Arc::default(),
                     users: Arc::default(),
                 },
                 directory: directory.clone(),
