@@ -170,7 +170,8 @@ impl<'a, W: World> Courier<'a, W> {
         let message = match shard.load(attempt.message(), attempt.id()).await {
             Ok(message) => message,
             Err(error) => {
-                shard.warn(format_args!("{}: cannot be read: {error}", attempt.id()));
+                let diagnosis = shard.unreadable(attempt.id(), &error);
+                attempt.defer_all(Blame::Message, &diagnosis);
                 return attempt.settle(None);
             }
         };

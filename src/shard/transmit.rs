@@ -13,6 +13,7 @@ use super::hosts::{NO_ANSWER, NoHost};
 use super::message::{Body, Message};
 use super::secure::{Security, Terms};
 use crate::mail::downgrade;
+use crate::mail::envelope::QueueId;
 use crate::mail::outcome::{Blame, Diagnosis, Outcome};
 use crate::observe::stage::Stage;
 use crate::smtp::client::{self, ClientSession, Outgoing, Output};
@@ -206,7 +207,7 @@ impl<W: World> Connection<W> {
         let whole = self.whole(message).await;
         whole.map_err(|error| Outcome::Deferred {
             blame: Blame::Message,
-            diagnosis: self.unreadable(message, &error),
+            diagnosis: self.shard.unreadable(message.id, &error),
         })
     }
 
@@ -222,21 +223,6 @@ impl<W: World> Connection<W> {
                 }
                 Ok(whole)
             }
-        }
-    }
-
-    /// Our disk does not give the content, which says nothing of the peer. Blamed on the message,
-    /// so that it follows the retry curve: what cannot be read may stay so, and to begin it
-    /// every few seconds would tire the peer.
-    fn unreadable(&self, message: &Message, error: &io::Error) -> Diagnosis {
-        let id = message.id;
-        self.shard
-            .warn(format_args!("{id}: cannot be read: {error}"));
-        Diagnosis {
-            status: LOCAL_TROUBLE,
-            text: "the message could not be read from the spool".into(),
-            reply: None,
-            remote_mta: None,
         }
     }
 
@@ -395,7 +381,7 @@ impl<W: World> Connection<W> {
             (None, Body::Extent(len)) => {
                 let sent = self.send_extent(form.signatures(), message, *len).await?;
                 if let Err(error) = sent {
-                    let diagnosis = self.unreadable(message, &error);
+                    let diagnosis = self.shard.unreadable(message.id, &error);
                     self.session.abandon(Blame::Message, diagnosis);
                     return Ok(());
                 }
@@ -447,6 +433,21 @@ impl<W: World> Connection<W> {
     async fn send_part(&mut self, octets: &[u8]) -> io::Result<()> {
         let until = self.shard.world.now() + WRITE_WAIT;
         self.stream.write(&mut [IoSlice::new(octets)], until).await
+    }
+}
+
+impl<W: World> Shard<W> {
+    /// Our disk does not give the content, which says nothing of the peer. Blamed on the message,
+    /// so that it follows the retry curve: what cannot be read may stay so, and to begin it
+    /// every few seconds would tire the peer.
+    pub(super) fn unreadable(&self, id: QueueId, error: &io::Error) -> Diagnosis {
+        self.warn(format_args!("{id}: cannot be read: {error}"));
+        Diagnosis {
+            status: LOCAL_TROUBLE,
+            text: "the message could not be read from the spool".into(),
+            reply: None,
+            remote_mta: None,
+        }
     }
 }
 
