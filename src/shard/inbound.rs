@@ -24,6 +24,7 @@ use crate::smtp::proxy;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::{Encryption, ServerKind, ServerSession, Step};
 use crate::tls::Channel;
+use crate::users::sasl::Binding;
 use crate::world::{Class, Listener, Stream as _, Tick, World};
 
 /// One listening address of the shard.
@@ -177,11 +178,11 @@ enum Next {
 
 impl<W: World> Visit<'_, W> {
     async fn run(mut self, pass: &Pass) {
-        self.offer_auth();
         let mut secured = Ok(());
         if self.session.encryption() == Encryption::Active {
             secured = self.secure().await;
         }
+        self.offer_auth();
         while secured.is_ok() {
             let next = match self.step().await {
                 Ok(Next::Read) => self.read(pass).await,
@@ -227,8 +228,9 @@ impl<W: World> Visit<'_, W> {
             Step::Auth(mechanism, said) => {
                 let (mechanism, said) = (mechanism.to_owned(), said.map(<[u8]>::to_vec));
                 let (shard, client, session) = (self.shard, self.client, &mut self.session);
+                let binding = self.stream.binding().map(Binding);
                 self.login
-                    .begin(shard, client, &mechanism, said.as_deref(), session)
+                    .begin(shard, client, &mechanism, said.as_deref(), binding, session)
                     .await;
             }
             Step::AuthResponse(said) => {
@@ -302,7 +304,8 @@ impl<W: World> Visit<'_, W> {
     fn offer_auth(&mut self) {
         let (kind, encryption) = (self.session.kind(), self.session.encryption());
         let settings = self.shard.settings();
-        let mechanisms = settings.mechanisms(kind, encryption, self.client);
+        let is_bound = self.stream.binding().is_some();
+        let mechanisms = settings.mechanisms(kind, encryption, is_bound, self.client);
         self.session.offer_auth(mechanisms);
     }
 

@@ -10,7 +10,7 @@ use super::settings::Settings;
 use crate::config::AllowPlaintext;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::{Encryption, ServerKind, ServerSession};
-use crate::users::sasl::{Exchange, MECHANISMS, Turn};
+use crate::users::sasl::{self, Binding, Exchange, Turn};
 use crate::world::World;
 
 /// A client that is logging in.
@@ -35,6 +35,7 @@ impl Settings {
         &self,
         kind: ServerKind,
         encryption: Encryption,
+        is_bound: bool,
         client: IpAddr,
     ) -> &'static [&'static str] {
         let may_be_plain = match self.config.auth.allow_plaintext {
@@ -44,7 +45,7 @@ impl Settings {
         };
         let is_safe = encryption == Encryption::Active || may_be_plain;
         if is_safe && !self.users.is_empty() && kind != ServerKind::Lmtp {
-            &MECHANISMS
+            sasl::mechanisms(is_bound)
         } else {
             &[]
         }
@@ -84,6 +85,7 @@ impl Login {
         client: IpAddr,
         mechanism: &str,
         said: Option<&[u8]>,
+        binding: Option<Binding>,
         session: &mut ServerSession,
     ) {
         *self = Self::default();
@@ -92,7 +94,8 @@ impl Login {
             shard.world.sleep(now + FAILURE_WAIT).await;
             return session.auth_refused(&Reply::too_many_failures());
         }
-        self.exchange = Exchange::begin(Arc::clone(&shard.settings().users), mechanism);
+        let users = Arc::clone(&shard.settings().users);
+        self.exchange = Exchange::begin(users, mechanism, binding);
         self.go_on(shard, client, said, session).await;
     }
 

@@ -65,6 +65,8 @@ pub struct CommandLine<'a> {
 pub enum BadArgument {
     /// Not of the command's grammar.
     Syntax,
+    /// Not base64.
+    Base64,
     /// The path after `FROM:` is none.
     Sender,
     /// The path after `TO:` is none.
@@ -149,6 +151,7 @@ impl BadArgument {
     pub fn reply(self) -> Reply {
         match self {
             Self::Syntax => Reply::bad_arguments(),
+            Self::Base64 => Reply::bad_base64(),
             Self::Sender => Reply::bad_sender(),
             Self::Recipient => Reply::bad_recipient(),
             Self::NeedsSmtputf8 => Reply::needs_smtputf8(),
@@ -281,7 +284,7 @@ impl<'a> AuthArguments<'a> {
         let initial = match words.next() {
             None => None,
             Some("=") => Some(Vec::new()),
-            Some(word) => Some(STANDARD.decode(word).map_err(|_| BadArgument::Syntax)?),
+            Some(word) => Some(STANDARD.decode(word).map_err(|_| BadArgument::Base64)?),
         };
         match words.next() {
             None => Ok(Self { mechanism, initial }),

@@ -53,6 +53,21 @@ impl<S: Stream> Channel<S> {
         self.secured.as_ref().and_then(|secured| secured.facts)
     }
 
+    /// What names this connection on both of its ends, and no other (`tls-exporter`, RFC 9266).
+    /// Only under TLS 1.3: what TLS 1.2 exports is worth as much only with extended master secrets.
+    #[must_use]
+    pub fn binding(&self) -> Option<[u8; BINDING_OCTETS]> {
+        let connection = &self.secured.as_ref()?.connection;
+        let is_current = connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
+        if !is_current || connection.is_handshaking() {
+            return None;
+        }
+        let octets = [0; BINDING_OCTETS];
+        connection
+            .export_keying_material(octets, b"EXPORTER-Channel-Binding", Some(&[]))
+            .ok()
+    }
+
     /// The server's side of a handshake. Whatever was read in plain before must have been thrown
     /// away: it was not said under TLS (RFC 3207 §4.2).
     pub async fn accept(&mut self, config: Arc<ServerConfig>, deadline: Tick) -> io::Result<()> {
@@ -265,6 +280,8 @@ fn iana_name(suite: CipherSuite) -> &'static str {
     }
 }
 
+/// What RFC 9266 §2 asks the exporter for.
+const BINDING_OCTETS: usize = 32;
 /// The buffer of a connection that says little: a command and its record.
 const QUIET_OCTETS: usize = 2 * 1024;
 /// The buffer of one that fills the other: a record is at most 16 KiB and some octets.

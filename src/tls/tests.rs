@@ -194,6 +194,25 @@ async fn try_name(
 }
 
 #[test]
+fn both_ends_name_a_channel_alike_and_no_two_channels() {
+    let (server, clients, _home) = parties(&["mx.test"]);
+    let bindings = || {
+        let (ours, theirs) = pipe(usize::MAX);
+        let (mut ours, mut theirs) = (Channel::plain(ours), Channel::plain(theirs));
+        assert_eq!(ours.binding(), None);
+        let config = Arc::clone(&clients.verified);
+        let accepting = ours.accept(Arc::clone(&server), Tick::NEVER);
+        let connecting = theirs.connect(config, name("mx.test"), Tick::NEVER);
+        let (accepted, connected) = block_on(zip(accepting, connecting));
+        accepted.and(connected).unwrap();
+        (ours.binding().unwrap(), theirs.binding().unwrap())
+    };
+    let ((one, same), (other, _)) = (bindings(), bindings());
+    assert_eq!(one, same);
+    assert_ne!(one, other);
+}
+
+#[test]
 fn each_name_is_shown_its_own_certificate_and_a_strange_one_is_refused_only_where_asked_for() {
     let (server, clients, _home) = parties(&["one.test", "two.test"]);
     block_on(async {

@@ -6,20 +6,42 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use aws_lc_rs::{hmac, rand};
 use rsasl::callback::{Context, Request, SessionCallback, SessionData};
+use rsasl::mechanisms::login::LOGIN;
+use rsasl::mechanisms::plain::PLAIN;
 use rsasl::mechanisms::scram::properties::ScramStoredPassword;
+use rsasl::mechanisms::scram::{SCRAM_SHA256, SCRAM_SHA256_PLUS};
 use rsasl::mechname::Mechname;
-use rsasl::prelude::{SASLConfig, SASLServer, Session, SessionError, State};
+use rsasl::prelude::{
+    ChannelBindingCallback, Mechanism, Registry, SASLConfig, SASLServer, Session, SessionError,
+    State,
+};
 use rsasl::property::{AuthId, AuthzId, Password};
 use rsasl::validate::{Validate, Validation, ValidationError};
 
 use super::{ITERATIONS, ScramKeys, User, Users};
 
-/// What is spoken, best first.
-pub const MECHANISMS: [&str; 3] = ["SCRAM-SHA-256", "PLAIN", "LOGIN"];
+/// What is spoken, best first. The first one needs a channel that both sides can name.
+const MECHANISMS: [&str; 4] = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"];
+static BOUND: [Mechanism; 4] = [SCRAM_SHA256_PLUS, SCRAM_SHA256, PLAIN, LOGIN];
+/// Without the first: to a server that has it, a client's word that it saw no such thing offered
+/// means that somebody on the way took it out (RFC 5802 §6).
+static UNBOUND: [Mechanism; 3] = [SCRAM_SHA256, PLAIN, LOGIN];
+
+/// What names a channel on both of its ends, and on no other: `tls-exporter` (RFC 9266).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding(pub [u8; 32]);
+
+/// What may be offered over a channel, best first.
+#[must_use]
+pub fn mechanisms(is_bound: bool) -> &'static [&'static str] {
+    &MECHANISMS[usize::from(!is_bound)..]
+}
 
 /// An exchange under way.
 pub struct Exchange {
-    session: Session<Claimed>,
+    session: Session<Claimed, Channel>,
+    mechanism: String,
+    has_begun: bool,
     users: Arc<Users>,
     claimed: Arc<OnceLock<String>>,
 }
@@ -59,28 +81,34 @@ impl Validation for Claimed {
 }
 
 impl Exchange {
-    /// Begins an exchange; `None` for a mechanism that is not spoken.
+    /// Begins an exchange; `None` for a mechanism that is not spoken over this channel.
     #[must_use]
-    pub fn begin(users: Arc<Users>, mechanism: &str) -> Option<Self> {
+    pub fn begin(users: Arc<Users>, mechanism: &str, binding: Option<Binding>) -> Option<Self> {
         let mechanism = mechanism.to_ascii_uppercase();
-        if !MECHANISMS.contains(&&*mechanism) {
+        if !mechanisms(binding.is_some()).contains(&&*mechanism) {
             return None;
         }
+        let spoken: &'static [Mechanism] = match binding {
+            Some(_) => &BOUND,
+            None => &UNBOUND,
+        };
         let claimed = Arc::new(OnceLock::new());
         let book = Book {
             users: Arc::clone(&users),
             claimed: Arc::clone(&claimed),
         };
         let config = SASLConfig::builder()
-            .with_defaults()
+            .with_registry(Registry::with_mechanisms(spoken))
             .with_callback(book)
             .ok()?;
         let name = Mechname::parse(mechanism.as_bytes()).ok()?;
-        let session = SASLServer::<Claimed>::new(config)
+        let session = SASLServer::<Claimed, _>::with_cb(config, Channel(binding))
             .start_suggested(name)
             .ok()?;
         Some(Self {
             session,
+            mechanism,
+            has_begun: false,
             users,
             claimed,
         })
@@ -91,6 +119,10 @@ impl Exchange {
         if said.is_none() && !self.session.are_we_first() {
             return Turn::Challenge(Vec::new());
         }
+        if self.mechanism.starts_with("SCRAM-") && !self.is_scram(said.unwrap_or_default()) {
+            return Turn::Refused;
+        }
+        self.has_begun = true;
         let mut answer = Vec::new();
         let state = self.session.step(said, &mut answer);
         match (state, self.session.validation()) {
@@ -101,6 +133,22 @@ impl Exchange {
             (Ok(State::Running), None) => Turn::Challenge(answer),
             (Ok(State::Finished(_)), None) | (Err(_), _) => Turn::Refused,
         }
+    }
+
+    /// Has it the form of RFC 5802 §7? rsasl takes it for granted that attributes are not empty, and
+    /// that who asks for -PLUS binds.
+    fn is_scram(&self, said: &[u8]) -> bool {
+        let mut parts = said.split(|&octet| octet == b',');
+        if !self.has_begun {
+            let is_bound = parts.next().is_some_and(|flag| flag.starts_with(b"p="));
+            let authzid = parts.next().unwrap_or_default();
+            if self.mechanism.ends_with("-PLUS") && !is_bound
+                || !(authzid.is_empty() || authzid.starts_with(b"a="))
+            {
+                return false;
+            }
+        }
+        parts.all(|part| part.len() > 1 && part[1] == b'=')
     }
 
     /// The user whom the client tries to be, where there is one of that name.
@@ -120,6 +168,16 @@ impl Exchange {
             password,
             hash,
         }
+    }
+}
+
+/// The channel, as rsasl asks for it.
+struct Channel(Option<Binding>);
+
+impl ChannelBindingCallback for Channel {
+    fn get_cb_data(&self, kind: &str) -> Option<&[u8]> {
+        let Binding(octets) = self.0.as_ref()?;
+        (kind == "tls-exporter").then_some(octets)
     }
 }
 

@@ -1,9 +1,13 @@
 use std::sync::{Arc, LazyLock};
 
+use proptest::prelude::*;
+use rsasl::callback::{Context, Request, SessionCallback, SessionData};
+use rsasl::mechanisms::scram::SCRAM_SHA256_PLUS;
 use rsasl::mechname::Mechname;
-use rsasl::prelude::{SASLClient, SASLConfig, State};
+use rsasl::prelude::{Mechanism, Registry, SASLClient, SASLConfig, SessionError, State};
+use rsasl::property::{AuthId, ChannelBindings, Password};
 
-use super::sasl::{Exchange, Turn};
+use super::sasl::{Binding, Exchange, Turn};
 use super::*;
 
 static USERS: LazyLock<Arc<Users>> = LazyLock::new(|| {
@@ -20,7 +24,7 @@ fn logs_in(mechanism: &str, name: &str, password: &str) -> (bool, usize) {
     let config = SASLConfig::with_credentials(None, name.to_owned(), password.to_owned()).unwrap();
     let offered = Mechname::parse(mechanism.as_bytes()).unwrap();
     let mut client = SASLClient::new(config).start_suggested(&[offered]).unwrap();
-    let mut server = Exchange::begin(Arc::clone(&USERS), mechanism).unwrap();
+    let mut server = Exchange::begin(Arc::clone(&USERS), mechanism, None).unwrap();
     let mut rounds = 0;
     let mut turn = server.step(None);
     loop {
@@ -76,22 +80,125 @@ fn nonsense_is_refused() {
         ("PLAIN", b"\0ann@c.test\0secret\0more"),
         ("SCRAM-SHA-256", b"n,,n=ann@c.test"),
         ("SCRAM-SHA-256", b"\xFF\xFF"),
+        ("SCRAM-SHA-256", b""),
+        ("SCRAM-SHA-256", b"n,"),
+        ("SCRAM-SHA-256", b"n,,"),
+        ("SCRAM-SHA-256", b"n,a,n=ann@c.test,r=nonce"),
+        ("SCRAM-SHA-256", b"n,,n,r=nonce"),
+        ("SCRAM-SHA-256", b"n,,n=ann@c.test,r"),
     ] {
-        let mut exchange = Exchange::begin(Arc::clone(&USERS), mechanism).unwrap();
+        let mut exchange = Exchange::begin(Arc::clone(&USERS), mechanism, None).unwrap();
         assert_eq!(
             exchange.step(Some(said)),
             Turn::Refused,
             "{mechanism} {said:?}"
         );
     }
-    assert!(Exchange::begin(Arc::clone(&USERS), "CRAM-MD5").is_none());
-    assert!(Exchange::begin(Arc::clone(&USERS), "SCRAM-SHA-1").is_none());
+    assert!(Exchange::begin(Arc::clone(&USERS), "CRAM-MD5", None).is_none());
+    assert!(Exchange::begin(Arc::clone(&USERS), "SCRAM-SHA-1", None).is_none());
+}
+
+const HERE: Binding = Binding([7; 32]);
+const ELSEWHERE: Binding = Binding([8; 32]);
+
+/// What a client at the other end of a channel makes of SCRAM-SHA-256-PLUS; true when it is in.
+fn is_bound(at_client: Binding, at_server: Binding) -> bool {
+    // Offered more, rsasl's client prefers the plain one.
+    static PLUS: [Mechanism; 1] = [SCRAM_SHA256_PLUS];
+    struct Ann(Binding);
+    impl SessionCallback for Ann {
+        fn callback(
+            &self,
+            _: &SessionData,
+            _: &Context<'_>,
+            request: &mut Request<'_>,
+        ) -> Result<(), SessionError> {
+            request.satisfy::<AuthId>("ann@c.test")?;
+            request.satisfy::<Password>(b"secret")?;
+            request.satisfy::<ChannelBindings>(&self.0.0)?;
+            Ok(())
+        }
+
+        fn enable_channel_binding(&self) -> bool {
+            true
+        }
+    }
+    let config = SASLConfig::builder()
+        .with_registry(Registry::with_mechanisms(&PLUS))
+        .with_callback(Ann(at_client))
+        .unwrap();
+    let name = Mechname::parse(b"SCRAM-SHA-256-PLUS").unwrap();
+    let mut client = SASLClient::new(config).start_suggested(&[name]).unwrap();
+    let mut server =
+        Exchange::begin(Arc::clone(&USERS), "SCRAM-SHA-256-PLUS", Some(at_server)).unwrap();
+    let mut said = Vec::new();
+    client.step(None, &mut said).unwrap();
+    loop {
+        match server.step(Some(&said)) {
+            Turn::Challenge(challenge) => {
+                said.clear();
+                client.step(Some(&challenge), &mut said).unwrap();
+            }
+            Turn::Proved(user, Some(last)) => {
+                assert_eq!(user, "ann@c.test");
+                client.step(Some(&last), &mut Vec::new()).unwrap();
+                return true;
+            }
+            Turn::Refused => return false,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn somebody_between_client_and_server_has_another_channel() {
+    assert!(is_bound(HERE, HERE));
+    assert!(!is_bound(HERE, ELSEWHERE));
+}
+
+#[test]
+fn somebody_took_channel_binding_out_of_what_was_offered() {
+    let begins = |mechanism: &str, binding, said: &str| {
+        let mut exchange = Exchange::begin(Arc::clone(&USERS), mechanism, binding).unwrap();
+        let said = format!("{said},,n=ann@c.test,r=nonce");
+        matches!(exchange.step(Some(said.as_bytes())), Turn::Challenge(_))
+    };
+    // "y": I could, and you cannot.
+    assert!(!begins("SCRAM-SHA-256", Some(HERE), "y"));
+    assert!(begins("SCRAM-SHA-256", Some(HERE), "n"));
+    assert!(begins("SCRAM-SHA-256", None, "y"));
+    assert!(begins("SCRAM-SHA-256", None, "n"));
+    assert!(begins("SCRAM-SHA-256-PLUS", Some(HERE), "p=tls-exporter"));
+    for other in ["p=tls-unique", "n", "y"] {
+        assert!(!begins("SCRAM-SHA-256-PLUS", Some(HERE), other), "{other}");
+    }
+    assert!(Exchange::begin(Arc::clone(&USERS), "SCRAM-SHA-256-PLUS", None).is_none());
+}
+
+proptest! {
+    #[test]
+    fn client_says_anything_and_is_refused(
+        first in "[nyp]?=?[a-z-]{0,3},?(a=?)?,?n?=?[a-z]{0,2},?r?=?[a-z]{0,2},{0,2}",
+        then in "c?=?[a-zA-Z=]{0,4},?r?=?[a-z]{0,2},?(p=?)?[A-Za-z0-9=]{0,3},{0,2}",
+        bound in any::<bool>(),
+    ) {
+        let binding = bound.then_some(HERE);
+        for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"].iter().take(1 + usize::from(bound)) {
+            let mut exchange = Exchange::begin(Arc::clone(&USERS), mechanism, binding).unwrap();
+            let mut turn = exchange.step(Some(first.as_bytes()));
+            if let Turn::Challenge(_) = turn {
+                turn = exchange.step(Some(then.as_bytes()));
+            }
+            let is_in = matches!(turn, Turn::Proved(..)) || matches!(turn, Turn::Challenge(_));
+            prop_assert!(!is_in, "{mechanism}: {turn:?}");
+        }
+    }
 }
 
 #[test]
 fn strangers_are_asked_the_same_questions_again_and_again() {
     let first = |name: &str| {
-        let mut exchange = Exchange::begin(Arc::clone(&USERS), "SCRAM-SHA-256").unwrap();
+        let mut exchange = Exchange::begin(Arc::clone(&USERS), "SCRAM-SHA-256", None).unwrap();
         let Turn::Challenge(challenge) =
             exchange.step(Some(format!("n,,n={name},r=nonce").as_bytes()))
         else {

@@ -101,9 +101,13 @@ fn client_does_not_log_in() {
     client.command("MAIL FROM:<ann@c.test>").is("530 5.7.0");
     client.command("RCPT TO:<b@d.test>").is("503 ");
     client.command("AUTH GSSAPI").is("504 5.5.4");
-    client.command("AUTH PLAIN not*base64").is("501 5.5");
+    client.command("AUTH SCRAM-SHA-256-PLUS").is("504 5.5.4");
+    client.command("AUTH PLAIN not*base64").is("501 5.5.2");
     client.command("AUTH PLAIN").is("334 ");
-    client.command("*").is("501 5.");
+    client.command("*").is("501 5.7.0");
+    client.command("AUTH PLAIN").is("334 ");
+    client.command("not*base64").is("501 5.5.2");
+    client.command("AUTH PLAIN =").is("535 5.7.8");
     client.command("QUIT").is("221 ");
     assert_eq!(mx.connections(), 0);
 }

@@ -102,16 +102,25 @@ impl ServerSession {
 /// Commands.
 impl ServerSession {
     fn read_command(&mut self, input: &[u8]) -> (usize, Turn) {
+        // What a client says to log in may be long (RFC 4954 §4).
+        let is_auth = input
+            .first_chunk()
+            .is_some_and(|verb: &[u8; 5]| verb.eq_ignore_ascii_case(b"AUTH "));
+        let limit = if is_auth {
+            AUTH_LINE_OCTETS_MAX
+        } else {
+            self.limits.max_command_line
+        };
         let Some(line) = self.lines.find(input) else {
             // One more than the limit may be the CR of a line that just fits.
-            if input.len() > self.limits.max_command_line + 1 {
+            if input.len() > limit + 1 {
                 self.lines.reset();
                 self.mode = Mode::LongLine { skipped: 0 };
                 return self.skip_line(input, 0);
             }
             return (0, Turn::NeedInput);
         };
-        if line.len > self.limits.max_command_line {
+        if line.len > limit {
             self.refuse(&Reply::line_too_long());
         } else if line.ending == Ending::Lf && self.limits.bare_line_ends == BareLineEnds::Reject {
             self.refuse(&Reply::bare_line_end());

@@ -63,7 +63,7 @@ fn auth_comes_at_the_wrong_time_or_in_the_wrong_way() {
     driver.say(EHLO);
     assert!(driver.say("AUTH\r\n").starts_with("501 5.5.4"));
     assert!(driver.say("AUTH CRAM-MD5\r\n").starts_with("504 5.5.4"));
-    assert!(driver.say("AUTH PLAIN ????\r\n").starts_with("501 5.5.4"));
+    assert!(driver.say("AUTH PLAIN ????\r\n").starts_with("501 5.5.2"));
     let mut driver = self::driver();
     driver.say(EHLO);
     driver.say("MAIL FROM:<a@c.test>\r\n");
@@ -84,6 +84,17 @@ fn auth_comes_at_the_wrong_time_or_in_the_wrong_way() {
             .say("AUTH PLAIN AGFubgBzZWNyZXQ=\r\n")
             .starts_with("503 5.5.1")
     );
+}
+
+#[test]
+fn a_first_word_may_be_longer_than_other_lines_and_not_without_end() {
+    let mut driver = driver();
+    driver.say(EHLO);
+    let long = |octets: usize| format!("AUTH PLAIN {}\r\n", "A".repeat(octets));
+    assert!(driver.say(long(12_000)).starts_with("535 5.7.8"));
+    assert!(driver.say(long(13_000)).starts_with("500 5.5.2"));
+    let noop = format!("NOOP {}\r\n", "A".repeat(12_000));
+    assert!(driver.say(noop).starts_with("500 5.5.2"));
 }
 
 #[test]
