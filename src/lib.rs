@@ -37,6 +37,8 @@ pub mod service;
 pub mod sim;
 pub mod uring;
 
+pub mod maildrop;
+
 pub mod serve;
 
 pub mod cli;

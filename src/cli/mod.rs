@@ -5,6 +5,7 @@ pub mod client;
 pub mod dkim;
 pub mod latency;
 pub mod queue;
+pub mod sendmail;
 pub mod spool;
 pub mod user;
 
@@ -73,11 +74,20 @@ enum Command {
     Spool(spool::Arguments),
     User(user::Arguments),
     Dkim(dkim::Arguments),
+    Sendmail(Box<sendmail::Arguments>),
 }
 
 /// Runs what the process's arguments ask for.
 #[must_use]
 pub fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let called = words.next().map(PathBuf::from).unwrap_or_default();
+    let called = called.file_name().unwrap_or_default().to_string_lossy();
+    match sendmail::by_name(&called, words) {
+        Some(Ok(arguments)) => return send(arguments, None),
+        Some(Err(error)) => return explain(&error),
+        None => {}
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return explain(&error),
@@ -106,6 +116,7 @@ pub fn main() -> ExitCode {
         Some(Command::Latency(arguments)) => {
             with(path, |config| latency::run(&arguments, &place(&config)))
         }
+        Some(Command::Sendmail(arguments)) => send(*arguments, path),
         Some(Command::Dkim(arguments)) => with(path, |config| dkim::run(&arguments, &config)),
         Some(Command::User(arguments)) => with(path, |config| user::run(&arguments, &config)),
         Some(Command::Spool(arguments)) => match arguments.data() {
@@ -113,6 +124,22 @@ pub fn main() -> ExitCode {
             Some(data) => spool::run(&arguments, data),
             None => with(path, |config| spool::run(&arguments, &config.data_dir)),
         },
+    }
+}
+
+/// What `sendmail` is asked for; it reads the configuration without the files that it names, which
+/// its caller need not be able to read.
+fn send(arguments: sendmail::Arguments, path: Option<&Path>) -> ExitCode {
+    let file = arguments.configuration();
+    let config = match config::load_words(path.or(file.as_deref())) {
+        Ok(config) => config,
+        Err(faults) => return complain(&faults),
+    };
+    match arguments.wanted() {
+        sendmail::Wanted::Send(arguments) => sendmail::run(&arguments, &config),
+        sendmail::Wanted::ListQueue => queue::list_all(&place(&config)),
+        sendmail::Wanted::RetryQueue => queue::retry_all(&place(&config)),
+        sendmail::Wanted::Nothing => ExitCode::SUCCESS,
     }
 }
 
@@ -131,14 +158,16 @@ fn explain(error: &clap::Error) -> ExitCode {
 fn with(path: Option<&Path>, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
     match config::load(path) {
         Ok(config) => then(config),
-        Err(faults) => {
-            let mut errors = io::stderr().lock();
-            for fault in &faults {
-                let _ = writeln!(errors, "{fault}");
-            }
-            ExitCode::from(EX_CONFIG)
-        }
+        Err(faults) => complain(&faults),
     }
+}
+
+fn complain(faults: &[config::Fault]) -> ExitCode {
+    let mut errors = io::stderr().lock();
+    for fault in faults {
+        let _ = writeln!(errors, "{fault}");
+    }
+    ExitCode::from(EX_CONFIG)
 }
 
 /// `check --json`: an empty list where there is no fault.

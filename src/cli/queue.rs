@@ -114,6 +114,38 @@ pub fn run(arguments: &Arguments, place: &Place) -> ExitCode {
     print(Client::of(place).and_then(|client| answer(arguments, &client)))
 }
 
+/// `ringpost queue list`, for `mailq`.
+pub(super) fn list_all(place: &Place) -> ExitCode {
+    run_all(
+        Command::List {
+            selection: Selection::default(),
+            limit: LIST_USUAL,
+        },
+        place,
+    )
+}
+
+/// `ringpost queue retry --all`, for `sendmail -q`.
+pub(super) fn retry_all(place: &Place) -> ExitCode {
+    run_all(
+        Command::Retry(Selection {
+            all: true,
+            ..Selection::default()
+        }),
+        place,
+    )
+}
+
+fn run_all(command: Command, place: &Place) -> ExitCode {
+    run(
+        &Arguments {
+            command,
+            json: false,
+        },
+        place,
+    )
+}
+
 fn answer(arguments: &Arguments, client: &Client) -> Result<Answer, Complaint> {
     let json = arguments.json;
     let (act, selection) = match &arguments.command {

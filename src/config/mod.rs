@@ -361,6 +361,23 @@ impl Config {
 
 /// Reads `path`; without one `./ringpost.toml`; without that the embedded default.
 pub fn load(path: Option<&Path>) -> Result<Config, Vec<Fault>> {
+    load_with(path, Named::Read)
+}
+
+/// The same without a look at the files that it names: for a command of somebody who may not read
+/// keys and tokens.
+pub fn load_words(path: Option<&Path>) -> Result<Config, Vec<Fault>> {
+    load_with(path, Named::LeftAlone)
+}
+
+/// Whether the files that a configuration names are checked too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Read,
+    LeftAlone,
+}
+
+fn load_with(path: Option<&Path>, named: Named) -> Result<Config, Vec<Fault>> {
     let file = match path {
         Some(path) => path,
         None if Path::new(FILE).exists() => Path::new(FILE),
@@ -369,7 +386,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, Vec<Fault>> {
     let octets = std::fs::read(file)
         .map_err(|error| vec![Fault::after(file, "", format!("cannot be read: {error}"))])?;
     match String::from_utf8(octets) {
-        Ok(text) => read::read(file, &text),
+        Ok(text) => read::read(file, &text, named),
         Err(error) => {
             let good = error.utf8_error().valid_up_to();
             let before = String::from_utf8_lossy(&error.as_bytes()[..good]);

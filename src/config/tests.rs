@@ -3,7 +3,7 @@ use std::path::Path;
 use super::*;
 
 fn parse(text: &str) -> Result<Config, Vec<String>> {
-    read::read(Path::new("r.toml"), text)
+    read::read(Path::new("r.toml"), text, Named::Read)
         .map_err(|faults| faults.iter().map(ToString::to_string).collect())
 }
 

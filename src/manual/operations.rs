@@ -89,6 +89,15 @@
 //! `ringpost queue hold | release | retry | remove | bounce` with an id, `--to`, `--from`,
 //! `--domain`, `--older-than` or `--all`.
 //!
+//! # Mail of this machine's programs
+//!
+//! Link the program under the name `sendmail` (and `mailq`) where cron and scripts look for it, with
+//! the configuration in `/etc/ringpost/ringpost.toml`. It hands mail to the first `smtp` listener,
+//! so that address has to be in `smtp.trusted_networks`. Date, Message-ID and From are added where
+//! they are missing, and Bcc is removed. While the relay is down, mail of those who may write there
+//! waits in `data_dir/maildrop` and is taken up within a second of the start; others are told to try
+//! again (exit code 75). What the relay refuses for good stays there, its name ending in `.refused`.
+//!
 //! # Stop
 //!
 //! SIGTERM drains: no new connection, idle clients hear 421, transactions in progress end, state is

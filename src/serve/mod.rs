@@ -27,6 +27,7 @@ use certificates::Seen;
 use crate::config::{self, Config, Durability, Protocol};
 use crate::control;
 use crate::dkim::{self, Signers};
+use crate::maildrop::{self, Pickup};
 use crate::observe::ask::{Ask, Shards, Tell};
 use crate::observe::log::{Journal, Level, Log};
 use crate::service::{Desk, Service};
@@ -97,12 +98,35 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
         open_control(&service, listener, &current)?;
     }
     announce(&current, &bound, control_at, made.as_deref());
+    let _pickup = pick_up(&current, &bound)?;
     let watcher = watch(ended, current.directory.clone(), running, signals.handle())?;
     obey(forward(signals)?, path, current);
     // The service thread and the log's thread end after the shards, when they are dropped.
     watcher
         .join()
         .unwrap_or_else(|_| Err(refused("the watching thread died".to_owned(), EX_SOFTWARE)))
+}
+
+/// Takes up what `sendmail` leaves, where there is a listener to hand it to.
+fn pick_up(
+    current: &Current,
+    bound: &[(SocketAddr, SocketAddr)],
+) -> Result<Option<Pickup>, Refused> {
+    let config = &current.rules.config;
+    let Some(door) = maildrop::door(config) else {
+        return Ok(None);
+    };
+    // A port 0 was given a number.
+    let is_door = |(asked, _): &&(SocketAddr, SocketAddr)| asked.port() == door.port();
+    let port = bound
+        .iter()
+        .find(is_door)
+        .map_or(door.port(), |(_, at)| at.port());
+    let relay = SocketAddr::new(door.ip(), port);
+    let directory = config.data_dir.join(maildrop::DIRECTORY);
+    Pickup::start(directory, relay, config.hostname(), current.log.clone())
+        .map(Some)
+        .map_err(|error| os_error(format!("cannot start a thread: {error}")))
 }
 
 /// Starts the shards with `start`, and waits until each is ready.

@@ -26,6 +26,7 @@ mod mx;
 mod reports;
 mod routes;
 mod schedule;
+mod sendmail;
 mod signing;
 mod support_works;
 mod tls;
