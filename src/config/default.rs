@@ -158,7 +158,8 @@ pub(super) fn new_listener() -> Listener {
 pub(super) fn new_route() -> Route {
     Route {
         domain: String::new(),
-        to: String::new(),
+        to: "mx".to_owned(),
+        tls: None,
     }
 }
 

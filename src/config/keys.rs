@@ -503,7 +503,7 @@ pub(super) const ROUTE: &[Key<Route>] = &[
     key!(
         "to",
         Takes,
-        "\"mx\", \"discard\", \"reject\", or \"smtp://host[:port]\" (a smart host). \"mailbox\" is not in this version yet.",
+        "\"mx\" (the default), \"discard\", \"reject\", or \"smtp://host[:port]\" (a smart host). \"mailbox\" is not in this version yet.",
         |r, v| match text(v)? {
             "mailbox" => Err(not_yet("a mailbox")),
             text => {
@@ -512,6 +512,13 @@ pub(super) const ROUTE: &[Key<Route>] = &[
             }
         },
         |r| Some(quoted(&r.to))
+    ),
+    key!(
+        "tls",
+        Takes,
+        "Encryption of this mail: as [delivery] tls, which it replaces. With \"none\" nothing that the domain publishes (DANE, MTA-STS) counts.",
+        |r, v| choice(v, TLS_POLICIES).map(|policy| r.tls = Some(policy)),
+        |r| r.tls.and_then(|policy| name_of(TLS_POLICIES, policy))
     ),
 ];
 

@@ -21,9 +21,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::observe::log::{Format, Level};
+use crate::route::Written;
 use crate::route::mx::Families;
 use crate::smtp::server::BareLineEnds;
 
+pub use crate::route::TlsPolicy;
 pub use render::render;
 
 /// Everything a user can set. [`Config::default`] is the embedded default.
@@ -167,6 +169,20 @@ pub struct Route {
     pub domain: String,
     /// A target, as [`crate::route::Target::parse`] reads it.
     pub to: String,
+    /// Encryption; `None`: as for all other mail.
+    pub tls: Option<TlsPolicy>,
+}
+
+impl Route {
+    /// The rule as the router reads it.
+    #[must_use]
+    pub fn written(&self) -> Written<'_> {
+        Written {
+            domain: &self.domain,
+            to: &self.to,
+            tls: self.tls,
+        }
+    }
 }
 
 /// `[[dkim]]`
@@ -218,19 +234,6 @@ pub struct Delivery {
     pub connect_timeout: Duration,
     /// Encryption.
     pub tls: TlsPolicy,
-}
-
-/// How mail is encrypted on its way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsPolicy {
-    /// Not.
-    None,
-    /// Where the peer offers it.
-    Opportunistic,
-    /// Or not sent.
-    Required,
-    /// To a peer that proves its name, or not sent.
-    Verify,
 }
 
 /// `[queue]`

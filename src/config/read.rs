@@ -13,7 +13,7 @@ use super::keys::{self, DKIM, LISTENER, ROUTE, TABLES};
 use super::value::Wrong;
 use super::{Config, Control, Dkim, Dns, Dnssec, Fault, Named, Route};
 use crate::dkim::Key;
-use crate::route::{BadRoute, RouteTable, Target};
+use crate::route::{BadRoute, RouteTable, Target, Written};
 use crate::tls::certificate;
 
 /// Reads a file's text.
@@ -300,10 +300,20 @@ impl Reader<'_> {
     }
 
     fn check_routes(&mut self, config: &Config) {
-        for (place, Route { domain, to }) in config.route.iter().enumerate() {
+        for (place, route) in config.route.iter().enumerate() {
             let section = format!("route.{place}");
-            let pattern = RouteTable::parse([(&**domain, "mx")]);
-            let target = Target::parse(to);
+            let Route { domain, to, .. } = route;
+            let pattern = RouteTable::parse([Written {
+                to: "mx",
+                ..route.written()
+            }]);
+            let says = |key| self.places.contains_key(&format!("{section}.{key}"));
+            let is_silent = !["to", "tls"].into_iter().any(says);
+            let target = match Target::parse(to) {
+                // It would change nothing: something was forgotten.
+                Ok(_) if is_silent => Err(BadRoute::Target),
+                target => target,
+            };
             let parts = [
                 ("domain", domain, pattern.err().map(|(_, bad)| bad)),
                 ("to", to, target.err()),

@@ -77,5 +77,6 @@ fn example() -> Route {
     Route {
         domain: "*.example.org".to_owned(),
         to: "smtp://mail.example.org:25".to_owned(),
+        tls: None,
     }
 }

@@ -28,6 +28,10 @@ fn what_is_rendered_is_read_again() {
         [[route]]
         domain = "*.d.test"
         to = "smtp://[::1]:26"
+        tls = "verify"
+        [[route]]
+        domain = "e.test"
+        tls = "required"
         [[route]]
         domain = "*"
         to = "reject"
@@ -56,6 +60,12 @@ fn what_is_rendered_is_read_again() {
         (config.control.bind, config.queue.delay_notice),
         (None, None)
     );
+    let tls: Vec<Option<TlsPolicy>> = config.route.iter().map(|route| route.tls).collect();
+    assert_eq!(
+        tls,
+        [Some(TlsPolicy::Verify), Some(TlsPolicy::Required), None]
+    );
+    assert_eq!(config.route[1].to, "mx");
     assert_eq!(
         config.listener.len(),
         1,
@@ -120,6 +130,11 @@ fn a_wrong_value_is_told_what_would_be_right() {
         ("delivery.port = 65536", "1:17", "from 1 to 65535"),
         ("delivery.source = \"::1\"", "1:19", "a list: [...]"),
         ("delivery.tls = true", "1:16", "\"opportunistic\""),
+        (
+            "[[route]]\ndomain = \"d.test\"\ntls = \"verified\"",
+            "3:7",
+            "\"verify\", not \"verified\"",
+        ),
         ("dns.servers = [\"::1\"]", "1:16", "an address with a port"),
         (
             "dns.dnssec = \"validate\"",

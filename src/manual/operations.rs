@@ -36,7 +36,9 @@
 //! any certificate, and delivers in plain, in the same attempt, where the handshake fails.
 //! `required` and `verify` defer instead (4.7.4); `verify` wants a certificate for the host's name
 //! from an authority that the machine trusts. The delivery line ends with what came of it:
-//! `tls=opportunistic: TLSv1.3`, `not offered` or `broken`.
+//! `tls=opportunistic: TLSv1.3`, `not offered` or `broken`. A `[[route]]` may have a `tls` of its own,
+//! for a domain whose mail must not leave in plain or a host behind which nothing can be verified:
+//! `domain = "partner.example", tls = "verify"`. Without `to` its mail goes to the MX as ever.
 //!
 //! # DANE
 //!

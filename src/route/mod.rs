@@ -20,7 +20,51 @@ use crate::wire::status::EnhancedStatus;
 /// does, the domain's MX decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteTable {
-    rules: Vec<(Pattern, Target)>,
+    rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rule {
+    pattern: Pattern,
+    target: Target,
+    tls: Option<TlsPolicy>,
+}
+
+/// A rule as the configuration has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written<'a> {
+    /// Which domains it is for.
+    pub domain: &'a str,
+    /// Where it sends; see [`Target::parse`].
+    pub to: &'a str,
+    /// How its mail is encrypted, where that differs from all other mail.
+    pub tls: Option<TlsPolicy>,
+}
+
+/// How mail is encrypted on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TlsPolicy {
+    /// Not.
+    None,
+    /// Where the peer offers it.
+    Opportunistic,
+    /// Or not sent.
+    Required,
+    /// To a peer that proves its name, or not sent.
+    Verify,
+}
+
+impl TlsPolicy {
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Opportunistic => "opportunistic",
+            Self::Required => "required",
+            Self::Verify => "verify",
+        }
+    }
 }
 
 /// Which domains a rule is for.
@@ -79,8 +123,9 @@ pub enum BadRoute {
 /// Where a recipient goes next. Recipients with equal lanes travel together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NextHop {
-    /// The name of its lane: the domain, `[host]:port`, or `[address]`; for what goes nowhere
-    /// over the network the word in parentheses.
+    /// The name of its lane: the domain, `[host]:port`, or `[address]`, with `/POLICY` behind it
+    /// where a rule has one of its own; for what goes nowhere over the network the word in
+    /// parentheses.
     pub lane: Rc<str>,
     /// How to get there.
     pub how: How,
@@ -97,6 +142,8 @@ pub enum How {
         name: Rc<str>,
         /// Its port, where the rule says one.
         port: Option<u16>,
+        /// How mail to it is encrypted, where the rule says so.
+        tls: Option<TlsPolicy>,
     },
     /// Connect to this address.
     Address {
@@ -104,6 +151,8 @@ pub enum How {
         address: IpAddr,
         /// Its port, where the rule says one.
         port: Option<u16>,
+        /// How mail to it is encrypted, where the rule says so.
+        tls: Option<TlsPolicy>,
     },
     /// Into a mailbox here.
     Mailbox,
@@ -114,15 +163,12 @@ pub enum How {
 }
 
 impl RouteTable {
-    /// Reads the rules, each a `domain` and a `to` as the configuration has them. A fault comes
-    /// with the place of its rule.
+    /// Reads the rules. A fault comes with the place of its rule.
     pub fn parse<'a>(
-        rules: impl IntoIterator<Item = (&'a str, &'a str)>,
+        rules: impl IntoIterator<Item = Written<'a>>,
     ) -> Result<Self, (usize, BadRoute)> {
-        let rule = |(place, (domain, to)): (usize, (&str, &str))| {
-            let parsed =
-                parse_pattern(domain).and_then(|pattern| Ok((pattern, Target::parse(to)?)));
-            parsed.map_err(|bad| (place, bad))
+        let rule = |(place, written): (usize, Written<'_>)| {
+            Rule::parse(&written).map_err(|bad| (place, bad))
         };
         Ok(Self {
             rules: rules
@@ -136,35 +182,54 @@ impl RouteTable {
     /// The target for a domain (lower case; a literal with its brackets, which only `*` matches).
     #[must_use]
     pub fn find(&self, domain: &str) -> &Target {
-        let ascii = ascii_domain(domain);
-        let name = ascii.as_deref().unwrap_or(domain);
-        let mut rules = self.rules.iter();
-        rules
-            .find(|(pattern, _)| pattern.matches(name))
-            .map_or(&Target::Mx, |(_, target)| target)
+        self.rule(domain).map_or(&Target::Mx, |rule| &rule.target)
+    }
+
+    /// How mail for a domain is encrypted, where its rule says so.
+    #[must_use]
+    pub fn tls(&self, domain: &str) -> Option<TlsPolicy> {
+        self.rule(domain)?.tls
+    }
+
+    /// The place of the rule that a domain's mail follows, in the order of the configuration.
+    #[must_use]
+    pub fn place(&self, domain: &str) -> Option<usize> {
+        let name = ascii_domain(domain);
+        let name = name.as_deref().unwrap_or(domain);
+        self.rules
+            .iter()
+            .position(|rule| rule.pattern.matches(name))
+    }
+
+    fn rule(&self, domain: &str) -> Option<&Rule> {
+        self.rules.get(self.place(domain)?)
     }
 
     /// Where a mailbox's mail goes next. Mail for `hostname` itself that no rule takes has
     /// arrived where nobody is at home: it would come back for ever, so it fails.
     #[must_use]
     pub fn next_hop(&self, mailbox: &Mailbox, hostname: &str) -> NextHop {
-        match self.find(mailbox.domain()) {
+        let rule = self.rule(mailbox.domain());
+        let tls = rule.and_then(|rule| rule.tls);
+        match rule.map_or(&Target::Mx, |rule| &rule.target) {
             Target::Mx => match mailbox.host() {
-                Host::Literal(address) => NextHop::address(address, None),
+                Host::Literal(address) => NextHop::address(address, None, tls),
+                // A domain has one rule: what that says of TLS is asked for when mail leaves.
                 Host::Name(domain) => NextHop::mx(domain, hostname),
             },
             Target::SmartHost {
                 host: SmartHost::Address(address),
                 port,
-            } => NextHop::address(*address, *port),
+            } => NextHop::address(*address, *port, tls),
             Target::SmartHost {
                 host: SmartHost::Name(name),
                 port,
             } => NextHop {
-                lane: lane_with_port(name, *port),
+                lane: lane_of_host(name, *port, tls),
                 how: How::Host {
                     name: Rc::clone(name),
                     port: *port,
+                    tls,
                 },
             },
             Target::Mailbox => NextHop {
@@ -191,12 +256,12 @@ impl How {
 }
 
 impl NextHop {
-    fn address(address: IpAddr, port: Option<u16>) -> Self {
+    fn address(address: IpAddr, port: Option<u16>, tls: Option<TlsPolicy>) -> Self {
         // An IPv4 address in IPv6 clothes is the same host, and must be the same lane.
         let address = address.to_canonical();
         Self {
-            lane: lane_with_port(&address.to_string(), port),
-            how: How::Address { address, port },
+            lane: lane_of_host(&address.to_string(), port, tls),
+            how: How::Address { address, port, tls },
         }
     }
 
@@ -242,6 +307,16 @@ impl Target {
             "reject" => Ok(Self::Reject),
             _ => parse_smart_host(text.strip_prefix("smtp://").ok_or(BadRoute::Target)?),
         }
+    }
+}
+
+impl Rule {
+    fn parse(written: &Written<'_>) -> Result<Self, BadRoute> {
+        Ok(Self {
+            pattern: parse_pattern(written.domain)?,
+            target: Target::parse(written.to)?,
+            tls: written.tls,
+        })
     }
 }
 
@@ -341,9 +416,17 @@ fn is_domain(name: &str) -> bool {
     name.len() <= crate::wire::path::DOMAIN_OCTETS_MAX && name.split('.').all(label)
 }
 
-fn lane_with_port(host: &str, port: Option<u16>) -> Rc<str> {
-    port.map_or_else(|| format!("[{host}]"), |port| format!("[{host}]:{port}"))
-        .into()
+/// Two rules may send to one host and want different things of it: their mail does not share
+/// connections.
+fn lane_of_host(host: &str, port: Option<u16>, tls: Option<TlsPolicy>) -> Rc<str> {
+    let mut lane = format!("[{host}]");
+    if let Some(port) = port {
+        lane += &format!(":{port}");
+    }
+    if let Some(tls) = tls {
+        lane = lane + "/" + tls.name();
+    }
+    lane.into()
 }
 
 /// RFC 3463 §3.8: delivery not authorized, message refused.
@@ -358,7 +441,15 @@ mod tests {
     use super::*;
 
     fn table(rules: &[(&'static str, &'static str)]) -> RouteTable {
-        RouteTable::parse(rules.iter().copied()).unwrap()
+        RouteTable::parse(rules.iter().map(|&rule| written(rule))).unwrap()
+    }
+
+    fn written((domain, to): (&'static str, &'static str)) -> Written<'static> {
+        Written {
+            domain,
+            to,
+            tls: None,
+        }
     }
 
     #[test]
@@ -379,6 +470,26 @@ mod tests {
         assert_eq!(routes.find("badexample.org"), &hub);
         assert_eq!(routes.find("[192.0.2.1]"), &hub);
         assert_eq!(RouteTable::default().find("d.test"), &Target::Mx);
+    }
+
+    #[test]
+    fn rules_say_how_mail_is_encrypted() {
+        let rule = |domain, to, tls| Written { domain, to, tls };
+        let routes = RouteTable::parse([
+            rule("a.test", "mx", Some(TlsPolicy::Verify)),
+            rule("b.test", "smtp://hub.test", Some(TlsPolicy::None)),
+            rule("*", "smtp://hub.test", None),
+        ]);
+        let routes = routes.unwrap();
+        let tls = ["A.test", "b.test", "c.test"].map(|domain| routes.tls(domain));
+        assert_eq!(tls, [Some(TlsPolicy::Verify), Some(TlsPolicy::None), None]);
+        let lane = |mailbox: &str| {
+            let mailbox = Mailbox::parse(mailbox.as_bytes(), false).unwrap();
+            routes.next_hop(&mailbox, "relay.test").lane
+        };
+        let lanes = ["x@a.test", "x@b.test", "x@c.test"].map(lane);
+        let lanes = lanes.each_ref().map(|lane| &**lane);
+        assert_eq!(lanes, ["a.test", "[hub.test]/none", "[hub.test]"]);
     }
 
     #[test]
@@ -433,7 +544,7 @@ mod tests {
         }
         for domain in ["", "*.", "a..b", "*.*.test", "a b", ".test"] {
             assert_eq!(
-                RouteTable::parse([("ok.test", "mx"), (domain, "mx")]),
+                RouteTable::parse([("ok.test", "mx"), (domain, "mx")].map(written)),
                 Err((1, BadRoute::Domain)),
                 "{domain}"
             );
@@ -450,12 +561,12 @@ mod tests {
             &*NextHop::mx("bücher.test", "relay.test").lane,
             "xn--bcher-kva.test"
         );
-        let mapped = NextHop::address("::ffff:192.0.2.1".parse().unwrap(), None);
-        assert_eq!(mapped, NextHop::address("192.0.2.1".parse().unwrap(), None));
-        assert_ne!(
-            mapped.lane,
-            NextHop::address("192.0.2.1".parse().unwrap(), Some(25)).lane
-        );
+        let address = |text: &str, port, tls| NextHop::address(text.parse().unwrap(), port, tls);
+        let mapped = address("::ffff:192.0.2.1", None, None);
+        assert_eq!(mapped, address("192.0.2.1", None, None));
+        assert_ne!(mapped.lane, address("192.0.2.1", Some(25), None).lane);
+        let verified = address("192.0.2.1", Some(25), Some(TlsPolicy::Verify));
+        assert_eq!(&*verified.lane, "[192.0.2.1]:25/verify");
         let How::Fail(looping) = NextHop::mx("Relay.test", "relay.test").how else {
             panic!("must not loop")
         };

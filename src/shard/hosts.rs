@@ -25,7 +25,9 @@ pub(super) struct Candidate {
     /// The host's name; for a literal the address.
     pub(super) name: Rc<str>,
     pub(super) address: SocketAddr,
-    /// What its TLS has to be.
+    /// What the configuration wants of its TLS.
+    pub(super) policy: TlsPolicy,
+    /// What its TLS has to be beyond that.
     pub(super) demand: Demand,
 }
 
@@ -40,6 +42,7 @@ pub(super) struct NoHost {
 pub(super) struct Candidates {
     settings: Rc<Settings>,
     domain: Rc<str>,
+    policy: TlsPolicy,
     port: u16,
     exchanges: VecDeque<Exchange>,
     /// Nobody can have slipped us these hosts: DNSSEC vouches for the MX, or a route names the host.
@@ -62,6 +65,7 @@ impl Candidates {
         let settings = shard.settings();
         let mut candidates = Self {
             domain: "".into(),
+            policy: settings.tls_policy(how),
             port: settings.port(),
             exchanges: VecDeque::new(),
             are_hosts_sure: true,
@@ -75,7 +79,7 @@ impl Candidates {
         };
         match how {
             How::Mx(domain) => candidates.ask_for_mx(shard, domain).await?,
-            How::Host { name, port } => {
+            How::Host { name, port, .. } => {
                 candidates.port = port.unwrap_or(candidates.port);
                 candidates.domain = Rc::clone(name);
                 candidates.domain_names = vec![(&**name).into()];
@@ -84,12 +88,13 @@ impl Candidates {
                     host: (&**name).into(),
                 });
             }
-            How::Address { address, port } => {
+            How::Address { address, port, .. } => {
                 let name = format!("[{address}]").into();
                 let address = SocketAddr::new(*address, port.unwrap_or(candidates.port));
                 candidates.found.push_back(Candidate {
                     name,
                     address,
+                    policy: candidates.policy,
                     demand: Demand::Configured,
                 });
             }
@@ -180,6 +185,7 @@ impl Candidates {
                         .extend(addresses.into_iter().map(|address| Candidate {
                             name: Rc::clone(&name),
                             address: SocketAddr::new(address, self.port),
+                            policy: self.policy,
                             demand: demand.clone(),
                         }));
                 }
@@ -202,8 +208,7 @@ impl Candidates {
         shard: &Shard<W>,
         secure_names: &[Box<str>],
     ) -> Result<Demand, Diagnosis> {
-        let is_wanted = self.settings.config.delivery.tls != TlsPolicy::None;
-        if !is_wanted || !self.are_hosts_sure {
+        if self.policy == TlsPolicy::None || !self.are_hosts_sure {
             return Ok(Demand::Configured);
         }
         let began = shard.world.now();

@@ -34,7 +34,7 @@ impl Terms {
     /// As the configuration wants it for this host, and what is demanded beyond that.
     pub(super) fn new(settings: &Settings, candidate: &Candidate) -> Self {
         let clients = &settings.tls.clients;
-        let grade = match (settings.config.delivery.tls, &candidate.demand) {
+        let grade = match (candidate.policy, &candidate.demand) {
             (TlsPolicy::None, _) => Grade::None,
             (_, Demand::Certificate { .. }) => Grade::Dane,
             (TlsPolicy::Verify, _) => Grade::Verified,

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::rules::Rules;
-use crate::config::Config;
+use crate::config::{Config, Route, TlsPolicy};
 use crate::dkim::Signers;
 use crate::mail::envelope::Recipient;
 use crate::queue;
 use crate::route::mx::{Families, Own};
-use crate::route::{RouteTable, Target};
+use crate::route::{How, RouteTable, Target};
 use crate::smtp::reply::Reply;
 use crate::smtp::server::ServerLimits;
 use crate::tls::Ends;
@@ -47,10 +47,7 @@ impl Settings {
             .helo
             .as_deref()
             .map_or_else(|| Rc::clone(&hostname), Rc::from);
-        let rules = config
-            .route
-            .iter()
-            .map(|route| (&*route.domain, &*route.to));
+        let rules = config.route.iter().map(Route::written);
         Self {
             server: Rc::new(server_limits(&config, &hostname)),
             // Validation has read the same rules; were one bad all the same, MX decides.
@@ -91,6 +88,16 @@ impl Settings {
         let count = sources().count() as u64;
         let place = random.checked_rem(count)?;
         sources().nth(usize::try_from(place).ok()?).copied()
+    }
+
+    /// How mail that goes this way is encrypted.
+    pub(super) fn tls_policy(&self, how: &How) -> TlsPolicy {
+        let own = match how {
+            How::Mx(domain) => self.routes.tls(domain),
+            How::Host { tls, .. } | How::Address { tls, .. } => *tls,
+            How::Mailbox | How::Discard | How::Fail(_) => None,
+        };
+        own.unwrap_or(self.config.delivery.tls)
     }
 
     /// The port of a next hop whose rule names none.

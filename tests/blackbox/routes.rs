@@ -122,3 +122,42 @@ fn smart_host_takes_one_domain_over_each_connection() {
     assert!(other.is_for("b@e.test") && !other.is_for("b@d.test"));
     assert_eq!(smart.connections(), 2);
 }
+
+/// Four domains, one host that offers no TLS, and what each rule says of that.
+#[test]
+fn a_rule_says_how_its_mail_is_encrypted() {
+    let scene = Scene::new();
+    let mx = scene.mx(1, Script::new());
+    for domain in ["plain.test", "must.test", "d.test"] {
+        scene.dns.mx(domain, &[(10, "mx1.test")]);
+    }
+    let host = mx.address();
+    let mut relay = scene.relay(&format!(
+        "delivery.tls = \"opportunistic\"\nqueue.retry = [\"1h\"]\nroute = [\
+         {{ domain = \"plain.test\", tls = \"none\" }},\
+         {{ domain = \"must.test\", tls = \"required\" }},\
+         {{ domain = \"hub.test\", to = \"smtp://{host}\", tls = \"verify\" }},\
+         {{ domain = \"free.test\", to = \"smtp://{host}\" }}]"
+    ));
+    for (domain, tls) in [
+        ("plain.test", "status=sent"),
+        ("must.test", "dsn=4.7.4"),
+        ("hub.test", "dsn=4.7.4"),
+        ("free.test", "status=sent"),
+        ("d.test", "tls=opportunistic: not offered"),
+    ] {
+        let to = format!("b@{domain}");
+        relay.submit("<a@c.test>", &[&format!("<{to}>")], &message("encrypted"));
+        let line = relay.log_line(&[&format!("to=<{to}>"), "status="]);
+        assert!(line.contains(tls), "{line}");
+    }
+    assert_eq!(mx.heard("STARTTLS"), 0);
+    relay.setup.extra = "delivery.tls = \"opportunistic\"\nroute = [\
+         { domain = \"must.test\", tls = \"none\" }]"
+        .into();
+    relay.write_config();
+    relay.signal(Signal::HUP);
+    relay.log_line(&["reload: done"]);
+    relay.ask(&["queue", "retry", "--domain", "must.test"]);
+    assert!(mx.wait_for_mail_to("b@must.test").answered);
+}
