@@ -19,6 +19,7 @@ pub mod route;
 pub mod smtp;
 
 pub mod dkim;
+pub mod verify;
 
 pub mod world;
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::dkim::{Fault, Signed, Signers};
 use crate::route::dns::{Question, Response};
 pub use crate::time::{Tick, Wall};
+use crate::verify::{Findings, Inquiry};
 
 /// Which share of the core a task gets (glommio task queues; the shares stand in `uring`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,6 +74,9 @@ pub trait World: Clone + 'static {
         signers: Arc<Signers>,
         wire: Vec<u8>,
     ) -> impl Future<Output = Result<Signed, Fault>>;
+
+    /// Finds out who a message is from. It takes long, holds nobody up, and ends when it should.
+    fn verify(&self, inquiry: Inquiry) -> impl Future<Output = Findings>;
 
     /// Opens a file for reading and writing; `create` makes it where it is not (mode 0600).
     fn open(&self, path: &Path, create: bool) -> impl Future<Output = io::Result<Self::File>>;

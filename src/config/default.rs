@@ -7,8 +7,8 @@ use ipnet::IpNet;
 
 use super::value::SMTP_PORT;
 use super::{
-    AllowPlaintext, Auth, Config, Control, Cores, Delivery, Dns, Durability, Listener, Log,
-    Mailboxes, Protocol, Queue, Route, Runtime, Smtp, Spool, Tls, TlsPolicy,
+    AllowPlaintext, Auth, Config, Control, Cores, Delivery, Disowned, Dns, Durability, Listener,
+    Log, Mailboxes, Protocol, Queue, Route, Runtime, Smtp, Spool, Tls, TlsPolicy, Verify,
 };
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
@@ -28,6 +28,7 @@ impl Default for Config {
             smtp: Smtp::default(),
             route: Vec::new(),
             dkim: Vec::new(),
+            verify: Verify::default(),
             dns: Dns::default(),
             delivery: Delivery::default(),
             queue: Queue::default(),
@@ -69,6 +70,15 @@ impl Default for Smtp {
             .into_iter()
             .filter_map(|(address, len)| IpNet::new(address, len).ok())
             .collect(),
+        }
+    }
+}
+
+impl Default for Verify {
+    fn default() -> Self {
+        Self {
+            dmarc: Disowned::Observe,
+            timeout: Duration::from_secs(10),
         }
     }
 }
@@ -151,6 +161,7 @@ pub(super) fn new_listener() -> Listener {
         protocol: Protocol::Smtp,
         bind: Vec::new(),
         proxy_protocol: false,
+        verify: false,
     }
 }
 

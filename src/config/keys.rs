@@ -10,8 +10,8 @@ use super::value::{
     size_within, socket_address, span, text, wait,
 };
 use super::{
-    AllowPlaintext, Config, Cores, Dkim, Dnssec, Durability, Listener, Protocol, Route, TlsPolicy,
-    units,
+    AllowPlaintext, Config, Cores, Disowned, Dkim, Dnssec, Durability, Listener, Protocol, Route,
+    TlsPolicy, units,
 };
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
@@ -61,6 +61,10 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         name: "smtp",
         keys: SMTP,
+    },
+    Table {
+        name: "verify",
+        keys: VERIFY,
     },
     Table {
         name: "dns",
@@ -246,6 +250,23 @@ const SMTP: &[Key<Config>] = &[
         ))
         .map(|networks| c.smtp.trusted_networks = networks),
         |c| Some(strings(&c.smtp.trusted_networks))
+    ),
+];
+
+const VERIFY: &[Key<Config>] = &[
+    key!(
+        "dmarc",
+        Takes,
+        "Mail that the domain in From wants refused (DMARC), from listeners with verify = true: \"observe\" (taken, and the field says so) or \"enforce\" (refused with 550 5.7.26, except from trusted networks).",
+        |c, v| choice(v, DISOWNED).map(|choice| c.verify.dmarc = choice),
+        |c| name_of(DISOWNED, c.verify.dmarc)
+    ),
+    key!(
+        "timeout",
+        Takes,
+        "How long a message waits for it. What is not known then is \"temperror\", and the message goes on.",
+        |c, v| wait(v).map(|wait| c.verify.timeout = wait),
+        |c| Some(quoted(units::duration(c.verify.timeout)))
     ),
 ];
 
@@ -489,6 +510,13 @@ pub(super) const LISTENER: &[Key<Listener>] = &[
         |l, v| boolean(v).map(|proxied| l.proxy_protocol = proxied),
         |l| Some(l.proxy_protocol.to_string())
     ),
+    key!(
+        "verify",
+        Restart,
+        "Find out who mail is from (iprev, SPF, DKIM, ARC, DMARC) and say it in an Authentication-Results field. Mail of users who have logged in is left alone.",
+        |l, v| boolean(v).map(|verify| l.verify = verify),
+        |l| Some(l.verify.to_string())
+    ),
 ];
 
 /// `[[route]]`
@@ -565,6 +593,10 @@ const FAMILIES: &[(&str, Families)] = &[
     ("ipv6", Families::Ipv6Only),
 ];
 const DNSSEC: &[(&str, Dnssec)] = &[("trust_ad", Dnssec::TrustAd), ("off", Dnssec::Off)];
+const DISOWNED: &[(&str, Disowned)] = &[
+    ("observe", Disowned::Observe),
+    ("enforce", Disowned::Enforce),
+];
 const TLS_POLICIES: &[(&str, TlsPolicy)] = &[
     ("none", TlsPolicy::None),
     ("opportunistic", TlsPolicy::Opportunistic),

@@ -47,6 +47,8 @@ pub struct Config {
     pub route: Vec<Route>,
     /// `[[dkim]]`
     pub dkim: Vec<Dkim>,
+    /// `[verify]`
+    pub verify: Verify,
     /// `[dns]`
     pub dns: Dns,
     /// `[delivery]`
@@ -96,6 +98,8 @@ pub struct Listener {
     pub bind: Vec<SocketAddr>,
     /// A PROXY header comes first.
     pub proxy_protocol: bool,
+    /// Who mail is from is found out.
+    pub verify: bool,
 }
 
 /// What a listener speaks.
@@ -194,6 +198,24 @@ pub struct Dkim {
     pub selector: String,
     /// PEM.
     pub key: PathBuf,
+}
+
+/// `[verify]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verify {
+    /// Mail that its author's domain disowns.
+    pub dmarc: Disowned,
+    /// For all of one message.
+    pub timeout: Duration,
+}
+
+/// What happens to mail that its author's domain wants refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disowned {
+    /// It is taken, and the field says so.
+    Observe,
+    /// It is refused.
+    Enforce,
 }
 
 /// `[dns]`

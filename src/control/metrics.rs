@@ -14,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::{Failure, Plane};
 use crate::observe::ask::{Counters, Facts, Health};
 use crate::observe::stage::{Snapshot, Stage};
+use crate::verify::Tally;
 
 /// `GET /metrics`
 pub(super) async fn metrics(State(plane): State<Plane>) -> Result<Response, Failure> {
@@ -34,6 +35,8 @@ struct Sums {
     messages_signed: u64,
     signing_faults: u64,
     signatures_unproven: u64,
+    verified: Tally,
+    messages_disowned: u64,
     log_lines_lost: u64,
     gauges: Gauges,
     latencies: Snapshot,
@@ -62,6 +65,8 @@ impl Sums {
             sums.messages_signed += one.messages_signed;
             sums.signing_faults += one.signing_faults;
             sums.signatures_unproven += one.signatures_unproven;
+            sums.verified.add(&one.verified);
+            sums.messages_disowned += one.messages_disowned;
             sums.log_lines_lost += one.log_lines_lost;
             sums.gauges.messages_queued += one.messages_queued;
             sums.gauges.connections_in += one.connections_in;
@@ -100,6 +105,11 @@ impl Sums {
             "signatures_unproven",
             "Signatures that the relay could not verify itself",
             self.signatures_unproven,
+        )?;
+        counter(
+            "messages_disowned",
+            "Refused because of the DMARC policy of the domain in From",
+            self.messages_disowned,
         )?;
         counter(
             "recipients_accepted",
@@ -195,6 +205,17 @@ impl Sums {
             .encode_gauge(&self.counters.difference())
     }
 
+    fn verified(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "What was found out of who incoming mail is from";
+        let mut family = encoder.encode_descriptor("verified", help, None, MetricType::Counter)?;
+        for (method, verdict, count) in self.verified.iter() {
+            family
+                .encode_family(&[("method", method.name()), ("result", verdict.name())])?
+                .encode_counter::<NoLabelSet, u64, u64>(&count, None)?;
+        }
+        Ok(())
+    }
+
     fn latencies(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "How long each stage of a message's way took";
         let mut family = encoder.encode_descriptor(
@@ -233,6 +254,7 @@ impl Sums {
 impl Collector for Sums {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.counters(&mut encoder)?;
+        self.verified(&mut encoder)?;
         self.gauges(&mut encoder)?;
         self.latencies(&mut encoder)
     }

@@ -53,6 +53,9 @@
 //! A small message gathers in memory; a large one streams into an extent of the spool, so that
 //! memory for each connection is bounded (`shard::gather`).
 //!
+//! Where a listener verifies, the body is hashed on the same way, and at its end the service thread
+//! is asked who the message is from (`shard::verify`, `verify`): that stands before the trace field.
+//!
 //! # 3. The commit
 //!
 //! `spool::log` appends the message to the open batch. One writer takes the batch, writes it and

@@ -25,7 +25,9 @@
 //! | RFC 7672, RFC 7671, RFC 6698 | DANE towards hosts, signatures checked by a local resolver | `tls::dane`, `shard::demand` | `tests/blackbox/dane.rs` |
 //! | RFC 6376, RFC 8301, RFC 8463 | DKIM signatures | `dkim`, `shard::sign` | `tests/blackbox/signing.rs` |
 //! | RFC 4954, RFC 4616, RFC 5802, RFC 7677, RFC 9266 | AUTH with PLAIN, LOGIN, SCRAM-SHA-256 and, under TLS 1.3, SCRAM-SHA-256-PLUS | `users`, `smtp::server`, `shard::login` | `tests/blackbox/auth.rs` |
+//! | RFC 7208, RFC 6376, RFC 8617, RFC 9989 | SPF, DKIM, ARC and DMARC of incoming mail | `verify`, `shard::verify` | `tests/blackbox/verify.rs` |
+//! | RFC 8601 | Authentication-Results: added, and those of others in our name removed | `verify` | `tests/blackbox/verify.rs` |
 //! | RFC 6409 | submission | `shard::login` | `tests/blackbox/auth.rs` |
 //!
-//! Not there: BINARYMIME, DKIM. A client that asks for one of them is told so, and
+//! Not there: BINARYMIME. A client that asks for one of them is told so, and
 //! EHLO does not offer it.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::stage::{Row, Snapshot};
+use crate::verify::Tally;
 
 /// A question to every shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -319,6 +320,10 @@ pub struct Facts {
     pub signing_faults: u64,
     /// Signatures that the relay could not verify itself.
     pub signatures_unproven: u64,
+    /// What was found out of messages.
+    pub verified: Tally,
+    /// Messages refused for what was found out of them.
+    pub messages_disowned: u64,
     /// Messages in the queue.
     pub messages_queued: u64,
     /// Connections of clients.

@@ -6,6 +6,7 @@ mod asking;
 pub mod passwords;
 pub mod resolver;
 pub mod signing;
+pub mod verifying;
 
 use std::io;
 use std::thread::JoinHandle;
@@ -17,6 +18,7 @@ use crate::config::Dns;
 use passwords::Passwords;
 use resolver::Resolver;
 use signing::Signing;
+use verifying::Verifying;
 
 /// What shards ask of it.
 #[derive(Clone)]
@@ -27,6 +29,8 @@ pub struct Desk {
     pub passwords: Passwords,
     /// DKIM.
     pub signing: Signing,
+    /// Who incoming mail is from.
+    pub verifying: Verifying,
 }
 
 impl Desk {
@@ -37,6 +41,7 @@ impl Desk {
             resolver: Resolver::start(runtime, dns)?,
             passwords: Passwords::start(runtime),
             signing: Signing::start(runtime),
+            verifying: Verifying::start(runtime, dns)?,
         })
     }
 }

@@ -15,8 +15,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::Resolver as Hickory;
+use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
@@ -75,6 +77,35 @@ impl Resolver {
     }
 }
 
+/// A resolver of the kind that `mail-auth` takes: the same servers, a cache of its own. It does not
+/// ask for the AD bit: nothing that mail is verified by needs DNSSEC.
+pub(super) fn plain(dns: &Dns) -> io::Result<TokioResolver> {
+    let (config, options) = setup(dns)?;
+    let builder = Hickory::builder_with_config(config, TokioRuntimeProvider::default());
+    let mut builder = builder.with_tls_config(no_tls()?);
+    *builder.options_mut() = options;
+    builder.build().map_err(io::Error::other)
+}
+
+/// Whom to ask, and how.
+fn setup(dns: &Dns) -> io::Result<(ResolverConfig, ResolverOpts)> {
+    let (config, mut options) = if dns.servers.is_empty() {
+        hickory_resolver::system_conf::read_system_conf().map_err(io::Error::other)?
+    } else {
+        let servers = dns.servers.iter().map(name_server).collect();
+        (
+            ResolverConfig::from_parts(None, vec![], servers),
+            ResolverOpts::default(),
+        )
+    };
+    options.timeout = ANSWER_WAIT;
+    options.attempts = ATTEMPTS;
+    options.cache_size = CACHE_ANSWERS;
+    options.negative_max_ttl = Some(NEGATIVE_MAX);
+    options.max_active_requests = LOOKUPS_MAX;
+    Ok((config, options))
+}
+
 /// hickory, and whether its servers are believed.
 struct Names {
     hickory: Hickory<Asking>,
@@ -91,26 +122,12 @@ fn no_tls() -> io::Result<ClientConfig> {
 
 impl Names {
     fn build(dns: &Dns) -> io::Result<Self> {
-        let (config, options) = if dns.servers.is_empty() {
-            hickory_resolver::system_conf::read_system_conf().map_err(io::Error::other)?
-        } else {
-            let servers = dns.servers.iter().map(name_server).collect();
-            (
-                ResolverConfig::from_parts(None, vec![], servers),
-                ResolverOpts::default(),
-            )
-        };
+        let (config, options) = setup(dns)?;
         let servers = config.name_servers().iter().map(|server| server.ip);
         let trusts_ad = trusts_ad(dns.dnssec, servers)?;
         let mut builder =
             Hickory::builder_with_config(config, Asking::new(trusts_ad)).with_tls_config(no_tls()?);
-        let set = builder.options_mut();
-        *set = options;
-        set.timeout = ANSWER_WAIT;
-        set.attempts = ATTEMPTS;
-        set.cache_size = CACHE_ANSWERS;
-        set.negative_max_ttl = Some(NEGATIVE_MAX);
-        set.max_active_requests = LOOKUPS_MAX;
+        *builder.options_mut() = options;
         let hickory = builder.build().map_err(io::Error::other)?;
         Ok(Self { hickory, trusts_ad })
     }
@@ -141,7 +158,7 @@ impl Names {
             Ok((is_secure, names)) => Response {
                 answer,
                 is_secure,
-                secure_names: names.iter().map(plain).collect(),
+                secure_names: names.iter().map(written).collect(),
             },
             // Taken for insecure, it would be a way to have mail in plain (RFC 7672 §2.1.2).
             Err(error) => Answer::Failure(error.to_string().into()).into(),
@@ -230,7 +247,7 @@ fn alias_of(name: &Name, lookup: &Lookup) -> Option<Name> {
 }
 
 /// As names are written in questions of ours.
-fn plain(name: &Name) -> Box<str> {
+fn written(name: &Name) -> Box<str> {
     let name = name.to_ascii().to_ascii_lowercase();
     name.trim_end_matches('.').into()
 }
@@ -260,7 +277,7 @@ fn records<'a>(kind: Kind, answers: impl Iterator<Item = &'a RData>) -> Option<R
     for data in answers {
         match (kind, data) {
             (Kind::Mx, RData::MX(mx)) => {
-                exchanges.push((mx.preference, plain(&mx.exchange)));
+                exchanges.push((mx.preference, written(&mx.exchange)));
             }
             (Kind::A, RData::A(a)) => addresses.push(a.0.into()),
             (Kind::Aaaa, RData::AAAA(aaaa)) => addresses.push(aaaa.0.into()),

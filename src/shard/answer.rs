@@ -64,6 +64,8 @@ impl<W: World> Shard<W> {
             messages_signed: self.signing.signed.get(),
             signing_faults: self.signing.faults.get(),
             signatures_unproven: self.signing.unproven.get(),
+            verified: self.verified.get(),
+            messages_disowned: self.messages_disowned.get(),
             messages_queued: queue.messages() as u64,
             connections_in: self.visits.inside() as u64,
             connections_out: u64::from(self.permits.held()),

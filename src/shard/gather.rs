@@ -8,8 +8,10 @@ use std::rc::Rc;
 use super::Shard;
 use super::budget::Charge;
 use super::message::Body;
+use super::verify::{Stripped, Watch};
 use crate::mail::envelope::QueueId;
 use crate::spool::log::{self, ExtentSeal, ExtentWriter, INLINE_OCTETS_MAX};
+use crate::verify::Content;
 use crate::world::World;
 
 /// The content gathered so far, in wire form.
@@ -21,6 +23,8 @@ pub(super) struct Gathering<W: World> {
     _arriving: Arriving,
     /// What it takes of the shard's memory budget.
     charge: Charge,
+    /// Who it is from is to be found out.
+    watch: Option<Watch>,
     /// What was spilled last ended with CRLF.
     ends_line: bool,
     /// The spool could not take a part: the message is read to its end and refused.
@@ -53,7 +57,7 @@ pub(super) enum Gathered {
 
 impl<W: World> Gathering<W> {
     /// Nothing yet. `announced` is what SIZE said.
-    pub(super) fn new(shard: &Shard<W>, announced: u64) -> Self {
+    pub(super) fn new(shard: &Shard<W>, announced: u64, watch: Option<Watch>) -> Self {
         let first = usize::try_from(announced)
             .unwrap_or(INLINE_OCTETS_MAX)
             .clamp(FIRST_OCTETS, INLINE_OCTETS_MAX);
@@ -64,6 +68,7 @@ impl<W: World> Gathering<W> {
             extent: None,
             _arriving: Arriving::new(&shard.arriving),
             charge,
+            watch,
             ends_line: false,
             failure: None,
         }
@@ -85,6 +90,9 @@ impl<W: World> Gathering<W> {
     }
 
     async fn spill(&mut self, shard: &Shard<W>) -> io::Result<()> {
+        if let Some(watch) = &mut self.watch {
+            watch.pass(&mut self.tail);
+        }
         let extent = match &mut self.extent {
             Some(extent) => extent,
             none => none.insert(shard.log.extent(self.id).await?),
@@ -92,6 +100,11 @@ impl<W: World> Gathering<W> {
         self.ends_line = self.tail.ends_with(b"\r\n");
         let full = std::mem::replace(&mut self.tail, Vec::with_capacity(INLINE_OCTETS_MAX));
         extent.append(full).await
+    }
+
+    /// All of it as verification sees it, once; `None` where nobody verifies.
+    pub(super) fn seen(&mut self) -> Option<(Content, Stripped)> {
+        Some(self.watch.take()?.finish(&mut self.tail))
     }
 
     /// All of it, safe on disk where it was large.

@@ -18,6 +18,7 @@ use super::gate::Pass;
 use super::gather::Gathering;
 use super::login::Login;
 use super::store::Origin;
+use super::verify::Watch;
 use super::visitors::Visitor;
 use crate::observe::stage::Stage;
 use crate::smtp::proxy;
@@ -35,6 +36,8 @@ pub(super) struct Door<W: World> {
     pub(super) tls_first: bool,
     /// A PROXY header comes before everything.
     pub(super) proxied: bool,
+    /// Who mail is from is found out.
+    pub(super) verifies: bool,
 }
 
 /// Accepts until the listener is closed.
@@ -111,6 +114,7 @@ async fn receive<W: World>(
         gathering: None,
         login: Login::default(),
         client,
+        verifies: door.verifies,
         accepted: Some(accepted),
         began: accepted,
         heard: None,
@@ -158,6 +162,7 @@ struct Visit<'a, W: World> {
     gathering: Option<Gathering<W>>,
     login: Login,
     client: IpAddr,
+    verifies: bool,
     /// When the connection was accepted; `None` once it was greeted.
     accepted: Option<Tick>,
     /// When the message's body began.
@@ -255,7 +260,8 @@ impl<W: World> Visit<'_, W> {
     async fn begin_message(&mut self) {
         if self.shard.budget.room(&self.shard.world).await {
             let announced = self.session.announced_size();
-            self.gathering = Some(Gathering::new(self.shard, announced));
+            let watch = self.watch();
+            self.gathering = Some(Gathering::new(self.shard, announced, watch));
             self.began = self.shard.world.now();
             self.session.data_accepted();
         } else {
@@ -263,10 +269,16 @@ impl<W: World> Visit<'_, W> {
         }
     }
 
+    /// Mail of a user who has logged in is that user's: there is nothing to find out.
+    fn watch(&self) -> Option<Watch> {
+        let wanted = self.verifies && self.session.user().is_none();
+        wanted.then(|| Watch::new(&self.shard.settings().hostname))
+    }
+
     /// The message is complete: on disk first, then 250.
     async fn end_message(&mut self) {
         let shard = self.shard;
-        let (Some(gathering), Some(transaction)) =
+        let (Some(mut gathering), Some(mut transaction)) =
             (self.gathering.take(), self.session.transaction())
         else {
             self.session.message_refused(Reply::local_error());
@@ -277,7 +289,17 @@ impl<W: World> Visit<'_, W> {
             client: self.client,
             tls: self.stream.facts().map(|facts| facts.suite),
         };
-        match shard.store(gathering, transaction, &origin).await {
+        let (client, may_relay) = (self.client, self.session.may_relay());
+        let verified = shard.verify(&mut gathering, &mut transaction, client, may_relay);
+        let field = match verified.await {
+            Ok(field) => field,
+            Err(reply) => {
+                gathering.discard().await;
+                self.session.message_refused(reply);
+                return;
+            }
+        };
+        match shard.store(gathering, transaction, &origin, field).await {
             Ok(receipt) => self.session.message_accepted(&receipt),
             Err(reply) => self.session.message_refused(reply),
         }

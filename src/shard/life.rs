@@ -138,6 +138,8 @@ async fn open<W: World>(
         journal,
         messages_accepted: Cell::new(0),
         signing: Default::default(),
+        verified: Default::default(),
+        messages_disowned: Default::default(),
     });
     *home.borrow_mut() = Rc::downgrade(&shard);
     Ok((shard, recovery))
@@ -226,6 +228,7 @@ impl<W: World> Shard<W> {
                     kind,
                     tls_first: listener.protocol == Protocol::Submissions,
                     proxied: listener.proxy_protocol,
+                    verifies: listener.verify,
                 }));
             }
         }

@@ -36,6 +36,7 @@ mod sign;
 mod store;
 mod suspects;
 mod transmit;
+mod verify;
 pub mod visitors;
 mod ways;
 
@@ -49,6 +50,7 @@ use crate::observe::stage::{Recorder, Stage};
 use crate::queue::Queue;
 use crate::smtp::reply::Reply;
 use crate::spool::log::{Health, Log};
+use crate::verify::Tally as Verified;
 use crate::world::World;
 
 use bell::Bell;
@@ -96,6 +98,8 @@ struct Shard<W: World> {
     journal: journal::Log,
     messages_accepted: Cell<u64>,
     signing: Tally,
+    verified: Cell<Verified>,
+    messages_disowned: Cell<u64>,
 }
 
 impl<W: World> Shard<W> {

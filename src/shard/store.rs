@@ -33,17 +33,19 @@ pub(super) struct Origin {
 
 impl<W: World> Shard<W> {
     /// Puts a message on stable storage and into the queue. The receipt is the only way to its
-    /// 250.
+    /// 250. `field` says who it is from, and stands before the trace field.
     pub(super) async fn store(
         self: &Rc<Self>,
         gathering: Gathering<W>,
         transaction: Transaction,
         origin: &Origin,
+        field: Vec<u8>,
     ) -> Result<Receipt, Reply> {
         let id = gathering.id;
         let arrival = self.world.wall();
         let settings = self.settings();
-        let mut trace = Vec::with_capacity(TRACE_OCTETS);
+        let mut trace = field;
+        trace.reserve(TRACE_OCTETS);
         Trace {
             hello: &transaction.hello,
             client: origin.client,

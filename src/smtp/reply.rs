@@ -471,6 +471,23 @@ impl Reply {
         Self::fixed(550, 7, 1, "Mail for this domain is not accepted here")
     }
 
+    /// The author's domain says that it did not send this (RFC 7489 §10.3, RFC 7372 §3.3).
+    #[must_use]
+    pub const fn disowned() -> Self {
+        Self::fixed(
+            550,
+            7,
+            26,
+            "The domain in From wants mail refused that is not proved to be its own (DMARC)",
+        )
+    }
+
+    /// Nobody can be held to a message with several From fields, or none.
+    #[must_use]
+    pub const fn no_single_author() -> Self {
+        Self::fixed(550, 7, 1, "A message must have exactly one From field")
+    }
+
     /// A recipient of ours that does not exist.
     #[must_use]
     pub const fn no_such_user() -> Self {

@@ -27,6 +27,7 @@ use glommio::{Latency, Shares, TaskQueueHandle};
 use crate::dkim::{Fault, Signed, Signers};
 use crate::route::dns::{Question, Response};
 use crate::service::Desk;
+use crate::verify::{Findings, Inquiry};
 use crate::world::{Class, Tick, Wall, World};
 
 pub use disk::UringFile;
@@ -173,6 +174,10 @@ impl World for Uring {
 
     async fn sign(&self, signers: Arc<Signers>, wire: Vec<u8>) -> Result<Signed, Fault> {
         self.inner.desk.signing.sign(signers, wire).await
+    }
+
+    async fn verify(&self, inquiry: Inquiry) -> Findings {
+        self.inner.desk.verifying.verify(inquiry).await
     }
 
     async fn open(&self, path: &Path, create: bool) -> io::Result<UringFile> {

@@ -30,3 +30,4 @@ mod sendmail;
 mod signing;
 mod support_works;
 mod tls;
+mod verify;

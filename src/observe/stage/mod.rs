@@ -21,6 +21,8 @@ pub enum Stage {
     Command,
     /// From 354 to the last octet of the content.
     BodyReceived,
+    /// Finding out who a message is from.
+    Verify,
     /// The content is complete; until it is on stable storage.
     CommitWait,
     /// Messages that one fdatasync made safe: a count, not a time.
@@ -51,10 +53,11 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::AcceptToBanner,
         Self::Command,
         Self::BodyReceived,
+        Self::Verify,
         Self::CommitWait,
         Self::CommitBatch,
         Self::QueueWait,
@@ -77,6 +80,7 @@ impl Stage {
             Self::AcceptToBanner => "accept_to_banner",
             Self::Command => "command",
             Self::BodyReceived => "body_received",
+            Self::Verify => "verify",
             Self::CommitWait => "commit_wait",
             Self::CommitBatch => "commit_batch",
             Self::QueueWait => "queue_wait",

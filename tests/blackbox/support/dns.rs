@@ -17,6 +17,9 @@ pub enum Rdata {
     A(Ipv4Addr),
     Aaaa(Ipv6Addr),
     Cname(String),
+    /// The text; it is cut into strings of 255 octets.
+    Txt(String),
+    Ptr(String),
     /// Usage, selector and matching type, and what is matched.
     Tlsa([u8; 3], Vec<u8>),
 }
@@ -71,6 +74,18 @@ impl Dns {
     /// Adds an address to `name`.
     pub fn a(&self, name: &str, address: Ipv4Addr) {
         self.add(name, Rdata::A(address));
+    }
+
+    /// Adds a text to `name`.
+    pub fn txt(&self, name: &str, text: &str) {
+        self.add(name, Rdata::Txt(text.to_owned()));
+    }
+
+    /// The name of an address.
+    pub fn ptr(&self, address: Ipv4Addr, name: &str) {
+        let [a, b, c, d] = address.octets();
+        let reverse = format!("{d}.{c}.{b}.{a}.in-addr.arpa");
+        self.add(&reverse, Rdata::Ptr(name.to_owned()));
     }
 
     pub fn add(&self, name: &str, data: Rdata) {
@@ -245,6 +260,8 @@ impl Rdata {
             Self::Mx(..) => MX,
             Self::Aaaa(_) => AAAA,
             Self::Tlsa(..) => TLSA,
+            Self::Txt(_) => TXT,
+            Self::Ptr(_) => PTR,
         }
     }
 
@@ -252,7 +269,8 @@ impl Rdata {
         match self {
             Self::A(address) => address.octets().to_vec(),
             Self::Aaaa(address) => address.octets().to_vec(),
-            Self::Cname(target) => wire_name(target),
+            Self::Cname(target) | Self::Ptr(target) => wire_name(target),
+            Self::Txt(text) => strings(text.as_bytes()),
             Self::Tlsa(kind, data) => [&kind[..], data].concat(),
             Self::Mx(preference, host) => {
                 [&preference.to_be_bytes()[..], &wire_name(host)].concat()
@@ -308,6 +326,16 @@ fn push_soa(reply: &mut Vec<u8>) {
     reply.extend(octets);
 }
 
+/// Text as character-strings (RFC 1035 §3.3).
+fn strings(text: &[u8]) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for piece in text.chunks(255) {
+        octets.push(u8::try_from(piece.len()).expect("a chunk"));
+        octets.extend(piece);
+    }
+    octets
+}
+
 /// A name as labels; `.` and the empty name are the root.
 fn wire_name(name: &str) -> Vec<u8> {
     let mut octets = Vec::new();
@@ -327,7 +355,9 @@ fn short(value: usize) -> [u8; 2] {
 
 const A: u16 = 1;
 pub const CNAME: u16 = 5;
+const PTR: u16 = 12;
 pub const MX: u16 = 15;
+pub const TXT: u16 = 16;
 const AAAA: u16 = 28;
 pub const TLSA: u16 = 52;
 /// Of the fourth octet of a header (RFC 6840 §5.7).
