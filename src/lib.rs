@@ -2,7 +2,7 @@
 //!
 //! The modules below stand in the order in which they depend on each other: a module may use
 //! those above it, never those below (`tidy` checks it). The protocol cores (`wire`, `mail`,
-//! `smtp`, `queue`, `route`, `spool::record`) do no I/O, read no clock and contain no `async`.
+//! `smtp`, `pop3`, `queue`, `route`, `spool::record`) do no I/O, read no clock and contain no `async`.
 //!
 //! Start with [`manual`]: it tells a message's way through the rooms, file by file.
 
@@ -14,6 +14,7 @@ pub mod wire;
 
 pub mod mail;
 
+pub mod pop3;
 pub mod queue;
 pub mod route;
 pub mod smtp;

@@ -353,10 +353,13 @@ fn the_manual_and_the_readme_name_files_that_exist() {
 }
 
 /// Modules that see nothing but arguments.
-const CORES: [&str; 5] = ["wire", "mail", "smtp", "queue", "route"];
+const CORES: [&str; 6] = ["wire", "mail", "pop3", "smtp", "queue", "route"];
 
 /// Groups whose members never import each other, whatever their order.
-const STRANGERS: [&[&str]; 2] = [&["smtp", "queue", "route", "spool"], &["uring", "sim"]];
+const STRANGERS: [&[&str]; 2] = [
+    &["smtp", "pop3", "queue", "route", "spool"],
+    &["uring", "sim"],
+];
 
 const FORBIDDEN_IN_CORES: [&str; 12] = [
     "glommio",

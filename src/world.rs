@@ -5,6 +5,7 @@
 //!
 //! Every handle belongs to one shard and stays on its core: nothing here is `Send`.
 
+use std::any::Any;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
@@ -25,8 +26,28 @@ pub enum Class {
     Commit,
     /// Deliveries.
     Outbound,
+    /// Sessions of users who fetch their mail.
+    Retrieve,
     /// What nobody waits for: compaction, expiry, reports.
     Chores,
+}
+
+/// A stream on its way from one shard to another of the same world, which alone can open it. Lost on
+/// the way, it is closed.
+pub struct Parcel(Box<dyn Any + Send>);
+
+impl Parcel {
+    /// Wraps what a world makes of its stream.
+    pub fn new(inside: impl Any + Send) -> Self {
+        Self(Box::new(inside))
+    }
+
+    /// What was wrapped; an error where it was something else.
+    pub fn open<T: Any>(self) -> io::Result<T> {
+        let inside = self.0.downcast();
+        let inside = inside.map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(*inside)
+    }
 }
 
 /// The world as one shard sees it.
@@ -60,6 +81,10 @@ pub trait World: Clone + 'static {
         to: SocketAddr,
         deadline: Tick,
     ) -> impl Future<Output = io::Result<Self::Stream>>;
+    /// Takes a stream from its shard, so that another can have it. Nothing may be waiting on it.
+    fn pack(&self, stream: Self::Stream) -> io::Result<Parcel>;
+    /// The stream that another shard has packed.
+    fn unpack(&self, parcel: Parcel) -> io::Result<Self::Stream>;
     /// Asks the DNS. Always ends: a resolver that does not answer is `Answer::Failure`.
     fn lookup(&self, question: Question) -> impl Future<Output = Response>;
 

@@ -142,6 +142,11 @@ impl Default for Mailboxes {
         Self {
             dir: "mailboxes".into(),
             quota: None,
+            max_connections: 10_000,
+            max_connections_per_client: 100,
+            max_connections_per_user: 50,
+            login_timeout: 3 * MINUTE,
+            pop3_timeout: 10 * MINUTE,
         }
     }
 }

@@ -459,6 +459,41 @@ const MAILBOXES: &[Key<Config>] = &[
                 .map_or_else(|| quoted("none"), |quota| quoted(units::size(quota)))
         )
     ),
+    key!(
+        "max_connections",
+        Takes,
+        "Connections of those who fetch mail at a time, over all shards.",
+        |c, v| count(v, 1, COUNT_MAX).map(|count| c.mailboxes.max_connections = count),
+        |c| Some(c.mailboxes.max_connections.to_string())
+    ),
+    key!(
+        "max_connections_per_client",
+        Takes,
+        "Of them, those of one client address outside the trusted networks.",
+        |c, v| count(v, 1, COUNT_MAX).map(|count| c.mailboxes.max_connections_per_client = count),
+        |c| Some(c.mailboxes.max_connections_per_client.to_string())
+    ),
+    key!(
+        "max_connections_per_user",
+        Takes,
+        "Of them, those of one user who has logged in.",
+        |c, v| count(v, 1, COUNT_MAX).map(|count| c.mailboxes.max_connections_per_user = count),
+        |c| Some(c.mailboxes.max_connections_per_user.to_string())
+    ),
+    key!(
+        "login_timeout",
+        Takes,
+        "How long a client may take to log in.",
+        |c, v| wait(v).map(|wait| c.mailboxes.login_timeout = wait),
+        |c| Some(quoted(units::duration(c.mailboxes.login_timeout)))
+    ),
+    key!(
+        "pop3_timeout",
+        Takes,
+        "How long a POP3 client may take for a command; then the session ends and nothing is deleted (RFC 1939 §3 asks for 10 minutes at least).",
+        |c, v| wait(v).map(|wait| c.mailboxes.pop3_timeout = wait),
+        |c| Some(quoted(units::duration(c.mailboxes.pop3_timeout)))
+    ),
 ];
 
 const LOG: &[Key<Config>] = &[

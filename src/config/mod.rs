@@ -323,6 +323,16 @@ pub struct Mailboxes {
     pub dir: PathBuf,
     /// Octets of one mailbox.
     pub quota: Option<u64>,
+    /// Of all who fetch mail.
+    pub max_connections: usize,
+    /// Of one client outside the trusted networks.
+    pub max_connections_per_client: usize,
+    /// Of one user, from wherever.
+    pub max_connections_per_user: usize,
+    /// From the connection to the login.
+    pub login_timeout: Duration,
+    /// For one command of POP3.
+    pub pop3_timeout: Duration,
 }
 
 /// `[log]`

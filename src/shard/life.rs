@@ -17,19 +17,18 @@ use futures_lite::future;
 use super::Shard;
 use super::bell::Bell;
 use super::budget::Budget;
+use super::door::{self, Door};
 use super::gate::Gate;
-use super::inbound::{self, Door};
 use super::mesh::{Directory, Letter, Mesh};
 use super::permits::Permits;
 use super::rules::Rules;
 use super::settings::{self, Settings};
 use super::visitors::Visitors;
-use crate::config::{Config, Durability, Protocol};
+use crate::config::{Config, Durability};
 use crate::observe::ask::Tell;
 use crate::observe::log as journal;
 use crate::observe::stage::{Recorder, Stage};
 use crate::queue::Queue;
-use crate::smtp::server::ServerKind;
 use crate::spool::log::{self, CommitFacts, Log, MessageState, Recovery};
 use crate::world::{Class, Listener as _, Tick, World};
 
@@ -78,7 +77,7 @@ pub async fn run<W: World>(world: W, start: Start) {
     for door in &doors {
         let (shard, door) = (Rc::clone(&shard), Rc::clone(door));
         let world = shard.world.clone();
-        world.spawn(Class::Inbound, inbound::accept(shard, door));
+        world.spawn(Class::Inbound, door::accept(shard, door));
     }
     let world = &shard.world;
     world.spawn(Class::Outbound, Rc::clone(&shard).keep_time());
@@ -129,6 +128,7 @@ async fn open<W: World>(
         budget: Budget::new(budget),
         visits: Gate::default(),
         visitors,
+        lodgers: Default::default(),
         suspects: Default::default(),
         couriers: Gate::default(),
         settings: RefCell::new(Rc::new(Settings::new(rules))),
@@ -215,21 +215,8 @@ impl<W: World> Shard<W> {
     fn open_doors(&self, config: &Config) -> Result<Vec<Rc<Door<W>>>, String> {
         let mut doors = Vec::new();
         for listener in &config.listener {
-            let kind = match listener.protocol {
-                Protocol::Smtp => ServerKind::Smtp,
-                Protocol::Lmtp => ServerKind::Lmtp,
-                Protocol::Submission | Protocol::Submissions => ServerKind::Submission,
-                // Validation refuses the others as long as they are not built.
-                _ => continue,
-            };
             for &at in &listener.bind {
-                doors.push(Rc::new(Door {
-                    listener: self.door(at)?,
-                    kind,
-                    tls_first: listener.protocol == Protocol::Submissions,
-                    proxied: listener.proxy_protocol,
-                    verifies: listener.verify,
-                }));
+                doors.push(Rc::new(Door::new(self.door(at)?, listener)));
             }
         }
         Ok(doors)
@@ -279,6 +266,7 @@ impl<W: World> Shard<W> {
                     let _ = reply.send(tell);
                 });
             }
+            Letter::Guest(guest) => self.welcome(*guest),
             Letter::Reload(rules) => self.reload(rules),
             Letter::Drain => {}
         }

@@ -1,7 +1,7 @@
-//! AUTH: the client's answers to SASL, and the check of a password where it holds nobody up.
+//! Logging in, for every protocol that has it: the client's answers to SASL, and the check of a
+//! password where it holds nobody up. What a client hears is its protocol's affair.
 
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use super::Shard;
 use super::settings::Settings;
 use crate::config::AllowPlaintext;
 use crate::smtp::reply::Reply;
-use crate::smtp::server::{Encryption, ServerKind, ServerSession};
+use crate::smtp::server::{ServerKind, ServerSession};
 use crate::users::sasl::{self, Binding, Exchange, Turn};
+use crate::users::{self};
 use crate::world::World;
 
 /// A client that is logging in.
@@ -19,6 +20,19 @@ pub(super) struct Login {
     exchange: Option<Exchange>,
     /// Who it is, when all that is left is its word that it has heard so.
     proved: Option<String>,
+}
+
+/// What comes of what a client has said.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// Another question.
+    Challenge(Vec<u8>),
+    /// It is this user, by the name in the users' file.
+    In(String),
+    /// It is not. The wait for that is over.
+    Wrong,
+    /// It has failed too often, or too many passwords are being checked.
+    Later,
 }
 
 /// How it ended: the user, or who it was not.
@@ -30,21 +44,24 @@ enum End {
 }
 
 impl Settings {
-    /// What AUTH may name for this client now.
-    pub(super) fn mechanisms(
-        &self,
-        kind: ServerKind,
-        encryption: Encryption,
-        is_bound: bool,
-        client: IpAddr,
-    ) -> &'static [&'static str] {
+    /// May this client show a password now?
+    pub(super) fn may_log_in(&self, is_secured: bool, client: IpAddr) -> bool {
         let may_be_plain = match self.config.auth.allow_plaintext {
             AllowPlaintext::Never => false,
             AllowPlaintext::Loopback => client.is_loopback(),
             AllowPlaintext::Always => true,
         };
-        let is_safe = encryption == Encryption::Active || may_be_plain;
-        if is_safe && !self.users.is_empty() && kind != ServerKind::Lmtp {
+        is_secured || may_be_plain
+    }
+
+    /// What SASL may name for this client now.
+    pub(super) fn mechanisms(
+        &self,
+        is_secured: bool,
+        is_bound: bool,
+        client: IpAddr,
+    ) -> &'static [&'static str] {
+        if self.may_log_in(is_secured, client) && !self.users.is_empty() {
             sasl::mechanisms(is_bound)
         } else {
             &[]
@@ -75,10 +92,99 @@ impl<W: World> Shard<W> {
         let suspects = self.suspects.borrow();
         suspects.may_user_be_tried(self.world.now(), user)
     }
+
+    /// May this client try at all? Where not, it has waited for the answer.
+    async fn may_try(&self, client: IpAddr) -> bool {
+        let now = self.world.now();
+        let may = self.suspects.borrow().may_client_try(now, client);
+        if !may {
+            self.world.sleep(now + FAILURE_WAIT).await;
+        }
+        may
+    }
+
+    /// A name and a password, as USER and PASS or LOGIN give them.
+    pub(super) async fn check_login(&self, client: IpAddr, name: &str, password: Vec<u8>) -> Word {
+        if !self.may_try(client).await {
+            return Word::Later;
+        }
+        let turn = sasl::compare(&self.settings().users, name, password);
+        let end = self.judge(turn).await;
+        self.end_login(client, end).await
+    }
+
+    /// A name, and what APOP makes of the password and `stamp`.
+    pub(super) async fn check_apop(
+        &self,
+        client: IpAddr,
+        name: &str,
+        stamp: &str,
+        shown: [u8; 16],
+    ) -> Word {
+        if !self.may_try(client).await {
+            return Word::Later;
+        }
+        let users = Arc::clone(&self.settings().users);
+        let proved = users::check_apop(&users, name, stamp, shown);
+        let turn = proved.map(|user| Turn::Proved(user.to_owned(), None));
+        let end = match turn {
+            Some(turn) => self.judge(turn).await,
+            None => End::Wrong(
+                users
+                    .find(name)
+                    .map(|(name, _)| name.to_owned())
+                    .unwrap_or_default(),
+            ),
+        };
+        self.end_login(client, end).await
+    }
+
+    /// What a turn that ends an exchange has shown.
+    async fn judge(&self, turn: Turn) -> End {
+        match turn {
+            Turn::Check {
+                user,
+                password,
+                hash,
+            } => self.check(user, password, hash).await,
+            Turn::Proved(user, _) if self.may_be_tried(&user) => End::In(user),
+            Turn::Proved(user, _) => End::Wrong(user),
+            Turn::Challenge(_) | Turn::Refused => End::Wrong(String::new()),
+        }
+    }
+
+    /// Compares the password, also of somebody who is barred: that he is, is not to be seen.
+    async fn check(&self, user: String, password: Vec<u8>, hash: String) -> End {
+        let may_be = !user.is_empty() && self.may_be_tried(&user);
+        match self.world.check_password(password, hash).await {
+            Some(true) if may_be => End::In(user),
+            Some(_) => End::Wrong(user),
+            None => End::Busy,
+        }
+    }
+
+    /// In, or not: then after a while, and with a line in the log.
+    async fn end_login(&self, client: IpAddr, end: End) -> Word {
+        match end {
+            End::In(user) => {
+                self.suspects.borrow_mut().succeeded(client);
+                self.say(format_args!("{client}: logged in as {user}"));
+                Word::In(user)
+            }
+            End::Wrong(user) => {
+                let now = self.world.now();
+                self.suspects.borrow_mut().failed(now, client, &user);
+                self.warn(format_args!("{client}: authentication failed"));
+                self.world.sleep(now + FAILURE_WAIT).await;
+                Word::Wrong
+            }
+            End::Busy => Word::Later,
+        }
+    }
 }
 
 impl Login {
-    /// AUTH, and what was said with it.
+    /// A mechanism of SASL, and what was said with it.
     pub(super) async fn begin<W: World>(
         &mut self,
         shard: &Shard<W>,
@@ -86,17 +192,14 @@ impl Login {
         mechanism: &str,
         said: Option<&[u8]>,
         binding: Option<Binding>,
-        session: &mut ServerSession,
-    ) {
+    ) -> Word {
         *self = Self::default();
-        let now = shard.world.now();
-        if !shard.suspects.borrow().may_client_try(now, client) {
-            shard.world.sleep(now + FAILURE_WAIT).await;
-            return session.auth_refused(&Reply::too_many_failures());
+        if !shard.may_try(client).await {
+            return Word::Later;
         }
         let users = Arc::clone(&shard.settings().users);
         self.exchange = Exchange::begin(users, mechanism, binding);
-        self.go_on(shard, client, said, session).await;
+        self.go_on(shard, client, said).await
     }
 
     /// An answer of the client, or its first word.
@@ -105,70 +208,26 @@ impl Login {
         shard: &Shard<W>,
         client: IpAddr,
         said: Option<&[u8]>,
-        session: &mut ServerSession,
-    ) {
-        if let Some(user) = self.proved.take() {
-            return self.end(shard, client, End::In(user), session).await;
-        }
-        let Some(exchange) = &mut self.exchange else {
-            return self
-                .end(shard, client, End::Wrong(String::new()), session)
-                .await;
-        };
-        let turn = exchange.step(said);
-        let user = exchange.user().unwrap_or_default().to_owned();
-        let end = match turn {
-            Turn::Challenge(challenge) => return session.challenge(&challenge),
-            Turn::Proved(..) if !shard.may_be_tried(&user) => End::Wrong(user),
-            Turn::Proved(user, Some(last)) => {
-                self.proved = Some(user);
-                return session.challenge(&last);
+    ) -> Word {
+        let end = if let Some(user) = self.proved.take() {
+            End::In(user)
+        } else if let Some(exchange) = &mut self.exchange {
+            let turn = exchange.step(said);
+            let user = exchange.user().unwrap_or_default().to_owned();
+            match turn {
+                Turn::Challenge(challenge) => return Word::Challenge(challenge),
+                Turn::Proved(user, Some(last)) if shard.may_be_tried(&user) => {
+                    self.proved = Some(user);
+                    return Word::Challenge(last);
+                }
+                Turn::Refused => End::Wrong(user),
+                last => shard.judge(last).await,
             }
-            Turn::Proved(user, None) => End::In(user),
-            Turn::Check {
-                user,
-                password,
-                hash,
-            } => check(shard, user, password, hash).await,
-            Turn::Refused => End::Wrong(user),
+        } else {
+            End::Wrong(String::new())
         };
-        self.end(shard, client, end, session).await;
-    }
-
-    /// In, or not: then after a while, and with a line in the log.
-    async fn end<W: World>(
-        &mut self,
-        shard: &Shard<W>,
-        client: IpAddr,
-        end: End,
-        session: &mut ServerSession,
-    ) {
         *self = Self::default();
-        match end {
-            End::In(user) => {
-                shard.suspects.borrow_mut().succeeded(client);
-                shard.say(format_args!("{client}: logged in as {user}"));
-                session.authenticated(Rc::from(user));
-            }
-            End::Wrong(user) => {
-                let now = shard.world.now();
-                shard.suspects.borrow_mut().failed(now, client, &user);
-                shard.warn(format_args!("{client}: authentication failed"));
-                shard.world.sleep(now + FAILURE_WAIT).await;
-                session.auth_refused(&Reply::not_authenticated());
-            }
-            End::Busy => session.auth_refused(&Reply::too_many_failures()),
-        }
-    }
-}
-
-/// Compares the password, also of somebody who is barred: that he is, is not to be seen.
-async fn check<W: World>(shard: &Shard<W>, user: String, password: Vec<u8>, hash: String) -> End {
-    let may_be = !user.is_empty() && shard.may_be_tried(&user);
-    match shard.world.check_password(password, hash).await {
-        Some(true) if may_be => End::In(user),
-        Some(_) => End::Wrong(user),
-        None => End::Busy,
+        shard.end_login(client, end).await
     }
 }
 

@@ -1,11 +1,13 @@
 //! The only talk between shards: one bounded inbox each, written from any thread.
 //!
 //! Only small facts travel here (permits for a destination, questions of the control plane, a
-//! new configuration, drain). Mail never does.
+//! new configuration, drain), and the connections of users who have logged in elsewhere than where
+//! their mailbox is. Mail never does.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -13,6 +15,7 @@ use crossbeam::queue::ArrayQueue;
 use futures_channel::oneshot;
 use futures_util::task::AtomicWaker;
 
+use super::retrieve::Guest;
 use super::rules::Rules;
 use crate::observe::ask::{Ask, Tell};
 
@@ -29,6 +32,8 @@ pub enum Letter {
     },
     /// A question of the control plane.
     Ask(Ask, oneshot::Sender<Tell>),
+    /// A user has logged in on another shard, and is at home here.
+    Guest(Box<Guest>),
     /// The configuration was read anew.
     Reload(Rules),
     /// Take no new work, end what is under way, stop.
@@ -122,6 +127,15 @@ impl Mesh {
     #[must_use]
     pub fn home(&self, destination: u64) -> usize {
         (destination % self.directory.shards() as u64) as usize
+    }
+
+    /// The shard on which a user's mailbox is open, and all sessions of the user run. The user's
+    /// name as the users' file has it.
+    #[must_use]
+    pub fn home_of_user(&self, user: &str) -> usize {
+        let mut hasher = DefaultHasher::new();
+        user.hash(&mut hasher);
+        self.home(hasher.finish())
     }
 
     /// Sends a letter; it never gets lost and never overtakes another to the same shard.

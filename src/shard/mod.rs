@@ -6,6 +6,8 @@
 //!  (client's session)   (spool)           (lane's connections)               (spool)   (DSN)
 //! ```
 //!
+//! Users fetch their mail through [`retrieve`].
+//!
 //! What shards tell each other goes through [`mesh`]; how one starts and ends stands in [`life`].
 
 mod adopt;
@@ -13,7 +15,9 @@ mod answer;
 mod attempt;
 mod bell;
 mod budget;
+mod connection;
 mod demand;
+mod door;
 mod gate;
 mod gather;
 mod hosts;
@@ -28,6 +32,7 @@ mod outbound;
 mod permits;
 mod report;
 mod resident;
+mod retrieve;
 pub mod rules;
 mod secure;
 mod settings;
@@ -62,6 +67,7 @@ use mesh::Mesh;
 use names::Names;
 use permits::Permits;
 use resident::Resident;
+use retrieve::Lodgers;
 use settings::Settings;
 use sign::Tally;
 use suspects::Suspects;
@@ -86,6 +92,8 @@ struct Shard<W: World> {
     /// Sessions of clients.
     visits: Gate,
     visitors: Visitors,
+    /// Users who fetch their mail here, where they are at home.
+    lodgers: Lodgers,
     suspects: RefCell<Suspects>,
     /// Deliveries, and reports being made.
     couriers: Gate,

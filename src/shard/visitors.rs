@@ -7,8 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// The counts, shared by all shards.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Visitors {
+    /// Those who bring mail.
+    pub senders: Crowd,
+    /// Those who fetch it: the others must not find the house full because of them.
+    pub readers: Crowd,
+}
+
+/// Those who do one of the two.
+#[derive(Clone)]
+pub struct Crowd {
     counts: Arc<Counts>,
 }
 
@@ -26,7 +35,7 @@ pub struct Visitor {
     slot: Option<usize>,
 }
 
-impl Default for Visitors {
+impl Default for Crowd {
     fn default() -> Self {
         let by_client = (0..SLOTS).map(|_| AtomicU32::new(0)).collect();
         Self {
@@ -39,7 +48,7 @@ impl Default for Visitors {
     }
 }
 
-impl Visitors {
+impl Crowd {
     /// Counts a connection; `None` where it is one too many: of all, or of one `client`.
     #[must_use]
     pub fn enter(&self, max: usize, client: Option<(IpAddr, usize)>) -> Option<Visitor> {
@@ -89,17 +98,17 @@ mod tests {
 
     #[test]
     fn one_too_many_is_refused_until_another_leaves() {
-        let visitors = Visitors::default();
+        let crowd = Crowd::default();
         let client = Some(("192.0.2.1".parse().unwrap(), 2));
         let (first, _second) = (
-            visitors.enter(9, client).unwrap(),
-            visitors.enter(9, client).unwrap(),
+            crowd.enter(9, client).unwrap(),
+            crowd.enter(9, client).unwrap(),
         );
-        assert!(visitors.enter(9, client).is_none());
-        assert_eq!(visitors.count(), 2);
+        assert!(crowd.enter(9, client).is_none());
+        assert_eq!(crowd.count(), 2);
         drop(first);
-        assert!(visitors.enter(9, client).is_some());
-        assert!(visitors.enter(1, None).is_none());
-        assert!(visitors.enter(2, None).is_some());
+        assert!(crowd.enter(9, client).is_some());
+        assert!(crowd.enter(1, None).is_none());
+        assert!(crowd.enter(2, None).is_some());
     }
 }

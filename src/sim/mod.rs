@@ -244,6 +244,7 @@ impl Drop for Sim {
             node.life += 1;
         }
         self.core.executor.end_all();
+        self.core.net.clear();
         if std::thread::panicking() {
             eprintln!(
                 "the run had seed {0}: RINGPOST_SEED={0} repeats it",

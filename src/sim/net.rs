@@ -5,7 +5,7 @@
 //! whether anybody hears of it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::executor::{Alarm, Executor, NodeId, sleep};
 use super::random::Random;
 use crate::time::Tick;
-use crate::world::{Listener, Stream};
+use crate::world::{Listener, Parcel, Stream};
 
 /// What connections meet. Chances are out of 1000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,9 @@ pub(super) struct Net {
     links: RefCell<Vec<Weak<RefCell<Link>>>>,
     black_holes: RefCell<BTreeSet<IpAddr>>,
     next_port: Cell<u16>,
+    /// Streams between two shards of a node: nothing of them may cross threads, so a number does.
+    packed: RefCell<BTreeMap<u64, SimStream>>,
+    next_parcel: Cell<u64>,
 }
 
 impl Net {
@@ -85,7 +88,22 @@ impl Net {
             links: RefCell::default(),
             black_holes: RefCell::default(),
             next_port: Cell::new(PORT_FIRST),
+            packed: RefCell::default(),
+            next_parcel: Cell::new(0),
         }
+    }
+
+    pub(super) fn pack(&self, stream: SimStream) -> Parcel {
+        let number = self.next_parcel.get();
+        self.next_parcel.set(number + 1);
+        self.packed.borrow_mut().insert(number, stream);
+        Parcel::new(number)
+    }
+
+    pub(super) fn unpack(&self, parcel: Parcel) -> io::Result<SimStream> {
+        let number: u64 = parcel.open()?;
+        let stream = self.packed.borrow_mut().remove(&number);
+        stream.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// From now on nobody at `address` answers a dial, or does again.
@@ -228,6 +246,12 @@ impl Net {
         }
     }
 
+    /// Drops what is packed: it holds the network that holds it.
+    pub(super) fn clear(&self) {
+        let lost = self.packed.take();
+        drop(lost);
+    }
+
     /// Breaks every connection of a node and closes what listens there.
     pub(super) fn unplug(&self, node: NodeId) {
         let ports: Vec<Rc<Port>> = self
@@ -239,6 +263,17 @@ impl Net {
         for port in ports.iter().filter(|port| port.node == node) {
             port.close();
         }
+        // Nobody is left to open them; dropped without a borrow, as they look at the net.
+        let lost: Vec<SimStream> = {
+            let mut packed = self.packed.borrow_mut();
+            let of_node = |stream: &SimStream| {
+                let link = stream.link.borrow();
+                link.nodes[stream.side] == node
+            };
+            let lost = packed.extract_if(.., |_, stream| of_node(stream));
+            lost.map(|(_, stream)| stream).collect()
+        };
+        drop(lost);
         let links: Vec<_> = self
             .links
             .borrow()

@@ -16,7 +16,7 @@ use super::random::Random;
 use crate::dkim::{Fault, Signed, Signers};
 use crate::route::dns::{Question, Response};
 use crate::verify::{Findings, Inquiry};
-use crate::world::{Class, File, Tick, Wall, World};
+use crate::world::{Class, File, Parcel, Tick, Wall, World};
 
 /// The world as the programs of one node see it. Shards of one process are clones.
 #[derive(Clone)]
@@ -136,6 +136,7 @@ impl World for SimWorld {
             Class::Inbound => "inbound",
             Class::Commit => "commit",
             Class::Outbound => "outbound",
+            Class::Retrieve => "retrieve",
             Class::Chores => "chores",
         };
         self.core.executor.spawn(self.node, label, Box::pin(task));
@@ -165,6 +166,14 @@ impl World for SimWorld {
             .net
             .dial(&self.place(), source, to, self.moment(deadline))
             .await
+    }
+
+    fn pack(&self, stream: SimStream) -> io::Result<Parcel> {
+        Ok(self.core.net.pack(stream))
+    }
+
+    fn unpack(&self, parcel: Parcel) -> io::Result<SimStream> {
+        self.core.net.unpack(parcel)
     }
 
     async fn check_password(&self, password: Vec<u8>, hash: String) -> Option<bool> {

@@ -38,13 +38,21 @@ struct Secured {
     facts: Option<Facts>,
 }
 
-impl<S: Stream> Channel<S> {
+impl<S> Channel<S> {
     /// Nothing is secured yet.
     pub const fn plain(stream: S) -> Self {
         Self {
             stream,
             secured: None,
         }
+    }
+
+    /// The same over another stream, or what stands for one on its way to another shard.
+    pub fn over<T>(self, change: impl FnOnce(S) -> io::Result<T>) -> io::Result<Channel<T>> {
+        Ok(Channel {
+            stream: change(self.stream)?,
+            secured: self.secured,
+        })
     }
 
     /// What was agreed on; `None` in plain.
@@ -67,12 +75,24 @@ impl<S: Stream> Channel<S> {
             .export_keying_material(octets, b"EXPORTER-Channel-Binding", Some(&[]))
             .ok()
     }
+}
 
+impl<S: Stream> Channel<S> {
     /// The server's side of a handshake. Whatever was read in plain before must have been thrown
     /// away: it was not said under TLS (RFC 3207 §4.2).
     pub async fn accept(&mut self, config: Arc<ServerConfig>, deadline: Tick) -> io::Result<()> {
+        self.accept_after(&[], config, deadline).await
+    }
+
+    /// The same where the client's first records were read already.
+    pub async fn accept_after(
+        &mut self,
+        early: &[u8],
+        config: Arc<ServerConfig>,
+        deadline: Tick,
+    ) -> io::Result<()> {
         let connection = ServerConnection::new(config).map_err(io::Error::other)?;
-        self.secure(connection.into(), deadline).await
+        self.secure(early, connection.into(), deadline).await
     }
 
     /// The client's side of a handshake, with the server of this name.
@@ -83,11 +103,16 @@ impl<S: Stream> Channel<S> {
         deadline: Tick,
     ) -> io::Result<()> {
         let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
-        self.secure(connection.into(), deadline).await
+        self.secure(&[], connection.into(), deadline).await
     }
 
-    async fn secure(&mut self, connection: Connection, deadline: Tick) -> io::Result<()> {
-        let mut secured = Box::new(Secured::new(connection));
+    async fn secure(
+        &mut self,
+        early: &[u8],
+        connection: Connection,
+        deadline: Tick,
+    ) -> io::Result<()> {
+        let mut secured = Box::new(Secured::new(connection, early));
         let result = secured.handshake(&mut self.stream, deadline).await;
         if result.is_err() {
             // The peer is told why, if it still listens.
@@ -161,11 +186,11 @@ impl<S: Stream> Stream for Channel<S> {
 }
 
 impl Secured {
-    const fn new(connection: Connection) -> Self {
+    fn new(connection: Connection, early: &[u8]) -> Self {
         Self {
             connection,
-            raw: Vec::new(),
-            unread: 0..0,
+            raw: early.to_vec(),
+            unread: 0..early.len(),
             out: Vec::new(),
             facts: None,
         }

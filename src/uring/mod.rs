@@ -28,7 +28,7 @@ use crate::dkim::{Fault, Signed, Signers};
 use crate::route::dns::{Question, Response};
 use crate::service::Desk;
 use crate::verify::{Findings, Inquiry};
-use crate::world::{Class, Tick, Wall, World};
+use crate::world::{Class, Parcel, Tick, Wall, World};
 
 pub use disk::UringFile;
 pub use net::{UringListener, UringStream};
@@ -53,6 +53,7 @@ struct Queues {
     inbound: TaskQueueHandle,
     commit: TaskQueueHandle,
     outbound: TaskQueueHandle,
+    retrieve: TaskQueueHandle,
     chores: TaskQueueHandle,
 }
 
@@ -72,6 +73,7 @@ impl Uring {
             inbound: queue("inbound", INBOUND_SHARES),
             commit: queue("commit", COMMIT_SHARES),
             outbound: queue("outbound", OUTBOUND_SHARES),
+            retrieve: queue("retrieve", RETRIEVE_SHARES),
             chores: queue("chores", CHORES_SHARES),
         };
         let random = Cell::new(seed());
@@ -116,6 +118,7 @@ impl World for Uring {
             Class::Inbound => queues.inbound,
             Class::Commit => queues.commit,
             Class::Outbound => queues.outbound,
+            Class::Retrieve => queues.retrieve,
             Class::Chores => queues.chores,
         };
         let inner = Rc::clone(&self.inner);
@@ -162,6 +165,14 @@ impl World for Uring {
         deadline: Tick,
     ) -> io::Result<UringStream> {
         net::dial(source, to, deadline).await
+    }
+
+    fn pack(&self, stream: UringStream) -> io::Result<Parcel> {
+        stream.pack()
+    }
+
+    fn unpack(&self, parcel: Parcel) -> io::Result<UringStream> {
+        UringStream::unpack(parcel)
     }
 
     async fn lookup(&self, question: Question) -> Response {
@@ -253,5 +264,6 @@ const SLEEP_MAX: Duration = Duration::from_secs(24 * 3600);
 // for more messages. Chores have what is left.
 const INBOUND_SHARES: usize = 400;
 const OUTBOUND_SHARES: usize = 300;
+const RETRIEVE_SHARES: usize = 300;
 const COMMIT_SHARES: usize = 100;
 const CHORES_SHARES: usize = 50;

@@ -8,7 +8,7 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -18,7 +18,7 @@ use glommio::timer::Timer;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{now, plain};
-use crate::world::{Listener, Stream, Tick};
+use crate::world::{Listener, Parcel, Stream, Tick};
 
 /// A connected TCP stream.
 pub struct UringStream {
@@ -43,6 +43,21 @@ impl UringStream {
             timer: None,
             is_shut: false,
         })
+    }
+
+    /// For another shard. The ring of this one lets go of it: what waits on a descriptor waits on a
+    /// second one of the same socket.
+    pub(super) fn pack(mut self) -> io::Result<Parcel> {
+        let socket = self.descriptor().try_clone_to_owned()?;
+        // Dropped here, and not ended.
+        self.is_shut = true;
+        Ok(Parcel::new((socket, self.peer)))
+    }
+
+    /// What another shard has packed.
+    pub(super) fn unpack(parcel: Parcel) -> io::Result<Self> {
+        let (socket, peer): (OwnedFd, SocketAddr) = parcel.open()?;
+        Self::new(Socket::from(socket).into(), peer)
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {

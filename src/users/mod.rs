@@ -18,9 +18,10 @@ use std::path::Path;
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
-use aws_lc_rs::{digest, hmac, pbkdf2, rand};
+use aws_lc_rs::{constant_time, digest, hmac, pbkdf2, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 
 /// Everybody who may log in, by address.
@@ -40,6 +41,9 @@ pub struct User {
     /// Sender addresses besides the user's own: an address, or `*@example.org`.
     #[serde(default)]
     pub senders: Vec<String>,
+    /// For APOP: the password as it is. Only where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apop: Option<String>,
     /// For SCRAM-SHA-256.
     pub scram_sha_256: Scram,
 }
@@ -121,7 +125,11 @@ impl Users {
             return Ok(false);
         };
         let senders = std::mem::take(&mut user.senders);
-        *user = User::new(password, senders)?;
+        let new = User::new(password, senders)?;
+        *user = match user.apop {
+            Some(_) => new.with_apop(password),
+            None => new,
+        };
         Ok(true)
     }
 
@@ -146,8 +154,16 @@ impl User {
         Ok(Self {
             password: hash.to_string(),
             senders,
+            apop: None,
             scram_sha_256: Scram::new(password)?,
         })
+    }
+
+    /// The same, of whom the password is kept as it is: APOP cannot do with less (RFC 1939 §7).
+    #[must_use]
+    pub fn with_apop(mut self, password: &str) -> Self {
+        self.apop = Some(password.to_owned());
+        self
     }
 
     /// May the user of this name send mail from `sender`?
@@ -198,6 +214,26 @@ impl Scram {
             server_key: octets(&self.server_key)?,
         })
     }
+}
+
+/// Is `shown` what APOP makes of `stamp` and the password of `name`? The user's name where it is.
+#[must_use]
+pub fn check_apop<'a>(
+    users: &'a Users,
+    name: &str,
+    stamp: &str,
+    shown: [u8; 16],
+) -> Option<&'a str> {
+    let found = users.find(name);
+    let secret = found.and_then(|(_, user)| user.apop.as_deref());
+    // Computed for a stranger too: he is not to be told from a user by the time it takes.
+    let digest = Md5::new()
+        .chain_update(stamp.as_bytes())
+        .chain_update(secret.unwrap_or_default().as_bytes())
+        .finalize();
+    let is_right = constant_time::verify_slices_are_equal(&digest, &shown).is_ok();
+    let (name, _) = found.filter(|_| is_right && secret.is_some())?;
+    Some(name)
 }
 
 /// Is `password` the one that `hash` was made of? Takes tens of milliseconds: not for a shard.

@@ -129,7 +129,7 @@ impl Exchange {
             (Ok(_), Some(Claim::Proof(user))) => {
                 Turn::Proved(user, Some(answer).filter(|answer| !answer.is_empty()))
             }
-            (Ok(_), Some(Claim::Password(user, password))) => self.check(&user, password),
+            (Ok(_), Some(Claim::Password(user, password))) => compare(&self.users, &user, password),
             (Ok(State::Running), None) => Turn::Challenge(answer),
             (Ok(State::Finished(_)), None) | (Err(_), _) => Turn::Refused,
         }
@@ -157,17 +157,19 @@ impl Exchange {
         let (name, _) = self.users.find(self.claimed.get()?)?;
         Some(name)
     }
+}
 
-    fn check(&self, user: &str, password: Vec<u8>) -> Turn {
-        let (user, hash) = match self.users.find(user) {
-            Some((name, user)) => (name.to_owned(), user.password.clone()),
-            None => (String::new(), STRANGER.clone()),
-        };
-        Turn::Check {
-            user,
-            password,
-            hash,
-        }
+/// What has to be compared for somebody who says to be `user`, and gives a password.
+#[must_use]
+pub fn compare(users: &Users, user: &str, password: Vec<u8>) -> Turn {
+    let (user, hash) = match users.find(user) {
+        Some((name, user)) => (name.to_owned(), user.password.clone()),
+        None => (String::new(), STRANGER.clone()),
+    };
+    Turn::Check {
+        user,
+        password,
+        hash,
     }
 }
 

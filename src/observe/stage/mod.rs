@@ -27,6 +27,8 @@ pub enum Stage {
     CommitWait,
     /// Messages that one fdatasync made safe: a count, not a time.
     CommitBatch,
+    /// A command of a user who fetches mail is read; until its reply is written.
+    RetrievalCommand,
     /// A delivery is due; until a connection takes it.
     QueueWait,
     /// Looking up a destination's hosts.
@@ -53,13 +55,14 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AcceptToBanner,
         Self::Command,
         Self::BodyReceived,
         Self::Verify,
         Self::CommitWait,
         Self::CommitBatch,
+        Self::RetrievalCommand,
         Self::QueueWait,
         Self::Dns,
         Self::Connect,
@@ -83,6 +86,7 @@ impl Stage {
             Self::Verify => "verify",
             Self::CommitWait => "commit_wait",
             Self::CommitBatch => "commit_batch",
+            Self::RetrievalCommand => "retrieval_command",
             Self::QueueWait => "queue_wait",
             Self::Dns => "dns",
             Self::Connect => "connect",

@@ -1,0 +1,224 @@
+//! Where connections come in: accepted, unwrapped of a balancer's header, counted, and handed to
+//! what is spoken behind the door.
+
+use std::io::IoSlice;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Shard;
+use super::connection::Connection;
+use super::inbound;
+use super::retrieve::{self, Retrieval};
+use super::visitors::Visitor;
+use crate::config::{self, Protocol};
+use crate::smtp::proxy;
+use crate::smtp::reply::Reply;
+use crate::smtp::server::{Encryption, ServerKind};
+use crate::tls::Channel;
+use crate::world::{Class, Listener, Stream as _, Tick, World};
+
+/// One listening address of the shard.
+pub(super) struct Door<W: World> {
+    pub(super) listener: W::Listener,
+    speaks: Speaks,
+    /// TLS comes first on every connection (RFC 8314 §3).
+    tls_first: bool,
+    /// A PROXY header comes before everything.
+    proxied: bool,
+}
+
+/// What is spoken behind a door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speaks {
+    /// By clients that bring mail.
+    Smtp {
+        kind: ServerKind,
+        /// Who mail is from is found out.
+        verifies: bool,
+    },
+    /// By users who fetch it.
+    Retrieval(Retrieval),
+}
+
+/// A connection that was let in.
+pub(super) struct Arrival<W: World> {
+    pub(super) connection: Connection<W>,
+    pub(super) encryption: Encryption,
+    /// When it was accepted.
+    pub(super) accepted: Tick,
+}
+
+impl<W: World> Door<W> {
+    pub(super) fn new(listener: W::Listener, config: &config::Listener) -> Self {
+        let smtp = |kind| Speaks::Smtp {
+            kind,
+            verifies: config.verify,
+        };
+        let (speaks, tls_first) = match config.protocol {
+            Protocol::Smtp => (smtp(ServerKind::Smtp), false),
+            Protocol::Lmtp => (smtp(ServerKind::Lmtp), false),
+            Protocol::Submission => (smtp(ServerKind::Submission), false),
+            Protocol::Submissions => (smtp(ServerKind::Submission), true),
+            Protocol::Pop3 => (Speaks::Retrieval(Retrieval::Pop3), false),
+            Protocol::Pop3s => (Speaks::Retrieval(Retrieval::Pop3), true),
+            Protocol::Imap => (Speaks::Retrieval(Retrieval::Imap), false),
+            Protocol::Imaps => (Speaks::Retrieval(Retrieval::Imap), true),
+        };
+        Self {
+            listener,
+            speaks,
+            tls_first,
+            proxied: config.proxy_protocol,
+        }
+    }
+
+    fn class(&self) -> Class {
+        match self.speaks {
+            Speaks::Smtp { .. } => Class::Inbound,
+            Speaks::Retrieval(_) => Class::Retrieve,
+        }
+    }
+}
+
+/// Accepts until the listener is closed.
+pub(super) async fn accept<W: World>(shard: Rc<Shard<W>>, door: Rc<Door<W>>) {
+    loop {
+        match door.listener.accept().await {
+            Ok(stream) => begin(&shard, &door, stream),
+            Err(_) if shard.visits.is_closed() => return,
+            Err(error) => {
+                // Out of descriptors: accept fails at once, again and again, until one is free.
+                shard.warn(format_args!("cannot accept a connection: {error}"));
+                let until = shard.world.now() + ACCEPT_PAUSE;
+                shard.world.sleep(until).await;
+            }
+        }
+    }
+}
+
+fn begin<W: World>(shard: &Rc<Shard<W>>, door: &Rc<Door<W>>, stream: W::Stream) {
+    let Some(pass) = shard.visits.enter() else {
+        return;
+    };
+    let accepted = shard.world.now();
+    let (shard, door) = (Rc::clone(shard), Rc::clone(door));
+    let world = shard.world.clone();
+    world.spawn(door.class(), async move {
+        let Some(arrival) = let_in(&shard, &door, stream, accepted).await else {
+            return;
+        };
+        match door.speaks {
+            Speaks::Smtp { kind, verifies } => {
+                inbound::receive(&shard, kind, verifies, arrival, &pass).await;
+            }
+            Speaks::Retrieval(kind) => retrieve::receive(&shard, kind, arrival, &pass).await,
+        }
+        drop(pass);
+    });
+}
+
+/// Learns who it is, and counts it.
+async fn let_in<W: World>(
+    shard: &Rc<Shard<W>>,
+    door: &Door<W>,
+    stream: W::Stream,
+    accepted: Tick,
+) -> Option<Arrival<W>> {
+    let mut stream = Channel::plain(stream);
+    let mut early = Vec::new();
+    let mut client = stream.peer().ip().to_canonical();
+    if door.proxied {
+        client = unwrap_proxy(shard, &mut stream, &mut early)
+            .await?
+            .unwrap_or(client);
+    }
+    let encryption = match shard.settings().tls.server {
+        Some(_) if door.tls_first => Encryption::Active,
+        Some(_) => Encryption::Offered,
+        None => Encryption::Absent,
+    };
+    let Some(visitor) = count(shard, door.speaks, client) else {
+        // Where TLS comes first, plain words would be noise.
+        if !door.tls_first {
+            let refusal = refusal(door.speaks);
+            let until = shard.world.now() + REFUSAL_WAIT;
+            let _ = stream.write(&mut [IoSlice::new(&refusal)], until).await;
+        }
+        stream.shutdown();
+        return None;
+    };
+    Some(Arrival {
+        connection: Connection::new(stream, early, client, accepted, visitor),
+        encryption,
+        accepted,
+    })
+}
+
+/// Those who bring mail and those who fetch it do not stand in each other's way.
+fn count<W: World>(shard: &Shard<W>, speaks: Speaks, client: IpAddr) -> Option<Visitor> {
+    let settings = shard.settings();
+    let (smtp, mailboxes) = (&settings.config.smtp, &settings.config.mailboxes);
+    let (visitors, all, of_client) = match speaks {
+        Speaks::Smtp { .. } => (
+            &shard.visitors.senders,
+            smtp.max_connections,
+            smtp.max_connections_per_client,
+        ),
+        Speaks::Retrieval(_) => (
+            &shard.visitors.readers,
+            mailboxes.max_connections,
+            mailboxes.max_connections_per_client,
+        ),
+    };
+    // Trusted networks send in bulk; they share the limit of all.
+    let counted = (!settings.trusts(client)).then_some((client, of_client));
+    visitors.enter(all, counted)
+}
+
+fn refusal(speaks: Speaks) -> Vec<u8> {
+    let mut refusal = Vec::new();
+    match speaks {
+        Speaks::Smtp { .. } => Reply::too_many_connections().write_into(&mut refusal),
+        Speaks::Retrieval(kind) => {
+            refusal.extend_from_slice(kind.too_many_connections().as_bytes())
+        }
+    }
+    refusal
+}
+
+/// Reads the PROXY header: the client it names, `None` inside for a balancer's own check; `None`
+/// for whoever does not speak the protocol. `early` gets what came after it.
+async fn unwrap_proxy<W: World>(
+    shard: &Shard<W>,
+    stream: &mut Channel<W::Stream>,
+    early: &mut Vec<u8>,
+) -> Option<Option<IpAddr>> {
+    let until = shard.world.now() + PROXY_WAIT;
+    loop {
+        match proxy::parse(early) {
+            proxy::Parsed::Header(len, client) => {
+                early.drain(..len);
+                return Some(client.map(|client| client.ip().to_canonical()));
+            }
+            proxy::Parsed::Bad => return None,
+            proxy::Parsed::More => {}
+        }
+        let end = early.len();
+        early.resize(end + PROXY_BUFFER_OCTETS, 0);
+        let len = stream.read(&mut early[end..], until).await.unwrap_or(0);
+        early.truncate(end + len);
+        if len == 0 {
+            return None;
+        }
+    }
+}
+
+/// How long accepting rests when descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a client may take to read a refusal of its connection.
+const REFUSAL_WAIT: Duration = Duration::from_secs(2);
+/// How long a balancer may take for its header, which it sends at once.
+const PROXY_WAIT: Duration = Duration::from_secs(5);
+/// More than any header has.
+const PROXY_BUFFER_OCTETS: usize = 1024;
