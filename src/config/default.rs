@@ -176,6 +176,7 @@ pub(super) fn new_route() -> Route {
         domain: String::new(),
         to: "mx".to_owned(),
         tls: None,
+        credentials: None,
     }
 }
 

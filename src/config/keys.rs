@@ -566,7 +566,7 @@ pub(super) const ROUTE: &[Key<Route>] = &[
     key!(
         "to",
         Takes,
-        "\"mx\" (the default), \"discard\", \"reject\", or \"smtp://host[:port]\" (a smart host). \"mailbox\" is not in this version yet.",
+        "\"mx\" (the default), \"discard\", \"reject\", \"smtp://host[:port]\" (a smart host) or \"smtps://host[:port]\" (one with TLS first). \"mailbox\" is not in this version yet.",
         |r, v| match text(v)? {
             "mailbox" => Err(not_yet("a mailbox")),
             text => {
@@ -582,6 +582,13 @@ pub(super) const ROUTE: &[Key<Route>] = &[
         "Encryption of this mail: as [delivery] tls, which it replaces. With \"none\" nothing that the domain publishes (DANE, MTA-STS) counts.",
         |r, v| choice(v, TLS_POLICIES).map(|policy| r.tls = Some(policy)),
         |r| r.tls.and_then(|policy| name_of(TLS_POLICIES, policy))
+    ),
+    key!(
+        "credentials",
+        Takes,
+        "A TOML file with user = \"...\" and password = \"...\", to log in at the smart host; nobody but owner and group may read it. Its certificate is then verified unless tls says less; with tls = \"none\" the password may go in plain.",
+        |r, v| path(v).map(|path| r.credentials = Some(path.display().to_string())),
+        |r| r.credentials.as_ref().map(quoted)
     ),
 ];
 

@@ -173,8 +173,10 @@ pub struct Route {
     pub domain: String,
     /// A target, as [`crate::route::Target::parse`] reads it.
     pub to: String,
-    /// Encryption; `None`: as for all other mail.
+    /// Encryption; `None`: as for all other mail, and where we log in with the host's name verified.
     pub tls: Option<TlsPolicy>,
+    /// A file that says who we are at the smart host.
+    pub credentials: Option<String>,
 }
 
 impl Route {
@@ -185,6 +187,7 @@ impl Route {
             domain: &self.domain,
             to: &self.to,
             tls: self.tls,
+            credentials: self.credentials.as_deref(),
         }
     }
 }

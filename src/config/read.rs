@@ -11,10 +11,11 @@ use toml::de::{DeTable, DeValue};
 use super::default::{new_listener, new_route};
 use super::keys::{self, DKIM, LISTENER, ROUTE, TABLES};
 use super::value::Wrong;
-use super::{Config, Control, Dkim, Dns, Dnssec, Fault, Named, Route};
+use super::{Config, Control, Dkim, Dns, Dnssec, Fault, Named, Route, TlsPolicy};
 use crate::dkim::Key;
 use crate::route::{BadRoute, RouteTable, Target, Written};
 use crate::tls::certificate;
+use crate::users::client::Credentials;
 
 /// Reads a file's text.
 pub(super) fn read(file: &Path, text: &str, named: Named) -> Result<Config, Vec<Fault>> {
@@ -314,6 +315,7 @@ impl Reader<'_> {
                 Ok(_) if is_silent => Err(BadRoute::Target),
                 target => target,
             };
+            self.check_entry(&section, route);
             let parts = [
                 ("domain", domain, pattern.err().map(|(_, bad)| bad)),
                 ("to", to, target.err()),
@@ -335,12 +337,39 @@ impl Reader<'_> {
     }
 }
 
+impl Reader<'_> {
+    /// Can we come in at the smart host?
+    fn check_entry(&mut self, section: &str, route: &Route) {
+        let target = Target::parse(&route.to);
+        if let Ok(Target::SmartHost {
+            tls_first: true, ..
+        }) = target
+            && route.tls == Some(TlsPolicy::None)
+        {
+            let message = "tls: smtps:// is always encrypted: leave tls out, or write smtp://";
+            self.fault(self.place(&format!("{section}.tls")), message.to_owned());
+        }
+        let Some(file) = &route.credentials else {
+            return;
+        };
+        let at = self.place(&format!("{section}.credentials"));
+        if !matches!(target, Ok(Target::SmartHost { .. })) {
+            let message = "credentials: only a smart host is logged in at: to = \"smtp://...\"";
+            self.fault(at, message.to_owned());
+        } else if let Err(why) = Credentials::read(Path::new(file)) {
+            self.fault(at, format!("credentials: {why}"));
+        }
+    }
+}
+
 /// What is wrong with a rule, and what would be right.
 fn why(bad: &BadRoute) -> &'static str {
     match bad {
         BadRoute::Domain => "is no domain, \"*.example.org\" or \"*\"",
-        BadRoute::Target => "is none of \"mx\", \"discard\", \"reject\", \"smtp://host[:port]\"",
-        BadRoute::Host => "has no host name or address after smtp://",
+        BadRoute::Target => {
+            "is none of \"mx\", \"discard\", \"reject\", \"smtp://host[:port]\", \"smtps://host[:port]\""
+        }
+        BadRoute::Host => "has no host name or address after ://",
         BadRoute::Port => "has a port that is no number from 1 to 65535",
     }
 }

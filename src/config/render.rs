@@ -78,5 +78,6 @@ fn example() -> Route {
         domain: "*.example.org".to_owned(),
         to: "smtp://mail.example.org:25".to_owned(),
         tls: None,
+        credentials: None,
     }
 }

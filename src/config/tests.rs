@@ -161,6 +161,31 @@ fn a_wrong_value_is_told_what_would_be_right() {
 }
 
 #[test]
+fn a_smart_host_that_cannot_be_entered_is_told_of() {
+    for (more, place, words) in [
+        (
+            "to = \"mx\"\ncredentials = \"x\"",
+            "4:15",
+            "only a smart host",
+        ),
+        (
+            "to = \"smtp://hub.test\"\ncredentials = \"none.toml\"",
+            "4:15",
+            "none.toml: cannot be read",
+        ),
+        (
+            "to = \"smtps://hub.test\"\ntls = \"none\"",
+            "4:7",
+            "always encrypted",
+        ),
+    ] {
+        let faults = parse(&format!("[[route]]\ndomain = \"*\"\n{more}")).unwrap_err();
+        let is_told = faults[0].starts_with(&format!("r.toml:{place}: "));
+        assert!(is_told && faults[0].contains(words), "{faults:?}");
+    }
+}
+
+#[test]
 fn every_faulty_item_of_a_list_is_named_where_it_stands() {
     let faults = parse("[delivery]\nsource = [\"::1\", \"x\",\n  \"ü\", 3]\n").unwrap_err();
     let places: Vec<&str> = faults

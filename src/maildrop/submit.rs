@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Submission;
 use crate::mail::outcome::{Diagnosis, Outcome};
 use crate::smtp::client::{
-    ClientSession, Hello, Outgoing, OutgoingRecipient, Output, Peer, StartTls, Waits,
+    ClientSession, Hello, LogIn, Outgoing, OutgoingRecipient, Output, Peer, StartTls, Waits,
 };
 use crate::time::Tick;
 use crate::wire::dot::Stuffer;
@@ -34,6 +34,7 @@ pub fn submit(submission: &Submission, relay: SocketAddr, hello: &str) -> io::Re
         name: hello.into(),
         lmtp: false,
         tls: StartTls::Never,
+        log_in: LogIn::Never,
     };
     let peer = Peer {
         name: Rc::from("the relay"),
@@ -111,7 +112,9 @@ impl Courier {
                     self.wake = tick;
                     Ok(())
                 }
-                Output::Secure => Err(io::ErrorKind::Unsupported.into()),
+                Output::Secure | Output::LogIn(_) | Output::Challenge(_) => {
+                    Err(io::ErrorKind::Unsupported.into())
+                }
                 Output::Ready | Output::Done => {
                     self.transact(now, submission);
                     Ok(())

@@ -40,6 +40,21 @@
 //! to = "reject"
 //! ```
 //!
+//! # Everything through a provider that wants a password
+//!
+//! ```text
+//! [[route]]
+//! domain = "*"
+//! to = "smtp://smtp.provider.example:587" # or "smtps://smtp.provider.example" (port 465, TLS first)
+//! credentials = "/etc/ringpost/provider.toml"
+//! ```
+//!
+//! The file has two lines, `user = "..."` and `password = "..."`, and a mode such as 0640; changed, it
+//! is read again. The provider must have a certificate for its name (`tls = "required"` asks for
+//! less, and `tls = "none"` lets the password go in plain). The strongest of SCRAM-SHA-256-PLUS,
+//! SCRAM-SHA-256, PLAIN and LOGIN that it offers is used. Where it does not let us in, mail waits
+//! (4.7.8) and the log has its words.
+//!
 //! # What a reload changes
 //!
 //! SIGHUP reads the file again. Routes and limits change without losing a connection, also for mail

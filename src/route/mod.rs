@@ -28,6 +28,7 @@ struct Rule {
     pattern: Pattern,
     target: Target,
     tls: Option<TlsPolicy>,
+    credentials: Option<Rc<str>>,
 }
 
 /// A rule as the configuration has it.
@@ -39,6 +40,8 @@ pub struct Written<'a> {
     pub to: &'a str,
     /// How its mail is encrypted, where that differs from all other mail.
     pub tls: Option<TlsPolicy>,
+    /// The file that says who we are at the smart host.
+    pub credentials: Option<&'a str>,
 }
 
 /// How mail is encrypted on its way out.
@@ -89,6 +92,8 @@ pub enum Target {
         host: SmartHost,
         /// Its port; `None`: the one of the configuration.
         port: Option<u16>,
+        /// The handshake comes before everything else (RFC 8314 §3.3).
+        tls_first: bool,
     },
     /// Into a mailbox here.
     Mailbox,
@@ -112,7 +117,7 @@ pub enum SmartHost {
 pub enum BadRoute {
     /// The `domain` is not a domain, `*.domain` or `*`.
     Domain,
-    /// The `to` is none of the words and no `smtp://host[:port]`.
+    /// The `to` is none of the words and neither `smtp://host[:port]` nor `smtps://host[:port]`.
     Target,
     /// The host of `smtp://` is neither a name nor an address.
     Host,
@@ -123,12 +128,20 @@ pub enum BadRoute {
 /// Where a recipient goes next. Recipients with equal lanes travel together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NextHop {
-    /// The name of its lane: the domain, `[host]:port`, or `[address]`, with `/POLICY` behind it
-    /// where a rule has one of its own; for what goes nowhere over the network the word in
-    /// parentheses.
+    /// The name of its lane: the domain, `[host]:port`, or `[address]`, with what a rule says of TLS
+    /// and logging in behind it; for what goes nowhere over the network the word in parentheses.
     pub lane: Rc<str>,
     /// How to get there.
     pub how: How,
+}
+
+/// What a rule says of the door of a smart host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// The handshake comes before everything else.
+    pub tls_first: bool,
+    /// The file that says who we are there.
+    pub credentials: Option<Rc<str>>,
 }
 
 /// How to get to a next hop.
@@ -144,6 +157,8 @@ pub enum How {
         port: Option<u16>,
         /// How mail to it is encrypted, where the rule says so.
         tls: Option<TlsPolicy>,
+        /// How it lets us in.
+        entry: Entry,
     },
     /// Connect to this address.
     Address {
@@ -153,6 +168,8 @@ pub enum How {
         port: Option<u16>,
         /// How mail to it is encrypted, where the rule says so.
         tls: Option<TlsPolicy>,
+        /// How it lets us in.
+        entry: Entry,
     },
     /// Into a mailbox here.
     Mailbox,
@@ -211,27 +228,37 @@ impl RouteTable {
     pub fn next_hop(&self, mailbox: &Mailbox, hostname: &str) -> NextHop {
         let rule = self.rule(mailbox.domain());
         let tls = rule.and_then(|rule| rule.tls);
+        let entry = |tls_first| Entry {
+            tls_first,
+            credentials: rule.and_then(|rule| rule.credentials.clone()),
+        };
         match rule.map_or(&Target::Mx, |rule| &rule.target) {
             Target::Mx => match mailbox.host() {
-                Host::Literal(address) => NextHop::address(address, None, tls),
+                Host::Literal(address) => NextHop::address(address, None, tls, Entry::default()),
                 // A domain has one rule: what that says of TLS is asked for when mail leaves.
                 Host::Name(domain) => NextHop::mx(domain, hostname),
             },
             Target::SmartHost {
                 host: SmartHost::Address(address),
                 port,
-            } => NextHop::address(*address, *port, tls),
+                tls_first,
+            } => NextHop::address(*address, *port, tls, entry(*tls_first)),
             Target::SmartHost {
                 host: SmartHost::Name(name),
                 port,
-            } => NextHop {
-                lane: lane_of_host(name, *port, tls),
-                how: How::Host {
-                    name: Rc::clone(name),
-                    port: *port,
-                    tls,
-                },
-            },
+                tls_first,
+            } => {
+                let entry = entry(*tls_first);
+                NextHop {
+                    lane: lane_of_host(name, *port, tls, &entry),
+                    how: How::Host {
+                        name: Rc::clone(name),
+                        port: *port,
+                        tls,
+                        entry,
+                    },
+                }
+            }
             Target::Mailbox => NextHop {
                 lane: "(mailbox)".into(),
                 how: How::Mailbox,
@@ -253,15 +280,29 @@ impl How {
     pub const fn is_remote(&self) -> bool {
         matches!(self, Self::Mx(_) | Self::Host { .. } | Self::Address { .. })
     }
+
+    /// How the host lets us in, where a rule says something of it.
+    #[must_use]
+    pub const fn entry(&self) -> Option<&Entry> {
+        match self {
+            Self::Host { entry, .. } | Self::Address { entry, .. } => Some(entry),
+            Self::Mx(_) | Self::Mailbox | Self::Discard | Self::Fail(_) => None,
+        }
+    }
 }
 
 impl NextHop {
-    fn address(address: IpAddr, port: Option<u16>, tls: Option<TlsPolicy>) -> Self {
+    fn address(address: IpAddr, port: Option<u16>, tls: Option<TlsPolicy>, entry: Entry) -> Self {
         // An IPv4 address in IPv6 clothes is the same host, and must be the same lane.
         let address = address.to_canonical();
         Self {
-            lane: lane_of_host(&address.to_string(), port, tls),
-            how: How::Address { address, port, tls },
+            lane: lane_of_host(&address.to_string(), port, tls, &entry),
+            how: How::Address {
+                address,
+                port,
+                tls,
+                entry,
+            },
         }
     }
 
@@ -298,14 +339,20 @@ impl NextHop {
 }
 
 impl Target {
-    /// Reads `mx`, `mailbox`, `discard`, `reject` or `smtp://host[:port]`.
+    /// Reads `mx`, `mailbox`, `discard`, `reject`, `smtp://host[:port]` or `smtps://host[:port]`.
     pub fn parse(text: &str) -> Result<Self, BadRoute> {
         match text {
             "mx" => Ok(Self::Mx),
             "mailbox" => Ok(Self::Mailbox),
             "discard" => Ok(Self::Discard),
             "reject" => Ok(Self::Reject),
-            _ => parse_smart_host(text.strip_prefix("smtp://").ok_or(BadRoute::Target)?),
+            _ => match text.strip_prefix("smtps://") {
+                Some(rest) => parse_smart_host(rest, true),
+                None => {
+                    let rest = text.strip_prefix("smtp://").ok_or(BadRoute::Target)?;
+                    parse_smart_host(rest, false)
+                }
+            },
         }
     }
 }
@@ -316,6 +363,7 @@ impl Rule {
             pattern: parse_pattern(written.domain)?,
             target: Target::parse(written.to)?,
             tls: written.tls,
+            credentials: written.credentials.map(Rc::from),
         })
     }
 }
@@ -357,7 +405,7 @@ fn parse_pattern(text: &str) -> Result<Pattern, BadRoute> {
     })
 }
 
-fn parse_smart_host(text: &str) -> Result<Target, BadRoute> {
+fn parse_smart_host(text: &str, tls_first: bool) -> Result<Target, BadRoute> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (literal, rest) = rest.split_once(']').ok_or(BadRoute::Host)?;
@@ -380,7 +428,11 @@ fn parse_smart_host(text: &str) -> Result<Target, BadRoute> {
         }
     };
     let port = port.map(parse_port).transpose()?;
-    Ok(Target::SmartHost { host, port })
+    Ok(Target::SmartHost {
+        host,
+        port: port.or_else(|| tls_first.then_some(TLS_FIRST_PORT)),
+        tls_first,
+    })
 }
 
 fn parse_host(text: &str) -> Result<SmartHost, BadRoute> {
@@ -418,7 +470,7 @@ fn is_domain(name: &str) -> bool {
 
 /// Two rules may send to one host and want different things of it: their mail does not share
 /// connections.
-fn lane_of_host(host: &str, port: Option<u16>, tls: Option<TlsPolicy>) -> Rc<str> {
+fn lane_of_host(host: &str, port: Option<u16>, tls: Option<TlsPolicy>, entry: &Entry) -> Rc<str> {
     let mut lane = format!("[{host}]");
     if let Some(port) = port {
         lane += &format!(":{port}");
@@ -426,9 +478,17 @@ fn lane_of_host(host: &str, port: Option<u16>, tls: Option<TlsPolicy>) -> Rc<str
     if let Some(tls) = tls {
         lane = lane + "/" + tls.name();
     }
+    if entry.tls_first {
+        lane += "/tls-first";
+    }
+    if let Some(credentials) = &entry.credentials {
+        lane = lane + "/" + credentials;
+    }
     lane.into()
 }
 
+/// RFC 8314 §7.3
+const TLS_FIRST_PORT: u16 = 465;
 /// RFC 3463 §3.8: delivery not authorized, message refused.
 const REFUSED: EnhancedStatus = EnhancedStatus::new(5, 7, 1);
 /// RFC 3463 §3.2: bad destination system address.
@@ -449,6 +509,7 @@ mod tests {
             domain,
             to,
             tls: None,
+            credentials: None,
         }
     }
 
@@ -466,6 +527,7 @@ mod tests {
         let hub = Target::SmartHost {
             host: SmartHost::Name("hub.test".into()),
             port: Some(2526),
+            tls_first: false,
         };
         assert_eq!(routes.find("badexample.org"), &hub);
         assert_eq!(routes.find("[192.0.2.1]"), &hub);
@@ -474,7 +536,10 @@ mod tests {
 
     #[test]
     fn rules_say_how_mail_is_encrypted() {
-        let rule = |domain, to, tls| Written { domain, to, tls };
+        let rule = |domain, to, tls| Written {
+            tls,
+            ..written((domain, to))
+        };
         let routes = RouteTable::parse([
             rule("a.test", "mx", Some(TlsPolicy::Verify)),
             rule("b.test", "smtp://hub.test", Some(TlsPolicy::None)),
@@ -514,9 +579,18 @@ mod tests {
             ("smtp://[::1]:25", address("::1"), Some(25)),
             ("smtp://[2001:db8::1]", address("2001:db8::1"), None),
         ] {
+            let target = |tls_first, port| {
+                Ok(Target::SmartHost {
+                    host: host.clone(),
+                    port,
+                    tls_first,
+                })
+            };
+            assert_eq!(Target::parse(text), target(false, port), "{text}");
+            let text = text.replace("smtp:", "smtps:");
             assert_eq!(
-                Target::parse(text),
-                Ok(Target::SmartHost { host, port }),
+                Target::parse(&text),
+                target(true, port.or(Some(465))),
                 "{text}"
             );
         }
@@ -561,12 +635,23 @@ mod tests {
             &*NextHop::mx("bücher.test", "relay.test").lane,
             "xn--bcher-kva.test"
         );
-        let address = |text: &str, port, tls| NextHop::address(text.parse().unwrap(), port, tls);
+        let address = |text: &str, port, tls| {
+            NextHop::address(text.parse().unwrap(), port, tls, Entry::default())
+        };
         let mapped = address("::ffff:192.0.2.1", None, None);
         assert_eq!(mapped, address("192.0.2.1", None, None));
         assert_ne!(mapped.lane, address("192.0.2.1", Some(25), None).lane);
         let verified = address("192.0.2.1", Some(25), Some(TlsPolicy::Verify));
         assert_eq!(&*verified.lane, "[192.0.2.1]:25/verify");
+        let routes = RouteTable::parse([Written {
+            credentials: Some("hub.toml"),
+            ..written(("*", "smtps://hub.test"))
+        }]);
+        let mailbox = Mailbox::parse(b"b@d.test", false).unwrap();
+        let hop = routes.unwrap().next_hop(&mailbox, "relay.test");
+        assert_eq!(&*hop.lane, "[hub.test]:465/tls-first/hub.toml");
+        let entry = hop.how.entry().unwrap();
+        assert!(entry.tls_first && entry.credentials.as_deref() == Some("hub.toml"));
         let How::Fail(looping) = NextHop::mx("Relay.test", "relay.test").how else {
             panic!("must not loop")
         };

@@ -61,7 +61,7 @@ fn make((chain, key): &(PathBuf, PathBuf), name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// What tells that certificates, DKIM keys or users have changed.
+/// What tells that certificates, DKIM keys, users or credentials have changed.
 #[derive(PartialEq, Eq)]
 pub(super) struct Seen(Vec<Option<(SystemTime, u64)>>);
 
@@ -75,7 +75,11 @@ impl Seen {
         let users = super::users_file(config);
         let signing = config.dkim.iter().map(|dkim| &dkim.key);
         let files = tls.certificate.iter().chain(&tls.key).chain([&users]);
-        let files = files.chain(signing);
+        let credentials = config.route.iter();
+        let credentials: Vec<_> = credentials
+            .filter_map(|route| route.credentials.as_ref().map(PathBuf::from))
+            .collect();
+        let files = files.chain(signing).chain(&credentials);
         Self(files.map(look).collect())
     }
 }

@@ -7,6 +7,7 @@
 
 mod certificates;
 
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, TryLockError};
 use std::future::Future;
 use std::io::{self, Write as _};
@@ -38,6 +39,7 @@ use crate::shard::visitors::Visitors;
 use crate::uring::Uring;
 use crate::uring::start::{self, Refused, Running, ShardMain};
 use crate::users::Users;
+use crate::users::client::Credentials;
 
 /// Runs the relay until it is told to end. `path` is where the configuration came from, for
 /// reloads.
@@ -77,12 +79,14 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     let (tls, made) = certificates::ends(&config).map_err(|why| refused(why, EX_CANTCREAT))?;
     let users = Users::read(&users_file(&config)).map_err(|why| refused(why, EX_CONFIG))?;
     let signers = signers(&config).map_err(|why| refused(why, EX_CONFIG))?;
+    let credentials = credentials(&config).map_err(|why| refused(why, EX_CONFIG))?;
     let current = Current {
         rules: Rules {
             config: Arc::new(config),
             tls,
             signers: Arc::new(signers),
             users: Arc::new(users),
+            credentials: Arc::new(credentials),
         },
         directory: Directory::new(placements.len()),
         log: journal.handle(),
@@ -275,7 +279,7 @@ fn obey(signals: mpsc::Receiver<i32>, path: Option<&Path>, mut current: Current)
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 let config = Arc::clone(&current.rules.config);
                 if Seen::of(&config) != current.seen {
-                    current.take(config, "certificates or users changed");
+                    current.take(config, "certificates, users or credentials changed");
                 }
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => return,
@@ -338,6 +342,13 @@ impl Current {
                 format_args!("{why}: {unusable}; the old users stay"),
             ),
         }
+        match credentials(&config) {
+            Ok(credentials) => self.rules.credentials = Arc::new(credentials),
+            Err(unusable) => self.log.say(
+                Level::Error,
+                format_args!("{why}: {unusable}; the old credentials stay"),
+            ),
+        }
         self.rules.config = config;
         tell_all(&self.directory, || Letter::Reload(self.rules.clone()));
         self.log.say(Level::Info, format_args!("{why}: done"));
@@ -349,6 +360,16 @@ impl Current {
 fn signers(config: &Config) -> Result<Signers, String> {
     let keys = config.dkim.iter();
     dkim::read(keys.map(|dkim| (&*dkim.domain, &*dkim.selector, &*dkim.key)))
+}
+
+/// Who we are at smart hosts, by the name of the file that says so.
+fn credentials(config: &Config) -> Result<BTreeMap<String, Credentials>, String> {
+    let files = config
+        .route
+        .iter()
+        .filter_map(|route| route.credentials.as_ref());
+    let read = |file: &String| Ok((file.clone(), Credentials::read(Path::new(file))?));
+    files.map(read).collect()
 }
 
 /// Where the users are.

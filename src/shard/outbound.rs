@@ -275,7 +275,7 @@ impl<'a, W: World> Courier<'a, W> {
         candidate: &Candidate,
         attempt: &mut Attempt<W>,
     ) -> Result<Connection<W>, Refusal> {
-        let mut terms = Terms::new(&self.shard.settings(), candidate);
+        let mut terms = Terms::new(&self.shard.settings(), candidate, &self.how);
         loop {
             let mut connection = self.dial(candidate, terms, attempt).await?;
             let began = self.shard.world.now();
@@ -318,6 +318,7 @@ impl<'a, W: World> Courier<'a, W> {
             name: Rc::clone(&settings.helo),
             lmtp: false,
             tls: terms.say,
+            log_in: terms.log_in,
         };
         let peer = Peer {
             name: Rc::clone(&candidate.name),

@@ -1,11 +1,13 @@
 //! What every shard goes by, until a reload brings something else.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::Config;
 use crate::dkim::Signers;
 use crate::tls::Ends;
 use crate::users::Users;
+use crate::users::client::Credentials;
 
 /// The configuration, and what is in the files that it names.
 #[derive(Clone, Debug)]
@@ -18,4 +20,6 @@ pub struct Rules {
     pub signers: Arc<Signers>,
     /// Who may log in.
     pub users: Arc<Users>,
+    /// Who we are at smart hosts, by the name of the file that says so.
+    pub credentials: Arc<BTreeMap<String, Credentials>>,
 }

@@ -10,7 +10,9 @@ use super::demand::Demand;
 use super::hosts::Candidate;
 use super::settings::Settings;
 use crate::config::TlsPolicy;
-use crate::smtp::client::StartTls;
+use crate::route::How;
+use crate::smtp::client::{LogIn, StartTls};
+use crate::users::client::Credentials;
 
 /// What a connection needs for its handshake.
 pub(super) struct Terms {
@@ -18,6 +20,9 @@ pub(super) struct Terms {
     pub(super) config: Arc<ClientConfig>,
     pub(super) name: ServerName<'static>,
     grade: Grade,
+    pub(super) log_in: LogIn,
+    /// Who we are there. What is needed and is not there is an error of the configuration.
+    pub(super) credentials: Option<Credentials>,
 }
 
 /// What TLS is worth.
@@ -32,9 +37,12 @@ enum Grade {
 
 impl Terms {
     /// As the configuration wants it for this host, and what is demanded beyond that.
-    pub(super) fn new(settings: &Settings, candidate: &Candidate) -> Self {
+    pub(super) fn new(settings: &Settings, candidate: &Candidate, how: &How) -> Self {
         let clients = &settings.tls.clients;
+        let entry = how.entry();
+        let tls_first = entry.is_some_and(|entry| entry.tls_first);
         let grade = match (candidate.policy, &candidate.demand) {
+            (TlsPolicy::None, _) if tls_first => Grade::Required,
             (TlsPolicy::None, _) => Grade::None,
             (_, Demand::Certificate { .. }) => Grade::Dane,
             (TlsPolicy::Verify, _) => Grade::Verified,
@@ -48,6 +56,7 @@ impl Terms {
         };
         Self {
             say: match grade {
+                _ if tls_first => StartTls::First,
                 Grade::None => StartTls::Never,
                 Grade::Opportunistic => StartTls::IfOffered,
                 Grade::Required | Grade::Verified | Grade::Dane => StartTls::Always,
@@ -55,12 +64,21 @@ impl Terms {
             config: Arc::clone(config),
             name: server_name(name, candidate),
             grade,
+            log_in: match entry.and_then(|entry| entry.credentials.as_ref()) {
+                None => LogIn::Never,
+                // The route says that nothing is secret.
+                Some(_) if grade == Grade::None => LogIn::Anyway,
+                Some(_) => LogIn::UnderTls,
+            },
+            credentials: entry
+                .and_then(|entry| settings.credentials.get(&**entry.credentials.as_ref()?))
+                .cloned(),
         }
     }
 
     /// The same after a handshake that failed, where mail may go in plain.
     pub(super) fn without_tls(self) -> Option<Self> {
-        (self.say == StartTls::IfOffered).then_some(Self {
+        (self.say == StartTls::IfOffered && self.log_in != LogIn::UnderTls).then_some(Self {
             say: StartTls::Never,
             ..self
         })

@@ -1,5 +1,6 @@
 //! The configuration as a shard uses it: parsed once, replaced whole by a reload.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::smtp::reply::Reply;
 use crate::smtp::server::ServerLimits;
 use crate::tls::Ends;
 use crate::users::Users;
+use crate::users::client::Credentials;
 
 /// What the sessions and deliveries of a shard go by.
 pub(super) struct Settings {
@@ -29,6 +31,7 @@ pub(super) struct Settings {
     pub(super) tls: Ends,
     pub(super) signers: Arc<Signers>,
     pub(super) users: Arc<Users>,
+    pub(super) credentials: Arc<BTreeMap<String, Credentials>>,
     pub(super) config: Arc<Config>,
 }
 
@@ -40,6 +43,7 @@ impl Settings {
             tls,
             signers,
             users,
+            credentials,
         } = rules;
         let hostname: Rc<str> = config.hostname().into();
         let helo = config
@@ -59,6 +63,7 @@ impl Settings {
             tls,
             signers,
             users,
+            credentials,
             config,
         }
     }
@@ -97,7 +102,14 @@ impl Settings {
             How::Host { tls, .. } | How::Address { tls, .. } => *tls,
             How::Mailbox | How::Discard | How::Fail(_) => None,
         };
-        own.unwrap_or(self.config.delivery.tls)
+        let logs_in = how.entry().is_some_and(|entry| entry.credentials.is_some());
+        // A password is for one host only, so that host has to prove who it is.
+        let usual = if logs_in {
+            TlsPolicy::Verify
+        } else {
+            self.config.delivery.tls
+        };
+        own.unwrap_or(usual)
     }
 
     /// The port of a next hop whose rule names none.

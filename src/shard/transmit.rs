@@ -17,7 +17,10 @@ use crate::mail::envelope::QueueId;
 use crate::mail::outcome::{Blame, Diagnosis, Outcome};
 use crate::observe::stage::Stage;
 use crate::smtp::client::{self, ClientSession, Outgoing, Output};
+use crate::smtp::extension::Mechanisms;
 use crate::tls::Channel;
+use crate::users::client::Attempt;
+use crate::users::sasl::Binding;
 use crate::wire::dot::{self, Stuffer};
 use crate::wire::status::EnhancedStatus;
 use crate::world::{Stream as _, Tick, World};
@@ -28,6 +31,8 @@ pub(super) struct Connection<W: World> {
     stream: Channel<W::Stream>,
     session: ClientSession,
     terms: Terms,
+    /// Logging in, while that is under way.
+    login: Option<Attempt>,
     /// Where it leads, as the log writes it: `mx.test[192.0.2.1]:25`.
     pub(super) relay: Rc<str>,
     /// The destination, for its histograms.
@@ -95,6 +100,7 @@ impl<W: World> Connection<W> {
             stage: (session.stage(), now),
             session,
             terms,
+            login: None,
             relay,
             lane,
             used: 0,
@@ -315,6 +321,14 @@ impl<W: World> Connection<W> {
                     self.stream.write(&mut [IoSlice::new(&octets)], until).await
                 }
                 Output::Secure => self.secure().await,
+                Output::LogIn(offered) => {
+                    self.log_in(offered);
+                    Ok(())
+                }
+                Output::Challenge(challenge) => {
+                    self.answer(&challenge);
+                    Ok(())
+                }
                 Output::Body => self.send(carried).await,
                 Output::WakeAt(tick) => {
                     self.wake = tick;
@@ -353,6 +367,38 @@ impl<W: World> Connection<W> {
         self.stream.connect(config, name, until).await?;
         self.session.secured(self.shard.world.now());
         Ok(())
+    }
+
+    /// Begins to log in with what the host offers.
+    fn log_in(&mut self, offered: Mechanisms) {
+        let now = self.shard.world.now();
+        let Some(credentials) = &self.terms.credentials else {
+            return self.session.give_up_login(now, "there are no credentials");
+        };
+        let binding = self.stream.binding().map(Binding);
+        match Attempt::begin(credentials, offered, binding) {
+            Ok((attempt, mechanism, said)) => {
+                self.login = Some(attempt);
+                let octets = said.octets.as_deref();
+                self.session.log_in(now, mechanism, octets, said.may_end);
+            }
+            Err(why) => self.session.give_up_login(now, &why),
+        }
+    }
+
+    fn answer(&mut self, challenge: &[u8]) {
+        let now = self.shard.world.now();
+        let answer = self.login.as_mut().map(|attempt| attempt.answer(challenge));
+        match answer {
+            Some(Ok(said)) => {
+                let octets = said.octets.unwrap_or_default();
+                self.session.answer(now, &octets, said.may_end);
+            }
+            Some(Err(why)) => self.session.give_up_login(now, &why),
+            None => self
+                .session
+                .give_up_login(now, "there is nothing to answer"),
+        }
     }
 
     /// What came of TLS.

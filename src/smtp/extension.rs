@@ -18,9 +18,28 @@ pub struct Extensions {
     pub enhanced_status: bool,
     /// `STARTTLS` (RFC 3207).
     pub starttls: bool,
+    /// `AUTH` (RFC 4954), and what of it we speak.
+    pub auth: Mechanisms,
     /// `LIMITS` (RFC 9422).
     pub limits: Limits,
 }
+
+/// SASL mechanisms with which we can log in, strongest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// RFC 5802, RFC 7677: also proves that nobody stands between.
+    ScramSha256Plus,
+    /// RFC 5802, RFC 7677: the password stays with us, and the peer proves that it knows it too.
+    ScramSha256,
+    /// RFC 4616
+    Plain,
+    /// What came before PLAIN, and is still all that some offer.
+    Login,
+}
+
+/// Those of them that a peer offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mechanisms([bool; Mechanism::ALL.len()]);
 
 /// What a peer takes at most (RFC 9422 §4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +70,8 @@ impl Extensions {
         .find(|(known, _)| keyword.eq_ignore_ascii_case(known));
         if let Some((_, flag)) = offered {
             *flag = true;
+        } else if keyword.eq_ignore_ascii_case("AUTH") {
+            words.for_each(|word| self.auth.note(word));
         } else if keyword.eq_ignore_ascii_case("SIZE") {
             // A number that cannot be read is no maximum: the peer still has its say after MAIL.
             self.size = Some(words.next().and_then(|size| size.parse().ok()).unwrap_or(0));
@@ -63,6 +84,41 @@ impl Extensions {
     #[must_use]
     pub fn size_limit(&self) -> Option<u64> {
         self.size.filter(|&size| size > 0)
+    }
+}
+
+impl Mechanism {
+    /// Strongest first.
+    pub const ALL: [Self; 4] = [
+        Self::ScramSha256Plus,
+        Self::ScramSha256,
+        Self::Plain,
+        Self::Login,
+    ];
+
+    /// As IANA has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::Plain => "PLAIN",
+            Self::Login => "LOGIN",
+        }
+    }
+}
+
+impl Mechanisms {
+    fn note(&mut self, word: &str) {
+        for (mechanism, flag) in Mechanism::ALL.into_iter().zip(&mut self.0) {
+            *flag |= word.eq_ignore_ascii_case(mechanism.name());
+        }
+    }
+
+    /// Strongest first.
+    pub fn iter(self) -> impl Iterator<Item = Mechanism> {
+        let all = Mechanism::ALL.into_iter().zip(self.0);
+        all.filter_map(|(mechanism, is_offered)| is_offered.then_some(mechanism))
     }
 }
 
@@ -106,7 +162,14 @@ mod tests {
             "CHUNKING",
             "STARTTLS",
             "LIMITS rcptmax=50 MAILMAX=3 RCPTDOMAINMAX=1",
+            "auth login CRAM-MD5 Plain",
+            "AUTH SCRAM-SHA-256",
         ]);
+        let auth: Vec<_> = all.auth.iter().collect();
+        assert_eq!(
+            auth,
+            [Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login]
+        );
         let limits = Limits {
             rcptmax: Some(50),
             mailmax: Some(3),
@@ -122,6 +185,7 @@ mod tests {
                 dsn: true,
                 enhanced_status: true,
                 starttls: true,
+                auth: all.auth,
                 limits
             }
         );
@@ -154,6 +218,8 @@ mod tests {
             "LIMITS",
             "LIMITS RCPTMAX MAILMAX=0",
             "SIZES 4",
+            "AUTH",
+            "AUTH GSSAPI PLAINER",
         ];
         assert_eq!(offered(&lines), Extensions::default());
     }

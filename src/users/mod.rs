@@ -4,6 +4,7 @@
 //! SCRAM-SHA-256 the keys of RFC 5802 §3, which let a server check a proof and do not let it give
 //! one.
 
+pub mod client;
 pub mod sasl;
 #[cfg(test)]
 mod tests;
@@ -183,16 +184,7 @@ impl Scram {
     fn new(password: &str) -> Result<Self, String> {
         let mut salt = [0; SALT_OCTETS];
         rand::fill(&mut salt).map_err(|_| "there is no randomness".to_owned())?;
-        let mut salted = [0; KEY_OCTETS];
-        let iterations = NonZeroU32::new(ITERATIONS).unwrap_or(NonZeroU32::MIN);
-        let algorithm = pbkdf2::PBKDF2_HMAC_SHA256;
-        pbkdf2::derive(
-            algorithm,
-            iterations,
-            &salt,
-            password.as_bytes(),
-            &mut salted,
-        );
+        let salted = salted(password, &salt, ITERATIONS);
         let salted = hmac::Key::new(hmac::HMAC_SHA256, &salted);
         let client_key = hmac::sign(&salted, b"Client Key");
         let stored_key = digest::digest(&digest::SHA256, client_key.as_ref());
@@ -234,6 +226,22 @@ pub fn check_apop<'a>(
     let is_right = constant_time::verify_slices_are_equal(&digest, &shown).is_ok();
     let (name, _) = found.filter(|_| is_right && secret.is_some())?;
     Some(name)
+}
+
+/// `SaltedPassword` of RFC 5802 §3, of the password as SASLprep (RFC 4013) has it.
+fn salted(password: &str, salt: &[u8], iterations: u32) -> [u8; KEY_OCTETS] {
+    let prepared = stringprep::saslprep(password).unwrap_or(password.into());
+    let iterations = NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN);
+    let mut salted = [0; KEY_OCTETS];
+    let algorithm = pbkdf2::PBKDF2_HMAC_SHA256;
+    pbkdf2::derive(
+        algorithm,
+        iterations,
+        salt,
+        prepared.as_bytes(),
+        &mut salted,
+    );
+    salted
 }
 
 /// Is `password` the one that `hash` was made of? Takes tens of milliseconds: not for a shard.

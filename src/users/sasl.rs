@@ -148,7 +148,7 @@ impl Exchange {
                 return false;
             }
         }
-        parts.all(|part| part.len() > 1 && part[1] == b'=')
+        parts.all(is_attribute)
     }
 
     /// The user whom the client tries to be, where there is one of that name.
@@ -173,8 +173,17 @@ pub fn compare(users: &Users, user: &str, password: Vec<u8>) -> Turn {
     }
 }
 
+/// Is it a list of `a=value` (RFC 5802 §7)?
+pub(super) fn has_attributes(said: &[u8]) -> bool {
+    said.split(|&octet| octet == b',').all(is_attribute)
+}
+
+fn is_attribute(part: &[u8]) -> bool {
+    part.get(1) == Some(&b'=')
+}
+
 /// The channel, as rsasl asks for it.
-struct Channel(Option<Binding>);
+pub(super) struct Channel(pub(super) Option<Binding>);
 
 impl ChannelBindingCallback for Channel {
     fn get_cb_data(&self, kind: &str) -> Option<&[u8]> {

@@ -1,14 +1,17 @@
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 use rsasl::callback::{Context, Request, SessionCallback, SessionData};
 use rsasl::mechanisms::scram::SCRAM_SHA256_PLUS;
 use rsasl::mechname::Mechname;
-use rsasl::prelude::{Mechanism, Registry, SASLClient, SASLConfig, SessionError, State};
+use rsasl::prelude::{Mechanism as Spoken, Registry, SASLClient, SASLConfig, SessionError, State};
 use rsasl::property::{AuthId, ChannelBindings, Password};
 
+use super::client::{Attempt, Credentials};
 use super::sasl::{Binding, Exchange, Turn};
 use super::*;
+use crate::smtp::extension::{Extensions, Mechanism, Mechanisms};
 
 static USERS: LazyLock<Arc<Users>> = LazyLock::new(|| {
     let mut users = Users::default();
@@ -98,13 +101,147 @@ fn nonsense_is_refused() {
     assert!(Exchange::begin(Arc::clone(&USERS), "SCRAM-SHA-1", None).is_none());
 }
 
+fn credentials(password: &str) -> Credentials {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("hub.toml");
+    let text = format!("user = \"ann@c.test\"\npassword = \"{password}\"\n");
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    Credentials::read(&path).unwrap()
+}
+
+fn offered(names: &str) -> Mechanisms {
+    let mut extensions = Extensions::default();
+    extensions.note(&format!("AUTH {names}"));
+    extensions.auth
+}
+
+/// We at a server of ours; the mechanism, and whether each is content with the other.
+fn visit(names: &str, password: &str, bindings: [Option<Binding>; 2]) -> (Mechanism, bool) {
+    let [ours, theirs] = bindings;
+    let credentials = credentials(password);
+    let (mut attempt, mechanism, mut said) =
+        Attempt::begin(&credentials, offered(names), ours).unwrap();
+    let mut server = Exchange::begin(Arc::clone(&USERS), mechanism.name(), theirs).unwrap();
+    loop {
+        let challenge = match server.step(said.octets.as_deref()) {
+            Turn::Challenge(challenge) => challenge,
+            Turn::Check { password, hash, .. } => {
+                return (mechanism, said.may_end && verify(&password, &hash));
+            }
+            Turn::Proved(_, last) => {
+                assert!(!said.may_end, "it has not proved itself yet");
+                let said = attempt.answer(&last.unwrap()).unwrap();
+                return (mechanism, said.may_end);
+            }
+            Turn::Refused => return (mechanism, false),
+        };
+        said = attempt.answer(&challenge).unwrap();
+    }
+}
+
+#[test]
+fn strongest_mechanism_is_used_and_lets_us_in() {
+    let both = [Some(HERE), Some(HERE)];
+    for (names, bindings, wanted) in [
+        (
+            "LOGIN PLAIN SCRAM-SHA-256 SCRAM-SHA-256-PLUS",
+            both,
+            Mechanism::ScramSha256Plus,
+        ),
+        (
+            "LOGIN PLAIN SCRAM-SHA-256 SCRAM-SHA-256-PLUS",
+            [None, None],
+            Mechanism::ScramSha256,
+        ),
+        ("LOGIN PLAIN", both, Mechanism::Plain),
+        ("LOGIN", both, Mechanism::Login),
+    ] {
+        assert_eq!(visit(names, "secret", bindings), (wanted, true), "{names}");
+        assert_eq!(visit(names, "wrong", bindings), (wanted, false), "{names}");
+    }
+    // Somebody between us took -PLUS out.
+    let (mechanism, is_in) = visit("SCRAM-SHA-256", "secret", both);
+    assert_eq!((mechanism, is_in), (Mechanism::ScramSha256, false));
+    let plus_in_plain = Attempt::begin(&credentials("x"), offered("SCRAM-SHA-256-PLUS"), None);
+    assert!(plus_in_plain.is_err());
+}
+
+#[test]
+fn server_wants_us_to_count_for_ever() {
+    let begin = || Attempt::begin(&credentials("secret"), offered("SCRAM-SHA-256"), None).unwrap();
+    for iterations in [0, 200_001, u32::MAX] {
+        let (mut attempt, _, said) = begin();
+        let said = String::from_utf8(said.octets.unwrap()).unwrap();
+        let nonce = said.split_once("r=").unwrap().1;
+        let challenge = format!("r={nonce}more,s=c2FsdA==,i={iterations}");
+        assert!(
+            attempt.answer(challenge.as_bytes()).is_err(),
+            "{iterations}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn server_says_anything_and_has_proved_nothing(
+        first in "(r=)?[a-z]{0,3},?s?=?[A-Za-z0-9=]{0,4},?i?=?[0-9]{0,3},{0,2}",
+        then in "[ve]?=?[A-Za-z0-9=]{0,4},{0,2}",
+        has_nonce in any::<bool>(),
+    ) {
+        let begun = Attempt::begin(&credentials("secret"), offered("SCRAM-SHA-256"), None);
+        let (mut attempt, _, said) = begun.unwrap();
+        let said = String::from_utf8(said.octets.unwrap()).unwrap();
+        let nonce = said.split_once("r=").unwrap().1;
+        let first = if has_nonce { format!("r={nonce}{first}") } else { first };
+        for words in [first, then] {
+            match attempt.answer(words.as_bytes()) {
+                Ok(said) => prop_assert!(!said.may_end),
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+#[test]
+fn credentials_are_not_for_everybody_to_read() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("hub.toml");
+    let read = |text: &str, mode| {
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        Credentials::read(&path).map_err(|why| {
+            assert!(!why.contains("s3cret"), "{why}");
+            why
+        })
+    };
+    let good = "user = \"ann\"\npassword = \"s3cret\"\n";
+    let ann = read(good, 0o600).unwrap();
+    assert!(!format!("{ann:?}").contains("s3cret"));
+    assert!(read(good, 0o644).unwrap_err().contains("chmod"));
+    for bad in [
+        "",
+        "user = \"ann\"",
+        "password = \"s3cret\"",
+        "user = \"\"\npassword = \"s3cret\"",
+        "user = \"ann\"\npassword = s3cret",
+        "user = \"ann\"\npassword = \"s3cret\"\nport = 25",
+    ] {
+        assert!(
+            read(bad, 0o600).unwrap_err().contains("hub.toml: "),
+            "{bad}"
+        );
+    }
+    assert!(Credentials::read(&home.path().join("none")).is_err());
+}
+
 const HERE: Binding = Binding([7; 32]);
 const ELSEWHERE: Binding = Binding([8; 32]);
 
 /// What a client at the other end of a channel makes of SCRAM-SHA-256-PLUS; true when it is in.
 fn is_bound(at_client: Binding, at_server: Binding) -> bool {
     // Offered more, rsasl's client prefers the plain one.
-    static PLUS: [Mechanism; 1] = [SCRAM_SHA256_PLUS];
+    static PLUS: [Spoken; 1] = [SCRAM_SHA256_PLUS];
     struct Ann(Binding);
     impl SessionCallback for Ann {
         fn callback(
@@ -215,7 +352,6 @@ fn strangers_are_asked_the_same_questions_again_and_again() {
 
 #[test]
 fn users_are_kept_in_a_file_that_others_cannot_read() {
-    use std::os::unix::fs::PermissionsExt as _;
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("users.toml");
     assert!(Users::read(&path).unwrap().is_empty());

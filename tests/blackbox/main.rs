@@ -28,6 +28,7 @@ mod routes;
 mod schedule;
 mod sendmail;
 mod signing;
+mod smarthost;
 mod support_works;
 mod tls;
 mod verify;

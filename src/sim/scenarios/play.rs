@@ -154,6 +154,7 @@ impl Play {
             let told = Arc::clone(&words);
             let start = life::Start {
                 rules: Rules {
+                    credentials: Arc::default(),
                     config: Arc::clone(&self.config),
                     tls: self.tls.clone(),
                     signers: Arc::default(),

@@ -1,7 +1,7 @@
 //! The client's side of an SMTP or LMTP connection, without I/O (RFC 5321, RFC 2033, RFC 2920).
 //!
 //! The driver feeds a [`ClientSession`] with what the world does (`begin`, `handle_input`,
-//! `handle_timeout`, `handle_lost`, `secured`, `body_sent`, `quit`) and carries out what
+//! `handle_timeout`, `handle_lost`, `secured`, `log_in`, `answer`, `body_sent`, `quit`) and carries out what
 //! [`ClientSession::poll_output`] asks for, in order, until it asks for nothing more.
 //!
 //! ```text
@@ -15,6 +15,7 @@
 //! [`Output::Postponed`], before the `Done` or `Close` that ends it. Refusals of the greeting or of
 //! EHLO concern no recipient: they are in [`ClientSession::failure`], and the next host is tried.
 
+mod login;
 mod reply;
 mod session;
 mod transaction;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use crate::mail::envelope::{Notify, Ret};
 use crate::mail::outcome::{Diagnosis, Outcome};
+use crate::smtp::extension::Mechanisms;
 use crate::time::Tick;
 pub use session::ClientSession;
 pub use verdict::Peer;
@@ -41,6 +43,19 @@ pub struct Hello {
     pub lmtp: bool,
     /// Whether mail may go in plain.
     pub tls: StartTls,
+    /// Whether we log in.
+    pub log_in: LogIn,
+}
+
+/// Whether and where AUTH is said (RFC 4954).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogIn {
+    /// Nowhere.
+    Never,
+    /// Under TLS; a peer that is not gets no mail.
+    UnderTls,
+    /// In plain too.
+    Anyway,
 }
 
 /// When STARTTLS is said (RFC 3207).
@@ -52,6 +67,8 @@ pub enum StartTls {
     IfOffered,
     /// To every peer; one that does not offer it gets no mail.
     Always,
+    /// The handshake comes before everything else (RFC 8314 §3.3).
+    First,
 }
 
 /// How long the peer may take for each reply (RFC 5321 §4.5.3.2).
@@ -114,6 +131,10 @@ pub enum Output {
     WakeAt(Tick),
     /// Do the handshake, then call `secured`, or `handle_lost` when it failed.
     Secure,
+    /// Choose one of these mechanisms, strongest first, and call `log_in`, or `give_up_login`.
+    LogIn(Mechanisms),
+    /// Call `answer` with the answer to this, or `give_up_login`.
+    Challenge(Vec<u8>),
     /// Greeting and EHLO are done: `begin` is allowed.
     Ready,
     /// Send the content and its final dot, then call `body_sent`.
@@ -141,7 +162,7 @@ pub enum Output {
 pub enum Stage {
     /// Waiting for the greeting.
     Greeting,
-    /// EHLO, HELO or LHLO is under way.
+    /// EHLO, HELO, LHLO or AUTH is under way.
     Hello,
     /// The driver is doing the TLS handshake.
     Handshake,

@@ -16,11 +16,11 @@ use crate::wire::status::{EnhancedStatus, ReplyCode};
 /// A connection to a mail host: greeting, EHLO, and transactions one after the other.
 #[derive(Debug)]
 pub struct ClientSession {
-    hello: Hello,
-    peer: Peer,
+    pub(super) hello: Hello,
+    pub(super) peer: Peer,
     waits: Waits,
-    extensions: Extensions,
-    reader: ReplyReader,
+    pub(super) extensions: Extensions,
+    pub(super) reader: ReplyReader,
     /// Commands that were sent and are not answered, oldest first (RFC 2920 §3.1).
     sent: VecDeque<Sent>,
     transaction: Option<Transaction>,
@@ -29,20 +29,20 @@ pub struct ClientSession {
     /// The last transaction got no dot: the peer may still hold its MAIL.
     needs_reset: bool,
     /// Greeting and EHLO are done.
-    greeted: bool,
+    pub(super) greeted: bool,
     /// What is said is said under TLS.
-    is_secured: bool,
+    pub(super) is_secured: bool,
     /// The peer has offered TLS, and it did not come about.
     is_tls_broken: bool,
-    closed: bool,
+    pub(super) closed: bool,
     /// MAIL commands sent over this connection (RFC 9422 `MAILMAX`).
     transactions: u32,
     /// Domains of recipients so far, kept where the peer counts them (RFC 9422 `RCPTDOMAINMAX`).
     domains: Vec<Box<str>>,
     /// A message found no room among `domains`: nothing more goes over this connection.
     domains_spent: bool,
-    failure: Option<Failure>,
-    output: VecDeque<Output>,
+    pub(super) failure: Option<Failure>,
+    pub(super) output: VecDeque<Output>,
     deadline: Tick,
     /// The deadline the driver knows of.
     announced: Tick,
@@ -58,7 +58,7 @@ impl ClientSession {
             waits,
             extensions: Extensions::default(),
             reader: ReplyReader::default(),
-            sent: VecDeque::from([Sent::Connection]),
+            sent: VecDeque::new(),
             transaction: None,
             in_body: false,
             needs_reset: false,
@@ -74,6 +74,12 @@ impl ClientSession {
             deadline: Tick::NEVER,
             announced: Tick::NEVER,
         };
+        if session.hello.tls == StartTls::First {
+            session.sent.push_back(Sent::Handshake);
+            session.output.push_back(Output::Secure);
+        } else {
+            session.sent.push_back(Sent::Connection);
+        }
         session.restart_clock(now);
         session
     }
@@ -167,8 +173,8 @@ impl ClientSession {
         self.collapse(Blame::Host, diagnosis, false);
     }
 
-    /// The handshake is done: hello is said anew, and what the peer offered in plain is forgotten
-    /// (RFC 3207 §4.2).
+    /// The handshake is done: the peer greets, or, where it did so in plain, hello is said anew, and
+    /// what the peer offered in plain is forgotten (RFC 3207 §4.2).
     pub fn secured(&mut self, now: Tick) {
         if self.closed || !self.is_securing() {
             return;
@@ -177,7 +183,11 @@ impl ClientSession {
         self.is_secured = true;
         self.is_tls_broken = false;
         self.extensions = Extensions::default();
-        self.say_hello();
+        if self.hello.tls == StartTls::First {
+            self.sent.push_back(Sent::Connection);
+        } else {
+            self.say_hello();
+        }
         self.restart_clock(now);
     }
 
@@ -258,7 +268,9 @@ impl ClientSession {
         match self.sent.front() {
             None => Stage::Idle,
             Some(Sent::Connection) => Stage::Greeting,
-            Some(Sent::Hello { .. } | Sent::Helo | Sent::StartTls) => Stage::Hello,
+            Some(
+                Sent::Hello { .. } | Sent::Helo | Sent::StartTls | Sent::Auth { .. } | Sent::Cancel,
+            ) => Stage::Hello,
             Some(Sent::Handshake) => Stage::Handshake,
             Some(Sent::Reset | Sent::Mail | Sent::Rcpt(_)) => Stage::Envelope,
             Some(Sent::Data) => Stage::DataCommand,
@@ -296,6 +308,8 @@ impl ClientSession {
         match sent {
             Sent::Connection | Sent::Hello { .. } | Sent::Helo => self.handle_hello(sent, code),
             Sent::StartTls => self.handle_start_tls(code),
+            Sent::Auth { may_end } => self.handle_auth(now, code, may_end),
+            Sent::Cancel => self.part(),
             _ => self.handle_transaction(sent, code),
         }
         if self.closed {
@@ -329,23 +343,22 @@ impl ClientSession {
                     diagnosis: self.peer.said(sent, self.reader.reply(code)),
                     permanent: code.class() == 5,
                 });
-                self.output.push_back(Output::Send(QUIT.to_vec()));
-                self.close();
+                self.part();
             }
         }
     }
 
     /// The peer has said what it offers.
     fn consider_tls(&mut self) {
-        let wanted = self.hello.tls != StartTls::Never && !self.is_secured;
+        let wanted =
+            !matches!(self.hello.tls, StartTls::Never | StartTls::First) && !self.is_secured;
         if wanted && self.extensions.starttls {
             self.say("STARTTLS\r\n", Sent::StartTls);
         } else if wanted && self.hello.tls == StartTls::Always {
             let text = format!("TLS is required, but was not offered by host {}", self.peer);
             self.give_up(local(TLS_NEEDED, text));
         } else {
-            self.greeted = true;
-            self.output.push_back(Output::Ready);
+            self.consider_login();
         }
     }
 
@@ -362,10 +375,7 @@ impl ClientSession {
                 let diagnosis = self.peer.said(Sent::StartTls, self.reader.reply(code));
                 self.give_up(diagnosis);
             }
-            _ => {
-                self.greeted = true;
-                self.output.push_back(Output::Ready);
-            }
+            _ => self.consider_login(),
         }
     }
 
@@ -374,11 +384,16 @@ impl ClientSession {
     }
 
     /// This host gets no mail now; perhaps later.
-    fn give_up(&mut self, diagnosis: Diagnosis) {
+    pub(super) fn give_up(&mut self, diagnosis: Diagnosis) {
         self.failure = Some(Failure {
             diagnosis,
             permanent: false,
         });
+        self.part();
+    }
+
+    /// Takes leave of a host that gets no mail.
+    fn part(&mut self) {
         self.output.push_back(Output::Send(QUIT.to_vec()));
         self.close();
     }
@@ -392,7 +407,7 @@ impl ClientSession {
         );
     }
 
-    fn say(&mut self, line: &str, sent: Sent) {
+    pub(super) fn say(&mut self, line: &str, sent: Sent) {
         self.output
             .push_back(Output::Send(line.as_bytes().to_vec()));
         self.sent.push_back(sent);
@@ -537,7 +552,7 @@ impl ClientSession {
     }
 
     /// A reply that does not fit: from here on replies cannot be told apart.
-    fn out_of_step(&mut self, sent: Option<Sent>) {
+    pub(super) fn out_of_step(&mut self, sent: Option<Sent>) {
         let text = self.reader.printable();
         let diagnosis = self.peer.babbled(sent, "a reply out of step", text);
         self.collapse(Blame::Host, diagnosis, false);
@@ -576,8 +591,12 @@ impl ClientSession {
         self.sent.clear();
         self.deadline = Tick::NEVER;
         self.announced = Tick::NEVER;
-        self.output
-            .retain(|output| !matches!(output, Output::Body | Output::Secure));
+        self.output.retain(|output| {
+            !matches!(
+                output,
+                Output::Body | Output::Secure | Output::LogIn(_) | Output::Challenge(_)
+            )
+        });
         self.output.push_back(Output::Close);
     }
 
@@ -673,13 +692,17 @@ impl ClientSession {
     }
 
     /// Each reply has its own wait, from the moment the one before it came.
-    fn restart_clock(&mut self, now: Tick) {
+    pub(super) fn restart_clock(&mut self, now: Tick) {
         let waits = &self.waits;
         let wait = self.sent.front().map(|sent| match sent {
             Sent::Connection => waits.greeting,
-            Sent::Hello { .. } | Sent::Helo | Sent::StartTls | Sent::Handshake | Sent::Reset => {
-                waits.hello
-            }
+            Sent::Hello { .. }
+            | Sent::Helo
+            | Sent::StartTls
+            | Sent::Handshake
+            | Sent::Auth { .. }
+            | Sent::Cancel
+            | Sent::Reset => waits.hello,
             Sent::Mail => waits.mail,
             Sent::Rcpt(_) => waits.rcpt,
             Sent::Data => waits.data,

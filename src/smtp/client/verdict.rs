@@ -3,6 +3,7 @@
 //! | in reply to | 4xx                                   | 5xx               |
 //! |-------------|---------------------------------------|-------------------|
 //! | greeting, EHLO, HELO | next host, later             | next host, never  |
+//! | AUTH        | next host, later                      | next host, later: whoever runs us can mend it |
 //! | MAIL        | later: the host for 4.3.x and 4.7.x, otherwise the recipients | never: the message |
 //! | RCPT        | later: the recipient; 452 after an accepted one: next transaction | never: the recipient |
 //! | DATA, dot   | later: the host for 4.3.x, otherwise the recipients | never: the message |
@@ -48,6 +49,10 @@ pub(super) enum Sent {
     StartTls,
     /// Nothing: the driver does the TLS handshake.
     Handshake,
+    /// AUTH or an answer to a challenge. `may_end`: all that the peer has to prove is proved.
+    Auth { may_end: bool },
+    /// `*`: we give up logging in.
+    Cancel,
     /// RSET, to end a transaction that got no dot.
     Reset,
     /// MAIL.
@@ -75,6 +80,7 @@ impl Sent {
             Self::Hello { lmtp: true } => "LHLO command",
             Self::Helo => "HELO command",
             Self::StartTls | Self::Handshake => "STARTTLS command",
+            Self::Auth { .. } | Self::Cancel => "AUTH command",
             Self::Reset => "RSET command",
             Self::Mail => "MAIL FROM command",
             Self::Rcpt(_) => "RCPT TO command",
@@ -93,6 +99,7 @@ impl Sent {
             Self::Helo => "performing the HELO handshake",
             Self::StartTls => "sending STARTTLS",
             Self::Handshake => "performing the TLS handshake",
+            Self::Auth { .. } | Self::Cancel => "logging in",
             Self::Reset => "sending RSET",
             Self::Mail => "sending MAIL FROM",
             Self::Rcpt(_) => "sending RCPT TO",

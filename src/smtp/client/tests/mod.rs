@@ -1,6 +1,7 @@
 //! Dialogues with peers, each at every split of the peer's octets.
 
 mod connection;
+mod login;
 mod tls;
 mod transaction;
 
@@ -36,6 +37,7 @@ impl Dialogue {
             name: "relay.test".into(),
             lmtp,
             tls,
+            log_in: LogIn::Never,
         };
         let peer = Peer {
             name: "mx.test".into(),
@@ -65,6 +67,7 @@ impl Dialogue {
                     self.events.push("Secure".to_owned());
                     self.session.secured(self.now);
                 }
+                Output::LogIn(_) | Output::Challenge(_) => self.events.push(format!("{output:?}")),
                 Output::Body => {
                     assert_eq!(self.session.stage(), Stage::Body);
                     self.sent.push("(content)\r\n.\r\n".to_owned());
