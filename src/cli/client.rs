@@ -224,14 +224,19 @@ struct Refusal {
     error: String,
 }
 
+/// Without what could steer a terminal: a peer's words may be anything.
+pub(super) fn clean(words: &str) -> String {
+    words.replace(char::is_control, "?")
+}
+
 /// Lays cells out in columns: the first ones as wide as they must be, the last one as it is. What
 /// could steer a terminal (a peer's words may be anything) is shown as `?`.
 pub(super) fn table<const N: usize>(
     heads: [(&str, Side); N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
-    let clean = |cell: String| cell.replace(char::is_control, "?");
-    let rows: Vec<[String; N]> = rows.into_iter().map(|row| row.map(clean)).collect();
+    let rows = rows.into_iter().map(|row| row.map(|cell| clean(&cell)));
+    let rows: Vec<[String; N]> = rows.collect();
     let widths: [usize; N] = std::array::from_fn(|at| {
         let cells = rows.iter().map(|row| row[at].chars().count());
         cells.fold(heads[at].0.len(), usize::max)

@@ -7,6 +7,7 @@ pub mod latency;
 pub mod queue;
 pub mod sendmail;
 pub mod spool;
+pub mod trace;
 pub mod user;
 
 use std::io::{self, Write as _};
@@ -71,6 +72,7 @@ enum Command {
     },
     Queue(queue::Arguments),
     Latency(latency::Arguments),
+    Trace(trace::Arguments),
     Spool(spool::Arguments),
     User(user::Arguments),
     Dkim(dkim::Arguments),
@@ -112,6 +114,9 @@ pub fn main() -> ExitCode {
         }) => with(path, |config| render(&config.effective(), json)),
         Some(Command::Queue(arguments)) => {
             with(path, |config| queue::run(&arguments, &place(&config)))
+        }
+        Some(Command::Trace(arguments)) => {
+            with(path, |config| trace::run(&arguments, &place(&config)))
         }
         Some(Command::Latency(arguments)) => {
             with(path, |config| latency::run(&arguments, &place(&config)))

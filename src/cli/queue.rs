@@ -6,9 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 
-use super::client::{Answer, Client, Complaint, EX_NOINPUT, EX_USAGE, Place, Side, print, table};
+use super::client::{
+    Answer, Client, Complaint, EX_NOINPUT, EX_USAGE, Place, Side, clean, print, table,
+};
 use crate::observe::ask::{
-    Act, Acted, LIST_USUAL, QueueEntry, QueueEntryDetail, Selector, ShapeRow,
+    Act, Acted, LIST_USUAL, QueueEntry, QueueEntryDetail, QueueRecipient, Selector, ShapeRow,
 };
 use crate::queue::AGE_BUCKETS;
 
@@ -216,12 +218,17 @@ fn list(
     })
 }
 
-fn show(client: &Client, id: &str, json: bool) -> Result<Answer, Complaint> {
-    // An id is 13 letters and digits; anything else must not become a path of another meaning.
-    if !id.bytes().all(|octet| octet.is_ascii_alphanumeric()) {
-        return Err(Complaint::new(EX_USAGE, format!("{id} is no queue id")));
+/// Where the control plane has something about a message. An id is 13 letters and digits; anything
+/// else must not become a path of another meaning.
+pub(super) fn path_of(folder: &str, id: &str) -> Result<String, Complaint> {
+    if id.bytes().all(|octet| octet.is_ascii_alphanumeric()) {
+        return Ok(format!("{folder}/{id}"));
     }
-    let detail: QueueEntryDetail = client.get(&format!("/api/v1/queue/{id}"), &[])?;
+    Err(Complaint::new(EX_USAGE, format!("{id} is no queue id")))
+}
+
+fn show(client: &Client, id: &str, json: bool) -> Result<Answer, Complaint> {
+    let detail: QueueEntryDetail = client.get(&path_of("/api/v1/queue", id)?, &[])?;
     if json {
         return Answer::json(&detail);
     }
@@ -245,28 +252,33 @@ fn show(client: &Client, id: &str, json: bool) -> Result<Answer, Complaint> {
         line(&mut text, &format!("{name:12}{value}"));
     }
     for recipient in &entry.recipients {
-        let doubtful = if recipient.doubtful {
-            ", may have it already"
-        } else {
-            ""
-        };
-        text.push('\n');
-        line(&mut text, &format!("to          {}", recipient.address));
-        line(&mut text, &format!("  by way of {}", recipient.destination));
-        let next = next(&recipient.state, recipient.due_in);
-        let (state, tries) = (&recipient.state, recipient.attempts);
-        line(
-            &mut text,
-            &format!("  state     {state}, next attempt {next}, attempts {tries}{doubtful}"),
-        );
-        if let Some(reason) = &recipient.reason {
-            line(&mut text, &format!("  reason    {reason}"));
-        }
+        tell_waiting(&mut text, recipient);
     }
     Ok(Answer {
         result: text,
         remark: None,
     })
+}
+
+/// What a recipient waits for, and why.
+pub(super) fn tell_waiting(text: &mut String, recipient: &QueueRecipient) {
+    let doubtful = if recipient.doubtful {
+        ", may have it already"
+    } else {
+        ""
+    };
+    text.push('\n');
+    line(text, &format!("to          {}", recipient.address));
+    line(text, &format!("  by way of {}", recipient.destination));
+    let next = next(&recipient.state, recipient.due_in);
+    let (state, tries) = (&recipient.state, recipient.attempts);
+    line(
+        text,
+        &format!("  state     {state}, next attempt {next}, attempts {tries}{doubtful}"),
+    );
+    if let Some(reason) = &recipient.reason {
+        line(text, &format!("  reason    {reason}"));
+    }
 }
 
 fn order(
@@ -350,10 +362,10 @@ fn shape(client: &Client, json: bool) -> Result<Answer, Complaint> {
 /// A line of what may be a peer's words.
 fn line(text: &mut String, words: &str) {
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "{}", words.replace(char::is_control, "?"));
+    let _ = writeln!(text, "{}", clean(words));
 }
 
-fn sender(from: &str) -> String {
+pub(super) fn sender(from: &str) -> String {
     if from.is_empty() { "<>" } else { from }.to_owned()
 }
 

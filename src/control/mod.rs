@@ -7,6 +7,7 @@ mod metrics;
 mod queue;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trace;
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -44,6 +45,7 @@ pub fn router(shards: Arc<dyn Shards>, token: Option<String>) -> Router {
             "/api/v1/queue/{word}",
             get(queue::show).merge(post(queue::act)),
         )
+        .route("/api/v1/trace/{id}", get(trace::trace))
         .route_layer(middleware::from_fn_with_state(guard, admit))
         .route("/", get(index))
         .route("/healthz", get(healthz))
@@ -283,4 +285,5 @@ const ADDRESSES: &str = "ringpost\n\n\
     /api/v1/queue         messages: ?id= &to= &from= &domain= &older_than=SECONDS &limit=\n\
     /api/v1/queue/ID      one message\n\
     /api/v1/queue/shape   recipients by destination and age\n\
+    /api/v1/trace/ID      what happened to one message\n\
     POST /api/v1/queue/{hold,release,retry,remove,bounce} with a selector\n";

@@ -59,20 +59,27 @@ pub(super) async fn show(
         let words = format!("{id} is no queue id");
         return Err(Failure::new(StatusCode::BAD_REQUEST, words));
     }
-    let absent = format!("no message {id} is in the queue");
-    let found = plane.gather(Ask::Show { id }, |tell| match tell {
+    match find(&plane, &id).await? {
+        Some(found) => Ok(Json(found)),
+        None => {
+            let absent = format!("no message {id} is in the queue");
+            Err(Failure::new(StatusCode::NOT_FOUND, absent))
+        }
+    }
+}
+
+/// The message, wherever it is. Only when every shard has looked is it known to be absent.
+pub(super) async fn find(plane: &Plane, id: &str) -> Result<Option<QueueEntryDetail>, Failure> {
+    let found = plane.gather(Ask::Show { id: id.to_owned() }, |tell| match tell {
         Tell::Show(found) => Some(found),
         _ => None,
     });
     let mut answers = found.await;
-    match answers.iter_mut().find_map(Option::take) {
-        Some(found) => Ok(Json(*found)),
-        // Only when every shard has looked is it known to be absent.
-        None => {
-            plane.complete(answers)?;
-            Err(Failure::new(StatusCode::NOT_FOUND, absent))
-        }
+    if let Some(found) = answers.iter_mut().find_map(Option::take) {
+        return Ok(Some(*found));
     }
+    plane.complete(answers)?;
+    Ok(None)
 }
 
 /// `POST /api/v1/queue/{act}`

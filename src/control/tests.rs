@@ -43,6 +43,10 @@ impl TwoShards {
                     ..QueueEntryDetail::default()
                 })
             })),
+            Ask::Trace { id } => {
+                let moment = format!(r#"{{"at":{},"event":"finished"}}"#, 9 - shard);
+                Tell::Trace((*id == entry(0).id).then_some(moment).into_iter().collect())
+            }
             Ask::Act { selector, .. } => {
                 let reached = u64::from(meant(selector, &entry(shard)));
                 Tell::Acted(Acted {
@@ -287,6 +291,11 @@ fn operator_reads_the_queue() {
         (&1.into(), &3.into())
     );
     assert_eq!(detail["recipients"][0]["address"], "b1@d.test");
+    let trace = plane.json("/api/v1/trace/0000000000000");
+    assert_eq!(trace["queued"]["from"], "a@c.test");
+    let moments = trace["moments"].as_array().expect("moments");
+    let times: Vec<_> = moments.iter().map(|moment| moment["at"].as_i64()).collect();
+    assert_eq!(times, [Some(8), Some(9)], "of all shards, by time");
     let shape = plane.json("/api/v1/queue/shape");
     assert_eq!(shape[0]["destination"], "d.test");
     assert_eq!(shape[0]["ages"], serde_json::json!(vec![2; 10]));
@@ -294,6 +303,8 @@ fn operator_reads_the_queue() {
     for (path, status) in [
         ("/api/v1/queue/000000000000A", 404),
         ("/api/v1/queue/nonsense", 400),
+        ("/api/v1/trace/000000000000A", 404),
+        ("/api/v1/trace/nonsense", 400),
         ("/api/v1/queue?limit=many", 400),
         ("/api/v1/queue?colour=red", 400),
         ("/api/v1/nothing", 404),

@@ -88,6 +88,18 @@ pub enum ReportKind {
     Relayed,
 }
 
+impl ReportKind {
+    /// Its name in the log and in traces.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Failure => "failure",
+            Self::Delay => "delay",
+            Self::Relayed => "relayed",
+        }
+    }
+}
+
 impl Outcome {
     /// Why it did not succeed; `None` for a delivery.
     #[must_use]

@@ -10,6 +10,8 @@
 //! # Watch
 //!
 //! - `ringpost queue list`, `queue show ID`, `queue shape`: what waits, where to, why.
+//! - `ringpost trace ID`: what happened to one message, with the time of each stage and each reply.
+//!   Each shard remembers its newest messages in 8 MiB, until the relay ends.
 //! - `ringpost latency`: percentiles for each stage from banner to delivery.
 //! - `/metrics` for Prometheus, `/healthz` (the process lives), `/readyz` (it takes mail), on the
 //!   address of `[control] bind`.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::history::Moment;
 use super::stage::{Row, Snapshot};
 use crate::verify::Tally;
 
@@ -26,6 +27,11 @@ pub enum Ask {
     },
     /// One message in full.
     Show {
+        /// Its queue id, as text.
+        id: String,
+    },
+    /// What happened to one message.
+    Trace {
         /// Its queue id, as text.
         id: String,
     },
@@ -49,9 +55,11 @@ impl Ask {
     pub const fn patience(&self) -> Duration {
         match self {
             Self::Facts | Self::Latencies | Self::Health => Duration::from_secs(1),
-            Self::List { .. } | Self::Show { .. } | Self::Act { .. } | Self::Shape => {
-                Duration::from_secs(4)
-            }
+            Self::List { .. }
+            | Self::Show { .. }
+            | Self::Trace { .. }
+            | Self::Act { .. }
+            | Self::Shape => Duration::from_secs(4),
         }
     }
 }
@@ -67,6 +75,8 @@ pub enum Tell {
     List(Vec<QueueEntry>),
     /// To [`Ask::Show`]; `None` when the message is not on this shard.
     Show(Option<Box<QueueEntryDetail>>),
+    /// To [`Ask::Trace`]: moments as JSON, the oldest first.
+    Trace(Vec<String>),
     /// To [`Ask::Act`].
     Acted(Acted),
     /// To [`Ask::Shape`].
@@ -258,6 +268,17 @@ pub struct QueueEntryDetail {
     /// `ENVID=` (RFC 3461 §4.4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub envid: Option<String>,
+}
+
+/// What is known of one message.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Trace {
+    /// Its queue id.
+    pub id: String,
+    /// What happened, the oldest first.
+    pub moments: Vec<Moment<'static>>,
+    /// What it waits for, while it is in the queue.
+    pub queued: Option<QueueEntryDetail>,
 }
 
 /// What an order reached.

@@ -2,5 +2,6 @@
 //! and what a shard answers when it is asked.
 
 pub mod ask;
+pub mod history;
 pub mod log;
 pub mod stage;

@@ -11,6 +11,7 @@ use crate::observe::ask::{
     Act, Acted, Ask, Facts, Health, QueueEntry, QueueEntryDetail, QueueRecipient, Selector, Tell,
     state_name,
 };
+use crate::observe::history::Event;
 use crate::observe::stage::{STAGE_PIECES, Snapshot};
 use crate::queue::{Listed, MessageKey};
 use crate::spool::log;
@@ -34,6 +35,7 @@ impl<W: World> Shard<W> {
             Ask::Latencies => Tell::Latencies(Box::new(self.latencies(usize::MAX).await)),
             Ask::List { selector, limit } => Tell::List(self.list(&selector, limit).await),
             Ask::Show { id } => Tell::Show(self.show(&id).await.map(Box::new)),
+            Ask::Trace { id } => Tell::Trace(self.trace(&id).await),
             Ask::Act { act, selector } => Tell::Acted(self.act(act, &selector).await),
             Ask::Shape => {
                 let shape = self.queue.borrow().shape(self.world.now());
@@ -151,6 +153,20 @@ impl<W: World> Shard<W> {
         })
     }
 
+    /// What happened to a message, as far as it is remembered.
+    async fn trace(&self, id: &str) -> Vec<String> {
+        let mut moments = Vec::new();
+        let Ok(id) = id.parse() else {
+            return moments;
+        };
+        let pieces = self.history.borrow().pieces();
+        for piece in pieces {
+            moments.extend(self.history.borrow().find(piece, id));
+            self.world.breathe().await;
+        }
+        moments
+    }
+
     async fn act(self: &Rc<Self>, act: Act, selector: &Selector) -> Acted {
         let (mut acted, reports) = (Acted::default(), Gate::default());
         for found in self.search(selector) {
@@ -183,6 +199,12 @@ impl<W: World> Shard<W> {
     fn order(self: &Rc<Self>, act: Act, found: &Found, reports: &Gate) -> bool {
         let now = self.world.now();
         let Found { key, id, .. } = *found;
+        self.remember(
+            id,
+            Event::Ordered {
+                act: act.name().into(),
+            },
+        );
         let mut queue = self.queue.borrow_mut();
         let decisions = match act {
             Act::Hold | Act::Release => {

@@ -10,6 +10,7 @@ use super::secure::Security;
 use super::transmit::{Form, Results};
 use crate::mail::envelope::QueueId;
 use crate::mail::outcome::{Blame, Diagnosis, Outcome, RemoteReply};
+use crate::observe::stage::{Stage, Times};
 use crate::queue::{Assignment, MessageKey};
 use crate::smtp::client::{Outgoing, OutgoingRecipient};
 use crate::wire::status::{EnhancedStatus, ReplyCode};
@@ -35,6 +36,8 @@ pub(super) struct Attempt<W: World> {
     pub(super) setup: Duration,
     /// MAIL to the reply to the dot.
     pub(super) transfer: Duration,
+    /// How long its stages took.
+    pub(super) stages: Times,
     settled: bool,
 }
 
@@ -51,6 +54,7 @@ impl<W: World> Attempt<W> {
             security: None,
             setup: Duration::ZERO,
             transfer: Duration::ZERO,
+            stages: Times::default(),
             settled: false,
         }
     }
@@ -84,6 +88,12 @@ impl<W: World> Attempt<W> {
     /// Why a host would not take those that remain.
     pub(super) fn last_deferral(&self) -> Option<Diagnosis> {
         self.deferral.clone()
+    }
+
+    /// Names were looked up since `began`.
+    pub(super) fn looked_up(&mut self, began: Tick) {
+        let took = self.shard.world.now().since(began);
+        self.stages.add(Stage::Dns, took);
     }
 
     /// Hands recipients for whom the routes name another next hop by now over to its lane.
@@ -147,8 +157,9 @@ impl<W: World> Attempt<W> {
     }
 
     /// Takes what a transaction brought.
-    pub(super) fn take(&mut self, results: Results) {
+    pub(super) fn take(&mut self, mut results: Results) {
         self.transfer += results.transfer;
+        self.stages.take(&mut results.stages);
         self.deferral = None;
         for (recipient, outcome) in results.settled {
             match outcome {

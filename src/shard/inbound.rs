@@ -176,10 +176,12 @@ impl<W: World> Visit<'_, W> {
             self.session.message_refused(Reply::local_error());
             return;
         };
-        shard.record(Stage::BodyReceived, shard.world.now().since(self.began));
+        let receiving = shard.world.now().since(self.began);
+        shard.record(Stage::BodyReceived, receiving);
         let origin = Origin {
             client: self.connection.client(),
             tls: self.connection.facts().map(|facts| facts.suite),
+            receiving,
         };
         let (client, may_relay) = (self.connection.client(), self.session.may_relay());
         let verified = shard.verify(&mut gathering, &mut transaction, client, may_relay);

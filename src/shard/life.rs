@@ -136,6 +136,7 @@ async fn open<W: World>(
         rerouted: Cell::new(false),
         recorder,
         journal,
+        history: Default::default(),
         messages_accepted: Cell::new(0),
         signing: Default::default(),
         verified: Default::default(),

@@ -50,6 +50,8 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::mail::envelope::QueueId;
+use crate::observe::history::{Event, History};
 use crate::observe::log::{self as journal, Level};
 use crate::observe::stage::{Recorder, Stage};
 use crate::queue::Queue;
@@ -104,6 +106,7 @@ struct Shard<W: World> {
     rerouted: Cell<bool>,
     recorder: Rc<RefCell<Recorder>>,
     journal: journal::Log,
+    history: RefCell<History>,
     messages_accepted: Cell<u64>,
     signing: Tally,
     verified: Cell<Verified>,
@@ -132,6 +135,12 @@ impl<W: World> Shard<W> {
         self.recorder
             .borrow_mut()
             .record_for(destination, stage, took);
+    }
+
+    /// Keeps what happened to a message for `ringpost trace`.
+    fn remember(&self, id: QueueId, event: Event<'_>) {
+        let now = self.world.wall();
+        self.history.borrow_mut().remember(id, now, event);
     }
 
     fn warn(&self, words: fmt::Arguments<'_>) {

@@ -166,7 +166,9 @@ impl<'a, W: World> Courier<'a, W> {
 
     async fn attempt(&mut self, mut attempt: Attempt<W>) {
         let shard = self.shard;
-        shard.record(Stage::QueueWait, attempt.waited());
+        let waited = attempt.waited();
+        shard.record(Stage::QueueWait, waited);
+        attempt.stages.add(Stage::QueueWait, waited);
         let message = match shard.load(attempt.message(), attempt.id()).await {
             Ok(message) => message,
             Err(error) => {
@@ -202,7 +204,10 @@ impl<'a, W: World> Courier<'a, W> {
             // A kept connection that fails says nothing of its host: begin afresh with it.
             attempt.forget_deferral();
         }
-        let mut candidates = match Candidates::new(self.shard, &self.how).await {
+        let began = self.shard.world.now();
+        let candidates = Candidates::new(self.shard, &self.how).await;
+        attempt.looked_up(began);
+        let mut candidates = match candidates {
             Ok(candidates) => candidates,
             Err(nobody) => return self.give_up(attempt, nobody),
         };
@@ -211,10 +216,15 @@ impl<'a, W: World> Courier<'a, W> {
         loop {
             let candidate = match once_more.take() {
                 Some(candidate) => candidate,
-                None => match candidates.next(self.shard).await {
-                    Some(candidate) => candidate,
-                    None => break,
-                },
+                None => {
+                    let began = self.shard.world.now();
+                    let next = candidates.next(self.shard).await;
+                    attempt.looked_up(began);
+                    match next {
+                        Some(candidate) => candidate,
+                        None => break,
+                    }
+                }
             };
             // One permit is one connection: a host that took only some is left before the next.
             if let Some(before) = self.connection.take() {
@@ -281,6 +291,7 @@ impl<'a, W: World> Courier<'a, W> {
             let began = self.shard.world.now();
             let is_ready = connection.greet().await;
             attempt.setup += self.shard.world.now().since(began);
+            attempt.stages.take(&mut connection.stages);
             if is_ready {
                 return Ok(connection);
             }
@@ -312,6 +323,7 @@ impl<'a, W: World> Courier<'a, W> {
         let dialled = shard.world.dial(source, candidate.address, deadline).await;
         let now = shard.world.now();
         shard.record_for(&self.name, Stage::Connect, now.since(began));
+        attempt.stages.add(Stage::Connect, now.since(began));
         attempt.setup += now.since(began);
         let stream = dialled.map_err(|error| unreachable_host(&relay, &error))?;
         let hello = Hello {
@@ -341,7 +353,9 @@ impl<'a, W: World> Courier<'a, W> {
         attempt.security = Some(connection.security());
         let mut rest = Rest::AnotherHost;
         loop {
-            let form = match connection.form_of(message).await {
+            let form = connection.form_of(message).await;
+            attempt.stages.take(&mut connection.stages);
+            let form = match form {
                 Ok(form) => form,
                 Err(outcome) => {
                     attempt.end_all(&outcome);

@@ -13,7 +13,9 @@ use crate::mail::Committed as _;
 use crate::mail::dsn;
 use crate::mail::envelope::{QueueId, Ret};
 use crate::mail::outcome::ReportKind;
+use crate::observe::history::{Event, Fate};
 use crate::observe::log::Delivery;
+use crate::observe::stage::Times;
 use crate::queue::Report;
 use crate::spool::log::{self, Accepted, CommitError, Reports};
 use crate::wire::dot;
@@ -87,6 +89,7 @@ impl<W: World> Shard<W> {
             .map_err(NoReport::NotStored)?;
         self.journal
             .reported(report.id, receipt.queue_id(), report.kind);
+        self.remember_report(report, &composed, receipt.queue_id());
         self.log_expired(report, &about);
         let message = Rc::new(Message {
             id,
@@ -139,6 +142,27 @@ impl<W: World> Shard<W> {
         })
     }
 
+    /// The report begins a life of its own; both lives tell of it.
+    fn remember_report(&self, report: &Report, composed: &dsn::Composed, id: QueueId) {
+        let name = id.to_string();
+        let told = Event::Reported {
+            report: (&*name).into(),
+            kind: report.kind.name().into(),
+        };
+        self.remember(report.id, told);
+        let begun = Event::Accepted {
+            client: None,
+            hello: "".into(),
+            with: "".into(),
+            from: "".into(),
+            size: composed.content.size,
+            recipients: composed.envelope.recipients.len(),
+            message_id: composed.content.message_id.as_deref().map(Into::into),
+            stages: Times::default(),
+        };
+        self.remember(id, begun);
+    }
+
     /// The lines of recipients that failed because their time was over: no attempt wrote one.
     fn log_expired(&self, report: &Report, about: &Message) {
         let delay = self.world.now().since(self.tick_at(about.arrival));
@@ -161,6 +185,18 @@ impl<W: World> Shard<W> {
                 status: "expired",
                 text: &diagnosis.text,
             });
+            let expired = Event::Attempt {
+                relay: None,
+                tls: None,
+                stages: Times::default(),
+                outcomes: vec![Fate {
+                    to: recipient.mailbox.as_str().into(),
+                    status: "expired".into(),
+                    dsn: diagnosis.status.to_string(),
+                    text: (&*diagnosis.text).into(),
+                }],
+            };
+            self.remember(report.id, expired);
         }
     }
 

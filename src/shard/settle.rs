@@ -8,6 +8,7 @@ use super::attempt::Attempt;
 use super::gate::Gate;
 use super::message::Message;
 use crate::mail::outcome::Outcome;
+use crate::observe::history::{Event, Fate};
 use crate::observe::log::Delivery;
 use crate::observe::stage::Stage;
 use crate::queue::{Decision, Due, PartKey, Report};
@@ -71,6 +72,7 @@ impl<W: World> Shard<W> {
                     self.resident.forget(id);
                     self.log.forget(id);
                     self.journal.removed(id);
+                    self.remember(id, Event::Finished);
                 }
             }
         }
@@ -121,11 +123,18 @@ impl<W: World> Shard<W> {
         let now = self.world.now();
         let whole = now.since(attempt.accepted());
         let journal = &self.journal;
+        let mut fates = Vec::with_capacity(results.len());
         for (place, outcome) in results {
             let Some(recipient) = message.envelope.recipients.get(usize::from(*place)) else {
                 continue;
             };
             let (status, dsn, text) = words(outcome);
+            fates.push(Fate {
+                to: recipient.mailbox.as_str().into(),
+                status: status.into(),
+                dsn: dsn.to_string(),
+                text: text.into(),
+            });
             let security = attempt.security.as_ref();
             journal.delivery(&Delivery {
                 id: message.id,
@@ -149,6 +158,13 @@ impl<W: World> Shard<W> {
                 self.record(Stage::AcceptedToDelivered, whole);
             }
         }
+        let attempted = Event::Attempt {
+            relay: attempt.relay.as_deref().map(Into::into),
+            tls: attempt.security.as_ref().map(ToString::to_string),
+            stages: attempt.stages,
+            outcomes: fates,
+        };
+        self.remember(message.id, attempted);
     }
 }
 

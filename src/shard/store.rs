@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::Shard;
 use super::gather::Gathering;
@@ -13,8 +14,9 @@ use crate::mail::Locator;
 use crate::mail::envelope::{Envelope, QueueId};
 use crate::mail::outcome::Diagnosis;
 use crate::mail::received::Trace;
+use crate::observe::history::Event;
 use crate::observe::log as journal;
-use crate::observe::stage::Stage;
+use crate::observe::stage::{Stage, Times};
 use crate::queue::{Admission, MessageKey, PartAdmission, RecipientAdmission, State};
 use crate::smtp::reply::Reply;
 use crate::smtp::server::Transaction;
@@ -29,6 +31,8 @@ pub(super) struct Origin {
     pub(super) client: IpAddr,
     /// The cipher suite, under TLS.
     pub(super) tls: Option<&'static str>,
+    /// How long its content took to arrive.
+    pub(super) receiving: Duration,
 }
 
 impl<W: World> Shard<W> {
@@ -79,7 +83,8 @@ impl<W: World> Shard<W> {
             .accept(&accepted)
             .await
             .map_err(|error| self.refuse(&error))?;
-        self.record(Stage::CommitWait, self.world.now().since(began));
+        let committing = self.world.now().since(began);
+        self.record(Stage::CommitWait, committing);
         let message = Rc::new(Message {
             id,
             arrival,
@@ -90,18 +95,46 @@ impl<W: World> Shard<W> {
             signatures: Signatures::default(),
         });
         self.messages_accepted.set(self.messages_accepted.get() + 1);
-        self.journal.accepted(&journal::Accepted {
-            id,
-            client: Some(origin.client),
-            hello: &transaction.hello,
+        let mut stages = Times::default();
+        stages.add(Stage::BodyReceived, origin.receiving);
+        stages.add(Stage::CommitWait, committing);
+        let (hello, with) = (&*transaction.hello, transaction.protocol);
+        self.note_accepted(&message, origin.client, hello, with, stages);
+        self.resident.keep(&self.budget, &message);
+        self.admit(&message, locator);
+        Ok(receipt)
+    }
+
+    /// The line in the log, and the beginning of what `ringpost trace` tells.
+    fn note_accepted(
+        &self,
+        message: &Message,
+        client: IpAddr,
+        hello: &str,
+        with: &str,
+        stages: Times,
+    ) {
+        let accepted = journal::Accepted {
+            id: message.id,
+            client: Some(client),
+            hello,
             from: sender_of(&message.envelope),
             size: message.content.size,
             recipients: message.envelope.recipients.len(),
             message_id: message.content.message_id.as_deref(),
-        });
-        self.resident.keep(&self.budget, &message);
-        self.admit(&message, locator);
-        Ok(receipt)
+        };
+        self.journal.accepted(&accepted);
+        let event = Event::Accepted {
+            client: accepted.client,
+            hello: hello.into(),
+            with: with.into(),
+            from: accepted.from.into(),
+            size: accepted.size,
+            recipients: accepted.recipients,
+            message_id: accepted.message_id.map(Into::into),
+            stages,
+        };
+        self.remember(message.id, event);
     }
 
     /// What the sender is told when the disk does not take a message.

@@ -15,7 +15,7 @@ use super::secure::{Security, Terms};
 use crate::mail::downgrade;
 use crate::mail::envelope::QueueId;
 use crate::mail::outcome::{Blame, Diagnosis, Outcome};
-use crate::observe::stage::Stage;
+use crate::observe::stage::{Stage, Times};
 use crate::smtp::client::{self, ClientSession, Outgoing, Output};
 use crate::smtp::extension::Mechanisms;
 use crate::tls::Channel;
@@ -45,6 +45,8 @@ pub(super) struct Connection<W: World> {
     state: State,
     /// What the session does, and since when.
     stage: (client::Stage, Tick),
+    /// How long stages took since somebody asked.
+    pub(super) stages: Times,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,8 @@ pub(super) struct Results {
     pub(super) settled: Vec<(u16, Outcome)>,
     /// MAIL to the reply to the dot.
     pub(super) transfer: Duration,
+    /// How long its stages took.
+    pub(super) stages: Times,
 }
 
 /// The content as this peer takes it.
@@ -105,6 +109,7 @@ impl<W: World> Connection<W> {
             lane,
             used: 0,
             wake: Tick::NEVER,
+            stages: Times::default(),
             input: Vec::new(),
             state: State::Greeting,
         }
@@ -118,7 +123,7 @@ impl<W: World> Connection<W> {
             self.turn(None, &mut nothing).await;
         }
         let took = self.shard.world.now().since(began);
-        self.shard.record_for(&self.lane, Stage::GreetingEhlo, took);
+        self.measured(Stage::GreetingEhlo, took);
         self.state == State::Ready
     }
 
@@ -153,7 +158,7 @@ impl<W: World> Connection<W> {
 
     /// The content as the peer takes it, signed where there is a key for its author. Else how the
     /// attempt ends.
-    pub(super) async fn form_of(&self, message: &Message) -> Result<Form, Outcome> {
+    pub(super) async fn form_of(&mut self, message: &Message) -> Result<Form, Outcome> {
         let mut form = self.convert(message).await?;
         if !self.shard.signs() {
             return Ok(form);
@@ -167,8 +172,11 @@ impl<W: World> Connection<W> {
                     Some(wire) => wire.clone(),
                     None => self.readable(message).await?,
                 };
-                let signing = self.shard.sign(message, wire, is_converted);
-                signing.await.map_err(|diagnosis| Outcome::Deferred {
+                let began = self.shard.world.now();
+                let signed = self.shard.sign(message, wire, is_converted).await;
+                let took = self.shard.world.now().since(began);
+                self.stages.add(Stage::Sign, took);
+                signed.map_err(|diagnosis| Outcome::Deferred {
                     blame: Blame::Local,
                     diagnosis,
                 })?
@@ -248,6 +256,7 @@ impl<W: World> Connection<W> {
             self.turn(Some((message, form)), &mut results).await;
         }
         results.transfer = self.shard.world.now().since(began);
+        results.stages.take(&mut self.stages);
         results
     }
 
@@ -305,8 +314,12 @@ impl<W: World> Connection<W> {
             client::Stage::EndOfData => Stage::DotToReply,
             _ => return,
         };
-        self.shard
-            .record_for(&self.lane, measured, now.since(since));
+        self.measured(measured, now.since(since));
+    }
+
+    fn measured(&mut self, stage: Stage, took: Duration) {
+        self.shard.record_for(&self.lane, stage, took);
+        self.stages.add(stage, took);
     }
 
     /// Does what the session wants, to its end. When the stream fails meanwhile the session is

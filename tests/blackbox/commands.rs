@@ -294,3 +294,44 @@ fn flip_an_octet_of(relay: &Relay, recipient: &str) -> String {
     }
     panic!("{recipient} is in no segment");
 }
+
+#[test]
+fn operator_traces_a_message_through_a_refusal_to_its_delivery() {
+    let (_scene, mx, relay, ids) = waiting(1);
+    let id = &ids[0];
+    let early = relay.ask(&["trace", id]);
+    for words in ["accepted from 127.", "451 4.3.0 busy", "next attempt"] {
+        assert!(early.contains(words), "{words} in {early}");
+    }
+    mx.behaves(Script::new());
+    relay.ask(&["queue", "retry", id]);
+    relay.wait_until_empty();
+    let trace: serde_json::Value =
+        serde_json::from_str(&relay.ask(&["trace", id, "--json"])).expect("JSON");
+    let moments = trace["moments"].as_array().expect("moments");
+    let events: Vec<&str> = moments
+        .iter()
+        .map(|moment| moment["event"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(
+        events,
+        ["accepted", "attempt", "ordered", "attempt", "finished"]
+    );
+    let stages = |place: usize| moments[place]["stages"].as_object().expect("stages");
+    assert!(stages(0).contains_key("commit_wait"), "{trace}");
+    for stage in ["dns", "connect", "greeting_ehlo"] {
+        assert!(stages(1).contains_key(stage), "{stage} in {trace}");
+    }
+    // Over the connection that was kept.
+    for stage in ["queue_wait", "envelope", "body", "dot_to_reply"] {
+        assert!(stages(3).contains_key(stage), "{stage} in {trace}");
+    }
+    assert_eq!(moments[1]["outcomes"][0]["status"], "deferred");
+    assert_eq!(moments[3]["outcomes"][0]["status"], "sent");
+    assert!(trace["queued"].is_null());
+    assert_eq!(
+        relay.run(&["trace", "000000000000A"]).status.code(),
+        Some(66)
+    );
+    assert_eq!(relay.run(&["trace", "../queue"]).status.code(), Some(64));
+}

@@ -158,14 +158,14 @@ impl Lines {
     }
 
     pub(super) fn reported(&mut self, now: Wall, id: QueueId, report: QueueId, kind: ReportKind) {
-        let (name, words) = match kind {
-            ReportKind::Failure => ("failure", "sender non-delivery notification"),
-            ReportKind::Delay => ("delay", "sender delay notification"),
-            ReportKind::Relayed => ("relayed", "sender delivery status notification"),
+        let words = match kind {
+            ReportKind::Failure => "sender non-delivery notification",
+            ReportKind::Delay => "sender delay notification",
+            ReportKind::Relayed => "sender delivery status notification",
         };
         if self.format == Format::Json {
             let mut object = self.object(now, Level::Info, "reported");
-            object.shown("id", id).text("kind", name);
+            object.shown("id", id).text("kind", kind.name());
             object.shown("report", report).end();
             return;
         }

@@ -5,12 +5,14 @@ mod recorder;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use std::fmt;
 use std::str::FromStr;
 
 pub use recorder::{DESTINATIONS_MAX, Recorder, STAGE_PIECES};
 pub use snapshot::{Row, Snapshot};
+pub use times::Times;
 
 /// One stage, in the order in which a message meets them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,0 +1,213 @@
+//! `ringpost trace`: the life of one message.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::client::{Answer, Client, Complaint, Place, clean, print};
+use super::queue::{path_of, sender, tell_waiting};
+use crate::observe::ask::Trace;
+use crate::observe::history::{Event, Fate, Moment};
+use crate::observe::stage::Times;
+
+/// Show the life of one message: every stage with its time, every reply
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Example:
+  ringpost trace 00F1ZQ2M7T8K4
+
+The relay remembers the newest messages (8 MiB for each core), and nothing from before its last
+start. What is older stands in the log.")]
+pub struct Arguments {
+    /// The queue id
+    id: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks the relay at `place`, and prints what it says.
+#[must_use]
+pub fn run(arguments: &Arguments, place: &Place) -> ExitCode {
+    print(Client::of(place).and_then(|client| answer(arguments, &client)))
+}
+
+fn answer(arguments: &Arguments, client: &Client) -> Result<Answer, Complaint> {
+    let path = path_of("/api/v1/trace", &arguments.id)?;
+    let trace: Trace = client.get(&path, &[])?;
+    if arguments.json {
+        return Answer::json(&trace);
+    }
+    Ok(Answer {
+        result: tell(&trace),
+        remark: None,
+    })
+}
+
+fn tell(trace: &Trace) -> String {
+    let mut text = format!("{}\n", trace.id);
+    let first = trace.moments.first().map_or(0, |moment| moment.at);
+    for moment in &trace.moments {
+        tell_moment(&mut text, first, moment);
+    }
+    if let Some(queued) = &trace.queued {
+        for recipient in &queued.entry.recipients {
+            tell_waiting(&mut text, recipient);
+        }
+    }
+    text
+}
+
+fn tell_moment(text: &mut String, first: i64, moment: &Moment<'_>) {
+    let at = Timestamp::from_microsecond(moment.at)
+        .map_or_else(|_| moment.at.to_string(), |at| format!("{at:.6}"));
+    let since = Milliseconds(micros(moment.at.saturating_sub(first)));
+    let mut say = |words: String| {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{at}  +{since}  {}", clean(&words));
+    };
+    match &moment.event {
+        Event::Accepted {
+            client,
+            hello,
+            with,
+            from,
+            size,
+            recipients,
+            message_id,
+            stages,
+        } => {
+            let by = match client {
+                Some(client) => format!("from {client} ({hello}) with {with}"),
+                None => "as a report of the relay's own".to_owned(),
+            };
+            let from = sender(from);
+            say(format!(
+                "accepted {by}: from {from}, {recipients} recipients, {size} octets"
+            ));
+            if let Some(message_id) = message_id {
+                aside(text, &format!("message-id {message_id}"));
+            }
+            tell_stages(text, stages);
+        }
+        Event::Attempt {
+            relay,
+            tls,
+            stages,
+            outcomes,
+        } => {
+            let relay = relay.as_deref().unwrap_or("none");
+            let tls = tls.as_deref().map(|tls| format!(", tls {tls}"));
+            say(format!("attempt: relay {relay}{}", tls.unwrap_or_default()));
+            tell_stages(text, stages);
+            for Fate {
+                to,
+                status,
+                dsn,
+                text: words,
+            } in outcomes
+            {
+                aside(text, &format!("{to}: {status} {dsn} ({words})"));
+            }
+        }
+        Event::Reported { report, kind } => {
+            say(format!("reported to its sender ({kind}): {report}"))
+        }
+        Event::Ordered { act } => say(format!("an operator said: {act}")),
+        Event::Finished => say("finished: every recipient is settled".to_owned()),
+    }
+}
+
+fn tell_stages(text: &mut String, stages: &Times) {
+    let stages: Vec<String> = stages
+        .iter()
+        .map(|(stage, took)| format!("{stage} {}", Milliseconds(took.as_micros())))
+        .collect();
+    if !stages.is_empty() {
+        aside(text, &stages.join(", "));
+    }
+}
+
+/// Something about the moment above it.
+fn aside(text: &mut String, words: &str) {
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "    {}", clean(words));
+}
+
+fn micros(micros: i64) -> u128 {
+    u128::from(micros.max(0).unsigned_abs())
+}
+
+/// Microseconds, shown as milliseconds or seconds.
+struct Milliseconds(u128);
+
+impl std::fmt::Display for Milliseconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (whole, part) = (self.0 / 1000, self.0 % 1000);
+        if self.0 < 10_000_000 {
+            write!(f, "{whole}.{part:03} ms")
+        } else {
+            write!(f, "{} s", whole / 1000)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::observe::stage::Stage;
+
+    #[test]
+    fn a_life_reads_from_top_to_bottom() {
+        let mut stages = Times::default();
+        stages.add(Stage::DotToReply, Duration::from_micros(2_345));
+        let moment = |at, event| Moment { at, event };
+        let trace = Trace {
+            id: "00F1ZQ2M7T8K4".to_owned(),
+            moments: vec![
+                moment(
+                    1_000_000,
+                    Event::Accepted {
+                        client: Some("127.0.0.1".parse().unwrap()),
+                        hello: "c.test".into(),
+                        with: "ESMTP".into(),
+                        from: "a@c.test".into(),
+                        size: 99,
+                        recipients: 1,
+                        message_id: None,
+                        stages: Times::default(),
+                    },
+                ),
+                moment(
+                    1_004_500,
+                    Event::Attempt {
+                        relay: Some("mx.d.test[192.0.2.1]:25".into()),
+                        tls: Some("dane: TLSv1.3".to_owned()),
+                        stages,
+                        outcomes: vec![Fate {
+                            to: "b@d.test".into(),
+                            status: "sent".into(),
+                            dsn: "2.0.0".to_owned(),
+                            text: "250 ok\u{1b}[2J".into(),
+                        }],
+                    },
+                ),
+                moment(21_000_000, Event::Finished),
+            ],
+            queued: None,
+        };
+        assert_eq!(
+            tell(&trace),
+            "00F1ZQ2M7T8K4\n\
+             1970-01-01T00:00:01.000000Z  +0.000 ms  accepted from 127.0.0.1 (c.test) with ESMTP: from a@c.test, 1 recipients, 99 octets\n\
+             1970-01-01T00:00:01.004500Z  +4.500 ms  attempt: relay mx.d.test[192.0.2.1]:25, tls dane: TLSv1.3\n    \
+             dot_to_reply 2.345 ms\n    \
+             b@d.test: sent 2.0.0 (250 ok?[2J)\n\
+             1970-01-01T00:00:21.000000Z  +20 s  finished: every recipient is settled\n"
+        );
+    }
+}
