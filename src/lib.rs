@@ -20,6 +20,7 @@ pub mod route;
 pub mod smtp;
 
 pub mod dkim;
+pub mod preflight;
 pub mod verify;
 
 pub mod world;

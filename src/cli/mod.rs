@@ -4,6 +4,7 @@
 pub mod client;
 pub mod dkim;
 pub mod latency;
+pub mod preflight;
 pub mod queue;
 pub mod sendmail;
 pub mod spool;
@@ -76,6 +77,7 @@ enum Command {
     Spool(spool::Arguments),
     User(user::Arguments),
     Dkim(dkim::Arguments),
+    Preflight(preflight::Arguments),
     Sendmail(Box<sendmail::Arguments>),
 }
 
@@ -123,6 +125,9 @@ pub fn main() -> ExitCode {
         }
         Some(Command::Sendmail(arguments)) => send(*arguments, path),
         Some(Command::Dkim(arguments)) => with(path, |config| dkim::run(&arguments, &config)),
+        Some(Command::Preflight(arguments)) => {
+            with(path, |config| preflight::run(&arguments, &config))
+        }
         Some(Command::User(arguments)) => with(path, |config| user::run(&arguments, &config)),
         Some(Command::Spool(arguments)) => match arguments.data() {
             // A spool can be looked at where the configuration is not.

@@ -80,8 +80,10 @@ impl Signers {
     /// wire form; none where no key is for its author's domain or one above it.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Fault> {
         let mut fields = Vec::new();
-        let Some(signers) = author_domain(message).and_then(|domain| self.signers_for(&domain))
-        else {
+        let Some(domain) = author_domain(message) else {
+            return Ok(fields);
+        };
+        let Some((_, signers)) = self.signers_for(&domain) else {
             return Ok(fields);
         };
         for signer in signers {
@@ -90,6 +92,13 @@ impl Signers {
             signature.write_header(&mut fields);
         }
         Ok(fields)
+    }
+
+    /// The domain that signs a message with this header; `None` where there is no key for its author.
+    #[must_use]
+    pub fn signer_of(&self, header: &[u8]) -> Option<&str> {
+        let domain = author_domain(header)?;
+        self.signers_for(&domain).map(|(signer, _)| signer)
     }
 
     /// Signs content in wire form, and verifies the signatures where `proof` is wanted.
@@ -112,11 +121,11 @@ impl Signers {
 
     /// Those of `domain` or of the nearest domain above it: both are aligned with the author
     /// (RFC 7489 §3.1.1, relaxed).
-    fn signers_for(&self, domain: &str) -> Option<&[DkimSigner<DkimKey, Done>]> {
+    fn signers_for(&self, domain: &str) -> Option<(&str, &[DkimSigner<DkimKey, Done>])> {
         let mut name = domain;
         loop {
-            if let Some(signers) = self.domains.get(name) {
-                return Some(signers);
+            if let Some((domain, signers)) = self.domains.get_key_value(name) {
+                return Some((domain, signers));
             }
             name = name.split_once('.')?.1;
         }

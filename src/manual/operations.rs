@@ -75,6 +75,13 @@
 //! `ringpost latency` has what it costs. Every thousandth is verified by the relay itself:
 //! `ringpost_signatures_unproven_total` must stay 0.
 //!
+//! # Before a large mailing
+//!
+//! `ringpost preflight FILE.eml` says whether Google, Yahoo and Microsoft would take a message: it is
+//! signed as it would leave, and the DNS is asked what they would ask. Each line is a rule, how it
+//! stands with it, and what to change; the exit code is 65 when a rule is broken that mail is refused
+//! for. Behind NAT name the address that others see: `--source 192.0.2.1`. Nothing is sent.
+//!
 //! # Who incoming mail is from
 //!
 //! A listener with `verify = true` finds out, before it answers the final dot, whether the client's

@@ -79,7 +79,7 @@ impl Resolver {
 
 /// A resolver of the kind that `mail-auth` takes: the same servers, a cache of its own. It does not
 /// ask for the AD bit: nothing that mail is verified by needs DNSSEC.
-pub(super) fn plain(dns: &Dns) -> io::Result<TokioResolver> {
+pub fn plain(dns: &Dns) -> io::Result<TokioResolver> {
     let (config, options) = setup(dns)?;
     let builder = Hickory::builder_with_config(config, TokioRuntimeProvider::default());
     let mut builder = builder.with_tls_config(no_tls()?);

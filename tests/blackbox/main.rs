@@ -23,6 +23,7 @@ mod delivery;
 mod dialogue;
 mod life;
 mod mx;
+mod preflight;
 mod reports;
 mod routes;
 mod schedule;

@@ -1,0 +1,185 @@
+//! The rules of large mailbox providers, before anything is sent.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
+
+use ringpost::dkim::{Key, Kind};
+use serde_json::Value;
+
+use crate::support::{Relay, Scene};
+
+const SOURCE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+const NEWSLETTER: &str = "From: Ann <ann@c.test>
+Date: Fri, 21 Nov 1997 09:55:06 -0600
+Message-ID: <1234@c.test>
+To: bob@d.test
+Subject: news
+List-Unsubscribe: <https://c.test/u?id=1>
+List-Unsubscribe-Post: List-Unsubscribe=One-Click
+
+News.
+";
+
+/// A sender who has done everything, and the configuration of the relay that sends for c.test.
+struct Sender {
+    scene: Scene,
+    directory: tempfile::TempDir,
+    relay: Relay,
+}
+
+impl Sender {
+    fn new() -> Self {
+        let scene = Scene::new();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key.pem");
+        fs::write(&path, Key::generate(Kind::Rsa { bits: 2048 }).unwrap()).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let dns = &scene.dns;
+        dns.txt("s1._domainkey.c.test", &Key::read(&path).unwrap().record());
+        dns.txt("c.test", "v=spf1 ip4:192.0.2.1 -all");
+        dns.txt("_dmarc.c.test", "v=DMARC1; p=none; rua=mailto:r@c.test");
+        dns.ptr(SOURCE, "relay.test");
+        dns.a("relay.test", SOURCE);
+        let tables = format!(
+            "[[dkim]]\ndomain = \"c.test\"\nselector = \"s1\"\nkey = {:?}\n[delivery]\ntls = \"opportunistic\"\nsource = [\"192.0.2.1\"]\n",
+            path.display().to_string()
+        );
+        let relay = Relay::prepare(scene.config(&tables));
+        relay.write_config();
+        Self {
+            scene,
+            directory,
+            relay,
+        }
+    }
+
+    /// The exit code, and rule and grade of each finding.
+    #[track_caller]
+    fn check(&self, message: &str, more: &[&str]) -> (i32, Vec<(String, String)>) {
+        let path = self.directory.path().join("message.eml");
+        fs::write(&path, message).unwrap();
+        let path = path.display().to_string();
+        let words = [&["preflight", &*path, "--json"], more].concat();
+        let output = self.relay.run(&words);
+        let said: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+        let findings = said["findings"].as_array().unwrap().iter().map(|finding| {
+            let word = |key: &str| finding[key].as_str().unwrap().to_owned();
+            (word("rule"), word("grade"))
+        });
+        (output.status.code().unwrap(), findings.collect())
+    }
+
+    /// Only these rules are not `ok`.
+    #[track_caller]
+    fn assert_breaks(&self, message: &str, more: &[&str], wanted: &[(&str, &str)]) {
+        let (code, findings) = self.check(message, more);
+        let broken = findings.iter().filter(|(_, grade)| grade != "ok");
+        let broken: Vec<(&str, &str)> = broken.map(|(rule, grade)| (&**rule, &**grade)).collect();
+        assert_eq!(broken, wanted);
+        let fails = wanted.iter().any(|(_, grade)| *grade == "fail");
+        assert_eq!(code, if fails { 65 } else { 0 });
+    }
+}
+
+#[test]
+fn a_sender_who_has_done_everything() {
+    let sender = Sender::new();
+    sender.assert_breaks(NEWSLETTER, &[], &[]);
+    let (_, findings) = sender.check(NEWSLETTER, &[]);
+    let rules: Vec<&str> = findings.iter().map(|(rule, _)| &**rule).collect();
+    assert_eq!(
+        rules,
+        [
+            "from",
+            "date",
+            "message_id",
+            "fields",
+            "lines",
+            "unsubscribe",
+            "key",
+            "dkim",
+            "spf",
+            "dmarc",
+            "alignment",
+            "ptr",
+            "helo",
+            "tls"
+        ]
+    );
+    // The same as a table, from standard input.
+    let said = sender.relay.run_with(&["preflight", "-"], NEWSLETTER);
+    assert!(said.status.success());
+    let table = String::from_utf8(said.stdout).unwrap();
+    assert!(table.contains("DKIM and SPF prove c.test"), "{table}");
+}
+
+#[test]
+fn another_key_is_in_the_dns_or_none() {
+    let sender = Sender::new();
+    let other = Key::parse(&Key::generate(Kind::Rsa { bits: 2048 }).unwrap()).unwrap();
+    let name = "s1._domainkey.c.test";
+    sender.scene.dns.set(name, vec![]);
+    sender.scene.dns.txt(name, &other.record());
+    let wanted = [("dkim", "fail"), ("alignment", "warn")];
+    sender.assert_breaks(NEWSLETTER, &[], &wanted);
+    sender.scene.dns.set(name, vec![]);
+    sender.assert_breaks(NEWSLETTER, &[], &wanted);
+    sender.scene.dns.servfail(name);
+    sender.assert_breaks(NEWSLETTER, &[], &[("dkim", "warn"), ("alignment", "warn")]);
+}
+
+#[test]
+fn an_address_that_nobody_knows() {
+    let sender = Sender::new();
+    sender.assert_breaks(
+        NEWSLETTER,
+        &["--source", "192.0.2.7"],
+        &[("spf", "fail"), ("ptr", "fail"), ("helo", "warn")],
+    );
+    // One of two is enough to be refused.
+    sender
+        .scene
+        .dns
+        .ptr(Ipv4Addr::new(192, 0, 2, 8), "relay.test");
+    sender.assert_breaks(
+        NEWSLETTER,
+        &["--source", "192.0.2.1", "--source", "192.0.2.8"],
+        &[("spf", "fail"), ("ptr", "fail")],
+    );
+}
+
+#[test]
+fn the_reverse_path_is_of_another_domain() {
+    let sender = Sender::new();
+    sender
+        .scene
+        .dns
+        .txt("bounces.test", "v=spf1 ip4:192.0.2.1 -all");
+    // DKIM proves the author all the same.
+    sender.assert_breaks(NEWSLETTER, &["--from", "b@bounces.test"], &[]);
+    sender.assert_breaks(
+        NEWSLETTER,
+        &["--from", "b@nothing.test"],
+        &[("spf", "fail")],
+    );
+}
+
+#[test]
+fn a_domain_without_policy_or_key() {
+    let sender = Sender::new();
+    let other = NEWSLETTER.replace("ann@c.test", "ann@e.test");
+    sender.assert_breaks(
+        &other,
+        &[],
+        &[("key", "fail"), ("spf", "fail"), ("dmarc", "fail")],
+    );
+    let message = NEWSLETTER
+        .replace("Date: ", "X-Date: ")
+        .replace("https://", "http://");
+    sender.assert_breaks(&message, &[], &[("date", "fail"), ("unsubscribe", "fail")]);
+    let long = format!("{NEWSLETTER}{}\n", "x".repeat(999));
+    sender.assert_breaks(&long, &[], &[("lines", "fail")]);
+}
