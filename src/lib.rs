@@ -2,7 +2,8 @@
 //!
 //! The modules below stand in the order in which they depend on each other: a module may use
 //! those above it, never those below (`tidy` checks it). The protocol cores (`wire`, `mail`,
-//! `smtp`, `pop3`, `queue`, `route`, `spool::record`) do no I/O, read no clock and contain no `async`.
+//! `smtp`, `pop3`, `queue`, `route`, `spool::record`, `mailbox::index`) do no I/O, read no clock and
+//! contain no `async`.
 //!
 //! Start with [`manual`]: it tells a message's way through the rooms, file by file.
 
@@ -32,6 +33,8 @@ pub mod observe;
 
 pub mod config;
 pub mod spool;
+
+pub mod mailbox;
 
 pub mod shard;
 

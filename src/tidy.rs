@@ -118,7 +118,7 @@ fn modules_import_only_those_above_them() {
 fn cores_do_no_io_and_read_no_clock() {
     let mut faults = Vec::new();
     for source in sources("src", ".rs") {
-        if !CORES.contains(&source.module()) && source.path != "src/spool/record.rs" {
+        if !CORES.contains(&source.module()) && !CORE_FILES.contains(&&*source.path) {
             continue;
         }
         for (at, line) in source.code() {
@@ -140,7 +140,7 @@ fn cores_do_no_io_and_read_no_clock() {
 fn drivers_see_the_world_through_its_seam() {
     let mut faults = Vec::new();
     for source in sources("src", ".rs") {
-        if !["shard", "spool"].contains(&source.module()) {
+        if !["shard", "spool", "mailbox"].contains(&source.module()) {
             continue;
         }
         for (at, line) in source.code() {
@@ -355,9 +355,19 @@ fn the_manual_and_the_readme_name_files_that_exist() {
 /// Modules that see nothing but arguments.
 const CORES: [&str; 6] = ["wire", "mail", "pop3", "smtp", "queue", "route"];
 
+/// The same, in rooms that otherwise drive.
+const CORE_FILES: [&str; 6] = [
+    "src/spool/record.rs",
+    "src/mailbox/flags.rs",
+    "src/mailbox/name.rs",
+    "src/mailbox/record.rs",
+    "src/mailbox/index.rs",
+    "src/mailbox/text.rs",
+];
+
 /// Groups whose members never import each other, whatever their order.
 const STRANGERS: [&[&str]; 2] = [
-    &["smtp", "pop3", "queue", "route", "spool"],
+    &["smtp", "pop3", "queue", "route", "spool", "mailbox"],
     &["uring", "sim"],
 ];
 

@@ -115,6 +115,13 @@ pub trait World: Clone + 'static {
     fn remove(&self, path: &Path) -> impl Future<Output = io::Result<()>>;
     /// Makes creations, renames and removals in a directory durable (fsync of the directory).
     fn sync_directory(&self, directory: &Path) -> impl Future<Output = io::Result<()>>;
+    /// Gives a file a second name, which must be free (`AlreadyExists`).
+    fn link(&self, from: &Path, to: &Path) -> impl Future<Output = io::Result<()>>;
+    /// When the content of a file, or the names in a directory, changed last: nanoseconds since
+    /// 1970-01-01 UTC.
+    fn modified(&self, path: &Path) -> impl Future<Output = io::Result<i64>>;
+    /// Says that the content of a file is of the moment `seconds`.
+    fn set_modified(&self, path: &Path, seconds: i64) -> impl Future<Output = io::Result<()>>;
 }
 
 /// A listening socket. Accepting is never cancelled; [`Listener::close`] ends it.

@@ -12,6 +12,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use crate::time::Wall;
+
 /// The disk. Cloning gives another handle to the same one.
 #[derive(Clone, Default)]
 pub struct SimDisk {
@@ -58,6 +60,10 @@ struct Inner {
     syncs: u64,
     cuts: u64,
     off: bool,
+    /// When the names in a directory changed last.
+    touched: BTreeMap<PathBuf, i64>,
+    /// The moment of the last change. No two are of the same.
+    moment: i64,
 }
 
 #[derive(Clone)]
@@ -77,6 +83,7 @@ enum Change {
 struct Inode {
     live: Image,
     durable: Image,
+    modified: i64,
     /// Sectors of `live` that no sync has made durable.
     dirty: BTreeSet<u64>,
 }
@@ -142,6 +149,8 @@ impl SimDisk {
             }
         }
         inner.live = inner.durable.clone();
+        inner.touched.clear();
+        inner.moment += 1;
         inner.faults = Faults::default();
         inner.off = false;
         inner.cuts += 1;
@@ -250,6 +259,56 @@ impl SimDisk {
         inner.change(Change::Take(path.into()))
     }
 
+    /// Sets the clock that changes are dated by.
+    pub fn set_clock(&self, wall: Wall) {
+        let mut inner = self.inner.borrow_mut();
+        inner.moment = inner.moment.max(wall.0.saturating_mul(NANOS_PER_MICRO));
+    }
+
+    /// Gives a file a second name.
+    pub fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut inner = self.inner.borrow_mut();
+        inner.powered()?;
+        inner.parent_of(to)?;
+        if inner.live.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        match inner.live.get(from).cloned() {
+            Some(file @ Entry::File(_)) => inner.change(Change::Put(to.into(), file)),
+            Some(Entry::Directory) => Err(io::ErrorKind::IsADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// When a file, or the names in a directory, changed last, in nanoseconds. After a power cut
+    /// no directory is as it was known.
+    pub fn modified(&self, path: &Path) -> io::Result<i64> {
+        let inner = self.inner.borrow();
+        inner.powered()?;
+        match inner.live.get(path) {
+            Some(Entry::File(node)) => Ok(node.borrow().modified),
+            Some(Entry::Directory) => Ok(inner.touched.get(path).copied().unwrap_or(
+                // Anything but what it was before.
+                i64::try_from(inner.cuts).unwrap_or(0),
+            )),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Says that a file is of the moment `seconds`.
+    pub fn set_modified(&self, path: &Path, seconds: i64) -> io::Result<()> {
+        let inner = self.inner.borrow();
+        inner.powered()?;
+        match inner.live.get(path) {
+            Some(Entry::File(node)) => {
+                node.borrow_mut().modified = seconds.saturating_mul(NANOS_PER_MICRO * 1_000_000);
+                Ok(())
+            }
+            Some(Entry::Directory) => Err(io::ErrorKind::IsADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
     /// Makes the names in a directory durable.
     pub fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         let mut inner = self.inner.borrow_mut();
@@ -285,7 +344,11 @@ impl SimFile {
         }
         let fits = inner.room_for(&self.node.borrow().live, position, octets.len());
         let counted = inner.count();
-        self.node.borrow_mut().write(position, &octets[..fits]);
+        inner.moment += 1;
+        let mut node = self.node.borrow_mut();
+        node.write(position, &octets[..fits]);
+        node.modified = inner.moment;
+        drop(node);
         counted?;
         if fits < octets.len() {
             return Err(io::ErrorKind::StorageFull.into());
@@ -308,6 +371,7 @@ impl SimFile {
             live,
             durable,
             dirty,
+            ..
         } = &mut *node;
         durable.set_len(live.len);
         for sector in std::mem::take(dirty) {
@@ -365,6 +429,11 @@ impl Inner {
     fn change(&mut self, change: Change) -> io::Result<()> {
         let counted = self.count();
         change.apply(&mut self.live);
+        self.moment += 1;
+        for place in change.places().into_iter().flatten() {
+            let directory = place.parent().unwrap_or(Path::new(""));
+            self.touched.insert(directory.into(), self.moment);
+        }
         self.pending.push(change);
         counted
     }
@@ -372,6 +441,9 @@ impl Inner {
     fn make_durable(&mut self, directory: &Path) {
         for change in std::mem::take(&mut self.pending) {
             if change.place().parent().unwrap_or(Path::new("")) == directory {
+                if let Change::Move(from, _) = &change {
+                    self.make_durable_what_is_at(from);
+                }
                 change.apply(&mut self.durable);
                 match &change {
                     // What happened inside a directory that is gone for good is gone with it.
@@ -387,6 +459,17 @@ impl Inner {
                 }
             } else {
                 self.pending.push(change);
+            }
+        }
+    }
+
+    /// What comes here under another name comes with all that made it.
+    fn make_durable_what_is_at(&mut self, path: &Path) {
+        for earlier in std::mem::take(&mut self.pending) {
+            if earlier.place() == path {
+                earlier.apply(&mut self.durable);
+            } else {
+                self.pending.push(earlier);
             }
         }
     }
@@ -435,9 +518,18 @@ impl Inner {
 }
 
 impl Change {
+    /// Whose directory has to be synced for it: of a move, the new one.
     fn place(&self) -> &Path {
         match self {
-            Self::Put(path, _) | Self::Take(path) | Self::Move(path, _) => path,
+            Self::Put(path, _) | Self::Take(path) | Self::Move(_, path) => path,
+        }
+    }
+
+    /// What the names in a directory change at.
+    fn places(&self) -> [Option<&Path>; 2] {
+        match self {
+            Self::Put(path, _) | Self::Take(path) => [Some(path), None],
+            Self::Move(from, to) => [Some(from), Some(to)],
         }
     }
 
@@ -489,6 +581,7 @@ impl Inode {
             live,
             durable,
             dirty,
+            ..
         } = self;
         if live.len != durable.len && random.below(2) == 0 {
             durable.set_len(live.len);
@@ -597,6 +690,7 @@ impl Random {
 
 /// What a disk writes whole or not at all.
 const SECTOR_OCTETS: u64 = 512;
+const NANOS_PER_MICRO: i64 = 1_000;
 /// What a file system gives out.
 const PAGE_OCTETS: usize = 4096;
 

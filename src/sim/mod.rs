@@ -37,6 +37,7 @@ pub use world::{SimFile, SimWorld};
 
 use crate::route::dns::{Answer, Question, Response};
 use crate::time::Tick;
+use crate::world::{Class, World as _};
 use disk::SimDisk;
 use executor::{Executor, Step};
 use net::Net;
@@ -230,6 +231,26 @@ impl Sim {
         }
     }
 
+    /// Runs a task of a node to its end; `None` when the node lost its power before. For tests: it
+    /// panics when the task does not end, or another panicked.
+    pub fn run<T: 'static>(
+        &self,
+        world: &SimWorld,
+        task: impl Future<Output = T> + 'static,
+    ) -> Option<T> {
+        let value = Rc::new(RefCell::new(None));
+        let slot = Rc::clone(&value);
+        world.spawn(Class::Inbound, async move {
+            let result = task.await;
+            *slot.borrow_mut() = Some(result);
+        });
+        let ended = || value.borrow().is_some() || !world.is_alive();
+        let stopped = self.run_until(ended, TASK_WAIT);
+        assert_eq!(self.panics(), [""; 0]);
+        assert_eq!(stopped, Ok(()));
+        value.take()
+    }
+
     /// Runs for some time, or until nothing is left to do.
     pub fn run_for(&self, time: Duration) {
         // Both ends are what was asked for.
@@ -293,5 +314,7 @@ pub fn seeds(count: u64) -> impl Iterator<Item = u64> {
 
 /// A good server disk, and now and then a slow one.
 const SYNC_WAIT: (u64, u64) = (100, 5_000);
+/// How long a task of a test may take, on the clock of its world.
+const TASK_WAIT: Duration = Duration::from_secs(600);
 /// How long a name is known not to exist.
 const NEGATIVE_TTL: Duration = Duration::from_secs(60);

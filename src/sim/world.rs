@@ -106,7 +106,11 @@ impl SimWorld {
 
     async fn on_names<T>(&self, operation: impl FnOnce(&disk::SimDisk) -> T) -> T {
         let disk = self.core.disk(self.node);
-        self.on_disk(5, 200, || operation(&disk)).await
+        let timed = || {
+            disk.set_clock(self.wall());
+            operation(&disk)
+        };
+        self.on_disk(5, 200, timed).await
     }
 }
 
@@ -224,6 +228,18 @@ impl World for SimWorld {
         let disk = self.core.disk(self.node);
         self.on_disk(least, most, || disk.sync_directory(directory))
             .await
+    }
+
+    async fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.on_names(|disk| disk.link(from, to)).await
+    }
+
+    async fn modified(&self, path: &Path) -> io::Result<i64> {
+        self.on_names(|disk| disk.modified(path)).await
+    }
+
+    async fn set_modified(&self, path: &Path, seconds: i64) -> io::Result<()> {
+        self.on_names(|disk| disk.set_modified(path, seconds)).await
     }
 }
 

@@ -19,7 +19,7 @@ use crate::sim::random::Random;
 use crate::sim::{NodeId, Sim, SimWorld, seeds};
 use crate::wire::path::{Mailbox, ReversePath};
 use crate::wire::status::EnhancedStatus;
-use crate::world::{Class, Wall, World};
+use crate::world::{Wall, World};
 
 /// Small, so that a short history goes through many of them.
 pub(super) const SEGMENT: u64 = 8 << 10;
@@ -34,17 +34,7 @@ pub(super) fn run<T: 'static>(
     world: &SimWorld,
     task: impl Future<Output = T> + 'static,
 ) -> Option<T> {
-    let value = Rc::new(RefCell::new(None));
-    let slot = Rc::clone(&value);
-    world.spawn(Class::Inbound, async move {
-        let result = task.await;
-        *slot.borrow_mut() = Some(result);
-    });
-    let ended = || value.borrow().is_some() || !world.is_alive();
-    let stopped = sim.run_until(ended, Duration::from_secs(600));
-    assert_eq!(sim.panics(), [""; 0]);
-    stopped.unwrap();
-    value.take()
+    sim.run(world, task)
 }
 
 pub(super) fn envelope(recipients: usize) -> Envelope {

@@ -100,7 +100,8 @@ pub(super) async fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
         let mut names = entries
             .map(|entry| Ok(entry?.file_name().into()))
             .collect::<io::Result<Vec<PathBuf>>>()?;
-        names.sort();
+        // As octets: to compare paths part by part costs five times as much.
+        names.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
         Ok(names)
     })
     .await
@@ -156,6 +157,38 @@ pub(super) async fn sync_directory(directory: &Path) -> io::Result<()> {
     opened.close().await.map_err(plain)
 }
 
+pub(super) async fn link(from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (from.to_path_buf(), to.to_path_buf());
+    off_shard(move || std::fs::hard_link(from, to)).await
+}
+
+pub(super) async fn modified(path: &Path) -> io::Result<i64> {
+    use std::os::unix::fs::MetadataExt as _;
+    let path = path.to_path_buf();
+    off_shard(move || {
+        let about = std::fs::metadata(path)?;
+        Ok(about.mtime() * NANOS_PER_SECOND + about.mtime_nsec())
+    })
+    .await
+}
+
+pub(super) async fn set_modified(path: &Path, seconds: i64) -> io::Result<()> {
+    let path = path.to_path_buf();
+    off_shard(move || {
+        let moment = rustix::fs::Timespec {
+            tv_sec: seconds,
+            tv_nsec: 0,
+        };
+        let times = rustix::fs::Timestamps {
+            last_access: moment,
+            last_modification: moment,
+        };
+        let flags = rustix::fs::AtFlags::empty();
+        Ok(rustix::fs::utimensat(rustix::fs::CWD, path, &times, flags)?)
+    })
+    .await
+}
+
 /// Runs a call that may wait for the disk on glommio's blocking thread.
 async fn off_shard<T: Send + 'static>(
     call: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -166,3 +199,4 @@ async fn off_shard<T: Send + 'static>(
 /// Mail is for nobody else's eyes.
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
+const NANOS_PER_SECOND: i64 = 1_000_000_000;

@@ -214,6 +214,18 @@ impl World for Uring {
     async fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         disk::sync_directory(directory).await
     }
+
+    async fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        disk::link(from, to).await
+    }
+
+    async fn modified(&self, path: &Path) -> io::Result<i64> {
+        disk::modified(path).await
+    }
+
+    async fn set_modified(&self, path: &Path, seconds: i64) -> io::Result<()> {
+        disk::set_modified(path, seconds).await
+    }
 }
 
 /// Bounds what a missed wake costs. Before glommio runs tasks it asks whether the preempt timer has

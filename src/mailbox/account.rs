@@ -1,0 +1,561 @@
+//! One user's folders: what there is, what is subscribed to, what is meant for what.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::{Rc, Weak};
+
+use serde::{Deserialize, Serialize};
+
+use super::FolderError;
+use super::folder::{Core, Folder, Home, read_text, size_in_name, write_text};
+use super::name::FolderName;
+use super::quota::{Allowance, Limit, Quota};
+use super::turn::Turn;
+use crate::world::World;
+
+/// The mailboxes whose home is this shard.
+pub struct Accounts<W: World> {
+    world: W,
+    root: PathBuf,
+    host: Rc<str>,
+    limit: Cell<Limit>,
+    open: RefCell<HashMap<String, Weak<Account<W>>>>,
+    turn: Turn,
+}
+
+/// One user's mailbox. Shared by all sessions of the user.
+pub struct Account<W: World> {
+    world: W,
+    user: Box<str>,
+    directory: PathBuf,
+    host: Rc<str>,
+    allowance: Rc<Allowance>,
+    is_measured: Cell<bool>,
+    open: RefCell<HashMap<FolderName, Rc<Core<W>>>>,
+    me: Weak<Self>,
+    turn: Turn,
+    is_locked: Cell<bool>,
+}
+
+/// A folder as LIST shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderInfo {
+    /// With `/` between levels.
+    pub name: FolderName,
+    /// It holds messages. One that does not is there for those below it.
+    pub is_selectable: bool,
+    /// There are folders below it.
+    pub has_children: bool,
+    /// RFC 6154
+    pub special_use: Option<SpecialUse>,
+    /// It is subscribed to.
+    pub is_subscribed: bool,
+}
+
+/// What a folder is meant for (RFC 6154).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpecialUse {
+    /// `\Archive`
+    Archive,
+    /// `\Drafts`
+    Drafts,
+    /// `\Flagged`
+    Flagged,
+    /// `\Junk`
+    Junk,
+    /// `\Sent`
+    Sent,
+    /// `\Trash`
+    Trash,
+    /// `\Important` (RFC 8457)
+    Important,
+}
+
+/// What is kept of an account beside its folders, in `ringpost.toml` there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Notes {
+    /// The last UIDVALIDITY that a folder got: no two get the same.
+    #[serde(default)]
+    uid_validity: u32,
+    /// By name of the folder.
+    #[serde(default)]
+    special_use: BTreeMap<String, SpecialUse>,
+}
+
+/// A POP3 session has the maildrop to itself (RFC 1939 §4) until this is dropped.
+pub struct Pop3Lock<W: World> {
+    account: Rc<Account<W>>,
+}
+
+impl<W: World> Drop for Pop3Lock<W> {
+    fn drop(&mut self) {
+        self.account.is_locked.set(false);
+    }
+}
+
+impl<W: World> Accounts<W> {
+    /// The mailboxes in `root`. `host` is the machine's name.
+    #[must_use]
+    pub fn new(world: &W, root: &Path, host: &str, limit: Limit) -> Self {
+        Self {
+            world: world.clone(),
+            root: root.into(),
+            host: file_host(host).into(),
+            limit: Cell::new(limit),
+            open: RefCell::default(),
+            turn: Turn::default(),
+        }
+    }
+
+    /// Another limit, for accounts that are opened from now on.
+    pub fn set_limit(&self, limit: Limit) {
+        self.limit.set(limit);
+    }
+
+    /// Opens a user's mailbox, which is made where there is none. Shared while anybody holds it.
+    pub async fn open(&self, user: &str) -> io::Result<Rc<Account<W>>> {
+        let user = user.to_lowercase();
+        let _mine = self.turn.take().await;
+        if let Some(account) = self.opened(&user) {
+            return Ok(account);
+        }
+        let directory = self.root.join(directory_of(&user)?);
+        make_maildir(&self.world, &directory).await?;
+        let account = Rc::new_cyclic(|me| Account {
+            me: me.clone(),
+            world: self.world.clone(),
+            user: user.as_str().into(),
+            directory,
+            host: Rc::clone(&self.host),
+            allowance: Rc::new(Allowance {
+                limit: self.limit.get(),
+                ..Allowance::default()
+            }),
+            is_measured: Cell::new(false),
+            open: RefCell::default(),
+            turn: Turn::default(),
+            is_locked: Cell::new(false),
+        });
+        if self.limit.get() != Limit::default() {
+            account.measure().await?;
+        }
+        let mut open = self.open.borrow_mut();
+        open.retain(|_, account| account.strong_count() > 0);
+        open.insert(user, Rc::downgrade(&account));
+        Ok(account)
+    }
+
+    /// The mailbox of a user, if somebody has it open.
+    #[must_use]
+    pub fn opened(&self, user: &str) -> Option<Rc<Account<W>>> {
+        self.open.borrow().get(user)?.upgrade()
+    }
+}
+
+impl<W: World> Account<W> {
+    /// The user's address.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// All folders, in order of name; also those that are only there for others below them.
+    pub async fn folders(&self) -> io::Result<Vec<FolderInfo>> {
+        let real = self.names().await?;
+        let (notes, subscribed) = (self.notes().await?, self.subscriptions().await?);
+        let mut all = real.clone();
+        for name in &real {
+            let mut above = name.parent();
+            while let Some(name) = above {
+                above = name.parent();
+                all.insert(name);
+            }
+        }
+        let info = |name: &FolderName| FolderInfo {
+            is_selectable: real.contains(name),
+            has_children: all.iter().any(|other| name.contains(other)),
+            special_use: notes.special_use.get(name.as_str()).copied(),
+            is_subscribed: subscribed.contains(name.as_str()),
+            name: name.clone(),
+        };
+        Ok(all.iter().map(info).collect())
+    }
+
+    /// Names that are subscribed to, whether there is such a folder or not (RFC 9051 §6.3.7).
+    pub async fn subscriptions(&self) -> io::Result<BTreeSet<String>> {
+        let text = read_text(&self.world, &self.directory.join(SUBSCRIPTIONS)).await?;
+        let text = text.unwrap_or_default();
+        let names = text.lines().filter(|line| !line.is_empty());
+        let names = names.filter_map(|line| match line {
+            "INBOX" => Some(FolderName::inbox()),
+            // Dovecot writes the directory without its first dot.
+            line => FolderName::from_directory(&format!(".{line}")),
+        });
+        Ok(names.map(|name| name.as_str().to_owned()).collect())
+    }
+
+    /// Opens a folder; shared by all sessions.
+    pub async fn folder(&self, name: &str) -> Result<Rc<Folder<W>>, FolderError> {
+        let name = FolderName::new(name).map_err(|_| FolderError::NotFound)?;
+        let _mine = self.turn.take().await;
+        let core = self.open_folder(&name).await?;
+        Ok(Rc::new(Folder::of(core)))
+    }
+
+    /// Makes a folder (RFC 9051 §6.3.4).
+    pub async fn create(&self, name: &str) -> Result<(), FolderError> {
+        let name = FolderName::new(name)?;
+        let _mine = self.turn.take().await;
+        let directory = self.directory_of(&name);
+        if self.exists(&directory).await? {
+            return Err(FolderError::Exists);
+        }
+        make_maildir(&self.world, &directory).await?;
+        // Maildir++ says that it is a folder and no user's Maildir by it.
+        write_text(&self.world, &directory.join("maildirfolder"), String::new()).await?;
+        Ok(())
+    }
+
+    /// Deletes a folder with its messages (RFC 9051 §6.3.5). Those below it stay.
+    pub async fn delete(&self, name: &str) -> Result<(), FolderError> {
+        let name = FolderName::new(name).map_err(|_| FolderError::NotFound)?;
+        if name.is_inbox() {
+            return Err(FolderError::NoSelect);
+        }
+        let _mine = self.turn.take().await;
+        let directory = self.directory_of(&name);
+        if !self.exists(&directory).await? {
+            let below = self.names().await?;
+            let is_above = below.iter().any(|other| name.contains(other));
+            return Err(if is_above {
+                FolderError::NoSelect
+            } else {
+                FolderError::NotFound
+            });
+        }
+        self.close(&name).await;
+        // Out of sight at once, then file by file: a crash leaves what no listing shows.
+        let trash = self.trash();
+        self.world.rename(&directory, &trash).await?;
+        self.world.sync_directory(&self.directory).await?;
+        self.allowance.folders.borrow_mut().remove(&name);
+        self.change_notes(|notes| {
+            notes.special_use.remove(name.as_str());
+        })
+        .await?;
+        remove_all(&self.world, &trash).await?;
+        Ok(())
+    }
+
+    /// Renames a folder and those below it; INBOX gives its messages to a new folder and stays
+    /// (RFC 9051 §6.3.6).
+    pub async fn rename(&self, from: &str, to: &str) -> Result<(), FolderError> {
+        let from = FolderName::new(from).map_err(|_| FolderError::NotFound)?;
+        let to = FolderName::new(to)?;
+        if from.is_inbox() {
+            return self.rename_inbox(&to).await;
+        }
+        let _mine = self.turn.take().await;
+        let names = self.names().await?;
+        let moved: Vec<FolderName> = names
+            .iter()
+            .filter(|name| **name == from || from.contains(name))
+            .cloned()
+            .collect();
+        if moved.is_empty() {
+            return Err(FolderError::NotFound);
+        }
+        if to.is_inbox() || names.contains(&to) || from.contains(&to) || from == to {
+            return Err(FolderError::Exists);
+        }
+        let mut moves = Vec::new();
+        for name in &moved {
+            let there = name.moved(&from, &to).ok_or(FolderError::BadName)?;
+            if names.contains(&there) {
+                return Err(FolderError::Exists);
+            }
+            moves.push((name, there));
+        }
+        for (name, there) in &moves {
+            self.close(name).await;
+            let (here, there) = (self.directory_of(name), self.directory_of(there));
+            self.world.rename(&here, &there).await?;
+        }
+        self.world.sync_directory(&self.directory).await?;
+        self.rename_notes(&moves).await?;
+        Ok(())
+    }
+
+    async fn rename_notes(&self, moves: &[(&FolderName, FolderName)]) -> io::Result<()> {
+        for (name, there) in moves {
+            let mut folders = self.allowance.folders.borrow_mut();
+            if let Some(figures) = folders.remove(name) {
+                folders.insert(there.clone(), figures);
+            }
+        }
+        self.change_notes(|notes| {
+            for (name, there) in moves {
+                if let Some(meant) = notes.special_use.remove(name.as_str()) {
+                    notes.special_use.insert(there.as_str().to_owned(), meant);
+                }
+            }
+        })
+        .await
+    }
+
+    async fn rename_inbox(&self, to: &FolderName) -> Result<(), FolderError> {
+        self.create(to.as_str()).await?;
+        let inbox = self.folder("INBOX").await?;
+        let there = self.folder(to.as_str()).await?;
+        let uids: Vec<u32> = inbox.entries().iter().map(|entry| entry.uid).collect();
+        inbox.move_to(&uids, &there).await?;
+        Ok(())
+    }
+
+    /// Subscribes to a name, or no longer does.
+    pub async fn subscribe(&self, name: &str, on: bool) -> Result<(), FolderError> {
+        let name = FolderName::new(name)?;
+        let _mine = self.turn.take().await;
+        let mut names = self.subscriptions().await?;
+        let changes = if on {
+            names.insert(name.as_str().to_owned())
+        } else {
+            names.remove(name.as_str())
+        };
+        if !changes {
+            return Ok(());
+        }
+        let mut text = String::new();
+        for name in &names {
+            let directory = FolderName::new(name).ok().and_then(|name| name.directory());
+            let line = directory.as_deref().and_then(|path| path.strip_prefix('.'));
+            text.push_str(line.unwrap_or("INBOX"));
+            text.push('\n');
+        }
+        write_text(&self.world, &self.directory.join(SUBSCRIPTIONS), text).await?;
+        Ok(())
+    }
+
+    /// Says what a folder is meant for, or that it is for nothing in particular.
+    pub async fn set_special_use(
+        &self,
+        name: &str,
+        meant: Option<SpecialUse>,
+    ) -> Result<(), FolderError> {
+        let name = FolderName::new(name).map_err(|_| FolderError::NotFound)?;
+        let _mine = self.turn.take().await;
+        if !self.exists(&self.directory_of(&name)).await? {
+            return Err(FolderError::NotFound);
+        }
+        self.change_notes(|notes| {
+            match meant {
+                Some(meant) => notes.special_use.insert(name.as_str().to_owned(), meant),
+                None => notes.special_use.remove(name.as_str()),
+            };
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// What the mailbox holds and may hold. Without a limit, only folders that were open are
+    /// counted before [`Account::measure`].
+    #[must_use]
+    pub fn quota(&self) -> Quota {
+        self.allowance.quota()
+    }
+
+    /// Counts what is in folders that nobody has opened. Does it once.
+    pub async fn measure(&self) -> io::Result<()> {
+        if self.is_measured.replace(true) {
+            return Ok(());
+        }
+        for name in self.names().await? {
+            if self.open.borrow().contains_key(&name) {
+                continue;
+            }
+            let directory = self.directory_of(&name);
+            let (mut octets, mut messages) = (0, 0);
+            for place in ["cur", "new"] {
+                for file in self.world.list(&directory.join(place)).await? {
+                    octets += size_in_name(&self.world, &directory.join(place), &file).await?;
+                    messages += 1;
+                }
+                self.world.breathe().await;
+            }
+            let figures = self.allowance.of(&name);
+            figures.octets.set(octets);
+            figures.messages.set(messages);
+        }
+        Ok(())
+    }
+
+    /// The maildrop for one POP3 session; `None` while another has it.
+    #[must_use]
+    pub fn lock_pop3(self: &Rc<Self>) -> Option<Pop3Lock<W>> {
+        (!self.is_locked.replace(true)).then(|| Pop3Lock {
+            account: Rc::clone(self),
+        })
+    }
+
+    async fn open_folder(&self, name: &FolderName) -> Result<Rc<Core<W>>, FolderError> {
+        let opened = self.open.borrow().get(name).cloned();
+        if let Some(core) = opened {
+            return Ok(core);
+        }
+        let directory = self.directory_of(name);
+        if !self.exists(&directory).await? {
+            return Err(FolderError::NotFound);
+        }
+        // Another program may have made the folder, and not all of it.
+        make_maildir(&self.world, &directory).await?;
+        let home = Home {
+            world: self.world.clone(),
+            directory,
+            host: Rc::clone(&self.host),
+            figures: self.allowance.of(name),
+            allowance: Rc::clone(&self.allowance),
+            keeper: self.me.clone(),
+        };
+        let folder = Folder::open(home, async || self.next_uid_validity().await).await?;
+        let mut open = self.open.borrow_mut();
+        if open.len() >= IDLE_MAX {
+            // Those that nobody uses can be opened again.
+            open.retain(|_, core| Rc::strong_count(core) > 1);
+        }
+        open.insert(name.clone(), Rc::clone(&folder.core));
+        Ok(Rc::clone(&folder.core))
+    }
+
+    async fn close(&self, name: &FolderName) {
+        let open = self.open.borrow_mut().remove(name);
+        if let Some(core) = open {
+            core.close().await;
+        }
+    }
+
+    /// Higher than every one before: no folder of a name can be taken for an earlier one.
+    async fn next_uid_validity(&self) -> io::Result<u32> {
+        let now = u32::try_from(self.world.wall().seconds()).unwrap_or(1);
+        let mut next = 0;
+        self.change_notes(|notes| {
+            notes.uid_validity = now.max(notes.uid_validity.saturating_add(1));
+            next = notes.uid_validity;
+        })
+        .await?;
+        Ok(next)
+    }
+
+    async fn notes(&self) -> io::Result<Notes> {
+        let text = read_text(&self.world, &self.directory.join(NOTES)).await?;
+        // Damaged, it says nothing; a moment is higher than what it said all the same.
+        Ok(toml::from_str(&text.unwrap_or_default()).unwrap_or_default())
+    }
+
+    async fn change_notes(&self, change: impl FnOnce(&mut Notes)) -> io::Result<()> {
+        let before = self.notes().await?;
+        let mut notes = before.clone();
+        change(&mut notes);
+        if notes == before {
+            return Ok(());
+        }
+        let text = toml::to_string(&notes).map_err(io::Error::other)?;
+        write_text(&self.world, &self.directory.join(NOTES), text).await
+    }
+
+    /// The folders that are on disk.
+    async fn names(&self) -> io::Result<BTreeSet<FolderName>> {
+        let mut names = BTreeSet::from([FolderName::inbox()]);
+        for path in self.world.list(&self.directory).await? {
+            let name = path.to_str().and_then(FolderName::from_directory);
+            if let Some(name) = name
+                && self.exists(&self.directory_of(&name)).await?
+            {
+                names.insert(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// Is there a folder in `directory`?
+    async fn exists(&self, directory: &Path) -> io::Result<bool> {
+        match self.world.modified(&directory.join("cur")).await {
+            Ok(_) => Ok(true),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(false),
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn directory_of(&self, name: &FolderName) -> PathBuf {
+        match name.directory() {
+            Some(directory) => self.directory.join(directory),
+            None => self.directory.clone(),
+        }
+    }
+
+    /// A place that no listing shows.
+    fn trash(&self) -> PathBuf {
+        let name = format!("{TRASH}{:016x}", self.world.random());
+        self.directory.join(name)
+    }
+}
+
+/// Makes a Maildir, or what is missing of one.
+pub(super) async fn make_maildir<W: World>(world: &W, directory: &Path) -> io::Result<()> {
+    for place in ["tmp", "new", "cur"] {
+        world.make_directory(&directory.join(place)).await?;
+    }
+    Ok(())
+}
+
+/// Removes a folder with all that is in it.
+async fn remove_all<W: World>(world: &W, directory: &Path) -> io::Result<()> {
+    for place in ["cur", "new", "tmp", "."] {
+        let inside = if place == "." {
+            directory.to_owned()
+        } else {
+            directory.join(place)
+        };
+        for name in world.list(&inside).await? {
+            world.remove(&inside.join(name)).await?;
+            world.breathe().await;
+        }
+        world.remove(&inside).await?;
+    }
+    let home = directory.parent().unwrap_or(Path::new("."));
+    world.sync_directory(home).await
+}
+
+/// The directory of a user below `mailboxes.dir`: the address itself, which must be one name.
+pub(super) fn directory_of(user: &str) -> io::Result<&str> {
+    let is_bad = user.is_empty()
+        || user.starts_with('.')
+        || user.len() > USER_OCTETS_MAX
+        || user.contains(['/', '\0']);
+    if is_bad {
+        let words = format!("{user:?} cannot be the name of a mailbox");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
+    }
+    Ok(user)
+}
+
+/// The machine's name as Maildir writes it into file names.
+pub(super) fn file_host(host: &str) -> String {
+    host.replace('/', "\\057")
+        .replace(':', "\\072")
+        .replace(',', "\\054")
+}
+
+/// As Dovecot names and writes it.
+const SUBSCRIPTIONS: &str = "subscriptions";
+const NOTES: &str = "ringpost.toml";
+/// No folder's name: a level of it would be empty.
+const TRASH: &str = "..gone-";
+/// Open folders of one user that nobody uses, at most.
+const IDLE_MAX: usize = 16;
+/// What file systems take for one name.
+const USER_OCTETS_MAX: usize = 255;

@@ -1,0 +1,136 @@
+//! Reading messages.
+
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use super::{Core, Folder};
+use crate::mailbox::FolderError;
+use crate::mailbox::record::Record;
+use crate::mailbox::text::ToWire;
+use crate::world::{File, World};
+
+/// A message being read piece by piece, with CRLF. It goes on when the message is expunged.
+pub struct Reader<W: World> {
+    file: Rc<W::File>,
+    at: u64,
+    to_wire: ToWire,
+}
+
+impl<W: World> Reader<W> {
+    /// The next piece; `None` at the end.
+    pub async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let piece = self.file.read_at(self.at, PIECE_OCTETS).await?;
+        if piece.is_empty() {
+            return Ok(None);
+        }
+        self.at += piece.len() as u64;
+        let mut out = Vec::with_capacity(piece.len() + piece.len() / 32);
+        self.to_wire.push(&piece, &mut out);
+        Ok(Some(out))
+    }
+}
+
+impl<W: World> Folder<W> {
+    /// A message, whole, with CRLF.
+    pub async fn read(&self, uid: u32) -> Result<Vec<u8>, FolderError> {
+        let size = self.entry(uid).ok_or(FolderError::Gone)?.size;
+        let mut reader = self.reader(uid).await?;
+        let mut whole = Vec::with_capacity(size as usize);
+        while let Some(piece) = reader.next().await? {
+            if whole.is_empty() {
+                whole = piece;
+            } else {
+                whole.extend_from_slice(&piece);
+            }
+        }
+        Ok(whole)
+    }
+
+    /// A message piece by piece.
+    pub async fn reader(&self, uid: u32) -> Result<Reader<W>, FolderError> {
+        let file = Rc::new(self.core.open_message(uid).await?);
+        Ok(Reader {
+            file,
+            at: 0,
+            to_wire: ToWire::default(),
+        })
+    }
+
+    /// What was kept with [`Folder::keep_summary`].
+    pub async fn summary(&self, uid: u32) -> Option<Rc<[u8]>> {
+        let row = self.core.row(uid)?;
+        let mut items = self.core.state.borrow().log.items();
+        let found = items.read(row.summary_at, SUMMARY_READ_OCTETS).await;
+        Some(found.ok()??.into())
+    }
+
+    /// Keeps something about a message's content with it. It is a cache: a crash may lose it.
+    pub async fn keep_summary(&self, uid: u32, summary: &[u8]) {
+        if summary.len() > SUMMARY_OCTETS_MAX || self.entry(uid).is_none() {
+            return;
+        }
+        let summary = Record::Summary {
+            uid,
+            octets: summary.to_vec(),
+        };
+        // Not keeping it costs only the time to make it again.
+        let _ = self
+            .run(move |core| async move {
+                let _mine = core.turn.take().await;
+                core.append(vec![summary], false).await
+            })
+            .await;
+    }
+}
+
+impl<W: World> Core<W> {
+    /// Opens a message's file, looking for it where another program has renamed it.
+    pub(super) async fn open_message(self: &Rc<Self>, uid: u32) -> Result<W::File, FolderError> {
+        if let Some(file) = self.open_where_known(uid).await? {
+            return Ok(file);
+        }
+        let folder = Folder::of(Rc::clone(self));
+        let opened = folder.run(move |core| async move {
+            let _mine = core.turn.take().await;
+            for _ in 0..ATTEMPTS_MAX {
+                // It may have come to its place while we waited for our turn.
+                match core.open_where_known(uid).await {
+                    Ok(Some(file)) => return Ok(Ok(file)),
+                    Ok(None) => core.look_anew().await?,
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+            Ok(Err(FolderError::Gone))
+        });
+        opened.await?
+    }
+
+    async fn open_where_known(&self, uid: u32) -> Result<Option<W::File>, FolderError> {
+        let row = self.row(uid).ok_or(FolderError::Gone)?;
+        let Some(path) = self.message_path(&row).await? else {
+            return Ok(None);
+        };
+        match self.world.open(&path, false).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => Ok(Some(file?)),
+        }
+    }
+
+    pub(super) async fn message_path(
+        &self,
+        row: &crate::mailbox::record::Row,
+    ) -> io::Result<Option<PathBuf>> {
+        let name = self.file_name(row).await?;
+        Ok(name.map(|name| self.path("cur", &name)))
+    }
+}
+
+/// What is read at one go.
+const PIECE_OCTETS: usize = 64 << 10;
+/// Most summaries are shorter.
+const SUMMARY_READ_OCTETS: usize = 2048;
+/// Longer ones are not kept: the message is parsed again.
+pub(super) const SUMMARY_OCTETS_MAX: usize = 64 << 10;
+/// How often another program may rename a file just before we open it.
+const ATTEMPTS_MAX: usize = 5;

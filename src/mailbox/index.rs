@@ -1,0 +1,280 @@
+//! What a folder knows of its messages: UIDs, modseqs, flags, keywords, and which are gone since
+//! when. Pure: it is built out of records, whether they come from the disk or were just written.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::flags::{Flags, KEYWORDS_MAX};
+use super::record::{Added, Head, Looked, Record, Row};
+use super::{Entry, Expunged};
+
+/// The index of one folder.
+pub struct Index {
+    head: Head,
+    /// In order of UID.
+    rows: Vec<Row>,
+    keywords: Vec<Rc<str>>,
+    /// Modseq and UID, in order of modseq; the oldest are forgotten.
+    expunged: VecDeque<(u64, u32)>,
+    looked: Looked,
+    /// Sum of the rows' sizes.
+    octets: u64,
+}
+
+/// A record that does not fit what was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misfit;
+
+impl Index {
+    /// A folder without messages.
+    #[must_use]
+    pub fn new(head: Head) -> Self {
+        Self {
+            head,
+            rows: Vec::new(),
+            keywords: Vec::new(),
+            expunged: VecDeque::new(),
+            looked: Looked::default(),
+            octets: 0,
+        }
+    }
+
+    /// How the folder stands.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// All messages, in order of UID.
+    #[must_use]
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// One message.
+    #[must_use]
+    pub fn row(&self, uid: u32) -> Option<&Row> {
+        self.rows.get(self.place(uid)?)
+    }
+
+    /// The keywords, by place.
+    #[must_use]
+    pub fn keywords(&self) -> &[Rc<str>] {
+        &self.keywords
+    }
+
+    /// The place of a keyword; they are compared without case (RFC 9051 §2.3.2).
+    #[must_use]
+    pub fn keyword(&self, name: &str) -> Option<usize> {
+        let mut keywords = self.keywords.iter();
+        keywords.position(|known| known.eq_ignore_ascii_case(name))
+    }
+
+    /// What was seen of the directories.
+    #[must_use]
+    pub fn looked(&self) -> Looked {
+        self.looked
+    }
+
+    /// Octets of all messages, with CRLF.
+    #[must_use]
+    pub fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    /// Messages that changed after `modseq`.
+    #[must_use]
+    pub fn changed_since(&self, modseq: u64) -> Vec<Entry> {
+        let rows = self.rows.iter().filter(|row| row.modseq > modseq);
+        rows.map(Entry::from).collect()
+    }
+
+    /// Messages that went after `modseq`.
+    #[must_use]
+    pub fn expunged_since(&self, modseq: u64) -> Expunged {
+        if modseq < self.head.expunges_from {
+            return Expunged::Unknown;
+        }
+        let first = self.expunged.partition_point(|(of, _)| *of <= modseq);
+        let mut uids: Vec<u32> = self.expunged.range(first..).map(|(_, uid)| *uid).collect();
+        uids.sort_unstable();
+        Expunged::Known(uids)
+    }
+
+    /// Expunges that are remembered: modseq and UID.
+    pub fn expunges(&self) -> impl Iterator<Item = (u64, u32)> {
+        self.expunged.iter().copied()
+    }
+
+    /// After records were lost that may have given out UIDs and modseqs, none may be given again.
+    /// `at_end`: nothing stood behind them.
+    pub fn skip(&mut self, records: u64, at_end: bool) {
+        let uids = u32::try_from(records).unwrap_or(u32::MAX);
+        self.head.uid_next = self.head.uid_next.saturating_add(uids);
+        self.head.highest_modseq = self.head.highest_modseq.saturating_add(records);
+        if !at_end {
+            // They may have told of expunges that happened long ago. One at the end is found
+            // again: the message is there, and its file is not.
+            self.head.expunges_from = self.head.highest_modseq;
+            self.expunged.clear();
+        }
+        self.looked = Looked::default();
+    }
+
+    /// The file was written anew: the rows' items are elsewhere.
+    pub fn relocate(&mut self, rows: Vec<Row>) {
+        self.rows = rows;
+    }
+
+    /// Takes in what a record says.
+    pub fn apply(&mut self, record: Record) -> Result<(), Misfit> {
+        match record {
+            Record::Head(_) => return Err(Misfit),
+            Record::Rows(rows) => return self.take_rows(rows),
+            Record::Added(added) => return self.add(&added),
+            Record::Flagged { modseq, changes } => {
+                self.rise(modseq);
+                for (uid, flags) in changes {
+                    if let Some(row) = self.row_mut(uid) {
+                        row.system = flags.system;
+                        row.keywords = flags.keywords;
+                        row.modseq = modseq;
+                    }
+                }
+            }
+            Record::Expunged(gone) => self.expunge(gone),
+            Record::Keyword { place, name } => {
+                if usize::from(place) != self.keywords.len() || usize::from(place) >= KEYWORDS_MAX {
+                    return Err(Misfit);
+                }
+                self.keywords.push(name.into());
+            }
+            Record::Looked(looked) => self.looked = looked,
+            Record::Recent(uid) => self.head.recent = self.head.recent.max(uid),
+            Record::Renamed { .. } | Record::Summary { .. } => return Err(Misfit),
+        }
+        Ok(())
+    }
+
+    /// Takes in a record that leaves an item at `item_at` of the file.
+    pub fn apply_at(&mut self, record: Record, item_at: u64) -> Result<(), Misfit> {
+        match record {
+            Record::Renamed { uid, bits, .. } => {
+                if let Some(row) = self.row_mut(uid) {
+                    (row.bits, row.name_at) = (bits, item_at);
+                }
+                Ok(())
+            }
+            Record::Summary { uid, .. } => {
+                if let Some(row) = self.row_mut(uid) {
+                    row.summary_at = item_at;
+                }
+                Ok(())
+            }
+            other => self.apply(other),
+        }
+    }
+
+    fn take_rows(&mut self, rows: Vec<Row>) -> Result<(), Misfit> {
+        let mut last = self.rows.last().map_or(0, |row| row.uid);
+        let mut top = self.head.highest_modseq;
+        for row in &rows {
+            if row.uid <= last {
+                return Err(Misfit);
+            }
+            last = row.uid;
+            top = top.max(row.modseq);
+            self.octets += u64::from(row.size);
+        }
+        self.head.uid_next = self.head.uid_next.max(last.saturating_add(1));
+        self.head.highest_modseq = top;
+        if self.rows.is_empty() {
+            self.rows = rows;
+        } else {
+            self.rows.extend_from_slice(&rows);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, added: &[Added]) -> Result<(), Misfit> {
+        let uids = added.iter().map(|one| one.row.uid);
+        if !uids.clone().is_sorted_by(|a, b| a < b)
+            || uids
+                .clone()
+                .next()
+                .is_some_and(|first| first < self.head.uid_next)
+        {
+            return Err(Misfit);
+        }
+        for one in added {
+            self.rise(one.row.modseq);
+            self.octets += u64::from(one.row.size);
+            self.rows.push(one.row);
+        }
+        if let Some(last) = added.last() {
+            self.head.uid_next = last.row.uid.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    fn expunge(&mut self, gone: Vec<(u64, u32)>) {
+        let mut uids: Vec<u32> = gone.iter().map(|(_, uid)| *uid).collect();
+        uids.sort_unstable();
+        let mut octets = 0;
+        self.rows.retain(|row| {
+            let is_gone = uids.binary_search(&row.uid).is_ok();
+            octets += if is_gone { u64::from(row.size) } else { 0 };
+            !is_gone
+        });
+        self.octets -= octets;
+        for (modseq, uid) in gone {
+            self.rise(modseq);
+            self.expunged.push_back((modseq, uid));
+        }
+        while self.expunged.len() > EXPUNGES_MAX
+            && let Some((modseq, _)) = self.expunged.pop_front()
+        {
+            self.head.expunges_from = self.head.expunges_from.max(modseq);
+        }
+    }
+
+    fn rise(&mut self, modseq: u64) {
+        self.head.highest_modseq = self.head.highest_modseq.max(modseq);
+    }
+
+    fn place(&self, uid: u32) -> Option<usize> {
+        self.rows.binary_search_by_key(&uid, |row| row.uid).ok()
+    }
+
+    fn row_mut(&mut self, uid: u32) -> Option<&mut Row> {
+        let place = self.place(uid)?;
+        self.rows.get_mut(place)
+    }
+}
+
+impl Row {
+    /// Its flags.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        Flags {
+            system: self.system,
+            keywords: self.keywords,
+        }
+    }
+}
+
+impl From<&Row> for Entry {
+    fn from(row: &Row) -> Self {
+        Self {
+            uid: row.uid,
+            modseq: row.modseq,
+            size: row.size,
+            saved: row.saved,
+            flags: row.flags(),
+        }
+    }
+}
+
+/// How many expunges are remembered: 1 MiB of them. A client that was away for longer is told
+/// which messages are left instead (RFC 7162 §3.2.5.2).
+pub const EXPUNGES_MAX: usize = 64 * 1024;
