@@ -335,3 +335,18 @@ fn operator_traces_a_message_through_a_refusal_to_its_delivery() {
     );
     assert_eq!(relay.run(&["trace", "../queue"]).status.code(), Some(64));
 }
+
+#[test]
+fn profiles_that_we_hand_out_are_valid() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tuning/profiles");
+    let mut checked = 0;
+    for entry in fs::read_dir(folder).expect("profiles").flatten() {
+        let path = entry.path();
+        let path = path.to_str().expect("a name");
+        let output = ringpost(&["check", "--config", path]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{path}: {errors}");
+        checked += 1;
+    }
+    assert_eq!(checked, 3);
+}
