@@ -12,8 +12,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::ClientConfig;
+
 use crate::dkim::{Fault, Signed, Signers};
 use crate::route::dns::{Question, Response};
+use crate::route::sts::Found;
 pub use crate::time::{Tick, Wall};
 use crate::verify::{Findings, Inquiry};
 
@@ -48,6 +51,15 @@ impl Parcel {
         let inside = inside.map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         Ok(*inside)
     }
+}
+
+/// How web servers are spoken to.
+#[derive(Clone)]
+pub struct Web {
+    /// With which authorities they are verified.
+    pub config: Arc<ClientConfig>,
+    /// 443, but for laboratories.
+    pub port: u16,
 }
 
 /// The world as one shard sees it.
@@ -87,6 +99,9 @@ pub trait World: Clone + 'static {
     fn unpack(&self, parcel: Parcel) -> io::Result<Self::Stream>;
     /// Asks the DNS. Always ends: a resolver that does not answer is `Answer::Failure`.
     fn lookup(&self, question: Question) -> impl Future<Output = Response>;
+
+    /// The MTA-STS policy of a domain; its server is spoken to like this. It may take a minute.
+    fn policy(&self, domain: Box<str>, web: Web) -> impl Future<Output = Found>;
 
     /// Compares a password with its hash. It takes long, and holds nobody up; `None` when too many
     /// wait for it.

@@ -14,7 +14,8 @@ use clap::{Args, Subcommand};
 use super::client::{
     Answer, Complaint, EX_DATAERR, EX_IOERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, print,
 };
-use crate::config::Dns;
+use crate::config::{Config, Dns};
+use crate::observe::log::{Format, Journal, Level};
 use crate::service::{Desk, Service};
 use crate::spool::OpenError;
 use crate::spool::check::{CheckReport, check};
@@ -83,11 +84,18 @@ fn look(data: &Path) -> Result<CheckReport, Complaint> {
     start::prepare()?;
     let service = Service::start().map_err(|error| cannot_start(&error))?;
     // A check asks no names: any address does, and resolv.conf may be broken.
-    let nobody = Dns {
-        servers: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, DNS_PORT))],
-        dnssec: None,
+    let nobody = Config {
+        dns: Dns {
+            servers: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, DNS_PORT))],
+            dnssec: None,
+        },
+        data_dir: data.clone(),
+        ..Config::default()
     };
-    let desk = Desk::start(&service, &nobody).map_err(|error| cannot_start(&error))?;
+    let journal =
+        Journal::start(Format::Text, Level::Error).map_err(|error| cannot_start(&error))?;
+    let desk = Desk::start(&service, &nobody, journal.handle());
+    let desk = desk.map_err(|error| cannot_start(&error))?;
     let (tell, told) = mpsc::channel();
     let placements = vec![None];
     let sockets = start::bind(&[], placements.len())?;

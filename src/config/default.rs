@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::value::SMTP_PORT;
+use super::value::{HTTPS_PORT, SMTP_PORT};
 use super::{
     AllowPlaintext, Auth, Config, Control, Cores, Delivery, Disowned, Dns, Durability, Listener,
     Log, Mailboxes, Protocol, Queue, Route, Runtime, Smtp, Spool, Tls, TlsPolicy, Verify,
@@ -94,6 +94,8 @@ impl Default for Delivery {
             messages_per_connection: 100,
             connect_timeout: Duration::from_secs(30),
             tls: TlsPolicy::Opportunistic,
+            mta_sts: true,
+            mta_sts_port: HTTPS_PORT,
         }
     }
 }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use toml::de::DeValue;
 
 use super::value::{
-    COUNT_MAX, HEADER_SIZE, MEMORY, MESSAGE_SIZE, RECIPIENTS_MAX, SEGMENT, SMTP_PORT, Wrong,
-    boolean, choice, cores, count, host_name, list, not_yet, optional, parsed, path, paths, size,
-    size_within, socket_address, span, text, wait,
+    COUNT_MAX, HEADER_SIZE, HTTPS_PORT, MEMORY, MESSAGE_SIZE, RECIPIENTS_MAX, SEGMENT, SMTP_PORT,
+    Wrong, boolean, choice, cores, count, host_name, list, not_yet, optional, parsed, path, paths,
+    size, size_within, socket_address, span, text, wait,
 };
 use super::{
     AllowPlaintext, Config, Cores, Disowned, Dkim, Dnssec, Durability, Listener, Protocol, Route,
@@ -171,6 +171,17 @@ const TLS: &[Key<Config>] = &[
         "PEM file with its private key; a list, in the same order, for several.",
         |c, v| paths(v).map(|paths| c.tls.key = paths),
         |c| one_or_more(&c.tls.key)
+    ),
+    key!(
+        "trusted_roots",
+        Takes,
+        "PEM file with the certificate authorities that hosts and web servers are verified with. Default: those that the machine trusts.",
+        |c, v| path(v).map(|path| c.tls.trusted_roots = Some(path)),
+        |c| c
+            .tls
+            .trusted_roots
+            .as_ref()
+            .map(|path| quoted(path.display()))
     ),
 ];
 
@@ -345,6 +356,21 @@ const DELIVERY: &[Key<Config>] = &[
         "Encryption to other hosts: \"none\", \"opportunistic\" (where it works), \"required\", or \"verify\" (with a certificate for the host's name). Hosts with TLSA records are held to them in all cases but \"none\".",
         |c, v| choice(v, TLS_POLICIES).map(|policy| c.delivery.tls = policy),
         |c| name_of(TLS_POLICIES, c.delivery.tls)
+    ),
+    key!(
+        "mta_sts",
+        Takes,
+        "\"on\": domains that publish a policy over HTTPS (MTA-STS) are held to it: TLS, with a certificate, to the hosts that it names, or not sent. \"off\": their policies do not count.",
+        |c, v| choice(v, SWITCH).map(|on| c.delivery.mta_sts = on),
+        |c| name_of(SWITCH, c.delivery.mta_sts)
+    ),
+    key!(
+        "mta_sts_port",
+        Takes,
+        "The port on which web servers have policies: 443 on the Internet (RFC 8461), another one in a laboratory, like port.",
+        |c, v| count(v, 1, u16::MAX.into())
+            .map(|port| c.delivery.mta_sts_port = u16::try_from(port).unwrap_or(HTTPS_PORT)),
+        |c| Some(c.delivery.mta_sts_port.to_string())
     ),
 ];
 
@@ -645,6 +671,7 @@ const TLS_POLICIES: &[(&str, TlsPolicy)] = &[
     ("required", TlsPolicy::Required),
     ("verify", TlsPolicy::Verify),
 ];
+const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
 const DURABILITIES: &[(&str, Durability)] =
     &[("fsync", Durability::Fsync), ("none", Durability::None)];
 const PLAINTEXT: &[(&str, AllowPlaintext)] = &[

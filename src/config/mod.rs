@@ -130,6 +130,8 @@ pub struct Tls {
     pub certificate: Vec<PathBuf>,
     /// PEM, the key; one for each certificate.
     pub key: Vec<PathBuf>,
+    /// PEM, the certificate authorities that are trusted; `None`: those of the machine.
+    pub trusted_roots: Option<PathBuf>,
 }
 
 impl Tls {
@@ -259,6 +261,10 @@ pub struct Delivery {
     pub connect_timeout: Duration,
     /// Encryption.
     pub tls: TlsPolicy,
+    /// Policies that domains publish (RFC 8461) count.
+    pub mta_sts: bool,
+    /// Where web servers have them.
+    pub mta_sts_port: u16,
 }
 
 /// `[queue]`

@@ -15,6 +15,7 @@ use super::{Config, Control, Dkim, Dns, Dnssec, Fault, Named, Route, TlsPolicy};
 use crate::dkim::Key;
 use crate::route::{BadRoute, RouteTable, Target, Written};
 use crate::tls::certificate;
+use crate::tls::client::roots;
 use crate::users::client::Credentials;
 
 /// Reads a file's text.
@@ -211,6 +212,12 @@ impl Reader<'_> {
         }
         self.check_token(&config.control);
         self.check_certificates(config);
+        if let Some(path) = &config.tls.trusted_roots
+            && let Err(why) = roots(path)
+        {
+            let message = format!("trusted_roots: {} {why}", path.display());
+            self.fault(self.place("tls.trusted_roots"), message);
+        }
         self.check_dnssec(&config.dns);
     }
 

@@ -224,6 +224,7 @@ impl fmt::Display for Shown<'_> {
 }
 
 pub(super) const SMTP_PORT: u16 = 25;
+pub(super) const HTTPS_PORT: u16 = 443;
 /// Below this a handful of messages fills it; the upper end is beyond any machine.
 pub(super) const MEMORY: RangeInclusive<u64> = 16 << 20..=16 << 40;
 /// RFC 5321 §4.5.3.1.7: at least 64K octets must be taken.

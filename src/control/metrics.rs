@@ -1,5 +1,6 @@
 //! `/metrics`: OpenMetrics text.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use axum::extract::State;
@@ -38,6 +39,7 @@ struct Sums {
     verified: Tally,
     messages_disowned: u64,
     log_lines_lost: u64,
+    tls: BTreeMap<(&'static str, &'static str), u64>,
     gauges: Gauges,
     latencies: Snapshot,
     shards_ready: u64,
@@ -68,6 +70,9 @@ impl Sums {
             sums.verified.add(&one.verified);
             sums.messages_disowned += one.messages_disowned;
             sums.log_lines_lost += one.log_lines_lost;
+            for count in &one.tls {
+                *sums.tls.entry((count.policy, count.outcome)).or_default() += count.connections;
+            }
             sums.gauges.messages_queued += one.messages_queued;
             sums.gauges.connections_in += one.connections_in;
             sums.gauges.connections_out += one.connections_out;
@@ -133,6 +138,17 @@ impl Sums {
             "Lost because the log is slow",
             self.log_lines_lost,
         )
+    }
+
+    fn tls(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Connections to hosts by what was wanted of TLS and what came of it";
+        let mut family = encoder.encode_descriptor("tls", help, None, MetricType::Counter)?;
+        for ((policy, outcome), connections) in &self.tls {
+            family
+                .encode_family(&[("policy", *policy), ("outcome", *outcome)])?
+                .encode_counter::<NoLabelSet, u64, u64>(connections, None)?;
+        }
+        Ok(())
     }
 
     fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -255,6 +271,7 @@ impl Collector for Sums {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.counters(&mut encoder)?;
         self.verified(&mut encoder)?;
+        self.tls(&mut encoder)?;
         self.gauges(&mut encoder)?;
         self.latencies(&mut encoder)
     }

@@ -57,6 +57,22 @@
 //! fault when a name server is elsewhere, because everybody on the way to it could forge what it
 //! says. To see whether the name server validates: `dig +adflag mx DOMAIN` shows the flag `ad`.
 //!
+//! # MTA-STS
+//!
+//! A domain can publish over HTTPS which hosts take its mail and that they speak TLS (RFC 8461). The
+//! relay looks for the record `_mta-sts.DOMAIN` of each recipient's domain, fetches the policy when its
+//! `id` is new, and keeps it under `data_dir/mta-sts` for as long as it holds; it is fetched again
+//! once a day. While a policy is enforced, mail goes to the hosts that it names, with a certificate for
+//! the host's name, or waits (4.7.0, 4.7.4). A policy that cannot be had counts as none, with a
+//! warning; one kept from before goes on counting. Of a policy on trial the delivery line says what
+//! it would have stopped: `tls=opportunistic: TLSv1.3; sts-testing: certificate-expired`. Where DANE
+//! names a host's certificate, the policy is not asked.
+//!
+//! It is on unless `[delivery] mta_sts = "off"`, and does not touch mail whose route says `tls = "none"`.
+//! Web servers and hosts are verified with the authorities that the machine trusts, or those in
+//! `[tls] trusted_roots`. The stage `sts` of `ringpost latency` has what looking and fetching cost,
+//! `ringpost_tls_total{policy,outcome}` what came of all connections.
+//!
 //! # Signatures
 //!
 //! `ringpost dkim generate example.org --selector s1` makes a key (RSA of 2048 bits; `--type ed25519`

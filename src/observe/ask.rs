@@ -345,6 +345,8 @@ pub struct Facts {
     pub verified: Tally,
     /// Messages refused for what was found out of them.
     pub messages_disowned: u64,
+    /// Connections to hosts by what came of TLS.
+    pub tls: Vec<TlsCount>,
     /// Messages in the queue.
     pub messages_queued: u64,
     /// Connections of clients.
@@ -367,6 +369,17 @@ pub struct Facts {
     pub health: Health,
     /// How long its stages took, over all destinations.
     pub latencies: Snapshot,
+}
+
+/// Connections to hosts that one policy led to one outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsCount {
+    /// What was wanted of TLS.
+    pub policy: &'static str,
+    /// What came of it.
+    pub outcome: &'static str,
+    /// How many.
+    pub connections: u64,
 }
 
 /// Recipients, counted since the start.

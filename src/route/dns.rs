@@ -23,6 +23,8 @@ pub enum Kind {
     Aaaa,
     /// What a TLS server's certificate is to be (RFC 6698).
     Tlsa,
+    /// Texts.
+    Txt,
 }
 
 /// What came of a question.
@@ -74,6 +76,8 @@ pub enum Records {
     Addresses(Vec<IpAddr>),
     /// What the certificate is to be; one that fits is enough.
     Tlsa(Vec<Tlsa>),
+    /// Texts, each put together from its strings.
+    Texts(Vec<Box<str>>),
 }
 
 /// What a server's certificate, or that of its authority, is to be (RFC 6698 §2.1). The numbers

@@ -8,6 +8,7 @@
 
 pub mod dns;
 pub mod mx;
+pub mod sts;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;

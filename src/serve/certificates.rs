@@ -32,7 +32,7 @@ pub(super) fn ends(config: &Config) -> Result<(Ends, Option<PathBuf>), String> {
     let server = certificate::server(&pairs).map_err(|unusable| unusable.to_string())?;
     let ends = Ends {
         server: Some(server),
-        clients: Clients::new()?,
+        clients: Clients::new(config.tls.trusted_roots.as_deref())?,
     };
     Ok((ends, made))
 }
@@ -79,7 +79,10 @@ impl Seen {
         let credentials: Vec<_> = credentials
             .filter_map(|route| route.credentials.as_ref().map(PathBuf::from))
             .collect();
-        let files = files.chain(signing).chain(&credentials);
+        let files = files
+            .chain(signing)
+            .chain(&credentials)
+            .chain(&tls.trusted_roots);
         Self(files.map(look).collect())
     }
 }

@@ -72,7 +72,7 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
         .map_err(|error| os_error(format!("cannot start the log's thread: {error}")))?;
     let service = Service::start()
         .map_err(|error| os_error(format!("cannot start the service thread: {error}")))?;
-    let desk = Desk::start(&service, &config.dns)
+    let desk = Desk::start(&service, &config, journal.handle())
         .map_err(|error| refused(format!("the resolver cannot be set up: {error}"), EX_CONFIG))?;
 
     let seen = Seen::of(&config);

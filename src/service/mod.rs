@@ -4,18 +4,22 @@
 
 mod asking;
 pub mod passwords;
+pub mod policies;
 pub mod resolver;
 pub mod signing;
 pub mod verifying;
+pub mod web;
 
 use std::io;
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
-use crate::config::Dns;
+use crate::config::Config;
+use crate::observe::log::Log;
 
 use passwords::Passwords;
+use policies::Policies;
 use resolver::Resolver;
 use signing::Signing;
 use verifying::Verifying;
@@ -31,17 +35,23 @@ pub struct Desk {
     pub signing: Signing,
     /// Who incoming mail is from.
     pub verifying: Verifying,
+    /// MTA-STS.
+    pub policies: Policies,
 }
 
 impl Desk {
-    /// Starts all of it. Without servers in `dns`, names are asked of those in resolv.conf.
-    pub fn start(service: &Service, dns: &Dns) -> io::Result<Self> {
+    /// Starts all of it. Without servers in the configuration, names are asked of those in
+    /// resolv.conf.
+    pub fn start(service: &Service, config: &Config, log: Log) -> io::Result<Self> {
         let runtime = service.handle();
+        let resolver = Resolver::start(runtime, &config.dns)?;
+        let kept = config.data_dir.join("mta-sts");
         Ok(Self {
-            resolver: Resolver::start(runtime, dns)?,
+            policies: Policies::start(runtime, resolver.clone(), kept, log),
+            resolver,
             passwords: Passwords::start(runtime),
             signing: Signing::start(runtime),
-            verifying: Verifying::start(runtime, dns)?,
+            verifying: Verifying::start(runtime, &config.dns)?,
         })
     }
 }

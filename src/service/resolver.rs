@@ -266,6 +266,7 @@ fn record_type(kind: Kind) -> RecordType {
         Kind::A => RecordType::A,
         Kind::Aaaa => RecordType::AAAA,
         Kind::Tlsa => RecordType::TLSA,
+        Kind::Txt => RecordType::TXT,
     }
 }
 
@@ -274,6 +275,7 @@ fn records<'a>(kind: Kind, answers: impl Iterator<Item = &'a RData>) -> Option<R
     let mut exchanges = Vec::new();
     let mut addresses = Vec::new();
     let mut certificates = Vec::new();
+    let mut texts = Vec::new();
     for data in answers {
         match (kind, data) {
             (Kind::Mx, RData::MX(mx)) => {
@@ -287,6 +289,10 @@ fn records<'a>(kind: Kind, answers: impl Iterator<Item = &'a RData>) -> Option<R
                 matching: tlsa.matching.into(),
                 data: tlsa.cert_data.as_slice().into(),
             }),
+            (Kind::Txt, RData::TXT(txt)) => {
+                let whole = txt.txt_data.concat();
+                texts.push(String::from_utf8_lossy(&whole).into());
+            }
             _ => {}
         }
     }
@@ -294,6 +300,7 @@ fn records<'a>(kind: Kind, answers: impl Iterator<Item = &'a RData>) -> Option<R
         Kind::Mx if !exchanges.is_empty() => Some(Records::Mx(exchanges)),
         Kind::A | Kind::Aaaa if !addresses.is_empty() => Some(Records::Addresses(addresses)),
         Kind::Tlsa if !certificates.is_empty() => Some(Records::Tlsa(certificates)),
+        Kind::Txt if !texts.is_empty() => Some(Records::Texts(texts)),
         _ => None,
     }
 }

@@ -68,6 +68,7 @@ impl<W: World> Shard<W> {
             signatures_unproven: self.signing.unproven.get(),
             verified: self.verified.get(),
             messages_disowned: self.messages_disowned.get(),
+            tls: self.tls.counts(),
             messages_queued: queue.messages() as u64,
             connections_in: self.visits.inside() as u64,
             connections_out: u64::from(self.permits.held()),

@@ -1,5 +1,7 @@
 //! What the TLS of a host has to be beyond what the configuration wants: what the host's own domain
-//! says of it in the DNS (DANE, RFC 7672 §2.2).
+//! says of it in the DNS (DANE, RFC 7672 §2.2), and what the recipients' domain says of its hosts
+//! (MTA-STS, RFC 8461). What DANE says of a certificate goes first: a policy must not make good what
+//! failed there (RFC 8461 §2).
 //!
 //! Whoever may add to it does so in `Candidates::demand`, where each host passes before it is tried.
 
@@ -10,11 +12,14 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use super::Shard;
+use super::settings::Settings;
 use crate::mail::outcome::Diagnosis;
+use crate::observe::stage::Stage;
 use crate::route::dns::{Answer, Kind, Question, Records, Tlsa};
+use crate::route::sts::{Found, Mode, Policy};
 use crate::tls::dane::Dane;
 use crate::wire::status::EnhancedStatus;
-use crate::world::World;
+use crate::world::{Web, World};
 
 /// What a host's TLS has to be.
 #[derive(Clone, Debug)]
@@ -30,9 +35,57 @@ pub(super) enum Demand {
         /// The name under which they stand: the one that the host is asked for (RFC 7672 §8.1).
         base: Rc<str>,
     },
+    /// There, with a certificate for the host's name: a policy that is enforced names the host.
+    Policy,
+    /// What the configuration says; a policy that is tested wants more.
+    Trial {
+        /// It names the host.
+        is_named: bool,
+    },
+}
+
+/// What the policy of a domain makes of what is demanded of one of its hosts already. An error
+/// when mail must not go to this host.
+pub(super) fn under_policy(
+    policy: Option<&Policy>,
+    domain: &str,
+    host: &str,
+    demand: Demand,
+) -> Result<Demand, Diagnosis> {
+    let (Some(policy), false) = (policy, matches!(demand, Demand::Certificate { .. })) else {
+        return Ok(demand);
+    };
+    let is_named = policy.takes(host);
+    match (policy.mode, &demand) {
+        (Mode::Enforce, _) if is_named => Ok(Demand::Policy),
+        (Mode::Enforce, _) => Err(Diagnosis {
+            status: NOT_NAMED,
+            text: format!("the MTA-STS policy of {domain} does not name the host {host}").into(),
+            reply: None,
+            remote_mta: None,
+        }),
+        (Mode::Testing, Demand::Configured) => Ok(Demand::Trial { is_named }),
+        (Mode::Testing | Mode::None, _) => Ok(demand),
+    }
 }
 
 impl<W: World> Shard<W> {
+    /// The policy of the domain that `how` leads to, where policies count.
+    pub(super) async fn policy(&self, settings: &Settings, domain: &str) -> Found {
+        let delivery = &settings.config.delivery;
+        if !delivery.mta_sts {
+            return Found::default();
+        }
+        let began = self.world.now();
+        let web = Web {
+            config: Arc::clone(&settings.tls.clients.verified),
+            port: delivery.mta_sts_port,
+        };
+        let found = self.world.policy(domain.into(), web).await;
+        self.record(Stage::Sts, self.world.now().since(began));
+        found
+    }
+
     /// What the TLSA records of a host want. They may stand under each of its `bases`; the first one
     /// that has any decides (RFC 7671 §7). A look-up that fails is an error: whoever can suppress the
     /// answer could otherwise have mail in plain (RFC 7672 §2.1.2).
@@ -79,5 +132,8 @@ impl<W: World> Shard<W> {
     }
 }
 
+/// RFC 3463 §3.8: other or undefined security status. Never for good: a policy may be wrong for an
+/// hour (RFC 8461 §5).
+const NOT_NAMED: EnhancedStatus = EnhancedStatus::new(4, 7, 0);
 /// RFC 3463 §3.5: directory server failure.
 const LOOKUP: EnhancedStatus = EnhancedStatus::new(4, 4, 3);

@@ -7,8 +7,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_lite::future;
+
 use super::Shard;
-use super::demand::Demand;
+use super::demand::{Demand, under_policy};
 use super::settings::Settings;
 use crate::config::TlsPolicy;
 use crate::mail::outcome::Diagnosis;
@@ -16,6 +18,7 @@ use crate::observe::stage::Stage;
 use crate::route::How;
 use crate::route::dns::{Answer, Kind, Question, Response};
 use crate::route::mx::{self, Addresses, Exchange, Families, Plan};
+use crate::route::sts::Found;
 use crate::wire::status::EnhancedStatus;
 use crate::world::{Tick, World};
 
@@ -47,6 +50,8 @@ pub(super) struct Candidates {
     exchanges: VecDeque<Exchange>,
     /// Nobody can have slipped us these hosts: DNSSEC vouches for the MX, or a route names the host.
     are_hosts_sure: bool,
+    /// What the next hop's domain says of its hosts.
+    published: Found,
     /// Names of the next hop that a certificate may have instead of the host's.
     domain_names: Vec<Box<str>>,
     /// Preference of the last exchange looked up; when it turns out to be ourselves, those no
@@ -69,6 +74,7 @@ impl Candidates {
             port: settings.port(),
             exchanges: VecDeque::new(),
             are_hosts_sure: true,
+            published: Found::default(),
             domain_names: Vec::new(),
             preference: 0,
             found: VecDeque::new(),
@@ -108,13 +114,14 @@ impl Candidates {
         shard: &Shard<W>,
         domain: &Rc<str>,
     ) -> Result<(), NoHost> {
-        let began = shard.world.now();
-        let question = Question {
-            name: (&**domain).into(),
-            kind: Kind::Mx,
-        };
-        let response = shard.names.lookup(&shard.world, question).await;
-        shard.record(Stage::Dns, shard.world.now().since(began));
+        let (response, published) = future::zip(shard.exchanges(domain), async {
+            match self.policy {
+                TlsPolicy::None => Found::default(),
+                _ => shard.policy(&self.settings, domain).await,
+            }
+        })
+        .await;
+        self.published = published;
         self.domain = Rc::clone(domain);
         self.skip_own = true;
         // A domain without MX is its own host, and its addresses have to be vouched for anyway.
@@ -178,20 +185,22 @@ impl Candidates {
         self.preference = exchange.preference;
         let (addresses, secure_names) = self.addresses(shard, &exchange.host).await;
         match addresses {
-            Addresses::Some(addresses) => match self.demand(shard, &secure_names).await {
-                Ok(demand) => {
-                    let name: Rc<str> = exchange.host.into();
-                    self.found
-                        .extend(addresses.into_iter().map(|address| Candidate {
-                            name: Rc::clone(&name),
-                            address: SocketAddr::new(address, self.port),
-                            policy: self.policy,
-                            demand: demand.clone(),
-                        }));
+            Addresses::Some(addresses) => {
+                match self.demand(shard, &exchange.host, &secure_names).await {
+                    Ok(demand) => {
+                        let name: Rc<str> = exchange.host.into();
+                        self.found
+                            .extend(addresses.into_iter().map(|address| Candidate {
+                                name: Rc::clone(&name),
+                                address: SocketAddr::new(address, self.port),
+                                policy: self.policy,
+                                demand: demand.clone(),
+                            }));
+                    }
+                    // What the host has to prove is not known: nothing may go there now.
+                    Err(diagnosis) => self.remember(diagnosis, false),
                 }
-                // What the host has to prove is not known: nothing may go there now.
-                Err(diagnosis) => self.remember(diagnosis, false),
-            },
+            }
             Addresses::None(diagnosis) => self.remember(diagnosis, true),
             Addresses::Later(diagnosis) => self.remember(diagnosis, false),
             Addresses::Ourselves => {
@@ -204,6 +213,17 @@ impl Candidates {
 
     /// What the TLS of a host has to be, of whose names DNSSEC vouches for these.
     async fn demand<W: World>(
+        &self,
+        shard: &Shard<W>,
+        host: &str,
+        secure_names: &[Box<str>],
+    ) -> Result<Demand, Diagnosis> {
+        let demand = self.vouched(shard, secure_names).await?;
+        let policy = self.published.policy.as_deref();
+        under_policy(policy, &self.domain, host, demand)
+    }
+
+    async fn vouched<W: World>(
         &self,
         shard: &Shard<W>,
         secure_names: &[Box<str>],
@@ -242,7 +262,7 @@ impl Candidates {
             };
             Some(shard.names.lookup(&shard.world, question).await)
         };
-        let (v4, v6) = futures_lite::future::zip(
+        let (v4, v6) = future::zip(
             ask(Kind::A, families != Families::Ipv6Only),
             ask(Kind::Aaaa, families != Families::Ipv4Only),
         )
@@ -270,6 +290,20 @@ impl Candidates {
                 permanent,
             });
         }
+    }
+}
+
+impl<W: World> Shard<W> {
+    /// The mail exchangers of a domain.
+    async fn exchanges(&self, domain: &str) -> Rc<Response> {
+        let began = self.world.now();
+        let question = Question {
+            name: domain.into(),
+            kind: Kind::Mx,
+        };
+        let response = self.names.lookup(&self.world, question).await;
+        self.record(Stage::Dns, self.world.now().since(began));
+        response
     }
 }
 

@@ -141,6 +141,7 @@ async fn open<W: World>(
         signing: Default::default(),
         verified: Default::default(),
         messages_disowned: Default::default(),
+        tls: Default::default(),
     });
     *home.borrow_mut() = Rc::downgrade(&shard);
     Ok((shard, recovery))
@@ -280,8 +281,13 @@ impl<W: World> Shard<W> {
         self.queue
             .borrow_mut()
             .set_settings(settings::queue_settings(config));
-        // Ours know sessions to resume.
-        rules.tls.clients = self.settings().tls.clients.clone();
+        let ours = self.settings().tls.clients.clone();
+        rules.tls.clients = if rules.tls.clients.trusts_as(&ours) {
+            // They know sessions to resume.
+            ours
+        } else {
+            rules.tls.clients.for_shard()
+        };
         let new = Settings::new(rules);
         if new.routes != self.settings().routes || new.hostname != self.settings().hostname {
             self.rerouted.set(true);

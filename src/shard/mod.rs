@@ -111,6 +111,7 @@ struct Shard<W: World> {
     signing: Tally,
     verified: Cell<Verified>,
     messages_disowned: Cell<u64>,
+    tls: secure::Tally,
 }
 
 impl<W: World> Shard<W> {

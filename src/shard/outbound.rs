@@ -292,6 +292,10 @@ impl<'a, W: World> Courier<'a, W> {
             let is_ready = connection.greet().await;
             attempt.setup += self.shard.world.now().since(began);
             attempt.stages.take(&mut connection.stages);
+            if let Some(security) = connection.sighted() {
+                attempt.security = Some(security);
+                self.shard.tls.count(security);
+            }
             if is_ready {
                 return Ok(connection);
             }

@@ -1,5 +1,6 @@
 //! How a delivery stands to TLS: what the configuration wants, and what came of it.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,8 +11,11 @@ use super::demand::Demand;
 use super::hosts::Candidate;
 use super::settings::Settings;
 use crate::config::TlsPolicy;
+use crate::observe::ask::TlsCount;
 use crate::route::How;
 use crate::smtp::client::{LogIn, StartTls};
+use crate::tls::client::Testimony;
+use crate::tls::failure::Failure;
 use crate::users::client::Credentials;
 
 /// What a connection needs for its handshake.
@@ -23,6 +27,7 @@ pub(super) struct Terms {
     pub(super) log_in: LogIn,
     /// Who we are there. What is needed and is not there is an error of the configuration.
     pub(super) credentials: Option<Credentials>,
+    trial: Option<Trial>,
 }
 
 /// What TLS is worth.
@@ -32,7 +37,16 @@ enum Grade {
     Opportunistic,
     Required,
     Verified,
+    Sts,
     Dane,
+}
+
+/// A policy that is tested.
+struct Trial {
+    /// It names the host.
+    is_named: bool,
+    /// What it would have said of the certificate.
+    testimony: Testimony,
 }
 
 impl Terms {
@@ -45,23 +59,35 @@ impl Terms {
             (TlsPolicy::None, _) if tls_first => Grade::Required,
             (TlsPolicy::None, _) => Grade::None,
             (_, Demand::Certificate { .. }) => Grade::Dane,
+            (_, Demand::Policy) => Grade::Sts,
             (TlsPolicy::Verify, _) => Grade::Verified,
             (TlsPolicy::Required, _) | (_, Demand::Encryption) => Grade::Required,
-            (TlsPolicy::Opportunistic, Demand::Configured) => Grade::Opportunistic,
+            (TlsPolicy::Opportunistic, Demand::Configured | Demand::Trial { .. }) => {
+                Grade::Opportunistic
+            }
         };
+        let mut trial = None;
         let (config, name) = match (grade, &candidate.demand) {
-            (Grade::Dane, Demand::Certificate { config, base }) => (config, &**base),
-            (Grade::Verified, _) => (&clients.verified, &*candidate.name),
-            _ => (&clients.unverified, &*candidate.name),
+            (Grade::Dane, Demand::Certificate { config, base }) => (Arc::clone(config), &**base),
+            (Grade::Opportunistic | Grade::Required, &Demand::Trial { is_named }) => {
+                let (config, testimony) = clients.witnessed();
+                trial = Some(Trial {
+                    is_named,
+                    testimony,
+                });
+                (config, &*candidate.name)
+            }
+            (Grade::Verified | Grade::Sts, _) => (Arc::clone(&clients.verified), &*candidate.name),
+            _ => (Arc::clone(&clients.unverified), &*candidate.name),
         };
         Self {
             say: match grade {
                 _ if tls_first => StartTls::First,
                 Grade::None => StartTls::Never,
                 Grade::Opportunistic => StartTls::IfOffered,
-                Grade::Required | Grade::Verified | Grade::Dane => StartTls::Always,
+                Grade::Required | Grade::Verified | Grade::Sts | Grade::Dane => StartTls::Always,
             },
-            config: Arc::clone(config),
+            config,
             name: server_name(name, candidate),
             grade,
             log_in: match entry.and_then(|entry| entry.credentials.as_ref()) {
@@ -73,6 +99,7 @@ impl Terms {
             credentials: entry
                 .and_then(|entry| settings.credentials.get(&**entry.credentials.as_ref()?))
                 .cloned(),
+            trial,
         }
     }
 
@@ -85,15 +112,26 @@ impl Terms {
     }
 
     /// What came of it. `agreed` is the version that both sides speak.
-    pub(super) fn security(&self, agreed: Option<&'static str>) -> Security {
-        let outcome = match agreed {
-            Some(version) => version,
-            None if self.say == StartTls::IfOffered => "not offered",
-            None => "broken",
+    pub(super) fn security(
+        &self,
+        agreed: Option<&'static str>,
+        failure: Option<Failure>,
+    ) -> Security {
+        let outcome = match (agreed, failure) {
+            (Some(version), None) => Outcome::Agreed(version),
+            _ if self.say == StartTls::Never => Outcome::PlainAfter,
+            (_, Some(Failure::NotSupported) | None) => Outcome::NotOffered,
+            (_, Some(_)) => Outcome::Broken,
         };
+        let trial = self.trial.as_ref().map(|trial| match failure {
+            Some(failure) => Err(failure),
+            None if !trial.is_named => Err(Failure::Other),
+            None => trial.testimony.get().copied().unwrap_or(Ok(())),
+        });
         Security {
             grade: self.grade,
             outcome,
+            trial,
         }
     }
 }
@@ -110,18 +148,111 @@ fn server_name(name: &str, candidate: &Candidate) -> ServerName<'static> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Security {
     grade: Grade,
-    outcome: &'static str,
+    outcome: Outcome,
+    /// What a policy that is tested would have made of it.
+    trial: Option<Result<(), Failure>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// This version.
+    Agreed(&'static str),
+    NotOffered,
+    Broken,
+    /// In plain after a connection on which it broke.
+    PlainAfter,
+}
+
+impl Grade {
+    const ALL: [Self; 6] = [
+        Self::None,
+        Self::Opportunistic,
+        Self::Required,
+        Self::Verified,
+        Self::Sts,
+        Self::Dane,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Opportunistic => "opportunistic",
+            Self::Required => "required",
+            Self::Verified => "verified",
+            Self::Sts => "sts",
+            Self::Dane => "dane",
+        }
+    }
 }
 
 impl fmt::Display for Security {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let grade = match self.grade {
-            Grade::None => return f.write_str("none"),
-            Grade::Opportunistic => "opportunistic",
-            Grade::Required => "required",
-            Grade::Verified => "verified",
-            Grade::Dane => "dane",
+        f.write_str(self.grade.name())?;
+        if self.grade == Grade::None {
+            return Ok(());
+        }
+        let outcome = match self.outcome {
+            Outcome::Agreed(version) => version,
+            Outcome::NotOffered => "not offered",
+            Outcome::Broken | Outcome::PlainAfter => "broken",
         };
-        write!(f, "{grade}: {}", self.outcome)
+        write!(f, ": {outcome}")?;
+        match self.trial {
+            Some(Ok(())) => f.write_str("; sts-testing: passed"),
+            Some(Err(failure)) => write!(f, "; sts-testing: {}", failure.name()),
+            None => Ok(()),
+        }
     }
 }
+
+/// Connections to hosts, counted by what was wanted of TLS and what came of it.
+#[derive(Default)]
+pub(super) struct Tally {
+    counts: [[Cell<u64>; OUTCOMES.len()]; Grade::ALL.len()],
+    trials: [Cell<u64>; TRIAL_OUTCOMES.len()],
+}
+
+impl Tally {
+    pub(super) fn count(&self, security: Security) {
+        let outcome = match security.outcome {
+            _ if security.grade == Grade::None => PLAIN,
+            Outcome::Agreed("TLSv1.3") => 0,
+            Outcome::Agreed(_) => 1,
+            Outcome::NotOffered if security.grade == Grade::Opportunistic => PLAIN,
+            Outcome::PlainAfter => PLAIN,
+            Outcome::NotOffered | Outcome::Broken => FAILED,
+        };
+        let add = |cell: &Cell<u64>| cell.set(cell.get() + 1);
+        add(&self.counts[security.grade as usize][outcome]);
+        if let Some(trial) = security.trial
+            && security.outcome != Outcome::PlainAfter
+        {
+            add(&self.trials[usize::from(trial.is_err())]);
+        }
+    }
+
+    /// All that are not zero.
+    pub(super) fn counts(&self) -> Vec<TlsCount> {
+        let row = |policy, counts: &[Cell<u64>], outcomes: &[&'static str]| {
+            let cells = counts.iter().zip(outcomes);
+            let counts = cells.map(move |(count, outcome)| TlsCount {
+                policy,
+                outcome,
+                connections: count.get(),
+            });
+            counts.filter(|one| one.connections > 0).collect::<Vec<_>>()
+        };
+        let grades = Grade::ALL.into_iter().zip(&self.counts);
+        let mut all: Vec<TlsCount> = grades
+            .flat_map(|(grade, counts)| row(grade.name(), counts, &OUTCOMES))
+            .collect();
+        all.extend(row("sts_testing", &self.trials, &TRIAL_OUTCOMES));
+        all
+    }
+}
+
+/// As metrics name them.
+const OUTCOMES: [&str; 4] = ["tls1.3", "tls1.2", "plain", "failed"];
+const PLAIN: usize = 2;
+const FAILED: usize = 3;
+const TRIAL_OUTCOMES: [&str; 2] = ["passed", "failed"];

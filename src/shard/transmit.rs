@@ -19,6 +19,7 @@ use crate::observe::stage::{Stage, Times};
 use crate::smtp::client::{self, ClientSession, Outgoing, Output};
 use crate::smtp::extension::Mechanisms;
 use crate::tls::Channel;
+use crate::tls::failure::Failure;
 use crate::users::client::Attempt;
 use crate::users::sasl::Binding;
 use crate::wire::dot::{self, Stuffer};
@@ -43,6 +44,8 @@ pub(super) struct Connection<W: World> {
     wake: Tick,
     input: Vec<u8>,
     state: State,
+    /// Why the handshake came to nothing.
+    fault: Option<Failure>,
     /// What the session does, and since when.
     stage: (client::Stage, Tick),
     /// How long stages took since somebody asked.
@@ -112,6 +115,7 @@ impl<W: World> Connection<W> {
             stages: Times::default(),
             input: Vec::new(),
             state: State::Greeting,
+            fault: None,
         }
     }
 
@@ -377,7 +381,10 @@ impl<W: World> Connection<W> {
     async fn secure(&mut self) -> io::Result<()> {
         let (config, name) = (Arc::clone(&self.terms.config), self.terms.name.clone());
         let until = self.shard.world.now() + HANDSHAKE_WAIT;
-        self.stream.connect(config, name, until).await?;
+        if let Err(error) = self.stream.connect(config, name, until).await {
+            self.fault = Some(Failure::of_stream(&error));
+            return Err(error);
+        }
         self.session.secured(self.shard.world.now());
         Ok(())
     }
@@ -414,10 +421,29 @@ impl<W: World> Connection<W> {
         }
     }
 
+    /// What came of TLS, when the greeting is over. `None` when the host did not get as far.
+    pub(super) fn sighted(&self) -> Option<Security> {
+        let is_ready = self.state == State::Ready;
+        let may_tell = is_ready
+            || self.stream.facts().is_some()
+            || self.fault.is_some()
+            || self.session.extensions().starttls
+            || self.failure().diagnosis.status == client::TLS_NEEDED;
+        may_tell.then(|| self.security())
+    }
+
     /// What came of TLS.
     pub(super) fn security(&self) -> Security {
         let facts = self.stream.facts();
-        self.terms.security(facts.map(|facts| facts.version))
+        let failure = match (self.fault, facts) {
+            (Some(fault), _) => Some(fault),
+            (None, Some(_)) => None,
+            // It was offered, and then refused.
+            (None, None) if self.session.extensions().starttls => Some(Failure::Other),
+            (None, None) => Some(Failure::NotSupported),
+        };
+        self.terms
+            .security(facts.map(|facts| facts.version), failure)
     }
 
     /// What would do without TLS, when TLS alone is why the greeting came to nothing.

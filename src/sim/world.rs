@@ -15,8 +15,9 @@ use super::net::{Place, SimListener, SimStream};
 use super::random::Random;
 use crate::dkim::{Fault, Signed, Signers};
 use crate::route::dns::{Question, Response};
+use crate::route::sts::Found;
 use crate::verify::{Findings, Inquiry};
-use crate::world::{Class, File, Parcel, Tick, Wall, World};
+use crate::world::{Class, File, Parcel, Tick, Wall, Web, World};
 
 /// The world as the programs of one node see it. Shards of one process are clones.
 #[derive(Clone)]
@@ -178,6 +179,10 @@ impl World for SimWorld {
 
     fn unpack(&self, parcel: Parcel) -> io::Result<SimStream> {
         self.core.net.unpack(parcel)
+    }
+
+    async fn policy(&self, _: Box<str>, _: Web) -> Found {
+        Found::default()
     }
 
     async fn check_password(&self, password: Vec<u8>, hash: String) -> Option<bool> {

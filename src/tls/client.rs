@@ -1,16 +1,20 @@
 //! What is asked of the servers we send to.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::dane::Dane;
 use super::provider;
+pub use super::witness::Testimony;
+use super::witness::Witness;
 
 /// How TLS is spoken to servers. Each shard has its own, so that sessions are resumed without a
 /// lock that another core holds.
@@ -20,6 +24,10 @@ pub struct Clients {
     pub unverified: Arc<ClientConfig>,
     /// Only the host that we mean.
     pub verified: Arc<ClientConfig>,
+    roots: Arc<RootCertStore>,
+    anybody: Arc<Anybody>,
+    /// What `verified` verifies with; `None` without any authority.
+    strict: Option<Arc<WebPkiServerVerifier>>,
 }
 
 impl fmt::Debug for Clients {
@@ -29,8 +37,12 @@ impl fmt::Debug for Clients {
 }
 
 impl Clients {
-    /// With the certificate authorities that the machine trusts.
-    pub fn new() -> Result<Self, String> {
+    /// With the certificate authorities in a file; without one those that the machine trusts.
+    pub fn new(trusted: Option<&Path>) -> Result<Self, String> {
+        if let Some(path) = trusted {
+            let roots = roots(path).map_err(|why| format!("{} {why}", path.display()))?;
+            return Self::with_roots(roots);
+        }
         let mut roots = RootCertStore::empty();
         // One that is unreadable is none that anybody's certificate hangs on; without any, nothing
         // is verified successfully, and deliveries that ask for it say so.
@@ -47,18 +59,49 @@ impl Clients {
                 .with_safe_default_protocol_versions()
                 .map_err(|error| format!("TLS cannot be set up: {error}"))
         };
+        let roots = Arc::new(roots);
         let verified = builder()?
-            .with_root_certificates(roots)
+            .with_root_certificates(Arc::clone(&roots))
             .with_no_client_auth();
-        let anybody = Anybody(provider.signature_verification_algorithms);
+        let anybody = Arc::new(Anybody(provider.signature_verification_algorithms));
         let unverified = builder()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(anybody))
+            .with_custom_certificate_verifier(Arc::<Anybody>::clone(&anybody))
             .with_no_client_auth();
+        let strict =
+            WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
         Ok(Self {
             unverified: Arc::new(unverified),
             verified: Arc::new(verified),
+            // An empty set of authorities is all that can be wrong with it.
+            strict: strict.build().ok(),
+            roots,
+            anybody,
         })
+    }
+
+    /// Whoever answers, and what [`Clients::verified`] would have said of its certificate. Each
+    /// connection has its own: a session that is resumed shows no certificate.
+    #[must_use]
+    pub fn witnessed(&self) -> (Arc<ClientConfig>, Testimony) {
+        let testimony = Testimony::default();
+        let witness = Witness {
+            strict: self.strict.clone(),
+            lenient: Arc::clone(&self.anybody),
+            testimony: Arc::clone(&testimony),
+        };
+        let mut config = ClientConfig::clone(&self.unverified);
+        config.resumption = Resumption::disabled();
+        config
+            .dangerous()
+            .set_certificate_verifier(Arc::new(witness));
+        (Arc::new(config), testimony)
+    }
+
+    /// Are the same authorities trusted?
+    #[must_use]
+    pub fn trusts_as(&self, other: &Self) -> bool {
+        self.roots.roots == other.roots.roots
     }
 
     /// Only a host whose certificate the DNS vouches for. Each connection has its own: a session
@@ -82,13 +125,30 @@ impl Clients {
         Self {
             unverified: own(&self.unverified),
             verified: own(&self.verified),
+            ..self.clone()
         }
     }
 }
 
+/// The certificate authorities in a PEM file.
+pub fn roots(path: &Path) -> Result<RootCertStore, String> {
+    let certificates = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| format!("cannot be read as PEM: {error}"))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        let added = roots.add(certificate);
+        added.map_err(|error| format!("has a certificate that is no authority: {error}"))?;
+    }
+    if roots.is_empty() {
+        return Err("holds no certificate (PEM is expected)".to_owned());
+    }
+    Ok(roots)
+}
+
 /// Takes every certificate, as opportunistic TLS does (RFC 7435); the peer must still have its key.
 #[derive(Debug)]
-struct Anybody(WebPkiSupportedAlgorithms);
+pub(super) struct Anybody(WebPkiSupportedAlgorithms);
 
 impl ServerCertVerifier for Anybody {
     fn verify_server_cert(

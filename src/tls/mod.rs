@@ -12,8 +12,10 @@ pub mod certificate;
 mod channel;
 pub mod client;
 pub mod dane;
+pub mod failure;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 pub use channel::{Channel, Facts};
 use client::Clients;

@@ -26,9 +26,10 @@ use glommio::{Latency, Shares, TaskQueueHandle};
 
 use crate::dkim::{Fault, Signed, Signers};
 use crate::route::dns::{Question, Response};
+use crate::route::sts::Found;
 use crate::service::Desk;
 use crate::verify::{Findings, Inquiry};
-use crate::world::{Class, Parcel, Tick, Wall, World};
+use crate::world::{Class, Parcel, Tick, Wall, Web, World};
 
 pub use disk::UringFile;
 pub use net::{UringListener, UringStream};
@@ -177,6 +178,10 @@ impl World for Uring {
 
     async fn lookup(&self, question: Question) -> Response {
         self.inner.desk.resolver.lookup(question).await
+    }
+
+    async fn policy(&self, domain: Box<str>, web: Web) -> Found {
+        self.inner.desk.policies.find(domain, web).await
     }
 
     async fn check_password(&self, password: Vec<u8>, hash: String) -> Option<bool> {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::start;
 use super::*;
-use crate::config::Cores;
+use crate::config::{Config, Cores, Dns};
+use crate::observe::log::{Format, Journal, Level};
 use crate::service::{Desk, Service};
 use crate::world::{File as _, Listener as _, Stream as _};
 
@@ -20,11 +21,15 @@ where
 {
     start::prepare().unwrap();
     let service = Service::start().unwrap();
-    let dns = crate::config::Dns {
-        servers: vec!["127.0.0.1:1".parse().unwrap()],
-        dnssec: None,
+    let config = Config {
+        dns: Dns {
+            servers: vec!["127.0.0.1:1".parse().unwrap()],
+            dnssec: None,
+        },
+        ..Config::default()
     };
-    let desk = Desk::start(&service, &dns).unwrap();
+    let journal = Journal::start(Format::Text, Level::Error).unwrap();
+    let desk = Desk::start(&service, &config, journal.handle()).unwrap();
     let socket = net::bind(ANYWHERE.parse().unwrap()).unwrap();
     let sockets = HashMap::from([(ANYWHERE.parse().unwrap(), vec![socket])]);
     glommio::LocalExecutorBuilder::default()

@@ -30,6 +30,7 @@ mod schedule;
 mod sendmail;
 mod signing;
 mod smarthost;
+mod sts;
 mod support_works;
 mod tls;
 mod verify;

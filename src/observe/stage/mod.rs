@@ -35,6 +35,8 @@ pub enum Stage {
     QueueWait,
     /// Looking up a destination's hosts.
     Dns,
+    /// Learning a destination's MTA-STS policy, fetching it included.
+    Sts,
     /// The TCP handshake with a host.
     Connect,
     /// The TLS handshake with a host.
@@ -57,7 +59,7 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::AcceptToBanner,
         Self::Command,
         Self::BodyReceived,
@@ -67,6 +69,7 @@ impl Stage {
         Self::RetrievalCommand,
         Self::QueueWait,
         Self::Dns,
+        Self::Sts,
         Self::Connect,
         Self::Tls,
         Self::GreetingEhlo,
@@ -91,6 +94,7 @@ impl Stage {
             Self::RetrievalCommand => "retrieval_command",
             Self::QueueWait => "queue_wait",
             Self::Dns => "dns",
+            Self::Sts => "sts",
             Self::Connect => "connect",
             Self::Tls => "tls",
             Self::GreetingEhlo => "greeting_ehlo",

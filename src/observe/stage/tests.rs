@@ -20,7 +20,7 @@ fn stages_have_names_that_people_can_type() {
         assert_eq!(typed.parse(), Ok(stage));
     }
     let refused = "dsn".parse::<Stage>().expect_err("no such stage");
-    assert!(refused.contains("dns, connect"), "{refused}");
+    assert!(refused.contains("dns, sts, connect"), "{refused}");
     assert!(!Stage::CommitBatch.is_outbound() && Stage::QueueWait.is_outbound());
 }
 

@@ -32,7 +32,7 @@ use crate::mail::outcome::{Diagnosis, Outcome};
 use crate::smtp::extension::Mechanisms;
 use crate::time::Tick;
 pub use session::ClientSession;
-pub use verdict::Peer;
+pub use verdict::{Peer, TLS_NEEDED};
 
 /// Who we say we are.
 #[derive(Clone, Debug)]

@@ -242,7 +242,7 @@ const SENDING_BODY: &str = "sending message body";
 /// RFC 3463 §3.6: other protocol status.
 const PROTOCOL_ERROR: EnhancedStatus = EnhancedStatus::new(4, 5, 0);
 /// RFC 3463 §3.8: cryptographic failure, here of TLS that must be and cannot.
-pub(super) const TLS_NEEDED: EnhancedStatus = EnhancedStatus::new(4, 7, 4);
+pub const TLS_NEEDED: EnhancedStatus = EnhancedStatus::new(4, 7, 4);
 /// RFC 3463 §3.5: bad connection.
 const BAD_CONNECTION: EnhancedStatus = EnhancedStatus::new(4, 4, 2);
 /// RFC 3463 §3.4: the mail system as a whole.

@@ -9,6 +9,7 @@ pub mod mx;
 pub mod net;
 pub mod relay;
 pub mod report;
+pub mod web;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
@@ -19,6 +20,7 @@ pub use dns::{Dns, Rdata};
 pub use mx::{Mx, Received, Script};
 pub use relay::Relay;
 pub use report::Report;
+pub use web::{Authority, Web};
 
 use net::Network;
 
