@@ -15,6 +15,7 @@ pub mod wire;
 
 pub mod mail;
 
+pub mod imap;
 pub mod pop3;
 pub mod queue;
 pub mod route;

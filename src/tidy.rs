@@ -353,7 +353,7 @@ fn the_manual_and_the_readme_name_files_that_exist() {
 }
 
 /// Modules that see nothing but arguments.
-const CORES: [&str; 6] = ["wire", "mail", "pop3", "smtp", "queue", "route"];
+const CORES: [&str; 7] = ["wire", "mail", "imap", "pop3", "smtp", "queue", "route"];
 
 /// The same, in rooms that otherwise drive.
 const CORE_FILES: [&str; 6] = [
@@ -367,7 +367,7 @@ const CORE_FILES: [&str; 6] = [
 
 /// Groups whose members never import each other, whatever their order.
 const STRANGERS: [&[&str]; 2] = [
-    &["smtp", "pop3", "queue", "route", "spool", "mailbox"],
+    &["smtp", "imap", "pop3", "queue", "route", "spool", "mailbox"],
     &["uring", "sim"],
 ];
 

@@ -1,0 +1,378 @@
+//! Header fields: where they stand, and their values as mail-parser reads them.
+//!
+//! ENVELOPE and BODYSTRUCTURE hand values out as they were written: clients decode encoded words
+//! (RFC 2047) and parameter continuations (RFC 2231) themselves. mail-parser decodes both, so the
+//! octets that begin them are put aside while it reads.
+
+use mail_parser::parsers::MessageStream;
+use mail_parser::{Addr, Address, HeaderValue};
+
+/// One field of a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// Its name, as written.
+    pub name: &'a [u8],
+    /// What is behind the colon, line ends included.
+    pub value: &'a [u8],
+    /// Everything.
+    pub whole: &'a [u8],
+}
+
+/// The fields of a header, in their order. A line that is none belongs to the field before it.
+pub fn fields(header: &[u8]) -> impl Iterator<Item = Field<'_>> {
+    let mut rest = header;
+    std::iter::from_fn(move || {
+        loop {
+            let whole = first_field(rest)?;
+            rest = &rest[whole.len()..];
+            if let Some(colon) = memchr::memchr(b':', whole) {
+                return Some(Field {
+                    name: whole[..colon].trim_ascii_end(),
+                    value: &whole[colon + 1..],
+                    whole,
+                });
+            }
+        }
+    })
+}
+
+/// The first line and those that continue it; `None` at the empty line that ends the header.
+fn first_field(rest: &[u8]) -> Option<&[u8]> {
+    if rest.is_empty() || rest.starts_with(b"\r\n") || rest.starts_with(b"\n") {
+        return None;
+    }
+    let mut end = 0;
+    loop {
+        end += memchr::memchr(b'\n', &rest[end..]).map_or(rest.len() - end, |at| at + 1);
+        match rest.get(end) {
+            Some(b' ' | b'\t') => {}
+            _ => return Some(&rest[..end]),
+        }
+    }
+}
+
+/// The value of the first field of that name.
+#[must_use]
+pub fn find<'a>(header: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    fields(header)
+        .find(|field| field.name.eq_ignore_ascii_case(name.as_bytes()))
+        .map(|field| field.value)
+}
+
+/// A value on one line, without the space around it.
+#[must_use]
+pub fn unfolded(value: &[u8]) -> Vec<u8> {
+    let value = value[..value.len().min(VALUE_OCTETS_MAX)].trim_ascii();
+    let line_ends = |octet: &u8| !matches!(octet, b'\r' | b'\n');
+    let mut out: Vec<u8> = value.iter().copied().filter(line_ends).collect();
+    super::write::without_nul(&mut out);
+    out
+}
+
+/// A value with its encoded words decoded, on one line.
+#[must_use]
+pub fn text(value: &[u8]) -> String {
+    match MessageStream::new(&ended(value)).parse_unstructured() {
+        HeaderValue::Text(text) => text.into_owned(),
+        _ => String::new(),
+    }
+}
+
+/// A type with its parameters, as Content-Type and Content-Disposition have them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Typed {
+    /// In lower case.
+    pub kind: String,
+    /// In lower case; empty where there is none.
+    pub subkind: String,
+    /// Names in lower case, values as written.
+    pub parameters: Vec<(String, String)>,
+}
+
+impl Typed {
+    /// The first parameter of that name.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        let found = self.parameters.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| &**value)
+    }
+}
+
+/// Reads Content-Type or Content-Disposition; `None` for what is neither.
+#[must_use]
+pub fn typed(value: &[u8]) -> Option<Typed> {
+    let mut value = ended(value);
+    let mut parameters = 0;
+    for at in 0..value.len() {
+        match value[at] {
+            b';' if parameters == PARAMETERS_MAX => value.truncate(at),
+            b';' => parameters += 1,
+            b'*' => value[at] = STAR_ASIDE,
+            b'=' if value.get(at + 1) == Some(&b'?') => value[at] = EQUALS_ASIDE,
+            _ => {}
+        }
+        if at + 1 >= value.len() {
+            break;
+        }
+    }
+    if !value.ends_with(b"\n") {
+        value.extend_from_slice(b"\r\n");
+    }
+    let HeaderValue::ContentType(found) = MessageStream::new(&value).parse_content_type() else {
+        return None;
+    };
+    let parameters = found.attributes.unwrap_or_default();
+    Some(Typed {
+        kind: put_back(&found.c_type),
+        subkind: found.c_subtype.as_deref().map(put_back).unwrap_or_default(),
+        parameters: parameters
+            .iter()
+            .map(|parameter| (put_back(&parameter.name), put_back(&parameter.value)))
+            .collect(),
+    })
+}
+
+/// An address as ENVELOPE has it (RFC 9051 §7.5.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mailbox {
+    /// Somebody.
+    Person {
+        /// The display name, as written.
+        name: Option<String>,
+        /// The source route.
+        route: Option<String>,
+        /// Before the `@`.
+        local_part: String,
+        /// Behind it; empty where there is none.
+        domain: String,
+    },
+    /// A group begins.
+    Group(String),
+    /// The group ends.
+    EndOfGroup,
+}
+
+/// Reads a list of addresses. `decoded` decodes their names.
+#[must_use]
+pub fn addresses(value: &[u8], decoded: bool) -> Vec<Mailbox> {
+    let mut value = ended(value);
+    if !decoded {
+        for at in 0..value.len().saturating_sub(1) {
+            if value[at..].starts_with(b"=?") {
+                value[at] = EQUALS_ASIDE;
+            }
+        }
+    }
+    let mut found = Vec::new();
+    match MessageStream::new(&value).parse_address() {
+        HeaderValue::Address(Address::List(list)) => found.extend(list.iter().map(person)),
+        HeaderValue::Address(Address::Group(groups)) => {
+            for group in groups {
+                if let Some(name) = &group.name {
+                    found.push(Mailbox::Group(put_back(name)));
+                }
+                found.extend(group.addresses.iter().map(person));
+                if group.name.is_some() {
+                    found.push(Mailbox::EndOfGroup);
+                }
+            }
+        }
+        _ => {}
+    }
+    found
+}
+
+fn person(address: &Addr<'_>) -> Mailbox {
+    let whole = put_back(address.address.as_deref().unwrap_or_default());
+    let (route, whole) = match whole
+        .strip_prefix('@')
+        .and_then(|rest| rest.split_once(':'))
+    {
+        Some((route, rest)) => (Some(format!("@{route}")), rest.to_owned()),
+        None => (None, whole),
+    };
+    let (local_part, domain) = match whole.rsplit_once('@') {
+        Some((local_part, domain)) => (local_part.to_owned(), domain.to_owned()),
+        None => (whole, String::new()),
+    };
+    Mailbox::Person {
+        name: address.name.as_deref().map(put_back),
+        route,
+        local_part,
+        domain,
+    }
+}
+
+/// A moment, as Date tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Seconds since 1970, UTC.
+    pub seconds: i64,
+    /// Days since 1970 where it was sent: SENTBEFORE and its kin do not look at time and zone.
+    pub day: i64,
+}
+
+/// Reads Date.
+#[must_use]
+pub fn sent(value: &[u8]) -> Option<Sent> {
+    let HeaderValue::DateTime(date) = MessageStream::new(&ended(value)).parse_date() else {
+        return None;
+    };
+    if !date.is_valid() {
+        return None;
+    }
+    let seconds = date.to_timestamp();
+    let zone = (i64::from(date.tz_hour) * 60 + i64::from(date.tz_minute)) * 60;
+    let zone = if date.tz_before_gmt { -zone } else { zone };
+    Some(Sent {
+        seconds,
+        day: (seconds + zone).div_euclid(DAY_SECONDS),
+    })
+}
+
+/// The message-ids in a value, without their brackets.
+#[must_use]
+pub fn ids(value: &[u8]) -> Vec<String> {
+    let value = ended(value);
+    match MessageStream::new(&value).parse_id() {
+        HeaderValue::Text(id) => vec![id.into_owned()],
+        HeaderValue::TextList(ids) => ids.into_iter().map(|id| id.into_owned()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The value as a header would end it; mail-parser reads up to a line that does not continue.
+fn ended(value: &[u8]) -> Vec<u8> {
+    let value = &value[..value.len().min(VALUE_OCTETS_MAX)];
+    let mut ended = value.trim_ascii_end().to_vec();
+    super::write::without_nul(&mut ended);
+    ended.extend_from_slice(b"\r\n");
+    ended
+}
+
+fn put_back(text: &str) -> String {
+    let back = |c| match c {
+        '\u{1}' => '=',
+        '\u{2}' => '*',
+        other => other,
+    };
+    text.chars().map(back).collect()
+}
+
+/// What is read of one field: some thousand recipients.
+const VALUE_OCTETS_MAX: usize = 256 * 1024;
+/// Parameters of one field. Real ones have a handful.
+const PARAMETERS_MAX: usize = 100;
+/// Stands for `=` before `?`.
+const EQUALS_ASIDE: u8 = 1;
+/// Stands for `*`.
+const STAR_ASIDE: u8 = 2;
+/// Seconds of a day.
+pub const DAY_SECONDS: i64 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_keep_their_continuation_lines_and_end_at_the_empty_line() {
+        let header = b"A: 1\r\n 2\r\nnonsense\r\nB : 3\r\n\r\nC: 4\r\n";
+        let found: Vec<_> = fields(header)
+            .map(|field| (field.name, field.value))
+            .collect();
+        assert_eq!(
+            found,
+            [(&b"A"[..], &b" 1\r\n 2\r\n"[..]), (b"B", b" 3\r\n")]
+        );
+        assert_eq!(find(header, "b"), Some(&b" 3\r\n"[..]));
+        assert_eq!(find(header, "C"), None);
+        assert_eq!(unfolded(b" a\r\n\tb \r\n"), b"a\tb");
+    }
+
+    #[test]
+    fn parameters_stay_as_they_were_written() {
+        let typed = typed(
+            b" Text/Plain; CHARSET=\"utf-8\";\r\n filename*0*=utf-8''%c3%b6; filename*1=x; n=\"=?utf-8?q?a?=\"\r\n",
+        )
+        .unwrap();
+        assert_eq!((&*typed.kind, &*typed.subkind), ("text", "plain"));
+        let expected = [
+            ("charset", "utf-8"),
+            ("filename*0*", "utf-8''%c3%b6"),
+            ("filename*1", "x"),
+            ("n", "=?utf-8?q?a?="),
+        ];
+        let found: Vec<_> = typed
+            .parameters
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn parameters_by_the_hundred_thousand_are_not_all_read() {
+        let mut value = b"text/plain".to_vec();
+        for number in 0..100_000 {
+            value.extend_from_slice(format!("; a*{number}*=x").as_bytes());
+        }
+        assert_eq!(typed(&value).unwrap().parameters.len(), PARAMETERS_MAX);
+    }
+
+    #[test]
+    fn addresses_with_names_routes_and_groups() {
+        let person = |name: Option<&str>, local: &str, domain: &str| Mailbox::Person {
+            name: name.map(str::to_owned),
+            route: None,
+            local_part: local.to_owned(),
+            domain: domain.to_owned(),
+        };
+        assert_eq!(
+            addresses(
+                b" =?utf-8?q?A=C3=B6?= <a@b.test>, c@d.test, \"E, F\" <e@f.test>\r\n",
+                false
+            ),
+            [
+                person(Some("=?utf-8?q?A=C3=B6?="), "a", "b.test"),
+                person(None, "c", "d.test"),
+                person(Some("E, F"), "e", "f.test"),
+            ]
+        );
+        assert_eq!(
+            addresses(b"=?utf-8?q?A=C3=B6?= <a@b.test>", true),
+            [person(Some("Aö"), "a", "b.test")]
+        );
+        assert_eq!(
+            addresses(b" Friends: a@b.test;\r\n", false),
+            [
+                Mailbox::Group("Friends".to_owned()),
+                person(None, "a", "b.test"),
+                Mailbox::EndOfGroup,
+            ]
+        );
+        assert_eq!(
+            addresses(b"<@x,@y:a@b.test>", false),
+            [Mailbox::Person {
+                name: None,
+                route: Some("@x,@y".to_owned()),
+                local_part: "a".to_owned(),
+                domain: "b.test".to_owned(),
+            }]
+        );
+        assert_eq!(addresses(b" ", false), []);
+    }
+
+    #[test]
+    fn a_date_has_its_own_day() {
+        let late = sent(b" Mon, 1 Jan 2024 23:30:00 -0100\r\n").unwrap();
+        assert_eq!(late.day, 19_723);
+        assert_eq!(late.seconds, 19_724 * DAY_SECONDS + 1800);
+        assert_eq!(sent(b" yesterday\r\n"), None);
+    }
+
+    #[test]
+    fn ids_lose_their_brackets() {
+        assert_eq!(ids(b" <a@b>\r\n <c@d>\r\n"), ["a@b", "c@d"]);
+        assert_eq!(ids(b""), Vec::<String>::new());
+    }
+}

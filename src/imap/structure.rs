@@ -1,0 +1,137 @@
+//! BODY and BODYSTRUCTURE (RFC 9051 §7.5.2), out of a message's parts.
+
+use super::envelope;
+use super::field::{self, Typed};
+use super::mime::{Kind, Part};
+use super::write;
+
+/// Writes BODYSTRUCTURE, or BODY where `extended` is false.
+pub fn write(out: &mut Vec<u8>, raw: &[u8], part: &Part, extended: bool) {
+    out.push(b'(');
+    match &part.kind {
+        Kind::Multipart(parts) => {
+            for part in parts {
+                write(out, raw, part, extended);
+            }
+            out.push(b' ');
+            write::string(out, part.typed.subkind.as_bytes(), false);
+            if extended {
+                out.push(b' ');
+                parameters(out, &part.typed);
+                common_extension(out, part.header_of(raw));
+            }
+        }
+        Kind::Leaf => {
+            single(out, raw, part);
+            if part.typed.kind == "text" {
+                number(out, lines(part.body_of(raw)));
+            }
+        }
+        Kind::Message(inner) => {
+            single(out, raw, part);
+            out.push(b' ');
+            envelope::write(out, inner.header_of(raw));
+            out.push(b' ');
+            write(out, raw, inner, extended);
+            number(out, lines(part.body_of(raw)));
+        }
+    }
+    if extended && !matches!(part.kind, Kind::Multipart(_)) {
+        let header = part.header_of(raw);
+        out.push(b' ');
+        text(out, header, "Content-MD5");
+        common_extension(out, header);
+    }
+    out.push(b')');
+}
+
+/// Type, parameters, id, description, encoding and size.
+fn single(out: &mut Vec<u8>, raw: &[u8], part: &Part) {
+    let header = part.header_of(raw);
+    write::string(out, part.typed.kind.as_bytes(), false);
+    out.push(b' ');
+    write::string(out, part.typed.subkind.as_bytes(), false);
+    out.push(b' ');
+    parameters(out, &part.typed);
+    out.push(b' ');
+    text(out, header, "Content-ID");
+    out.push(b' ');
+    text(out, header, "Content-Description");
+    out.push(b' ');
+    let encoding = field::find(header, "Content-Transfer-Encoding").map(field::unfolded);
+    let encoding = encoding.filter(|word| !word.is_empty());
+    let encoding = encoding.map(|word| word.to_ascii_lowercase());
+    write::string(out, encoding.as_deref().unwrap_or(b"7bit"), false);
+    number(out, part.body.len());
+}
+
+/// Disposition, language and location.
+fn common_extension(out: &mut Vec<u8>, header: &[u8]) {
+    out.push(b' ');
+    let disposition = field::find(header, "Content-Disposition").and_then(field::typed);
+    match disposition {
+        Some(disposition) => {
+            out.push(b'(');
+            write::string(out, disposition.kind.as_bytes(), false);
+            out.push(b' ');
+            parameters(out, &disposition);
+            out.push(b')');
+        }
+        None => out.extend_from_slice(b"NIL"),
+    }
+    out.push(b' ');
+    languages(out, header);
+    out.push(b' ');
+    text(out, header, "Content-Location");
+}
+
+fn languages(out: &mut Vec<u8>, header: &[u8]) {
+    let value = field::find(header, "Content-Language").map(field::unfolded);
+    let value = value.unwrap_or_default();
+    let tags: Vec<&[u8]> = value
+        .split(|octet| *octet == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|tag| !tag.is_empty())
+        .collect();
+    match *tags {
+        [] => out.extend_from_slice(b"NIL"),
+        [tag] => write::string(out, tag, false),
+        _ => {
+            for (at, tag) in tags.iter().enumerate() {
+                out.push(if at == 0 { b'(' } else { b' ' });
+                write::string(out, tag, false);
+            }
+            out.push(b')');
+        }
+    }
+}
+
+fn parameters(out: &mut Vec<u8>, typed: &Typed) {
+    if typed.parameters.is_empty() {
+        out.extend_from_slice(b"NIL");
+        return;
+    }
+    for (at, (name, value)) in typed.parameters.iter().enumerate() {
+        out.push(if at == 0 { b'(' } else { b' ' });
+        write::string(out, name.as_bytes(), false);
+        out.push(b' ');
+        write::string(out, value.as_bytes(), false);
+    }
+    out.push(b')');
+}
+
+fn text(out: &mut Vec<u8>, header: &[u8], name: &str) {
+    let value = field::find(header, name).map(field::unfolded);
+    write::nstring(out, value.as_deref().filter(|value| !value.is_empty()));
+}
+
+fn number(out: &mut Vec<u8>, number: usize) {
+    out.extend_from_slice(format!(" {number}").as_bytes());
+}
+
+fn lines(body: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', body).count()
+}
+
+#[cfg(test)]
+mod tests;
