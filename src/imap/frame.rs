@@ -334,6 +334,10 @@ const INPUT_OCTETS_KEPT: usize = 4096;
 const TAG_OCTETS_MAX: usize = 256;
 
 #[cfg(test)]
+#[allow(
+    clippy::single_range_in_vec_init,
+    reason = "places of literals: one is a list too"
+)]
 mod tests {
     use super::*;
 

@@ -179,7 +179,7 @@ fn append(frame: &Frame, parts: &[&[u8]]) -> Option<Body> {
         let content = literals.find(|literal| literal.start > place)?.clone();
         let is_binary = word.starts_with(b"~");
         let holds_nul = memchr::memchr(0, &frame.text[content.clone()]).is_some();
-        if content.len() > 0 && holds_nul && !is_binary {
+        if holds_nul && !is_binary {
             return None;
         }
         let mut words: Vec<&[u8]> = head.to_vec();

@@ -90,13 +90,11 @@ impl Summary {
     #[must_use]
     pub fn encode(&self) -> Option<Vec<u8>> {
         let mut out = vec![VERSION];
-        for (seconds, day) in [self
+        let (seconds, day) = self
             .sent
-            .map_or((i64::MIN, 0), |sent| (sent.seconds, sent.day))]
-        {
-            out.extend_from_slice(&seconds.to_le_bytes());
-            out.extend_from_slice(&day.to_le_bytes());
-        }
+            .map_or((i64::MIN, 0), |sent| (sent.seconds, sent.day));
+        out.extend_from_slice(&seconds.to_le_bytes());
+        out.extend_from_slice(&day.to_le_bytes());
         put(&mut out, &self.envelope);
         put(&mut out, &self.body);
         put(&mut out, &self.structure);
