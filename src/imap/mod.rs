@@ -6,6 +6,7 @@
 //! message ─► mime (mail-parser) ─► section, envelope, structure ─► summary
 //! ```
 
+pub mod capability;
 pub mod envelope;
 pub mod field;
 pub mod frame;
