@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use super::value::{HTTPS_PORT, SMTP_PORT};
 use super::{
     AllowPlaintext, Auth, Config, Control, Cores, Delivery, Disowned, Dns, Durability, Listener,
-    Log, Mailboxes, Protocol, Queue, Route, Runtime, Smtp, Spool, Tls, TlsPolicy, Verify,
+    Log, Mailboxes, Preflight, Protocol, Queue, Route, Runtime, Smtp, Spool, Tls, TlsPolicy,
+    Verify,
 };
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
@@ -169,6 +170,7 @@ pub(super) fn new_listener() -> Listener {
         bind: Vec::new(),
         proxy_protocol: false,
         verify: false,
+        preflight: Preflight::Off,
     }
 }
 

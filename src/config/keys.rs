@@ -10,8 +10,8 @@ use super::value::{
     size, size_within, socket_address, span, text, wait,
 };
 use super::{
-    AllowPlaintext, Config, Cores, Disowned, Dkim, Dnssec, Durability, Listener, Protocol, Route,
-    TlsPolicy, units,
+    AllowPlaintext, Config, Cores, Disowned, Dkim, Dnssec, Durability, Listener, Preflight,
+    Protocol, Route, TlsPolicy, units,
 };
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
@@ -578,6 +578,13 @@ pub(super) const LISTENER: &[Key<Listener>] = &[
         |l, v| boolean(v).map(|verify| l.verify = verify),
         |l| Some(l.verify.to_string())
     ),
+    key!(
+        "preflight",
+        Restart,
+        "Look whether each header keeps the rules of large providers for bulk senders, as far as `ringpost preflight` can tell without the DNS: \"off\", \"count\" broken rules, \"warn\" (in the log too) or \"refuse\" (with 550 5.7.1).",
+        |l, v| choice(v, PREFLIGHTS).map(|choice| l.preflight = choice),
+        |l| name_of(PREFLIGHTS, l.preflight)
+    ),
 ];
 
 /// `[[route]]`
@@ -661,6 +668,12 @@ const FAMILIES: &[(&str, Families)] = &[
     ("ipv6", Families::Ipv6Only),
 ];
 const DNSSEC: &[(&str, Dnssec)] = &[("trust_ad", Dnssec::TrustAd), ("off", Dnssec::Off)];
+const PREFLIGHTS: &[(&str, Preflight)] = &[
+    ("off", Preflight::Off),
+    ("count", Preflight::Count),
+    ("warn", Preflight::Warn),
+    ("refuse", Preflight::Refuse),
+];
 const DISOWNED: &[(&str, Disowned)] = &[
     ("observe", Disowned::Observe),
     ("enforce", Disowned::Enforce),

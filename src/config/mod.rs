@@ -100,6 +100,21 @@ pub struct Listener {
     pub proxy_protocol: bool,
     /// Who mail is from is found out.
     pub verify: bool,
+    /// The rules for bulk senders are looked at.
+    pub preflight: Preflight,
+}
+
+/// What is done about mail that breaks a rule for bulk senders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preflight {
+    /// Nobody looks.
+    Off,
+    /// It is counted.
+    Count,
+    /// It is counted and logged.
+    Warn,
+    /// It is refused too.
+    Refuse,
 }
 
 /// What a listener speaks.

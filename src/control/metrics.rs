@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::{Failure, Plane};
 use crate::observe::ask::{Counters, Facts, Health};
 use crate::observe::stage::{Snapshot, Stage};
+use crate::preflight;
 use crate::verify::Tally;
 
 /// `GET /metrics`
@@ -38,6 +39,7 @@ struct Sums {
     signatures_unproven: u64,
     verified: Tally,
     messages_disowned: u64,
+    preflights: preflight::Tally,
     log_lines_lost: u64,
     tls: BTreeMap<(&'static str, &'static str), u64>,
     gauges: Gauges,
@@ -69,6 +71,7 @@ impl Sums {
             sums.signatures_unproven += one.signatures_unproven;
             sums.verified.add(&one.verified);
             sums.messages_disowned += one.messages_disowned;
+            sums.preflights.add(&one.preflights);
             sums.log_lines_lost += one.log_lines_lost;
             for count in &one.tls {
                 *sums.tls.entry((count.policy, count.outcome)).or_default() += count.connections;
@@ -227,6 +230,14 @@ impl Sums {
         for (method, verdict, count) in self.verified.iter() {
             family
                 .encode_family(&[("method", method.name()), ("result", verdict.name())])?
+                .encode_counter::<NoLabelSet, u64, u64>(&count, None)?;
+        }
+        let help = "Messages that broke a rule for bulk senders";
+        let kind = MetricType::Counter;
+        let mut family = encoder.encode_descriptor("preflight_broken", help, None, kind)?;
+        for (rule, count) in self.preflights.iter() {
+            family
+                .encode_family(&[("rule", rule.name())])?
                 .encode_counter::<NoLabelSet, u64, u64>(&count, None)?;
         }
         Ok(())

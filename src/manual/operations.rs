@@ -98,6 +98,10 @@
 //! stands with it, and what to change; the exit code is 65 when a rule is broken that mail is refused
 //! for. Behind NAT name the address that others see: `--source 192.0.2.1`. Nothing is sent.
 //!
+//! What can be told from the header and the keys alone, a listener can look at in every message:
+//! `preflight = "warn"`, or `"refuse"`, which answers the final dot with 550 5.7.1 and the remedy.
+//! `ringpost_preflight_broken_total` counts by rule. `"count"` does that alone.
+//!
 //! # Who incoming mail is from
 //!
 //! A listener with `verify = true` finds out, before it answers the final dot, whether the client's

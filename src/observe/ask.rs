@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::history::Moment;
 use super::stage::{Row, Snapshot};
+use crate::preflight;
 use crate::verify::Tally;
 
 /// A question to every shard.
@@ -347,6 +348,8 @@ pub struct Facts {
     pub messages_disowned: u64,
     /// Connections to hosts by what came of TLS.
     pub tls: Vec<TlsCount>,
+    /// Rules for bulk senders that messages broke.
+    pub preflights: preflight::Tally,
     /// Messages in the queue.
     pub messages_queued: u64,
     /// Connections of clients.

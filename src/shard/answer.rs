@@ -69,6 +69,7 @@ impl<W: World> Shard<W> {
             verified: self.verified.get(),
             messages_disowned: self.messages_disowned.get(),
             tls: self.tls.counts(),
+            preflights: self.preflights.get(),
             messages_queued: queue.messages() as u64,
             connections_in: self.visits.inside() as u64,
             connections_out: u64::from(self.permits.held()),

@@ -11,6 +11,7 @@ use super::connection::Connection;
 use super::inbound;
 use super::retrieve::{self, Retrieval};
 use super::visitors::Visitor;
+use super::watch::Looks;
 use crate::config::{self, Protocol};
 use crate::smtp::proxy;
 use crate::smtp::reply::Reply;
@@ -34,8 +35,8 @@ enum Speaks {
     /// By clients that bring mail.
     Smtp {
         kind: ServerKind,
-        /// Who mail is from is found out.
-        verifies: bool,
+        /// What is looked at in mail.
+        looks: Looks,
     },
     /// By users who fetch it.
     Retrieval(Retrieval),
@@ -53,7 +54,7 @@ impl<W: World> Door<W> {
     pub(super) fn new(listener: W::Listener, config: &config::Listener) -> Self {
         let smtp = |kind| Speaks::Smtp {
             kind,
-            verifies: config.verify,
+            looks: Looks::new(config),
         };
         let (speaks, tls_first) = match config.protocol {
             Protocol::Smtp => (smtp(ServerKind::Smtp), false),
@@ -109,8 +110,8 @@ fn begin<W: World>(shard: &Rc<Shard<W>>, door: &Rc<Door<W>>, stream: W::Stream) 
             return;
         };
         match door.speaks {
-            Speaks::Smtp { kind, verifies } => {
-                inbound::receive(&shard, kind, verifies, arrival, &pass).await;
+            Speaks::Smtp { kind, looks } => {
+                inbound::receive(&shard, kind, looks, arrival, &pass).await;
             }
             Speaks::Retrieval(kind) => retrieve::receive(&shard, kind, arrival, &pass).await,
         }

@@ -8,10 +8,9 @@ use std::rc::Rc;
 use super::Shard;
 use super::budget::Charge;
 use super::message::Body;
-use super::verify::{Stripped, Watch};
+use super::watch::{Seen, Watch};
 use crate::mail::envelope::QueueId;
 use crate::spool::log::{self, ExtentSeal, ExtentWriter, INLINE_OCTETS_MAX};
-use crate::verify::Content;
 use crate::world::World;
 
 /// The content gathered so far, in wire form.
@@ -23,7 +22,7 @@ pub(super) struct Gathering<W: World> {
     _arriving: Arriving,
     /// What it takes of the shard's memory budget.
     charge: Charge,
-    /// Who it is from is to be found out.
+    /// Looks at it as it arrives.
     watch: Option<Watch>,
     /// What was spilled last ended with CRLF.
     ends_line: bool,
@@ -102,8 +101,8 @@ impl<W: World> Gathering<W> {
         extent.append(full).await
     }
 
-    /// All of it as verification sees it, once; `None` where nobody verifies.
-    pub(super) fn seen(&mut self) -> Option<(Content, Stripped)> {
+    /// What was seen of it, now that all of it is there; `None` where nobody looks.
+    pub(super) fn seen(&mut self) -> Option<Seen> {
         Some(self.watch.take()?.finish(&mut self.tail))
     }
 

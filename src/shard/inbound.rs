@@ -16,17 +16,17 @@ use super::gate::Pass;
 use super::gather::Gathering;
 use super::login::{Login, Word};
 use super::store::Origin;
-use super::verify::Watch;
+use super::watch::Looks;
 use crate::observe::stage::Stage;
 use crate::smtp::reply::Reply;
-use crate::smtp::server::{Encryption, ServerKind, ServerSession, Step};
+use crate::smtp::server::{Encryption, ServerKind, ServerSession, Step, Transaction};
 use crate::world::{Tick, World};
 
 /// A session of a client, from its first octet to its last.
 pub(super) async fn receive<W: World>(
     shard: &Rc<Shard<W>>,
     kind: ServerKind,
-    verifies: bool,
+    looks: Looks,
     arrival: Arrival<W>,
     pass: &Pass,
 ) {
@@ -46,7 +46,7 @@ pub(super) async fn receive<W: World>(
         connection,
         gathering: None,
         login: Login::default(),
-        verifies,
+        looks,
         began: accepted,
     };
     visit.run(pass).await;
@@ -59,8 +59,8 @@ struct Visit<'a, W: World> {
     session: ServerSession,
     gathering: Option<Gathering<W>>,
     login: Login,
-    /// Who mail is from is found out.
-    verifies: bool,
+    /// What is looked at in mail.
+    looks: Looks,
     /// When the message's body began.
     began: Tick,
 }
@@ -152,19 +152,14 @@ impl<W: World> Visit<'_, W> {
     async fn begin_message(&mut self) {
         if self.shard.budget.room(&self.shard.world).await {
             let announced = self.session.announced_size();
-            let watch = self.watch();
+            let is_user = self.session.user().is_some();
+            let watch = self.looks.watch(self.shard.settings(), is_user);
             self.gathering = Some(Gathering::new(self.shard, announced, watch));
             self.began = self.shard.world.now();
             self.session.data_accepted();
         } else {
             self.session.data_refused(Reply::out_of_memory());
         }
-    }
-
-    /// Mail of a user who has logged in is that user's: there is nothing to find out.
-    fn watch(&self) -> Option<Watch> {
-        let wanted = self.verifies && self.session.user().is_none();
-        wanted.then(|| Watch::new(&self.shard.settings().hostname))
     }
 
     /// The message is complete: on disk first, then 250.
@@ -183,9 +178,7 @@ impl<W: World> Visit<'_, W> {
             tls: self.connection.facts().map(|facts| facts.suite),
             receiving,
         };
-        let (client, may_relay) = (self.connection.client(), self.session.may_relay());
-        let verified = shard.verify(&mut gathering, &mut transaction, client, may_relay);
-        let field = match verified.await {
+        let field = match self.judge(&mut gathering, &mut transaction).await {
             Ok(field) => field,
             Err(reply) => {
                 gathering.discard().await;
@@ -197,6 +190,25 @@ impl<W: World> Visit<'_, W> {
             Ok(receipt) => self.session.message_accepted(&receipt),
             Err(reply) => self.session.message_refused(reply),
         }
+    }
+
+    /// What the listener wants to know of a complete message: the field to stand before it, or why
+    /// it is refused.
+    async fn judge(
+        &self,
+        gathering: &mut Gathering<W>,
+        transaction: &mut Transaction,
+    ) -> Result<Vec<u8>, Reply> {
+        let Some(seen) = gathering.seen() else {
+            return Ok(Vec::new());
+        };
+        let id = gathering.id;
+        self.shard
+            .preflight(id, &seen.findings, self.looks.preflight)?;
+        let (client, may_relay) = (self.connection.client(), self.session.may_relay());
+        self.shard
+            .verify(id, seen, transaction, client, may_relay)
+            .await
     }
 
     /// 220, and the handshake.

@@ -142,6 +142,7 @@ async fn open<W: World>(
         verified: Default::default(),
         messages_disowned: Default::default(),
         tls: Default::default(),
+        preflights: Default::default(),
     });
     *home.borrow_mut() = Rc::downgrade(&shard);
     Ok((shard, recovery))

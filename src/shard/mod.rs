@@ -30,6 +30,7 @@ mod message;
 mod names;
 mod outbound;
 mod permits;
+mod preflight;
 mod report;
 mod resident;
 mod retrieve;
@@ -43,6 +44,7 @@ mod suspects;
 mod transmit;
 mod verify;
 pub mod visitors;
+mod watch;
 mod ways;
 
 use std::cell::{Cell, RefCell};
@@ -112,6 +114,7 @@ struct Shard<W: World> {
     verified: Cell<Verified>,
     messages_disowned: Cell<u64>,
     tls: secure::Tally,
+    preflights: Cell<crate::preflight::Tally>,
 }
 
 impl<W: World> Shard<W> {

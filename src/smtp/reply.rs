@@ -482,6 +482,13 @@ impl Reply {
         )
     }
 
+    /// A message that large mailbox providers would not take, and what to change.
+    #[must_use]
+    pub fn breaks_a_rule(found: &str, remedy: &str) -> Self {
+        let text = format!("Receivers refuse mail like this: {found}\n{remedy}");
+        Self::new(550, EnhancedStatus::new(5, 7, 1), text)
+    }
+
     /// Nobody can be held to a message with several From fields, or none.
     #[must_use]
     pub const fn no_single_author() -> Self {

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use ringpost::dkim::{Key, Kind};
 use serde_json::Value;
 
-use crate::support::{Relay, Scene};
+use crate::support::{Relay, Scene, Script, message};
 
 const SOURCE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
@@ -182,4 +182,56 @@ fn a_domain_without_policy_or_key() {
     sender.assert_breaks(&message, &[], &[("date", "fail"), ("unsubscribe", "fail")]);
     let long = format!("{NEWSLETTER}{}\n", "x".repeat(999));
     sender.assert_breaks(&long, &[], &[("lines", "fail")]);
+}
+
+/// A relay that looks at the header of what comes in.
+fn looking(scene: &Scene, policy: &str) -> Relay {
+    let mut setup = scene.config("");
+    setup.extra = format!(
+        "[[listener]]\nprotocol = \"smtp\"\nbind = [\"{}\"]\npreflight = \"{policy}\"\n",
+        setup.smtp
+    );
+    Relay::start(setup)
+}
+
+fn broken(relay: &Relay, rule: &str) -> u64 {
+    relay.metric(
+        "ringpost_preflight_broken_total",
+        &format!("rule=\"{rule}\""),
+    ) as u64
+}
+
+#[test]
+fn a_listener_refuses_what_breaks_a_rule() {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    let relay = looking(&scene, "refuse");
+    // There is no key for c.test.
+    let mut client = relay.client();
+    let refused = client.submit("<a@c.test>", &["<b@d.test>"], &message("one"));
+    let text = refused
+        .is("550 5.7.1 Receivers refuse mail like this: no key")
+        .text();
+    assert!(text.contains("ringpost dkim generate"), "{text}");
+    // The session goes on; a large message is judged by the same header.
+    let mut large = b"From: a@c.test\r\nSubject: x\r\n\r\n".to_vec();
+    large.extend_from_slice(&b"0123456789 0123456789\r\n".repeat(30_000));
+    let refused = client.submit("<a@c.test>", &["<b@d.test>"], &large);
+    refused.is("550 5.7.1 Receivers refuse mail like this: no Date field");
+    relay.log_line(&["preflight: date: no Date field; message_id: no Message-ID field; key:"]);
+    assert_eq!((broken(&relay, "key"), broken(&relay, "date")), (2, 1));
+    assert!(mx.messages().is_empty() && relay.queue().is_empty());
+}
+
+#[test]
+fn a_listener_warns_or_counts() {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    for (policy, is_logged) in [("warn", true), ("count", false)] {
+        let relay = looking(&scene, policy);
+        relay.submit("<a@c.test>", &["<b@d.test>"], &message(policy));
+        relay.wait_until_empty();
+        assert_eq!(broken(&relay, "key"), 1);
+        relay.log_line(&["status=sent"]);
+        assert_eq!(relay.log().contains("preflight: key: no key"), is_logged);
+    }
+    assert_eq!(mx.wait_for(2).len(), 2);
 }

@@ -1,0 +1,133 @@
+//! What is looked at in content while it arrives, for the listeners that want it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use memchr::memmem;
+
+use super::settings::Settings;
+use crate::config;
+use crate::config::Preflight;
+use crate::dkim::Signers;
+use crate::preflight::{Finding, form};
+use crate::verify::{Body, Content, strip};
+use crate::wire::dot;
+use crate::wire::header::HeaderScan;
+
+/// What a listener wants to know of the mail that comes in there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Looks {
+    /// Who it is from.
+    pub(super) verifies: bool,
+    /// Whether it keeps the rules for bulk senders.
+    pub(super) preflight: Preflight,
+}
+
+/// Looks at one message.
+pub(super) struct Watch {
+    settings: Rc<Settings>,
+    looks: Looks,
+    is_begun: bool,
+    /// The part that has gone to the disk.
+    body: Option<Body>,
+    seen: Seen,
+}
+
+/// What was seen of a message.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// As verification takes it; `None` where nobody verifies.
+    pub(super) content: Option<Content>,
+    pub(super) stripped: Stripped,
+    /// What the rules for bulk senders say.
+    pub(super) findings: Vec<Finding>,
+}
+
+/// What was taken out of a header.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Stripped {
+    pub(super) octets: u64,
+    /// The header's octets without it.
+    pub(super) header_len: Option<u32>,
+}
+
+impl Looks {
+    pub(super) fn new(listener: &config::Listener) -> Self {
+        Self {
+            verifies: listener.verify,
+            preflight: listener.preflight,
+        }
+    }
+
+    /// A watch over one message, where there is anything to look at. Mail of a user who has logged in
+    /// is that user's: who it is from need not be found out.
+    pub(super) fn watch(mut self, settings: Rc<Settings>, is_user: bool) -> Option<Watch> {
+        self.verifies &= !is_user;
+        let is_wanted = self.verifies || self.preflight != Preflight::Off;
+        is_wanted.then(|| Watch {
+            settings,
+            looks: self,
+            is_begun: false,
+            body: None,
+            seen: Seen::default(),
+        })
+    }
+}
+
+impl Watch {
+    /// Octets on their way to the disk. The header is among the first ones: fields that claim to be
+    /// ours are taken out of it.
+    pub(super) fn pass(&mut self, octets: &mut Vec<u8>) {
+        if let Some(body) = &mut self.body {
+            body.feed(octets);
+        }
+        if self.begin(octets) && self.looks.verifies {
+            self.body = Some(Body::begin(octets));
+        }
+    }
+
+    /// All of it has arrived; `rest` is what did not go to the disk.
+    pub(super) fn finish(mut self, rest: &mut Vec<u8>) -> Seen {
+        if let Some(mut body) = self.body.take() {
+            body.feed(rest);
+            self.seen.content = Some(Content::Hashed(body.finish()));
+        }
+        if self.begin(rest) && self.looks.verifies {
+            self.seen.content = Some(Content::Whole(rest.clone()));
+        }
+        self.seen
+    }
+
+    /// Looks at the header, once; whether this was the time.
+    fn begin(&mut self, octets: &mut Vec<u8>) -> bool {
+        if std::mem::replace(&mut self.is_begun, true) {
+            return false;
+        }
+        if self.looks.verifies {
+            self.strip(octets);
+        }
+        if self.looks.preflight != Preflight::Off {
+            self.seen.findings = check(octets, &self.settings.signers);
+        }
+        true
+    }
+
+    fn strip(&mut self, octets: &mut Vec<u8>) {
+        let removed = strip(octets, &self.settings.hostname);
+        if removed > 0 {
+            let mut scan = HeaderScan::new(u32::MAX);
+            scan.feed(octets);
+            self.seen.stripped = Stripped {
+                octets: removed as u64,
+                header_len: Some(scan.finish().header_len),
+            };
+        }
+    }
+}
+
+fn check(wire: &[u8], signers: &Arc<Signers>) -> Vec<Finding> {
+    let end = memmem::find(wire, b"\r\n\r\n").map_or(wire.len(), |at| at + 4);
+    let mut header = Vec::with_capacity(end);
+    dot::unstuff_into(&mut header, &wire[..end]);
+    form(&header, signers)
+}
