@@ -567,7 +567,7 @@ pub(super) const LISTENER: &[Key<Listener>] = &[
     key!(
         "proxy_protocol",
         Restart,
-        "A load balancer's PROXY header, version 1 or 2, comes first on every connection.",
+        "A load balancer's PROXY header, version 1 or 2, comes first on every connection. Nobody else may reach the address: whoever does can claim to be anybody. A client that the balancer does not name is not trusted.",
         |l, v| boolean(v).map(|proxied| l.proxy_protocol = proxied),
         |l| Some(l.proxy_protocol.to_string())
     ),

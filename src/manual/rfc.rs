@@ -30,7 +30,7 @@
 //! | RFC 8058, RFC 5322 §3.6, §2.1.1 | what bulk senders are asked for, looked at beforehand | `preflight` | `tests/blackbox/preflight.rs` |
 //! | RFC 8601 | Authentication-Results: added, and those of others in our name removed | `verify` | `tests/blackbox/verify.rs` |
 //! | RFC 4954, RFC 5802, RFC 9266 | AUTH at smart hosts | `smtp::client`, `users::client` | `tests/blackbox/smarthost.rs` |
+//! | PROXY protocol 1 and 2 | clients behind a balancer | `smtp::proxy`, `shard::door` | `tests/blackbox/proxy.rs` |
 //! | RFC 6409 | submission | `shard::login` | `tests/blackbox/auth.rs` |
 //!
-//! Not there: BINARYMIME. A client that asks for one of them is told so, and
-//! EHLO does not offer it.
+//! Not there: BINARYMIME. A client that asks for it is told so, and EHLO does not offer it.

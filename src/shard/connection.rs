@@ -244,7 +244,14 @@ impl<W: World> Connection<W> {
     }
 
     /// Makes sure that a read has somewhere to go, without keeping more than the moment needs.
-    fn make_room(&mut self, wanted: usize) {
+    /// A buffer grows to `most` with what fills it: who sends nothing must not hold a large one.
+    fn make_room(&mut self, most: usize) {
+        let growth = if self.unread.end == self.buffer.len() {
+            4
+        } else {
+            1
+        };
+        let wanted = (self.buffer.len() * growth).clamp(most.min(FIRST_BUFFER_OCTETS), most);
         if self.unread.is_empty() {
             self.unread = 0..0;
         } else if self.unread.start > 0 {
@@ -269,3 +276,5 @@ const PARTING_WAIT: Duration = Duration::from_secs(1);
 const WRITE_WAIT: Duration = Duration::from_secs(60);
 /// The buffer of a session between messages: most commands are short, most sessions idle.
 const LINE_BUFFER_OCTETS: usize = 1024;
+/// The buffer when content begins: most messages fit.
+const FIRST_BUFFER_OCTETS: usize = 4 * 1024;

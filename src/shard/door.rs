@@ -45,6 +45,9 @@ enum Speaks {
 /// A connection that was let in.
 pub(super) struct Arrival<W: World> {
     pub(super) connection: Connection<W>,
+    /// It comes from a trusted network. A client that its balancer does not name never does: some
+    /// call a client unknown whose address is of another family than their own.
+    pub(super) is_trusted: bool,
     pub(super) encryption: Encryption,
     /// When it was accepted.
     pub(super) accepted: Tick,
@@ -129,17 +132,20 @@ async fn let_in<W: World>(
     let mut stream = Channel::plain(stream);
     let mut early = Vec::new();
     let mut client = stream.peer().ip().to_canonical();
+    let mut is_named = true;
     if door.proxied {
-        client = unwrap_proxy(shard, &mut stream, &mut early)
-            .await?
-            .unwrap_or(client);
+        match unwrap_proxy(shard, &mut stream, &mut early).await? {
+            Some(named) => client = named,
+            None => is_named = false,
+        }
     }
+    let is_trusted = is_named && shard.settings().trusts(client);
     let encryption = match shard.settings().tls.server {
         Some(_) if door.tls_first => Encryption::Active,
         Some(_) => Encryption::Offered,
         None => Encryption::Absent,
     };
-    let Some(visitor) = count(shard, door.speaks, client) else {
+    let Some(visitor) = count(shard, door.speaks, client, is_trusted) else {
         // Where TLS comes first, plain words would be noise.
         if !door.tls_first {
             let refusal = refusal(door.speaks);
@@ -151,13 +157,19 @@ async fn let_in<W: World>(
     };
     Some(Arrival {
         connection: Connection::new(stream, early, client, accepted, visitor),
+        is_trusted,
         encryption,
         accepted,
     })
 }
 
 /// Those who bring mail and those who fetch it do not stand in each other's way.
-fn count<W: World>(shard: &Shard<W>, speaks: Speaks, client: IpAddr) -> Option<Visitor> {
+fn count<W: World>(
+    shard: &Shard<W>,
+    speaks: Speaks,
+    client: IpAddr,
+    is_trusted: bool,
+) -> Option<Visitor> {
     let settings = shard.settings();
     let (smtp, mailboxes) = (&settings.config.smtp, &settings.config.mailboxes);
     let (visitors, all, of_client) = match speaks {
@@ -173,7 +185,7 @@ fn count<W: World>(shard: &Shard<W>, speaks: Speaks, client: IpAddr) -> Option<V
         ),
     };
     // Trusted networks send in bulk; they share the limit of all.
-    let counted = (!settings.trusts(client)).then_some((client, of_client));
+    let counted = (!is_trusted).then_some((client, of_client));
     visitors.enter(all, counted)
 }
 

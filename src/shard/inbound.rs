@@ -32,17 +32,17 @@ pub(super) async fn receive<W: World>(
 ) {
     let Arrival {
         mut connection,
+        is_trusted,
         encryption,
         accepted,
     } = arrival;
     let settings = shard.settings();
     connection.end_at(accepted + settings.config.smtp.session_timeout);
     let client = connection.client();
-    let may_relay = settings.trusts(client);
     let limits = Rc::clone(&settings.server);
     let visit = Visit {
         shard,
-        session: ServerSession::new(limits, kind, client, may_relay, encryption),
+        session: ServerSession::new(limits, kind, client, is_trusted, encryption),
         connection,
         gathering: None,
         login: Login::default(),

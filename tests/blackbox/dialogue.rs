@@ -407,3 +407,26 @@ fn large_message_keeps_every_octet() {
         "the octets differ"
     );
 }
+
+#[test]
+fn clients_begin_messages_and_send_nothing_of_them() {
+    let scene = Scene::new();
+    let relay = scene.relay("");
+    let before = relay.resident_octets();
+    let waiting: Vec<Client> = (0..SILENT_CLIENTS)
+        .map(|_| {
+            let mut client = relay.client();
+            client.send("MAIL FROM:<a@c.test>\r\nRCPT TO:<b@d.test>\r\nDATA\r\n");
+            (0..3).for_each(|_| drop(client.reply()));
+            client
+        })
+        .collect();
+    let each = (relay.resident_octets() - before) / SILENT_CLIENTS;
+    assert!(
+        each < 40 * 1024,
+        "{each} octets for a client that sends none"
+    );
+    drop(waiting);
+}
+
+const SILENT_CLIENTS: usize = 400;

@@ -24,6 +24,7 @@ mod dialogue;
 mod life;
 mod mx;
 mod preflight;
+mod proxy;
 mod reports;
 mod routes;
 mod schedule;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 use toml::Table;
@@ -183,6 +183,29 @@ impl Relay {
 
     pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("it runs").id()
+    }
+
+    /// Octets of memory that it has at the moment.
+    pub fn resident_octets(&self) -> usize {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.parse::<usize>().ok())
+            .expect("a size")
+            << 10
+    }
+
+    /// Sets how many files it may have open from now on; what is open stays. The number before.
+    pub fn limit_open_files(&self, files: Option<u64>) -> Option<u64> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        let known = getrlimit(Resource::Nofile);
+        let limit = Rlimit {
+            current: files,
+            maximum: known.maximum,
+        };
+        let before = prlimit(pid, Resource::Nofile, limit).expect("the process is ours");
+        before.current
     }
 
     /// Sends a signal.
