@@ -186,10 +186,18 @@ pub fn addresses(
 fn of_answer(answer: Option<&Answer>) -> Vec<IpAddr> {
     match answer {
         Some(Answer::Records(Records::Addresses(found), _)) => {
-            found.iter().map(IpAddr::to_canonical).collect()
+            let addresses = found.iter().map(IpAddr::to_canonical);
+            addresses.filter(is_of_a_host).collect()
         }
         _ => Vec::new(),
     }
+}
+
+/// False for what no host can have. The kernel takes 0.0.0.0 for this machine, so that a stranger's
+/// domain could lead mail back to us by it.
+fn is_of_a_host(address: &IpAddr) -> bool {
+    let is_broadcast = matches!(address, IpAddr::V4(four) if four.is_broadcast());
+    !(is_broadcast || address.is_unspecified() || address.is_multicast())
 }
 
 fn interleave(lists: [Vec<IpAddr>; 2]) -> Vec<IpAddr> {
@@ -417,6 +425,8 @@ mod tests {
             ask(&none, &Answer::NoName(HELD)),
             Addresses::None(_)
         ));
+        let nobodys = found(&["0.0.0.0", "255.255.255.255", "224.0.0.1"]);
+        assert!(matches!(ask(&nobodys, &found(&["::"])), Addresses::None(_)));
         assert!(matches!(ask(&none, &failed), Addresses::Later(_)));
         assert!(matches!(
             ask(&found(&["192.0.2.1"]), &failed),

@@ -166,6 +166,15 @@ impl Candidates {
         }
     }
 
+    /// The last one was ourselves: what is no better than we are would come back to us (RFC 5321
+    /// §5.1).
+    pub(super) fn came_home(&mut self) {
+        let limit = self.preference;
+        self.found.clear();
+        self.exchanges
+            .retain(|exchange| exchange.preference < limit);
+    }
+
     /// Why nobody took it. `tried` is what those said who could be reached; a host that could not
     /// be looked up and may come back is a reason to wait all the same.
     pub(super) fn verdict(self, tried: Option<NoHost>) -> NoHost {
@@ -203,11 +212,7 @@ impl Candidates {
             }
             Addresses::None(diagnosis) => self.remember(diagnosis, true),
             Addresses::Later(diagnosis) => self.remember(diagnosis, false),
-            Addresses::Ourselves => {
-                let limit = self.preference;
-                self.exchanges
-                    .retain(|exchange| exchange.preference < limit);
-            }
+            Addresses::Ourselves => self.came_home(),
         }
     }
 

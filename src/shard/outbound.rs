@@ -247,6 +247,7 @@ impl<'a, W: World> Courier<'a, W> {
                         worst = Some(nobody);
                     }
                 }
+                Err(Refusal::Ourselves) => candidates.came_home(),
                 Err(Refusal::Local(diagnosis)) => {
                     return attempt.defer_all(Blame::Local, &diagnosis);
                 }
@@ -299,6 +300,9 @@ impl<'a, W: World> Courier<'a, W> {
             if is_ready {
                 return Ok(connection);
             }
+            if connection.is_ourselves() {
+                return Err(Refusal::Ourselves);
+            }
             let failure = connection.failure();
             match connection.terms_without_tls() {
                 Some(plain) => terms = plain,
@@ -332,6 +336,7 @@ impl<'a, W: World> Courier<'a, W> {
         let stream = dialled.map_err(|error| unreachable_host(&relay, &error))?;
         let hello = Hello {
             name: Rc::clone(&settings.helo),
+            own_name: settings.own_name(candidate.address.port()),
             lmtp: false,
             tls: terms.say,
             log_in: terms.log_in,
@@ -409,6 +414,8 @@ enum Rest {
 enum Refusal {
     /// The host's doing.
     Host(NoHost),
+    /// The host is this relay.
+    Ourselves,
     /// Our own: no descriptor, no port, no memory.
     Local(Diagnosis),
 }

@@ -117,6 +117,13 @@ impl Settings {
         self.config.delivery.port
     }
 
+    /// The name by which a host on this port is known to be ourselves. None on another port, where
+    /// something else may live under our name, nor where the name is one that many machines have.
+    pub(super) fn own_name(&self, port: u16) -> Option<Rc<str>> {
+        let is_unique = self.hostname.contains('.') && !self.hostname.starts_with("localhost");
+        (is_unique && port == self.port()).then(|| Rc::clone(&self.hostname))
+    }
+
     pub(super) fn connect_timeout(&self) -> Duration {
         self.config.delivery.connect_timeout
     }

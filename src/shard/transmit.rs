@@ -131,6 +131,12 @@ impl<W: World> Connection<W> {
         self.state == State::Ready
     }
 
+    /// True when the host turned out to be this relay.
+    pub(super) fn is_ourselves(&self) -> bool {
+        let failure = self.session.failure();
+        failure.is_some_and(|failure| failure.ourselves)
+    }
+
     /// Why [`Connection::greet`] came to nothing.
     pub(super) fn failure(&self) -> NoHost {
         match self.session.failure() {

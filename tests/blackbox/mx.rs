@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::support::{Rdata, Report, Scene, Script, eventually, message, never};
+use crate::support::{Mx, Rdata, Report, Scene, Script, eventually, message, never};
 
 #[test]
 fn best_preference_is_down_and_the_next_one_takes_the_mail() {
@@ -160,6 +160,42 @@ fn relay_finds_itself_in_the_list() {
     );
 }
 
+/// An exchanger that calls itself what the relay calls itself.
+fn mirror(scene: &Scene, n: u8) -> Mx {
+    let hello = b"250-relay.test greets you\r\n250 PIPELINING\r\n";
+    scene.mx(n, Script::new().writes("EHLO", &[(0, hello)]))
+}
+
+#[test]
+fn exchanger_turns_out_to_be_the_relay_itself() {
+    let (scene, sender) = Scene::with_mx(Script::new());
+    let (ourselves, worse) = (mirror(&scene, 2), scene.mx(3, Script::new()));
+    let list = [(10, "mx2.test"), (20, "mx3.test")];
+    scene.dns.mx("loop.test", &list);
+    let relay = scene.relay("");
+    relay.submit("<a@c.test>", &["<b@loop.test>"], &message("loop"));
+    let report = Report::parse(sender.wait_for_mail_to("a@c.test"));
+    assert_eq!(report.recipient("b@loop.test").field("Status"), "5.4.6");
+    assert_eq!((ourselves.heard("MAIL"), worse.connections()), (0, 0));
+}
+
+#[test]
+fn exchanger_before_the_relay_itself_is_down_for_a_while() {
+    let (scene, _sender) = Scene::with_mx(Script::new());
+    let ourselves = mirror(&scene, 2);
+    scene.dead_mx(3);
+    let list = [(10, "mx3.test"), (20, "mx2.test")];
+    scene.dns.mx("backup.test", &list);
+    let relay = scene.relay("queue.retry = [\"1h\"]");
+    relay.submit("<a@c.test>", &["<b@backup.test>"], &message("backup"));
+    let line = relay.log_line(&["to=<b@backup.test>", "status="]);
+    assert!(
+        line.contains("status=deferred (connect to mx3.test"),
+        "{line}"
+    );
+    assert_eq!(ourselves.heard("MAIL"), 0);
+}
+
 #[test]
 fn first_exchanger_has_no_address() {
     let scene = Scene::new();
@@ -205,7 +241,7 @@ fn recipient_gives_an_address_literal() {
     assert_eq!(mx.wait_for(1)[0].rcpts.len(), 1);
 }
 
-fn mx_ip(mx: &crate::support::Mx) -> std::net::Ipv4Addr {
+fn mx_ip(mx: &Mx) -> std::net::Ipv4Addr {
     match mx.address().ip() {
         std::net::IpAddr::V4(address) => address,
         std::net::IpAddr::V6(_) => unreachable!("scenes are IPv4"),

@@ -39,6 +39,9 @@ pub use verdict::{Peer, TLS_NEEDED};
 pub struct Hello {
     /// Our name: the argument of EHLO (RFC 5321 §4.1.1.1).
     pub name: Rc<str>,
+    /// What our own server calls itself: a peer of that name is ourselves, and mail that goes there
+    /// comes back. `None` where names prove nothing.
+    pub own_name: Option<Rc<str>>,
     /// The peer speaks LMTP: LHLO, and a reply per recipient after the dot (RFC 2033).
     pub lmtp: bool,
     /// Whether mail may go in plain.
@@ -187,6 +190,8 @@ pub struct Failure {
     pub diagnosis: Diagnosis,
     /// The host said 5xx: it will not take mail from us.
     pub permanent: bool,
+    /// The host is ourselves.
+    pub ourselves: bool,
 }
 
 impl Default for Waits {

@@ -327,6 +327,9 @@ impl ClientSession {
             (_, 3) => self.out_of_step(Some(sent)),
             (Sent::Connection, 2) => self.say_hello(),
             (_, 2) => {
+                if self.is_own_name() {
+                    return self.meet_ourselves();
+                }
                 if sent != Sent::Helo {
                     // The first line is the peer's name for itself.
                     for line in self.reader.texts().skip(1) {
@@ -339,11 +342,11 @@ impl ClientSession {
                 self.say(&format!("HELO {}\r\n", self.hello.name), Sent::Helo);
             }
             _ => {
-                self.failure = Some(Failure {
+                self.part(Failure {
                     diagnosis: self.peer.said(sent, self.reader.reply(code)),
                     permanent: code.class() == 5,
+                    ourselves: false,
                 });
-                self.part();
             }
         }
     }
@@ -383,17 +386,36 @@ impl ClientSession {
         self.sent.front() == Some(&Sent::Handshake)
     }
 
-    /// This host gets no mail now; perhaps later.
-    pub(super) fn give_up(&mut self, diagnosis: Diagnosis) {
-        self.failure = Some(Failure {
-            diagnosis,
-            permanent: false,
-        });
-        self.part();
+    /// True when the reply to hello begins with our own name.
+    fn is_own_name(&self) -> bool {
+        let first = self.reader.texts().next().unwrap_or_default();
+        let name = first.split(' ').next().unwrap_or_default();
+        let own = self.hello.own_name.as_deref();
+        own.is_some_and(|own| own.eq_ignore_ascii_case(name))
     }
 
-    /// Takes leave of a host that gets no mail.
-    fn part(&mut self) {
+    /// Mail for this host would come back to us until it has gone too many hops.
+    fn meet_ourselves(&mut self) {
+        let text = format!("host {} is this host itself: mail loops back", self.peer);
+        self.part(Failure {
+            diagnosis: local(LOOP, text),
+            permanent: true,
+            ourselves: true,
+        });
+    }
+
+    /// This host gets no mail now; perhaps later.
+    pub(super) fn give_up(&mut self, diagnosis: Diagnosis) {
+        self.part(Failure {
+            diagnosis,
+            permanent: false,
+            ourselves: false,
+        });
+    }
+
+    /// Ends a conversation in which no transaction can begin.
+    fn part(&mut self, failure: Failure) {
+        self.failure = Some(failure);
         self.output.push_back(Output::Send(QUIT.to_vec()));
         self.close();
     }
@@ -542,6 +564,15 @@ impl ClientSession {
     /// anywhere else the two sides are out of step.
     fn unasked(&mut self, code: ReplyCode) {
         if self.transaction.is_none() {
+            if self.transactions == 0 {
+                // It is why there will be none.
+                let text = self.reader.printable();
+                self.failure = Some(Failure {
+                    diagnosis: self.peer.babbled(None, UNASKED, text),
+                    permanent: false,
+                    ourselves: false,
+                });
+            }
             self.close();
         } else if code.number() == SERVICE_CLOSING {
             let diagnosis = self.peer.said(Sent::Data, self.reader.reply(code));
@@ -554,7 +585,7 @@ impl ClientSession {
     /// A reply that does not fit: from here on replies cannot be told apart.
     pub(super) fn out_of_step(&mut self, sent: Option<Sent>) {
         let text = self.reader.printable();
-        let diagnosis = self.peer.babbled(sent, "a reply out of step", text);
+        let diagnosis = self.peer.babbled(sent, UNASKED, text);
         self.collapse(Blame::Host, diagnosis, false);
     }
 
@@ -579,6 +610,7 @@ impl ClientSession {
             self.failure = Some(Failure {
                 diagnosis,
                 permanent: false,
+                ourselves: false,
             });
         }
         self.close();
@@ -730,6 +762,10 @@ const LONE_DOT: &[u8] = b".\r\n";
 const SERVICE_CLOSING: u16 = 421;
 /// RFC 5321 §4.1.1.4: the only reply to DATA that lets content follow.
 const START_INPUT: u16 = 354;
+/// What a peer sent that speaks when it is not asked.
+const UNASKED: &str = "a reply out of step";
+/// RFC 3463 §3.5: routing loop detected.
+const LOOP: EnhancedStatus = EnhancedStatus::new(5, 4, 6);
 /// RFC 3463 §3.4: message too big for the system.
 const TOO_LARGE: EnhancedStatus = EnhancedStatus::new(5, 3, 4);
 /// RFC 6531 §3.5 (X.6.7): non-ASCII addresses not permitted.

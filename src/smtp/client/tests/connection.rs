@@ -244,6 +244,44 @@ fn peer_closes_an_idle_connection() {
 }
 
 #[test]
+fn peer_speaks_before_it_is_asked() {
+    let early = "250 mx.test\r\n250 ok\r\n";
+    let talk = dialogue(false, &[], &[GREETING, early]);
+    assert_eq!(talk.events, ["Ready", "Close"]);
+    let failure = talk.session.failure().unwrap();
+    let text = "host mx.test[192.0.2.1] sent a reply out of step: 250 ok";
+    assert_eq!(&*failure.diagnosis.text, text);
+    assert!(!failure.permanent);
+}
+
+#[test]
+fn peer_calls_itself_what_we_call_ourselves() {
+    for answers in [
+        &[
+            GREETING,
+            "250-Relay.Test greets [192.0.2.9]\r\n250 SIZE\r\n",
+        ][..],
+        &[GREETING, "502 no\r\n", "250 relay.test\r\n"],
+    ] {
+        let talk = dialogue(false, &[message(1)], answers);
+        let failure = talk.session.failure().unwrap();
+        assert!(failure.ourselves && failure.permanent, "{failure:?}");
+        assert_eq!(failure.diagnosis.status.to_string(), "5.4.6");
+        assert_eq!(talk.sent.last().unwrap(), "QUIT\r\n");
+        assert_eq!(talk.events, ["Close"]);
+    }
+    let talk = dialogue(
+        false,
+        &[message(1)],
+        &[GREETING, "250 relay.test.other\r\n"],
+    );
+    assert_eq!(
+        (talk.session.failure(), &*talk.events),
+        (None, &["Ready".to_owned()][..])
+    );
+}
+
+#[test]
 fn peer_answers_quit_or_does_not() {
     for end in ["221 bye\r\n", "(gone)", "(silence)", "what?\r\n"] {
         let mut talk = after_ehlo(&["DSN"], 1, &[OK, OK, GO, OK]);

@@ -35,6 +35,7 @@ impl Dialogue {
         messages.reverse();
         let hello = Hello {
             name: "relay.test".into(),
+            own_name: Some("relay.test".into()),
             lmtp,
             tls,
             log_in: LogIn::Never,
