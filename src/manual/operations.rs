@@ -161,7 +161,7 @@
 //! | the disk is full | 452 4.3.1 from MAIL on | deliveries; service returns by itself |
 //! | the disk fails (EIO) | 4xx: nothing is acknowledged | the shard takes no mail; look at the log |
 //! | `smtp.max_connections` | 421 | everybody connected already |
-//! | descriptors | accepting pauses | everybody connected already |
+//! | open files | 421: a quarter of them is kept for deliveries and the spool | everybody connected already |
 //! | `smtp.max_message_size` | 552 5.3.4 | the session |
 //! | `smtp.max_recipients` | 452 4.5.3 | the transaction, with those taken |
 //!

@@ -141,7 +141,7 @@ fn start_shards(
     start: impl FnOnce(&dyn Fn(usize) -> Main) -> Result<Vec<Running>, Refused>,
 ) -> Result<Vec<Running>, Refused> {
     let (ready, readiness) = mpsc::channel();
-    let visitors = Visitors::default();
+    let visitors = Visitors::among_open_files(start::open_files());
     let make = |number| Main {
         ended: Ended(end.clone()),
         start: Start {
@@ -500,6 +500,7 @@ fn announce(
             ),
         );
     }
+    warn_of_few_files(config, log);
     for source in &config.delivery.source {
         // Not a reason to stay down: it may be one that moves between machines.
         if let Err(error) = UdpSocket::bind((*source, 0)) {
@@ -516,6 +517,20 @@ fn announce(
             Level::Warn,
             format_args!(
                 "[spool] durability is \"none\": a power cut loses mail that was answered with 250"
+            ),
+        );
+    }
+}
+
+/// Says it when the configuration promises more connections than there can be.
+fn warn_of_few_files(config: &Config, log: &Log) {
+    let (wanted, files) = (config.smtp.max_connections, start::open_files());
+    let places = Visitors::among_open_files(files).places();
+    if wanted > places {
+        log.say(
+            Level::Warn,
+            format_args!(
+                "[smtp] max_connections is {wanted}, and of {files} open files {places} are for clients: raise the limit with LimitNOFILE= in a systemd unit or `ulimit -n`"
             ),
         );
     }

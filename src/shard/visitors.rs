@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// The counts, shared by all shards.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Visitors {
     /// Those who bring mail.
     pub senders: Crowd,
@@ -21,7 +21,14 @@ pub struct Crowd {
     counts: Arc<Counts>,
 }
 
+/// Places for both together.
+struct House {
+    taken: AtomicUsize,
+    places: usize,
+}
+
 struct Counts {
+    house: Arc<House>,
     all: AtomicUsize,
     /// By a hash of the address. Two clients of one slot share a limit; with as many slots that
     /// needs tens of thousands of clients at once.
@@ -35,20 +42,51 @@ pub struct Visitor {
     slot: Option<usize>,
 }
 
-impl Default for Crowd {
+impl Default for Visitors {
     fn default() -> Self {
+        Self::with_places(usize::MAX)
+    }
+}
+
+impl Visitors {
+    /// For a process that may have so many open files: a quarter is kept for deliveries and for the
+    /// spool, which clients must not be able to use up.
+    #[must_use]
+    pub fn among_open_files(files: usize) -> Self {
+        Self::with_places(files - files / 4)
+    }
+
+    /// More connections there cannot be, whatever the configuration lets in.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.senders.counts.house.places
+    }
+
+    fn with_places(places: usize) -> Self {
+        let house = Arc::new(House {
+            taken: AtomicUsize::new(0),
+            places,
+        });
+        Self {
+            senders: Crowd::within(&house),
+            readers: Crowd::within(&house),
+        }
+    }
+}
+
+impl Crowd {
+    fn within(house: &Arc<House>) -> Self {
         let by_client = (0..SLOTS).map(|_| AtomicU32::new(0)).collect();
         Self {
             counts: Arc::new(Counts {
+                house: Arc::clone(house),
                 all: AtomicUsize::new(0),
                 by_client,
                 hasher: RandomState::new(),
             }),
         }
     }
-}
 
-impl Crowd {
     /// Counts a connection; `None` where it is one too many: of all, or of one `client`.
     #[must_use]
     pub fn enter(&self, max: usize, client: Option<(IpAddr, usize)>) -> Option<Visitor> {
@@ -58,7 +96,9 @@ impl Crowd {
             counts: Arc::clone(counts),
             slot: None,
         };
-        if counts.all.fetch_add(1, Ordering::Relaxed) >= max {
+        let taken = counts.house.taken.fetch_add(1, Ordering::Relaxed);
+        let before = counts.all.fetch_add(1, Ordering::Relaxed);
+        if taken >= counts.house.places || before >= max {
             return None;
         }
         if let Some((address, max)) = client {
@@ -82,6 +122,7 @@ impl Crowd {
 
 impl Drop for Visitor {
     fn drop(&mut self) {
+        self.counts.house.taken.fetch_sub(1, Ordering::Relaxed);
         self.counts.all.fetch_sub(1, Ordering::Relaxed);
         if let Some(slot) = self.slot {
             self.counts.by_client[slot].fetch_sub(1, Ordering::Relaxed);
@@ -98,7 +139,7 @@ mod tests {
 
     #[test]
     fn one_too_many_is_refused_until_another_leaves() {
-        let crowd = Crowd::default();
+        let crowd = Visitors::default().senders;
         let client = Some(("192.0.2.1".parse().unwrap(), 2));
         let (first, _second) = (
             crowd.enter(9, client).unwrap(),
@@ -110,5 +151,16 @@ mod tests {
         assert!(crowd.enter(9, client).is_some());
         assert!(crowd.enter(1, None).is_none());
         assert!(crowd.enter(2, None).is_some());
+    }
+
+    #[test]
+    fn both_crowds_share_the_open_files_and_leave_some() {
+        let visitors = Visitors::among_open_files(3);
+        let (senders, readers) = (&visitors.senders, &visitors.readers);
+        let here: Vec<_> = (0..3).map(|_| senders.enter(9, None).unwrap()).collect();
+        assert!(readers.enter(9, None).is_none());
+        drop(here);
+        assert!(readers.enter(9, None).is_some());
+        assert_eq!(Visitors::among_open_files(400).places(), 300);
     }
 }

@@ -36,6 +36,10 @@ impl fmt::Display for OpenError {
                 f,
                 "this spool is of the format {found:?} and this program knows {FORMAT:?} only: run the version that wrote it, and nothing was changed"
             ),
+            Self::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => write!(
+                f,
+                "{error}; the user that ringpost runs as must own data_dir and all that is in it"
+            ),
             Self::Io(error) => write!(f, "{error}"),
         }
     }

@@ -131,7 +131,7 @@ impl Committed for Receipt {
 /// Why a message was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommitError {
-    /// There is no room on the disk. It passes.
+    /// There is no room on the disk, or no descriptor for a file. It passes.
     Full,
     /// The disk failed, and nothing of what was not synced can be relied on. It does not pass.
     Broken(String),
@@ -140,7 +140,9 @@ pub enum CommitError {
 impl fmt::Display for CommitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full => f.write_str("no space is left for the spool"),
+            Self::Full => {
+                f.write_str("the spool has no room: the disk is full, or open files have run out")
+            }
             Self::Broken(why) => write!(f, "the spool's disk failed: {why}"),
         }
     }

@@ -267,8 +267,32 @@ fn seed() -> u64 {
 }
 
 /// What glommio says, as the `io::Error` it most often wraps.
+/// What the system said, and of which file; glommio adds what it was doing itself.
 fn plain(error: glommio::GlommioError<()>) -> io::Error {
-    error.into()
+    use glommio::GlommioError::EnhancedIoError;
+    match &error {
+        EnhancedIoError {
+            source,
+            path: Some(path),
+            ..
+        } => {
+            let kind = match source
+                .raw_os_error()
+                .map(rustix::io::Errno::from_raw_os_error)
+            {
+                // The disk is well, and there will be descriptors again: no reason to give it up.
+                Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => {
+                    io::ErrorKind::QuotaExceeded
+                }
+                _ => source.kind(),
+            };
+            io::Error::new(kind, format!("{}: {source}", path.display()))
+        }
+        EnhancedIoError { source, .. } => source
+            .raw_os_error()
+            .map_or_else(|| source.kind().into(), io::Error::from_raw_os_error),
+        _ => error.into(),
+    }
 }
 
 /// How long a missed wake may go unnoticed.

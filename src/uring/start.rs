@@ -92,6 +92,8 @@ pub fn prepare() -> Result<(), Refused> {
             exit_code: EX_OSERR,
         });
     }
+    // glommio tells why in words only.
+    drop(io_uring::IoUring::new(1).map_err(refused_ring)?);
     match builder(None, Duration::ZERO).make() {
         Ok(executor) => {
             drop(executor);
@@ -99,6 +101,15 @@ pub fn prepare() -> Result<(), Refused> {
         }
         Err(error) => Err(refused_ring(error.into())),
     }
+}
+
+/// Files that this process may have open; connections count.
+#[must_use]
+pub fn open_files() -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    })
 }
 
 fn refused_ring(error: io::Error) -> Refused {

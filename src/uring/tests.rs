@@ -217,3 +217,19 @@ fn a_cpu_that_may_not_be_used_is_refused_with_a_remedy() {
     assert!(refused.why.contains("[runtime] cores"), "{refused}");
     assert_eq!(start::place(&Cores::Count(3)).unwrap().len(), 3);
 }
+
+#[test]
+fn errors_of_files_name_the_file_and_what_the_system_said() {
+    let said = |path: Option<&str>| {
+        plain(glommio::GlommioError::EnhancedIoError {
+            source: io::Error::from_raw_os_error(13),
+            op: "Opening",
+            path: path.map(Into::into),
+            fd: None,
+        })
+    };
+    let text = "/spool/FORMAT: Permission denied (os error 13)";
+    assert_eq!(said(Some("/spool/FORMAT")).to_string(), text);
+    assert_eq!(said(Some("/a")).kind(), io::ErrorKind::PermissionDenied);
+    assert_eq!(said(None).raw_os_error(), Some(13));
+}

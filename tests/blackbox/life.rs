@@ -207,3 +207,22 @@ fn second_relay_wants_the_same_data() {
         second.log()
     );
 }
+
+#[test]
+fn open_files_run_out_before_the_first_message_and_come_back() {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    let relay = scene.relay("");
+    let mut client = relay.client();
+    let usual = relay.limit_open_files(Some(3));
+    client
+        .submit("<a@c.test>", &["<b@d.test>"], &message("early"))
+        .is("452 4.3.1");
+    relay.log_line(&["a message was refused", "open files have run out"]);
+    relay.limit_open_files(usual);
+    eventually("service returns by itself", || {
+        (client.command("MAIL FROM:<a@c.test>").code == 250).then_some(())
+    });
+    client.command("RCPT TO:<b@d.test>").is("250 ");
+    client.data(&message("later")).is("250 ");
+    assert!(mx.wait_for(1)[0].is_for("b@d.test"));
+}

@@ -70,6 +70,7 @@ pub(super) async fn receive<W: World>(
         mut connection,
         encryption,
         accepted,
+        ..
     } = arrival;
     connection.record_as(Stage::RetrievalCommand);
     let login_timeout = shard.settings().config.mailboxes.login_timeout;
