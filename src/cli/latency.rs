@@ -60,8 +60,11 @@ fn answer(arguments: &Arguments, client: &Client) -> Result<Answer, Complaint> {
     if let Some(name) = &arguments.destination
         && latencies.stages.is_empty()
     {
-        let known = latencies.destinations.join(", ");
-        let words = format!("nothing is recorded for {name}; there are: {known}");
+        let known = match &*latencies.destinations {
+            [] => "no destination has been reached yet".to_owned(),
+            known => format!("there are: {}", known.join(", ")),
+        };
+        let words = format!("nothing is recorded for {name}; {known}");
         return Err(Complaint::new(EX_NOINPUT, words));
     }
     if arguments.json {

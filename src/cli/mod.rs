@@ -221,20 +221,22 @@ mod tests {
     fn every_command_has_an_example() {
         let mut command = Arguments::command();
         command.build();
-        let mut shown = vec![command.clone()];
-        shown.extend(command.get_subcommands().cloned());
-        for command in shown.iter().filter(|command| command.get_name() != "help") {
+        let mut shown = vec![command];
+        while let Some(command) = shown.pop() {
+            let is_help = |command: &&clap::Command| command.get_name() == "help";
+            shown.extend(
+                command
+                    .get_subcommands()
+                    .filter(|one| !is_help(one))
+                    .cloned(),
+            );
+            // A command that only has others inside may leave the examples to them.
+            let is_group = command.is_subcommand_required_set();
             let help = command.get_after_help().map(ToString::to_string);
-            let inside = command
-                .get_subcommands()
-                .find_map(clap::Command::get_after_help);
-            let text = help
-                .or_else(|| inside.map(ToString::to_string))
-                .unwrap_or_default();
             assert!(
-                text.contains("  ringpost "),
-                "{}: {text:?}",
-                command.get_name()
+                is_group || help.is_some_and(|help| help.contains("  ringpost ")),
+                "{}",
+                command.get_bin_name().unwrap_or_default()
             );
         }
     }

@@ -33,6 +33,7 @@ pub struct Arguments {
 #[derive(Subcommand, Clone, Debug)]
 enum Command {
     /// List messages, the oldest first
+    #[command(after_help = "Example:\n  ringpost queue list --domain example.org --limit 20")]
     List {
         #[command(flatten)]
         selection: Selection,
@@ -41,21 +42,28 @@ enum Command {
         limit: usize,
     },
     /// Show one message: its recipients, its attempts, what was said to it
+    #[command(after_help = "Example:\n  ringpost queue show 00F1ZQ2M7T8K4")]
     Show {
         /// The queue id
         id: String,
     },
     /// Hold messages: they stay, are not attempted and do not expire
+    #[command(after_help = "Example:\n  ringpost queue hold --from news@example.org")]
     Hold(Selection),
     /// Let held messages go on with their schedule
+    #[command(after_help = "Example:\n  ringpost queue release --all")]
     Release(Selection),
     /// Attempt messages now
+    #[command(after_help = "Example:\n  ringpost queue retry --older-than 2h")]
     Retry(Selection),
     /// Remove messages; nobody is told
+    #[command(after_help = "Example:\n  ringpost queue remove --from spammer@example.net")]
     Remove(Selection),
     /// Return messages to their senders
+    #[command(after_help = "Example:\n  ringpost queue bounce --to gone@example.org")]
     Bounce(Selection),
     /// Count recipients by destination and age
+    #[command(after_help = "Example:\n  ringpost queue shape --json")]
     Shape,
 }
 

@@ -201,7 +201,7 @@ impl Reply {
             214,
             0,
             0,
-            "HELO EHLO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP: see RFC 5321",
+            "HELO EHLO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP: see RFC 5321",
         )
     }
 
