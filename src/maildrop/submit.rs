@@ -32,6 +32,7 @@ pub fn submit(submission: &Submission, relay: SocketAddr, hello: &str) -> io::Re
     let began = Instant::now();
     let hello = Hello {
         name: hello.into(),
+        own_name: None,
         lmtp: false,
         tls: StartTls::Never,
         log_in: LogIn::Never,

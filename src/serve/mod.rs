@@ -500,7 +500,7 @@ fn announce(
             ),
         );
     }
-    warn_of_few_files(config, log);
+    tell_of_few_files(config, log);
     for source in &config.delivery.source {
         // Not a reason to stay down: it may be one that moves between machines.
         if let Err(error) = UdpSocket::bind((*source, 0)) {
@@ -523,12 +523,12 @@ fn announce(
 }
 
 /// Says it when the configuration promises more connections than there can be.
-fn warn_of_few_files(config: &Config, log: &Log) {
+fn tell_of_few_files(config: &Config, log: &Log) {
     let (wanted, files) = (config.smtp.max_connections, start::open_files());
     let places = Visitors::among_open_files(files).places();
     if wanted > places {
         log.say(
-            Level::Warn,
+            Level::Info,
             format_args!(
                 "[smtp] max_connections is {wanted}, and of {files} open files {places} are for clients: raise the limit with LimitNOFILE= in a systemd unit or `ulimit -n`"
             ),
