@@ -47,6 +47,7 @@ impl ClientSession {
         self.failure = Some(Failure {
             diagnosis: local(LOGIN_NEEDED, text),
             permanent: false,
+            ourselves: false,
         });
         self.say("*\r\n", Sent::Cancel);
         self.restart_clock(now);

@@ -342,7 +342,7 @@ impl ClientSession {
                 self.say(&format!("HELO {}\r\n", self.hello.name), Sent::Helo);
             }
             _ => {
-                self.part(Failure {
+                self.part_with(Failure {
                     diagnosis: self.peer.said(sent, self.reader.reply(code)),
                     permanent: code.class() == 5,
                     ourselves: false,
@@ -397,7 +397,7 @@ impl ClientSession {
     /// Mail for this host would come back to us until it has gone too many hops.
     fn meet_ourselves(&mut self) {
         let text = format!("host {} is this host itself: mail loops back", self.peer);
-        self.part(Failure {
+        self.part_with(Failure {
             diagnosis: local(LOOP, text),
             permanent: true,
             ourselves: true,
@@ -406,16 +406,20 @@ impl ClientSession {
 
     /// This host gets no mail now; perhaps later.
     pub(super) fn give_up(&mut self, diagnosis: Diagnosis) {
-        self.part(Failure {
+        self.part_with(Failure {
             diagnosis,
             permanent: false,
             ourselves: false,
         });
     }
 
-    /// Ends a conversation in which no transaction can begin.
-    fn part(&mut self, failure: Failure) {
+    fn part_with(&mut self, failure: Failure) {
         self.failure = Some(failure);
+        self.part();
+    }
+
+    /// Takes leave of a host that gets no mail.
+    fn part(&mut self) {
         self.output.push_back(Output::Send(QUIT.to_vec()));
         self.close();
     }

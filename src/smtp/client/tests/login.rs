@@ -198,6 +198,7 @@ fn handshake_comes_before_the_greeting() {
 fn handshake_before_the_greeting_fails() {
     let hello = Hello {
         name: "relay.test".into(),
+        own_name: None,
         lmtp: false,
         tls: StartTls::First,
         log_in: LogIn::Never,
