@@ -145,6 +145,7 @@ impl Default for Mailboxes {
         Self {
             dir: "mailboxes".into(),
             quota: None,
+            quota_messages: None,
             max_connections: 10_000,
             max_connections_per_client: 100,
             max_connections_per_user: 50,

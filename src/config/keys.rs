@@ -477,12 +477,25 @@ const MAILBOXES: &[Key<Config>] = &[
     key!(
         "quota",
         Takes,
-        "The size of one mailbox; or \"none\".",
+        "Octets in one mailbox, all folders together, lines ending in CRLF; or \"none\".",
         |c, v| optional(v, size).map(|quota| c.mailboxes.quota = quota),
         |c| Some(
             c.mailboxes
                 .quota
                 .map_or_else(|| quoted("none"), |quota| quoted(units::size(quota)))
+        )
+    ),
+    key!(
+        "quota_messages",
+        Takes,
+        "Messages in one mailbox, all folders together; or \"none\".",
+        |c, v| optional(v, |v| count(v, 1, COUNT_MAX)).map(|most| {
+            c.mailboxes.quota_messages = most.map(|most| most as u64);
+        }),
+        |c| Some(
+            c.mailboxes
+                .quota_messages
+                .map_or_else(|| quoted("none"), |most| most.to_string())
         )
     ),
     key!(

@@ -347,6 +347,8 @@ pub struct Mailboxes {
     pub dir: PathBuf,
     /// Octets of one mailbox.
     pub quota: Option<u64>,
+    /// Messages of one mailbox.
+    pub quota_messages: Option<u64>,
     /// Of all who fetch mail.
     pub max_connections: usize,
     /// Of one client outside the trusted networks.

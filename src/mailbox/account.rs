@@ -228,13 +228,7 @@ impl<W: World> Account<W> {
         let _mine = self.turn.take().await;
         let directory = self.directory_of(&name);
         if !self.exists(&directory).await? {
-            let below = self.names().await?;
-            let is_above = below.iter().any(|other| name.contains(other));
-            return Err(if is_above {
-                FolderError::NoSelect
-            } else {
-                FolderError::NotFound
-            });
+            return Err(self.why_not(&name).await?);
         }
         self.close(&name).await;
         // Out of sight at once, then file by file: a crash leaves what no listing shows.
@@ -407,7 +401,7 @@ impl<W: World> Account<W> {
         }
         let directory = self.directory_of(name);
         if !self.exists(&directory).await? {
-            return Err(FolderError::NotFound);
+            return Err(self.why_not(name).await?);
         }
         // Another program may have made the folder, and not all of it.
         make_maildir(&self.world, &directory).await?;
@@ -427,6 +421,17 @@ impl<W: World> Account<W> {
         }
         open.insert(name.clone(), Rc::clone(&folder.core));
         Ok(Rc::clone(&folder.core))
+    }
+
+    /// Why a folder that is not there cannot be opened.
+    async fn why_not(&self, name: &FolderName) -> io::Result<FolderError> {
+        let names = self.names().await?;
+        let is_above = names.iter().any(|other| name.contains(other));
+        Ok(if is_above {
+            FolderError::NoSelect
+        } else {
+            FolderError::NotFound
+        })
     }
 
     async fn close(&self, name: &FolderName) {

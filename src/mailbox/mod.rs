@@ -136,13 +136,5 @@ impl fmt::Display for FolderError {
 
 impl std::error::Error for FolderError {}
 
-/// The home shard of a user, among `shards`: the hash of the canonical address.
-#[must_use]
-pub fn home(user: &str, shards: usize) -> usize {
-    // The same on every shard of one process is all that is asked of it.
-    let hash = crc32c::crc32c(user.to_lowercase().as_bytes());
-    hash as usize % shards.max(1)
-}
-
 /// The keywords of a folder.
 type Keywords = Vec<Rc<str>>;

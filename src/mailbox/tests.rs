@@ -187,7 +187,16 @@ fn what_other_programs_do_is_taken_over() {
         drop_file(&world, "cur", "2.b.host:2,S", b"two\r\nlines\r\n").await;
         inbox.refresh().await.unwrap();
         assert_eq!(uids(&inbox), [1, 2]);
-        assert_eq!(inbox.take_recent(), Some(1));
+        assert_eq!(
+            (inbox.recent_from(), inbox.take_recent()),
+            (Some(1), Some(1))
+        );
+        let mut names = inbox.base_names(&[1, 2, 3]).await.unwrap();
+        names.sort();
+        assert_eq!(
+            names,
+            [None, Some("1.a.host".into()), Some("2.b.host".into())]
+        );
         assert_eq!(inbox.take_recent(), None);
         let place = |name: &str| Path::new(ROOT).join(USER).join("cur").join(name);
         let first = inbox.entry(1).unwrap();
@@ -327,6 +336,8 @@ fn folders_are_made_renamed_and_deleted() {
         );
         assert_eq!(listed[0].special_use, Some(SpecialUse::Drafts));
         assert!(listed[3].is_subscribed);
+        let above = account.folder("a").await;
+        assert!(matches!(above, Err(FolderError::NoSelect)));
         let folder = account.folder("a/b").await.unwrap();
         folder.append(message(b"a\r\n")).await.unwrap();
         account.rename("a", "x/y").await.unwrap();

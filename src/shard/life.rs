@@ -25,6 +25,7 @@ use super::rules::Rules;
 use super::settings::{self, Settings};
 use super::visitors::Visitors;
 use crate::config::{Config, Durability};
+use crate::mailbox::Accounts;
 use crate::observe::ask::Tell;
 use crate::observe::log as journal;
 use crate::observe::stage::{Recorder, Stage};
@@ -129,6 +130,12 @@ async fn open<W: World>(
         visits: Gate::default(),
         visitors,
         lodgers: Default::default(),
+        accounts: Accounts::new(
+            world,
+            &config.data_dir.join(&config.mailboxes.dir),
+            &config.hostname(),
+            settings::mailbox_limit(config),
+        ),
         suspects: Default::default(),
         couriers: Gate::default(),
         settings: RefCell::new(Rc::new(Settings::new(rules))),
@@ -282,6 +289,7 @@ impl<W: World> Shard<W> {
         self.queue
             .borrow_mut()
             .set_settings(settings::queue_settings(config));
+        self.accounts.set_limit(settings::mailbox_limit(config));
         let ours = self.settings().tls.clients.clone();
         rules.tls.clients = if rules.tls.clients.trusts_as(&ours) {
             // They know sessions to resume.

@@ -53,6 +53,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::mail::envelope::QueueId;
+use crate::mailbox::Accounts;
 use crate::observe::history::{Event, History};
 use crate::observe::log::{self as journal, Level};
 use crate::observe::stage::{Recorder, Stage};
@@ -98,6 +99,8 @@ struct Shard<W: World> {
     visitors: Visitors,
     /// Users who fetch their mail here, where they are at home.
     lodgers: Lodgers,
+    /// Mailboxes of the users who are at home here.
+    accounts: Accounts<W>,
     suspects: RefCell<Suspects>,
     /// Deliveries, and reports being made.
     couriers: Gate,

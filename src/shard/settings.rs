@@ -10,6 +10,7 @@ use super::rules::Rules;
 use crate::config::{Config, Route, TlsPolicy};
 use crate::dkim::Signers;
 use crate::mail::envelope::Recipient;
+use crate::mailbox::Limit;
 use crate::queue;
 use crate::route::mx::{Families, Own};
 use crate::route::{How, RouteTable, Target};
@@ -18,6 +19,14 @@ use crate::smtp::server::ServerLimits;
 use crate::tls::Ends;
 use crate::users::Users;
 use crate::users::client::Credentials;
+
+/// What each mailbox may hold.
+pub(super) fn mailbox_limit(config: &Config) -> Limit {
+    Limit {
+        octets: config.mailboxes.quota,
+        messages: config.mailboxes.quota_messages,
+    }
+}
 
 /// What the sessions and deliveries of a shard go by.
 pub(super) struct Settings {

@@ -31,7 +31,7 @@ use super::turn::{Turn, Watch};
 use super::{Entry, Expunged, Keywords};
 use crate::world::{Class, World};
 
-use log::{Batch, Log, Snapshot};
+use log::{Batch, ItemReader, Log, Snapshot};
 pub(super) use look::{read_text, size_in_name, write_text};
 pub use read::Reader;
 
@@ -195,21 +195,50 @@ impl<W: World> Folder<W> {
         self.core.state.borrow().index.expunged_since(modseq)
     }
 
-    /// The first message that nobody was told of as `\Recent`; from here on somebody was.
+    /// The first message that nobody was told of as `\Recent`.
+    #[must_use]
+    pub fn recent_from(&self) -> Option<u32> {
+        let state = self.core.state.borrow();
+        let from = state.index.head().recent;
+        let rows = state.index.rows();
+        let first = rows.partition_point(|row| row.uid < from);
+        rows.get(first).map(|row| row.uid)
+    }
+
+    /// The same; from here on somebody was told.
     #[must_use]
     pub fn take_recent(&self) -> Option<u32> {
+        let first = self.recent_from();
         let mut state = self.core.state.borrow_mut();
         let head = state.index.head();
-        let first = head.recent.max(1);
-        if first >= head.uid_next {
-            return None;
+        if head.recent < head.uid_next {
+            let record = Record::Recent(head.uid_next);
+            // Cannot misfit: it only rises.
+            let _ = state.index.apply(record.clone());
+            state.riders.push(record);
         }
-        let record = Record::Recent(head.uid_next);
-        // Cannot misfit: it only rises.
-        let _ = state.index.apply(record.clone());
-        state.riders.push(record);
-        let found = state.index.rows().iter().find(|row| row.uid >= first);
-        found.map(|row| row.uid)
+        first
+    }
+
+    /// What does not change of the names of messages' files, also when the index is made anew.
+    /// `None` where a message is gone or its name cannot be read.
+    pub async fn base_names(&self, uids: &[u32]) -> io::Result<Vec<Option<String>>> {
+        // Rows and items of one moment: the file may be written anew meanwhile.
+        let (mut items, rows) = {
+            let state = self.core.state.borrow();
+            let rows = uids.iter().map(|uid| state.index.row(*uid).copied());
+            (state.log.items(), rows.collect::<Vec<Option<Row>>>())
+        };
+        let ahead = NAMES_OCTETS.min(NAME_OCTETS * uids.len());
+        let mut names = Vec::with_capacity(uids.len());
+        for row in rows {
+            let name = match row {
+                Some(row) => self.core.name_in(&mut items, &row, ahead).await?,
+                None => None,
+            };
+            names.push(name.map(|name| base_of(&name).to_owned()));
+        }
+        Ok(names)
     }
 
     /// Rises with every change that a session might have to tell of.
@@ -241,7 +270,7 @@ impl<W: World> Folder<W> {
         let (tell, told) = oneshot::channel();
         let changing = change(Rc::clone(&self.core));
         let keeper = self.keeper.clone();
-        self.core.world.spawn(Class::Inbound, async move {
+        self.core.world.spawn(Class::Retrieve, async move {
             // Whoever asked may be gone.
             let _ = tell.send(changing.await);
             drop(keeper);
@@ -377,7 +406,7 @@ impl<W: World> Core<W> {
     /// The name of a message's file in `cur`. `None` where the index has lost it.
     async fn file_name(&self, row: &Row) -> io::Result<Option<String>> {
         let mut items = self.state.borrow().log.items();
-        let Some(name) = items.text(row.name_at, NAME_OCTETS).await? else {
+        let Some(name) = self.name_in(&mut items, row, NAME_OCTETS).await? else {
             return Ok(None);
         };
         Ok(Some(if row.bits & ODD != 0 {
@@ -385,6 +414,17 @@ impl<W: World> Core<W> {
         } else {
             with_flags(&name, row)
         }))
+    }
+
+    /// The name that is kept of a row's file.
+    async fn name_in(
+        &self,
+        items: &mut ItemReader<W>,
+        row: &Row,
+        ahead: usize,
+    ) -> io::Result<Option<String>> {
+        let name = items.text(row.name_at, ahead).await?;
+        Ok(name.filter(|name| self.hash(base_of(name)) == row.hash))
     }
 
     /// A name that no file has: the moment, and sixty-four random bits.
@@ -439,5 +479,7 @@ fn new_head<W: World>(world: &W, uid_validity: u32) -> Head {
 pub(super) const INDEX_FILE: &str = "ringpost.index";
 /// What parts a name from its flags.
 const INFO: &str = ":2,";
+/// What is read at one go of many names.
+const NAMES_OCTETS: usize = 256 << 10;
 /// Room for an item that is a name.
 const NAME_OCTETS: usize = 320;
