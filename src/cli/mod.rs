@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod dkim;
+pub mod explain;
 pub mod latency;
 pub mod preflight;
 pub mod queue;
@@ -74,6 +75,7 @@ enum Command {
     Queue(queue::Arguments),
     Latency(latency::Arguments),
     Trace(trace::Arguments),
+    Explain(explain::Arguments),
     Spool(spool::Arguments),
     User(user::Arguments),
     Dkim(dkim::Arguments),
@@ -89,12 +91,12 @@ pub fn main() -> ExitCode {
     let called = called.file_name().unwrap_or_default().to_string_lossy();
     match sendmail::by_name(&called, words) {
         Some(Ok(arguments)) => return send(arguments, None),
-        Some(Err(error)) => return explain(&error),
+        Some(Err(error)) => return answer_usage(&error),
         None => {}
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return explain(&error),
+        Err(error) => return answer_usage(&error),
     };
     let path = arguments.source.config.as_deref();
     match arguments.command {
@@ -119,6 +121,9 @@ pub fn main() -> ExitCode {
         }
         Some(Command::Trace(arguments)) => {
             with(path, |config| trace::run(&arguments, &place(&config)))
+        }
+        Some(Command::Explain(arguments)) => {
+            with(path, |config| explain::run(&arguments, &place(&config)))
         }
         Some(Command::Latency(arguments)) => {
             with(path, |config| latency::run(&arguments, &place(&config)))
@@ -154,7 +159,7 @@ fn send(arguments: sendmail::Arguments, path: Option<&Path>) -> ExitCode {
 }
 
 /// Help and version are answers, everything else clap has to say is a usage error.
-fn explain(error: &clap::Error) -> ExitCode {
+fn answer_usage(error: &clap::Error) -> ExitCode {
     // Nobody is left to tell when this fails.
     let _ = error.print();
     if error.use_stderr() {

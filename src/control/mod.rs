@@ -1,6 +1,7 @@
 //! The control plane: HTTP for operators, their commands and their monitoring. Runs on the
 //! service thread and knows the shards only through [`Shards`].
 
+mod explain;
 mod latency;
 mod listen;
 mod metrics;
@@ -39,6 +40,7 @@ pub fn router(shards: Arc<dyn Shards>, token: Option<String>) -> Router {
     Router::new()
         .route("/metrics", get(metrics::metrics))
         .route("/api/v1/latency", get(latency::latency))
+        .route("/api/v1/explain", get(explain::explain))
         .route("/api/v1/queue", get(queue::list))
         .route("/api/v1/queue/shape", get(queue::shape))
         .route(
@@ -286,4 +288,5 @@ const ADDRESSES: &str = "ringpost\n\n\
     /api/v1/queue/ID      one message\n\
     /api/v1/queue/shape   recipients by destination and age\n\
     /api/v1/trace/ID      what happened to one message\n\
+    /api/v1/explain       how mail would travel: ?recipient=\n\
     POST /api/v1/queue/{hold,release,retry,remove,bounce} with a selector\n";

@@ -8,6 +8,7 @@ use super::*;
 use crate::observe::ask::{
     Acted, Counters, QueueEntry, QueueEntryDetail, QueueRecipient, Selector, ShapeRow,
 };
+use crate::observe::explained::{Explained, Lane};
 use crate::observe::stage::{Recorder, Stage};
 
 /// Two shards with a message each, as long as `answering` is 2.
@@ -43,6 +44,17 @@ impl TwoShards {
                     ..QueueEntryDetail::default()
                 })
             })),
+            Ask::Explain { mailbox } => {
+                let lane = Lane {
+                    shard,
+                    ..Lane::default()
+                };
+                Tell::Explained(Box::new(Explained {
+                    recipient: mailbox.as_str().to_owned(),
+                    lanes: vec![lane],
+                    ..Explained::default()
+                }))
+            }
             Ask::Trace { id } => {
                 let moment = format!(r#"{{"at":{},"event":"finished"}}"#, 9 - shard);
                 Tell::Trace((*id == entry(0).id).then_some(moment).into_iter().collect())
@@ -337,6 +349,18 @@ fn operator_gives_orders() {
         let (code, answer) = plane.post(path, &body);
         assert_eq!(code, status, "{path} {body}: {answer}");
         assert!(answer["error"].is_string(), "{path} {body}: {answer}");
+    }
+}
+
+#[test]
+fn operator_asks_how_mail_would_travel() {
+    let plane = Running::start(None);
+    let told = plane.json("/api/v1/explain?recipient=ann@D.test");
+    assert_eq!(told["recipient"], "ann@d.test");
+    let shards: Vec<&Value> = (0..2).map(|n| &told["lanes"][n]["shard"]).collect();
+    assert_eq!(shards, [0, 1], "the lanes of all shards");
+    for path in ["/api/v1/explain", "/api/v1/explain?recipient=ann"] {
+        assert_eq!(plane.get(path).0, 400, "{path}");
     }
 }
 

@@ -12,6 +12,9 @@
 //! - `ringpost queue list`, `queue show ID`, `queue shape`: what waits, where to, why.
 //! - `ringpost trace ID`: what happened to one message, with the time of each stage and each reply.
 //!   Each shard remembers its newest messages in 8 MiB, until the relay ends.
+//! - `ringpost explain RCPT`: how mail to somebody would travel now: the rule, the hosts and addresses in
+//!   order, what TLS has to be there and who says so, and what the lane has waiting. The names are
+//!   looked up by the running relay, as a delivery would; nothing is sent.
 //! - `ringpost latency`: percentiles for each stage from banner to delivery.
 //! - `/metrics` for Prometheus, `/healthz` (the process lives), `/readyz` (it takes mail), on the
 //!   address of `[control] bind`.

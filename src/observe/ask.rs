@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::explained::Explained;
 use super::history::Moment;
 use super::stage::{Row, Snapshot};
 use crate::preflight;
 use crate::verify::Tally;
+use crate::wire::path::Mailbox;
 
 /// A question to every shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,11 @@ pub enum Ask {
         /// Its queue id, as text.
         id: String,
     },
+    /// How mail to a recipient would travel.
+    Explain {
+        /// The recipient.
+        mailbox: Mailbox,
+    },
     /// An operator's order.
     Act {
         /// What to do.
@@ -59,6 +66,7 @@ impl Ask {
             Self::List { .. }
             | Self::Show { .. }
             | Self::Trace { .. }
+            | Self::Explain { .. }
             | Self::Act { .. }
             | Self::Shape => Duration::from_secs(4),
         }
@@ -76,6 +84,8 @@ pub enum Tell {
     List(Vec<QueueEntry>),
     /// To [`Ask::Show`]; `None` when the message is not on this shard.
     Show(Option<Box<QueueEntryDetail>>),
+    /// To [`Ask::Explain`].
+    Explained(Box<Explained>),
     /// To [`Ask::Trace`]: moments as JSON, the oldest first.
     Trace(Vec<String>),
     /// To [`Ask::Act`].

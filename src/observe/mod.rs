@@ -2,6 +2,7 @@
 //! and what a shard answers when it is asked.
 
 pub mod ask;
+pub mod explained;
 pub mod history;
 pub mod log;
 pub mod stage;

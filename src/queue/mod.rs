@@ -52,6 +52,7 @@ pub use decision::{
     Admission, Assignment, Counters, Decision, Due, LaneKey, MessageKey, PartAdmission, PartKey,
     RecipientAdmission, Report, Reported, State,
 };
+pub use lane::Gate;
 pub use operator::{AGE_BUCKETS, LaneFacts, LaneShape, Listed, ListedRecipient};
 pub use schedule::Settings;
 

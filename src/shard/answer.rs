@@ -35,6 +35,7 @@ impl<W: World> Shard<W> {
             Ask::Latencies => Tell::Latencies(Box::new(self.latencies(usize::MAX).await)),
             Ask::List { selector, limit } => Tell::List(self.list(&selector, limit).await),
             Ask::Show { id } => Tell::Show(self.show(&id).await.map(Box::new)),
+            Ask::Explain { mailbox } => Tell::Explained(Box::new(self.explain(&mailbox).await)),
             Ask::Trace { id } => Tell::Trace(self.trace(&id).await),
             Ask::Act { act, selector } => Tell::Acted(self.act(act, &selector).await),
             Ask::Shape => {

@@ -41,6 +41,16 @@ pub(super) struct NoHost {
     pub(super) permanent: bool,
 }
 
+/// One host and what a delivery would make of it.
+pub(super) struct Step {
+    pub(super) name: Rc<str>,
+    /// Of its MX record.
+    pub(super) preference: Option<u16>,
+    pub(super) candidates: Vec<Candidate>,
+    /// Why it is passed over.
+    pub(super) trouble: Option<Diagnosis>,
+}
+
 /// What is left to try.
 pub(super) struct Candidates {
     settings: Rc<Settings>,
@@ -147,6 +157,37 @@ impl Candidates {
                 permanent: true,
             }),
         }
+    }
+
+    /// What the next hop's domain says of its hosts.
+    pub(super) const fn published(&self) -> &Found {
+        &self.published
+    }
+
+    /// The next host, whether it can be tried or not.
+    pub(super) async fn step<W: World>(&mut self, shard: &Shard<W>) -> Option<Step> {
+        if let Some(first) = self.found.front() {
+            return Some(Step {
+                name: Rc::clone(&first.name),
+                preference: None,
+                candidates: self.found.drain(..).collect(),
+                trouble: None,
+            });
+        }
+        let exchange = self.exchanges.pop_front()?;
+        let (name, preference) = (exchange.host.clone().into(), exchange.preference);
+        let before = self.trouble.take();
+        self.look_up(shard, exchange).await;
+        let trouble = self.trouble.as_ref().map(|here| here.diagnosis.clone());
+        self.trouble = before.or(self.trouble.take());
+        let candidates: Vec<Candidate> = self.found.drain(..).collect();
+        let is_ours = candidates.is_empty() && trouble.is_none();
+        Some(Step {
+            name,
+            preference: self.skip_own.then_some(preference),
+            trouble: trouble.or_else(|| is_ours.then(|| mx::looping(&self.domain))),
+            candidates,
+        })
     }
 
     /// The next one to try.
@@ -350,6 +391,13 @@ impl Hosts {
         if !weary.is_empty() {
             weary.remove(&address);
         }
+    }
+
+    /// How long others are tried before an address.
+    pub(super) fn rests(&self, now: Tick, address: SocketAddr) -> Option<Duration> {
+        let weary = self.weary.borrow();
+        let until = weary.get(&address)?;
+        (now < *until).then(|| until.since(now))
     }
 
     fn is_weary(&self, now: Tick, address: SocketAddr) -> bool {

@@ -18,6 +18,7 @@ mod budget;
 mod connection;
 mod demand;
 mod door;
+mod explain;
 mod gate;
 mod gather;
 mod hosts;

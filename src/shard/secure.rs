@@ -103,6 +103,11 @@ impl Terms {
         }
     }
 
+    /// What TLS is worth, as delivery lines name it.
+    pub(super) const fn grade_name(&self) -> &'static str {
+        self.grade.name()
+    }
+
     /// The same after a handshake that failed, where mail may go in plain.
     pub(super) fn without_tls(self) -> Option<Self> {
         (self.say == StartTls::IfOffered && self.log_in != LogIn::UnderTls).then_some(Self {

@@ -21,6 +21,7 @@ mod commands;
 mod dane;
 mod delivery;
 mod dialogue;
+mod explain;
 mod life;
 mod mx;
 mod preflight;

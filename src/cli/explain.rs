@@ -1,0 +1,132 @@
+//! `ringpost explain`: how mail to one recipient would travel.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::client::{Answer, Client, Complaint, Place, clean, print};
+use crate::observe::explained::{Address, Explained, Host, Lane};
+
+/// Say how mail to a recipient would travel, without sending any
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Example:
+  ringpost explain ann@example.org
+
+The running relay looks up the names, as a delivery would.")]
+pub struct Arguments {
+    /// The recipient
+    #[arg(value_name = "RCPT")]
+    recipient: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks the relay at `place`, and prints what it says.
+#[must_use]
+pub fn run(arguments: &Arguments, place: &Place) -> ExitCode {
+    print(Client::of(place).and_then(|client| answer(arguments, &client)))
+}
+
+fn answer(arguments: &Arguments, client: &Client) -> Result<Answer, Complaint> {
+    let recipient = arguments.recipient.trim_matches(['<', '>']).to_owned();
+    let explained: Explained = client.get("/api/v1/explain", &[("recipient", recipient)])?;
+    if arguments.json {
+        return Answer::json(&explained);
+    }
+    Ok(Answer {
+        result: tell(&explained),
+        remark: None,
+    })
+}
+
+fn tell(explained: &Explained) -> String {
+    let mut text = String::new();
+    let mut say = |name: &str, words: &str| {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{name:12}{}", clean(words));
+    };
+    say("recipient", &explained.recipient);
+    let none = "no route matches: the MX decides";
+    say("rule", explained.rule.as_deref().unwrap_or(none));
+    say(
+        "next hop",
+        &format!("{} ({})", explained.next_hop, explained.way),
+    );
+    if let Some(policy) = &explained.policy {
+        let mut words = match &*policy.mode {
+            "" => "none that can be had".to_owned(),
+            mode => format!("{mode}: {}", policy.mx.join(", ")),
+        };
+        if let Some(trouble) = &policy.trouble {
+            words = format!("{words} ({trouble})");
+        }
+        say("mta-sts", &words);
+    }
+    for host in &explained.hosts {
+        tell_host(&mut say, host);
+    }
+    if let Some(trouble) = &explained.trouble {
+        say("trouble", trouble);
+    }
+    if !explained.hosts.is_empty() {
+        let (connections, messages) =
+            (explained.connections_max, explained.messages_per_connection);
+        let words = format!("{connections} connections, {messages} messages each");
+        say("limits", &words);
+    }
+    for lane in &explained.lanes {
+        say("queue", &in_lane(lane));
+    }
+    if explained.lanes.is_empty() {
+        say("queue", "nothing waits for this next hop");
+    }
+    text
+}
+
+fn tell_host(say: &mut impl FnMut(&str, &str), host: &Host) {
+    let preference = host.preference.map(|preference| format!("{preference} "));
+    let preference = preference.unwrap_or_default();
+    match &host.trouble {
+        Some(trouble) => say(
+            "host",
+            &format!("{preference}{}: passed over: {trouble}", host.name),
+        ),
+        None => say(
+            "host",
+            &format!(
+                "{preference}{}: TLS {} (by {})",
+                host.name, host.tls, host.tls_from
+            ),
+        ),
+    }
+    for Address { to, from, rests } in &host.addresses {
+        let mut words = format!("  {to}");
+        if let Some(from) = from {
+            words += &format!(" from {from}");
+        }
+        if let Some(rests) = rests {
+            words += &format!(", failed a moment ago: others first for {rests} s");
+        }
+        say("", &words);
+    }
+}
+
+fn in_lane(lane: &Lane) -> String {
+    let mut words = format!(
+        "shard {}: {}, {} messages, {} under way, {} connections",
+        lane.shard, lane.state, lane.messages, lane.in_flight, lane.connections
+    );
+    if let Some(next) = lane.next_attempt {
+        words += &format!(
+            ", next attempt in {next} s after {} failures",
+            lane.failures
+        );
+    }
+    if let Some(reason) = &lane.reason {
+        words += &format!(" ({reason})");
+    }
+    words
+}

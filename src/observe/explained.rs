@@ -1,0 +1,97 @@
+//! How mail to one recipient would travel now, as the control plane tells it.
+
+use serde::{Deserialize, Serialize};
+
+/// The way of a recipient's mail.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explained {
+    /// The recipient.
+    pub recipient: String,
+    /// The rule that decides, as `route N: DOMAIN to TARGET`; `None`: none matches, MX decides.
+    pub rule: Option<String>,
+    /// The next hop: mail with the same one travels together.
+    pub next_hop: String,
+    /// `mx`, `host`, `address`, `mailbox`, `discard` or `fail`.
+    pub way: String,
+    /// Why mail would not leave at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// The MTA-STS policy that the domain publishes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Policy>,
+    /// The hosts in the order in which they would be tried.
+    pub hosts: Vec<Host>,
+    /// Connections to this next hop at a time, over all shards.
+    pub connections_max: usize,
+    /// Messages after which a connection is ended.
+    pub messages_per_connection: usize,
+    /// What each shard has for this next hop.
+    pub lanes: Vec<Lane>,
+}
+
+/// An MTA-STS policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// `enforce` or `testing`; empty where there is trouble instead.
+    pub mode: String,
+    /// The hosts that it names.
+    pub mx: Vec<String>,
+    /// Why the present one cannot be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// A host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Its name; for a literal the address.
+    pub name: String,
+    /// Of its MX record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preference: Option<u16>,
+    /// Its addresses, in the order in which they would be tried.
+    pub addresses: Vec<Address>,
+    /// What is wanted of TLS there, as delivery lines name it.
+    pub tls: String,
+    /// Who wants it: `DANE`, `MTA-STS`, `route` or `[delivery] tls`.
+    pub tls_from: String,
+    /// Why it is passed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// An address of a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// With its port.
+    pub to: String,
+    /// Where the connection would come from; `None`: the kernel chooses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Seconds for which others are tried first, because it failed a moment ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rests: Option<u64>,
+}
+
+/// A shard's mail for the next hop.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lane {
+    /// The shard.
+    pub shard: usize,
+    /// Messages, or parts of them, that are here for it.
+    pub messages: u32,
+    /// Those under way.
+    pub in_flight: u32,
+    /// Connections open.
+    pub connections: u32,
+    /// `open`, `backing off` or `probing`.
+    pub state: String,
+    /// Seconds until it is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt: Option<u64>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Why it failed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
