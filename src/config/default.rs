@@ -172,6 +172,7 @@ pub(super) fn new_listener() -> Listener {
         proxy_protocol: false,
         verify: false,
         preflight: Preflight::Off,
+        hide_client: false,
     }
 }
 

@@ -598,6 +598,13 @@ pub(super) const LISTENER: &[Key<Listener>] = &[
         |l, v| choice(v, PREFLIGHTS).map(|choice| l.preflight = choice),
         |l| name_of(PREFLIGHTS, l.preflight)
     ),
+    key!(
+        "hide_client",
+        Restart,
+        "The trace field of mail from here says neither the client's name nor its address: where users write from is their affair.",
+        |l, v| boolean(v).map(|hides| l.hide_client = hides),
+        |l| Some(l.hide_client.to_string())
+    ),
 ];
 
 /// `[[route]]`

@@ -102,6 +102,8 @@ pub struct Listener {
     pub verify: bool,
     /// The rules for bulk senders are looked at.
     pub preflight: Preflight,
+    /// Mail does not say where it comes from.
+    pub hide_client: bool,
 }
 
 /// What is done about mail that breaks a rule for bulk senders.

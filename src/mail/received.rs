@@ -11,10 +11,9 @@ use crate::wire::path::Mailbox;
 /// What is known of how a message came.
 #[derive(Clone, Copy, Debug)]
 pub struct Trace<'a> {
-    /// What the client called itself.
-    pub hello: &'a str,
-    /// Where it came from.
-    pub client: IpAddr,
+    /// What the client called itself, and where it came from; `None` where that is nobody's
+    /// business.
+    pub client: Option<(&'a str, IpAddr)>,
     /// Our name.
     pub by: &'a str,
     /// The protocol (RFC 3848).
@@ -34,15 +33,19 @@ impl Trace<'_> {
     /// Appends the field: folded, its last line ended.
     pub fn write_into(&self, out: &mut Vec<u8>) {
         out.extend(b"Received: from ");
-        push_hello(out, self.hello);
-        // Writing to a Vec does not fail.
+        match self.client {
+            Some((hello, address)) => {
+                push_hello(out, hello);
+                // Writing to a Vec does not fail.
+                let _ = write!(out, " ({})", Literal(address));
+            }
+            // RFC 5321 §4.4 wants a domain here.
+            None => out.extend(b"localhost (a user of this server)"),
+        }
         let _ = write!(
             out,
-            " ({})\r\n\tby {} (Ringpost) with {} id {}",
-            Literal(self.client),
-            self.by,
-            self.with,
-            self.id
+            "\r\n\tby {} (Ringpost) with {} id {}",
+            self.by, self.with, self.id
         );
         if let Some(mailbox) = self.recipient {
             let _ = write!(out, "\r\n\tfor <{mailbox}>");
@@ -92,8 +95,7 @@ mod tests {
 
     fn trace() -> Trace<'static> {
         Trace {
-            hello: "c.test",
-            client: IpAddr::from([127, 0, 0, 1]),
+            client: Some(("c.test", IpAddr::from([127, 0, 0, 1]))),
             by: "relay.test",
             with: "ESMTP",
             tls: None,
@@ -126,6 +128,20 @@ mod tests {
     }
 
     #[test]
+    fn message_came_from_where_nobody_is_to_know() {
+        let field = written(&Trace {
+            client: None,
+            ..trace()
+        });
+        assert!(
+            field.starts_with(
+                "Received: from localhost (a user of this server)\r\n\tby relay.test "
+            )
+        );
+        assert!(!field.contains("127.0.0.1") && !field.contains("c.test"));
+    }
+
+    #[test]
     fn message_came_for_one() {
         let mailbox = Mailbox::parse(b"b@d.test", false).unwrap();
         let one = Trace {
@@ -143,7 +159,7 @@ mod tests {
     #[test]
     fn message_came_for_several_over_ipv6() {
         let several = Trace {
-            client: IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
+            client: Some(("c.test", [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into())),
             ..trace()
         };
         assert_eq!(
@@ -162,7 +178,8 @@ mod tests {
             ("a)\r\nX: b (", "a???X:?b??"),
             ("\u{e4}.test", "??.test"),
         ] {
-            let field = written(&Trace { hello, ..trace() });
+            let client = Some((hello, IpAddr::from([127, 0, 0, 1])));
+            let field = written(&Trace { client, ..trace() });
             assert!(
                 field.starts_with(&format!("Received: from {shown} (")),
                 "{field}"
@@ -170,7 +187,7 @@ mod tests {
         }
         let long = "x".repeat(5000);
         let field = written(&Trace {
-            hello: &long,
+            client: Some((&long, IpAddr::from([127, 0, 0, 1]))),
             ..trace()
         });
         assert!(field.lines().all(|line| line.len() <= 998));
@@ -178,7 +195,7 @@ mod tests {
 
     #[test]
     fn mapped_address_is_the_ipv4_one() {
-        let client = "::ffff:192.0.2.1".parse().unwrap();
+        let client = Some(("c.test", "::ffff:192.0.2.1".parse().unwrap()));
         assert!(written(&Trace { client, ..trace() }).contains(" ([192.0.2.1])"));
     }
 }

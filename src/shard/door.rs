@@ -33,13 +33,19 @@ pub(super) struct Door<W: World> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Speaks {
     /// By clients that bring mail.
-    Smtp {
-        kind: ServerKind,
-        /// What is looked at in mail.
-        looks: Looks,
-    },
+    Smtp(Manners),
     /// By users who fetch it.
     Retrieval(Retrieval),
+}
+
+/// What is done with mail that comes in at a door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Manners {
+    pub(super) kind: ServerKind,
+    /// What is looked at in it.
+    pub(super) looks: Looks,
+    /// Where it comes from is told to nobody behind us.
+    pub(super) hides: bool,
 }
 
 /// A connection that was let in.
@@ -55,9 +61,12 @@ pub(super) struct Arrival<W: World> {
 
 impl<W: World> Door<W> {
     pub(super) fn new(listener: W::Listener, config: &config::Listener) -> Self {
-        let smtp = |kind| Speaks::Smtp {
-            kind,
-            looks: Looks::new(config),
+        let smtp = |kind| {
+            Speaks::Smtp(Manners {
+                kind,
+                looks: Looks::new(config),
+                hides: config.hide_client,
+            })
         };
         let (speaks, tls_first) = match config.protocol {
             Protocol::Smtp => (smtp(ServerKind::Smtp), false),
@@ -79,7 +88,7 @@ impl<W: World> Door<W> {
 
     fn class(&self) -> Class {
         match self.speaks {
-            Speaks::Smtp { .. } => Class::Inbound,
+            Speaks::Smtp(_) => Class::Inbound,
             Speaks::Retrieval(_) => Class::Retrieve,
         }
     }
@@ -113,9 +122,7 @@ fn begin<W: World>(shard: &Rc<Shard<W>>, door: &Rc<Door<W>>, stream: W::Stream) 
             return;
         };
         match door.speaks {
-            Speaks::Smtp { kind, looks } => {
-                inbound::receive(&shard, kind, looks, arrival, &pass).await;
-            }
+            Speaks::Smtp(manners) => inbound::receive(&shard, manners, arrival, &pass).await,
             Speaks::Retrieval(kind) => retrieve::receive(&shard, kind, arrival, &pass).await,
         }
         drop(pass);
@@ -173,7 +180,7 @@ fn count<W: World>(
     let settings = shard.settings();
     let (smtp, mailboxes) = (&settings.config.smtp, &settings.config.mailboxes);
     let (visitors, all, of_client) = match speaks {
-        Speaks::Smtp { .. } => (
+        Speaks::Smtp(_) => (
             &shard.visitors.senders,
             smtp.max_connections,
             smtp.max_connections_per_client,
@@ -192,7 +199,7 @@ fn count<W: World>(
 fn refusal(speaks: Speaks) -> Vec<u8> {
     let mut refusal = Vec::new();
     match speaks {
-        Speaks::Smtp { .. } => Reply::too_many_connections().write_into(&mut refusal),
+        Speaks::Smtp(_) => Reply::too_many_connections().write_into(&mut refusal),
         Speaks::Retrieval(kind) => {
             refusal.extend_from_slice(kind.too_many_connections().as_bytes())
         }

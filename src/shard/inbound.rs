@@ -11,12 +11,11 @@ use std::rc::Rc;
 
 use super::Shard;
 use super::connection::{Connection, Heard};
-use super::door::Arrival;
+use super::door::{Arrival, Manners};
 use super::gate::Pass;
 use super::gather::Gathering;
 use super::login::{Login, Word};
 use super::store::Origin;
-use super::watch::Looks;
 use crate::observe::stage::Stage;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::{Encryption, ServerKind, ServerSession, Step, Transaction};
@@ -25,8 +24,7 @@ use crate::world::{Tick, World};
 /// A session of a client, from its first octet to its last.
 pub(super) async fn receive<W: World>(
     shard: &Rc<Shard<W>>,
-    kind: ServerKind,
-    looks: Looks,
+    manners: Manners,
     arrival: Arrival<W>,
     pass: &Pass,
 ) {
@@ -42,11 +40,11 @@ pub(super) async fn receive<W: World>(
     let limits = Rc::clone(&settings.server);
     let visit = Visit {
         shard,
-        session: ServerSession::new(limits, kind, client, is_trusted, encryption),
+        session: ServerSession::new(limits, manners.kind, client, is_trusted, encryption),
         connection,
         gathering: None,
         login: Login::default(),
-        looks,
+        manners,
         began: accepted,
     };
     visit.run(pass).await;
@@ -59,8 +57,7 @@ struct Visit<'a, W: World> {
     session: ServerSession,
     gathering: Option<Gathering<W>>,
     login: Login,
-    /// What is looked at in mail.
-    looks: Looks,
+    manners: Manners,
     /// When the message's body began.
     began: Tick,
 }
@@ -153,7 +150,7 @@ impl<W: World> Visit<'_, W> {
         if self.shard.budget.room(&self.shard.world).await {
             let announced = self.session.announced_size();
             let is_user = self.session.user().is_some();
-            let watch = self.looks.watch(self.shard.settings(), is_user);
+            let watch = self.manners.looks.watch(self.shard.settings(), is_user);
             self.gathering = Some(Gathering::new(self.shard, announced, watch));
             self.began = self.shard.world.now();
             self.session.data_accepted();
@@ -175,6 +172,8 @@ impl<W: World> Visit<'_, W> {
         shard.record(Stage::BodyReceived, receiving);
         let origin = Origin {
             client: self.connection.client(),
+            is_hidden: self.manners.hides,
+            is_submission: self.manners.kind == ServerKind::Submission,
             tls: self.connection.facts().map(|facts| facts.suite),
             receiving,
         };
@@ -204,7 +203,7 @@ impl<W: World> Visit<'_, W> {
         };
         let id = gathering.id;
         self.shard
-            .preflight(id, &seen.findings, self.looks.preflight)?;
+            .preflight(id, &seen.findings, self.manners.looks.preflight)?;
         let (client, may_relay) = (self.connection.client(), self.session.may_relay());
         self.shard
             .verify(id, seen, transaction, client, may_relay)

@@ -1,7 +1,7 @@
 //! From complete content to a queued message: trace field, log, queue.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::gather::Gathering;
 use super::message::{Body, Message};
 use super::sign::Signatures;
 use crate::mail::Locator;
-use crate::mail::envelope::{Envelope, QueueId};
+use crate::mail::envelope::{Content, Envelope, QueueId};
 use crate::mail::outcome::Diagnosis;
 use crate::mail::received::Trace;
 use crate::observe::history::Event;
@@ -23,12 +23,17 @@ use crate::smtp::server::Transaction;
 use crate::spool::log::{
     Accepted, CommitError, MessageState, Receipt, RecipientState, Recovered, StoredBody, Waiting,
 };
+use crate::wire::codec::rfc5322_date;
 use crate::wire::path::Mailbox;
 use crate::world::{Tick, Wall, World};
 
 /// Where a message comes from, for its trace field.
 pub(super) struct Origin {
     pub(super) client: IpAddr,
+    /// Where it comes from is not for the trace field.
+    pub(super) is_hidden: bool,
+    /// Who writes mail hands it in here: what it lacks is added (RFC 6409 §8).
+    pub(super) is_submission: bool,
     /// The cipher suite, under TLS.
     pub(super) tls: Option<&'static str>,
     /// How long its content took to arrive.
@@ -41,29 +46,13 @@ impl<W: World> Shard<W> {
     pub(super) async fn store(
         self: &Rc<Self>,
         gathering: Gathering<W>,
-        transaction: Transaction,
+        mut transaction: Transaction,
         origin: &Origin,
         field: Vec<u8>,
     ) -> Result<Receipt, Reply> {
         let id = gathering.id;
         let arrival = self.world.wall();
-        let settings = self.settings();
-        let mut trace = field;
-        trace.reserve(TRACE_OCTETS);
-        Trace {
-            hello: &transaction.hello,
-            client: origin.client,
-            by: &settings.hostname,
-            with: transaction.protocol,
-            tls: origin.tls,
-            id,
-            recipient: match &transaction.envelope.recipients[..] {
-                [only] => Some(&only.mailbox),
-                _ => None,
-            },
-            seconds: arrival.seconds(),
-        }
-        .write_into(&mut trace);
+        let trace = self.preface(id, &mut transaction, origin, arrival, field);
         let gathered = gathering
             .finish(self)
             .await
@@ -135,6 +124,39 @@ impl<W: World> Shard<W> {
             stages,
         };
         self.remember(message.id, event);
+    }
+
+    /// What stands before the content: what we have found of it, our trace field, and what it lacks.
+    fn preface(
+        &self,
+        id: QueueId,
+        transaction: &mut Transaction,
+        origin: &Origin,
+        arrival: Wall,
+        field: Vec<u8>,
+    ) -> Vec<u8> {
+        let settings = self.settings();
+        let mut trace = field;
+        trace.reserve(TRACE_OCTETS);
+        Trace {
+            client: (!origin.is_hidden).then_some((&*transaction.hello, origin.client)),
+            by: &settings.hostname,
+            with: transaction.protocol,
+            tls: origin.tls,
+            id,
+            recipient: match &transaction.envelope.recipients[..] {
+                [only] => Some(&only.mailbox),
+                _ => None,
+            },
+            seconds: arrival.seconds(),
+        }
+        .write_into(&mut trace);
+        if origin.is_submission {
+            let random = self.world.random();
+            let message_id = format!("<{id}.{random:016x}@{}>", settings.hostname);
+            complete(&mut transaction.content, &mut trace, arrival, message_id);
+        }
+        trace
     }
 
     /// What the sender is told when the disk does not take a message.
@@ -334,6 +356,18 @@ impl<W: World> Shard<W> {
     pub(super) fn tick_at(&self, at: Wall) -> Tick {
         let (now, wall) = (self.world.now(), self.world.wall());
         Tick(now.0.saturating_add(at.0.saturating_sub(wall.0)))
+    }
+}
+
+/// Adds behind the trace field what mail must have and this one lacks (RFC 6409 §8.2, §8.3).
+fn complete(content: &mut Content, trace: &mut Vec<u8>, now: Wall, id: String) {
+    // Writing to a Vec does not fail.
+    if !std::mem::replace(&mut content.date, true) {
+        let _ = write!(trace, "Date: {}\r\n", rfc5322_date(now.seconds()));
+    }
+    if content.message_id.is_none() {
+        let _ = write!(trace, "Message-ID: {id}\r\n");
+        content.message_id = Some(id.into());
     }
 }
 

@@ -141,14 +141,15 @@ impl HeaderScan {
     }
 }
 
-enum Kind<'a> {
+/// What a line of a header is.
+pub(super) enum Kind<'a> {
     Empty,
     Continued,
     Field(&'a [u8], &'a [u8]),
     NoField,
 }
 
-fn kind(line: &[u8]) -> Kind<'_> {
+pub(super) fn kind(line: &[u8]) -> Kind<'_> {
     match line {
         b"\r\n" | b"\n" => return Kind::Empty,
         [b' ' | b'\t', ..] => return Kind::Continued,
@@ -169,7 +170,7 @@ fn kind(line: &[u8]) -> Kind<'_> {
 pub const MESSAGE_ID_OCTETS_MAX: usize = 255;
 /// Octets of a line that are looked at: a name, its colon, and a Message-ID. The longest name
 /// that anybody uses is far shorter.
-const LINE_OCTETS_KEPT: usize = 512;
+pub(super) const LINE_OCTETS_KEPT: usize = 512;
 
 #[cfg(test)]
 mod tests {

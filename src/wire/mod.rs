@@ -5,4 +5,5 @@ pub mod dot;
 pub mod header;
 pub mod line;
 pub mod path;
+pub mod sieve;
 pub mod status;

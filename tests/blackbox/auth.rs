@@ -195,3 +195,66 @@ fn plaintext_is_allowed_to_nobody() {
     );
     plain(&mut client, "ann@c.test", "secret").is("503 ");
 }
+
+/// A header that a mail program may write, and what of it others see.
+fn draft(octets: usize) -> (Vec<u8>, Vec<u8>) {
+    let body = format!("{}\r\n", ".x".repeat(30)).repeat(octets / 62);
+    let open = format!("From: ann@c.test\r\nTo: b@d.test\r\n\r\n{body}");
+    let bcc = "Bcc: secret@d.test,\r\n other@d.test\r\n";
+    (format!("{bcc}{open}").into_bytes(), open.into_bytes())
+}
+
+#[test]
+fn client_leaves_out_what_mail_must_have_and_leaves_in_what_nobody_should_see() {
+    let (_scene, mx, relay) = submission();
+    let mut client = relay.client();
+    plain(&mut client, "ann@c.test", "secret").is("235 ");
+    // The second one is larger than what is kept in memory.
+    for (count, octets) in [100, 700_000].into_iter().enumerate() {
+        let (sent, wanted) = draft(octets);
+        client
+            .submit("<ann@c.test>", &["<b@d.test>"], &sent)
+            .is("250 ");
+        let got = mx.wait_for(count + 1)[count].content_as_sent();
+        let text = String::from_utf8(got).unwrap();
+        let lines: Vec<&str> = text.splitn(3, "\r\n").collect();
+        assert!(lines[0].starts_with("Date: "), "{}", &text[..200]);
+        assert!(lines[1].starts_with("Message-ID: <") && lines[1].ends_with("@relay.test>"));
+        assert!(lines[2].as_bytes() == wanted, "{}", &text[..300]);
+    }
+    relay.log_line(&[&format!("size={},", draft(100).1.len())]);
+    relay.log_line(&["message-id=<", "@relay.test>"]);
+    // What is there stays.
+    client
+        .submit("<ann@c.test>", &["<b@d.test>"], &message("whole"))
+        .is("250 ");
+    assert_eq!(mx.wait_for(3)[2].content_as_sent(), message("whole"));
+}
+
+#[test]
+fn client_writes_from_where_nobody_is_to_know() {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    let mut setup = scene.config("");
+    setup.extra = SUBMISSION
+        .replace("SMTP", &setup.smtp.to_string())
+        .replace("bind", "hide_client = true, bind");
+    let relay = Relay::start(setup);
+    add(&relay, "ann@c.test", &[]);
+    let mut client = relay.client();
+    plain(&mut client, "ann@c.test", "secret").is("235 ");
+    client
+        .submit("<ann@c.test>", &["<b@d.test>"], &message("hidden"))
+        .is("250 ");
+    let trace = mx.wait_for(1)[0].text();
+    let (field, _) = trace.split_once("\r\nFrom: ").unwrap();
+    assert!(
+        field.starts_with("Received: from localhost (a user"),
+        "{field}"
+    );
+    assert!(
+        !field.contains("127.") && !field.contains("c.test ("),
+        "{field}"
+    );
+    // Our own log still knows.
+    relay.log_line(&["client=", "127."]);
+}

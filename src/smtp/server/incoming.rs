@@ -3,12 +3,13 @@
 
 use std::ops::Range;
 
-use super::limits::{BareLineEnds, ServerLimits};
+use super::limits::{BareLineEnds, ServerKind, ServerLimits};
 use super::mend::Mender;
 use crate::mail::envelope::Content;
 use crate::smtp::reply::Reply;
 use crate::wire::dot::{DotScanner, Facts, Faults, Stuffer};
 use crate::wire::header::HeaderScan;
+use crate::wire::sieve::Sieve;
 
 /// One message while it arrives.
 pub(super) struct Incoming {
@@ -17,6 +18,8 @@ pub(super) struct Incoming {
     stuffer: Option<Stuffer>,
     mender: Option<Mender>,
     header: HeaderScan,
+    /// Where mail is submitted: what is for nobody's eyes is taken out.
+    sieve: Option<Sifted>,
     /// The wire form of a piece that is not passed through as it came.
     scratch: Vec<u8>,
     /// The mended form of a piece, before dots are put on.
@@ -27,6 +30,14 @@ pub(super) struct Incoming {
     max_hops: u32,
     /// The last octet by BDAT was a LF, or there was none.
     ends_in_lf: bool,
+}
+
+/// Content without some fields of its header, measured anew.
+struct Sifted {
+    sieve: Sieve,
+    measure: DotScanner,
+    /// The wire form before and after in turn.
+    before: Vec<u8>,
 }
 
 /// Where the wire form of a piece stands.
@@ -48,22 +59,23 @@ pub(super) struct Taken {
 
 impl Incoming {
     /// For a message behind DATA.
-    pub(super) fn by_data(limits: &ServerLimits) -> Self {
-        Self::new(limits, true)
+    pub(super) fn by_data(limits: &ServerLimits, kind: ServerKind) -> Self {
+        Self::new(limits, kind, true)
     }
 
     /// For a message that comes in chunks.
-    pub(super) fn by_chunks(limits: &ServerLimits) -> Self {
-        Self::new(limits, false)
+    pub(super) fn by_chunks(limits: &ServerLimits, kind: ServerKind) -> Self {
+        Self::new(limits, kind, false)
     }
 
-    fn new(limits: &ServerLimits, stuffed: bool) -> Self {
+    fn new(limits: &ServerLimits, kind: ServerKind, stuffed: bool) -> Self {
         let mends = limits.bare_line_ends == BareLineEnds::Fix;
         Self {
             dots: DotScanner::new(),
             stuffer: (mends || !stuffed).then(Stuffer::new),
             mender: mends.then(|| Mender::new(stuffed)),
             header: HeaderScan::new(limits.max_header),
+            sieve: (kind == ServerKind::Submission).then(Sifted::new),
             scratch: Vec::new(),
             mended: Vec::new(),
             overrun: false,
@@ -106,7 +118,7 @@ impl Incoming {
         let fed = self.dots.feed(input);
         let place = if fed.held.is_empty() && fed.content.is_empty() {
             None
-        } else if self.stuffer.is_some() {
+        } else if self.stuffer.is_some() || self.sieve.is_some() {
             self.convert(&[fed.held, fed.content]);
             Some(Place::Scratch)
         } else {
@@ -148,7 +160,7 @@ impl Incoming {
         if let Some(stuffer) = &mut self.stuffer {
             stuffer.stuff_into(&mut self.scratch, &self.mended);
         }
-        self.header.feed(&self.scratch);
+        self.look();
         (!self.is_doomed() && !self.scratch.is_empty()).then_some(Place::Scratch)
     }
 
@@ -157,7 +169,10 @@ impl Incoming {
         if let Some(reply) = self.doom() {
             return Err(reply);
         }
-        let facts = self.facts();
+        let facts = match &self.sieve {
+            Some(sifted) => sifted.measure.facts(),
+            None => self.facts(),
+        };
         let header = self.header.finish();
         if header.received >= self.max_hops {
             return Err(Reply::too_many_hops());
@@ -179,7 +194,10 @@ impl Incoming {
     fn convert(&mut self, parts: &[&[u8]]) {
         self.scratch.clear();
         let Some(stuffer) = &mut self.stuffer else {
-            return;
+            parts
+                .iter()
+                .for_each(|part| self.scratch.extend_from_slice(part));
+            return self.look();
         };
         for part in parts {
             if let Some(mender) = &mut self.mender {
@@ -189,6 +207,14 @@ impl Incoming {
             } else {
                 stuffer.stuff_into(&mut self.scratch, part);
             }
+        }
+        self.look();
+    }
+
+    /// Takes out of the scratch what is hidden, and looks at what stays.
+    fn look(&mut self) {
+        if let Some(sifted) = &mut self.sieve {
+            sifted.sift(&mut self.scratch);
         }
         self.header.feed(&self.scratch);
     }
@@ -207,5 +233,25 @@ impl Incoming {
     }
 }
 
+impl Sifted {
+    fn new() -> Self {
+        Self {
+            sieve: Sieve::new(HIDDEN),
+            measure: DotScanner::new(),
+            before: Vec::new(),
+        }
+    }
+
+    fn sift(&mut self, wire: &mut Vec<u8>) {
+        std::mem::swap(&mut self.before, wire);
+        wire.clear();
+        self.sieve.pass_into(wire, &self.before);
+        // Whole lines go: no dot that hides another one loses it, so there is no end in it.
+        self.measure.feed(wire);
+    }
+}
+
+/// Blind copies are no secret when their list travels along (RFC 5322 §3.6.3).
+const HIDDEN: &[&str] = &["Bcc", "Resent-Bcc"];
 /// Octets looked at in one step: it bounds the scratch, which takes at most twice as many.
 pub(super) const PIECE_OCTETS_MAX: usize = 64 * 1024;

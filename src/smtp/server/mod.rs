@@ -422,10 +422,10 @@ impl ServerSession {
         };
         if let Some(chunk) = chunk {
             self.stage = Stage::Chunks;
-            self.incoming = Some(Incoming::by_chunks(&self.limits));
+            self.incoming = Some(Incoming::by_chunks(&self.limits, self.kind));
             self.begin_chunk(chunk);
         } else {
-            self.incoming = Some(Incoming::by_data(&self.limits));
+            self.incoming = Some(Incoming::by_data(&self.limits, self.kind));
             self.mode = Mode::Data;
             self.say(&Reply::go_ahead());
         }

@@ -2,6 +2,7 @@
 
 mod auth;
 mod limits;
+mod submission;
 mod tls;
 
 use std::net::IpAddr;
