@@ -36,6 +36,9 @@ enum Command {
         /// Another address that the user may send from, or *@DOMAIN; may be repeated
         #[arg(long, value_name = "ADDRESS")]
         sender: Vec<String>,
+        /// Keep the password itself too, which APOP needs: whoever reads the users' file has it
+        #[arg(long)]
+        apop: bool,
     },
     /// Remove a user
     #[command(after_help = "Example:\n  ringpost user remove ann@example.org")]
@@ -63,6 +66,7 @@ enum Command {
 struct Row<'a> {
     address: &'a str,
     senders: &'a [String],
+    apop: bool,
 }
 
 /// Does what the arguments ask for, to the users of this configuration.
@@ -71,7 +75,11 @@ pub fn run(arguments: &Arguments, config: &Config) -> ExitCode {
     let path = config.data_dir.join(&config.auth.users_file);
     print(match &arguments.command {
         Command::List { json } => list(&path, *json),
-        Command::Add { address, sender } => add(&path, address, sender),
+        Command::Add {
+            address,
+            sender,
+            apop,
+        } => add(&path, address, sender, *apop),
         Command::Remove { address } => change(&path, |users| {
             if users.remove(address) {
                 Ok(format!("{address} may not log in any more\n"))
@@ -97,6 +105,7 @@ fn list(path: &Path, json: bool) -> Result<Answer, Complaint> {
         let rows = users.iter().map(|(address, user)| Row {
             address,
             senders: &user.senders,
+            apop: user.apop.is_some(),
         });
         return Answer::json(&rows.collect::<Vec<_>>());
     }
@@ -113,7 +122,7 @@ fn list(path: &Path, json: bool) -> Result<Answer, Complaint> {
     })
 }
 
-fn add(path: &Path, address: &str, senders: &[String]) -> Result<Answer, Complaint> {
+fn add(path: &Path, address: &str, senders: &[String], apop: bool) -> Result<Answer, Complaint> {
     let plain = senders.iter().map(|sender| {
         sender
             .strip_prefix("*@")
@@ -125,8 +134,12 @@ fn add(path: &Path, address: &str, senders: &[String]) -> Result<Answer, Complai
             return Err(Complaint::new(EX_USAGE, why));
         }
     }
-    let user =
-        User::new(&password()?, senders.to_vec()).map_err(|why| Complaint::new(EX_DATAERR, why))?;
+    let password = password()?;
+    let mut user =
+        User::new(&password, senders.to_vec()).map_err(|why| Complaint::new(EX_DATAERR, why))?;
+    if apop {
+        user = user.with_apop(&password);
+    }
     change(path, |users| {
         if users.add(address, user) {
             Ok(format!("{address} may log in\n"))

@@ -387,3 +387,47 @@ fn senders_are_the_users_own_and_those_it_was_given() {
         assert_eq!(ann.may_send_from(name, sender), is_allowed, "{sender}");
     }
 }
+
+/// The example of RFC 1939 §7.
+#[test]
+fn apop_is_what_the_rfc_computes() {
+    let stamp = "<1896.697170952@dbc.mtview.ca.us>";
+    let shown = 0xc4c9_334b_ac56_0ecc_979e_5800_1b3e_22fb_u128.to_be_bytes();
+    let mut users = Users::default();
+    users.add(
+        "mrose@c.test",
+        User::new("tanstaaf", Vec::new())
+            .unwrap()
+            .with_apop("tanstaaf"),
+    );
+    users.add("ann@c.test", User::new("tanstaaf", Vec::new()).unwrap());
+    assert_eq!(
+        check_apop(&users, "MRose@c.test", stamp, shown),
+        Some("mrose@c.test")
+    );
+    assert_eq!(
+        check_apop(&users, "mrose@c.test", "<2@c.test>", shown),
+        None
+    );
+    assert_eq!(
+        check_apop(&users, "ann@c.test", stamp, shown),
+        None,
+        "nobody asked for it"
+    );
+    assert_eq!(check_apop(&users, "eve@c.test", stamp, shown), None);
+    assert_eq!(users.set_password("mrose@c.test", "other"), Ok(true));
+    assert_eq!(check_apop(&users, "mrose@c.test", stamp, shown), None);
+    let (_, user) = users.find("mrose@c.test").unwrap();
+    assert_eq!(user.apop.as_deref(), Some("other"), "it stays asked for");
+}
+
+/// The digest of the empty password is known to everybody.
+#[test]
+fn apop_without_a_password_opens_nothing() {
+    let mut users = Users::default();
+    users.add("ann@c.test", User::new("secret", Vec::new()).unwrap());
+    let digest = Md5::digest(b"<1@c.test>");
+    for name in ["ann@c.test", "eve@c.test"] {
+        assert_eq!(check_apop(&users, name, "<1@c.test>", digest.into()), None);
+    }
+}
