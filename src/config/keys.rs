@@ -557,16 +557,15 @@ pub(super) const LISTENER: &[Key<Listener>] = &[
     key!(
         "protocol",
         Restart,
-        "\"smtp\", \"submission\", \"submissions\" or \"lmtp\". The others (pop3, pop3s, imap, imaps) are not in this version yet.",
+        "\"smtp\", \"submission\", \"submissions\", \"lmtp\", \"pop3\" or \"pop3s\". The others (imap, imaps) are not in this version yet.",
         |l, v| match choice(v, PROTOCOLS)? {
-            protocol @ (Protocol::Smtp
-            | Protocol::Lmtp
-            | Protocol::Submission
-            | Protocol::Submissions) => {
+            other @ (Protocol::Imap | Protocol::Imaps) => {
+                Err(not_yet(&format!("a listener for {other}")))
+            }
+            protocol => {
                 l.protocol = protocol;
                 Ok(())
             }
-            other => Err(not_yet(&format!("a listener for {other}"))),
         },
         |l| name_of(PROTOCOLS, l.protocol)
     ),

@@ -138,6 +138,25 @@
 //! wherever nobody gets in as that user for ten minutes, on each core; a stranger's name is
 //! answered like a user's.
 //!
+//! # Fetch mail: POP3
+//!
+//! A `pop3` listener offers STLS, a `pop3s` one speaks TLS first; users log in as above. A session
+//! has the mailbox's INBOX as it was at the login, to itself: a second one hears `[IN-USE]`. DELE is
+//! done at QUIT and at no other end. Unique ids are the names of the Maildir's files, so they
+//! survive a lost index, another machine, and a Maildir taken over from another server; flags are
+//! left alone.
+//!
+//! All sessions of a user run on one shard, the user's home (a hash of the address): a connection
+//! that was accepted elsewhere moves there when its user has logged in, with its TLS. So ten users
+//! keep all cores busy, and the mailbox needs no lock. The stage `retrieval_command` of `ringpost
+//! latency` has what commands take. Limits stand under `[mailboxes]`; at SIGTERM sessions end
+//! without a word, and nothing is deleted.
+//!
+//! `ringpost user add --apop` keeps the password itself in the users' file, because APOP cannot do
+//! with less: whoever reads that file (mode 0600) can log in. The greeting has APOP's timestamp
+//! only while some user has asked for it. SCRAM does better; leave APOP to clients that have nothing
+//! else.
+//!
 //! # Steer
 //!
 //! `ringpost queue hold | release | retry | remove | bounce` with an id, `--to`, `--from`,

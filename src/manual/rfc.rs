@@ -15,6 +15,9 @@
 //! | RFC 3030 | CHUNKING: BDAT from clients; content leaves by DATA | `smtp::server` | |
 //! | RFC 9422 | LIMITS, both sides | `smtp::server`, `smtp::client` | `tests/blackbox/routes.rs` |
 //! | RFC 2033 | LMTP from clients | `smtp::server` | |
+//! | RFC 1939 | POP3: all commands, APOP for users who ask for it | `pop3`, `shard::retrieve` | `tests/blackbox/pop3.rs` |
+//! | RFC 2449, RFC 3206, RFC 2595, RFC 5034 | CAPA, PIPELINING, RESP-CODES, AUTH-RESP-CODE, STLS, AUTH of POP3 | `pop3` | `tests/blackbox/pop3.rs` |
+//! | RFC 6856 | UTF8 and LANG of POP3: names and messages go as they are | `pop3` | |
 //! | RFC 2034, RFC 3463 | enhanced status codes | `wire::status` | `tests/blackbox/delivery.rs` |
 //! | RFC 3461, RFC 3464, RFC 6522 | DSN | `mail::dsn` | `tests/blackbox/reports.rs` |
 //! | RFC 3834 | Auto-Submitted on reports | `mail::dsn` | `tests/blackbox/reports.rs` |
@@ -32,5 +35,6 @@
 //! | RFC 4954, RFC 5802, RFC 9266 | AUTH at smart hosts | `smtp::client`, `users::client` | `tests/blackbox/smarthost.rs` |
 //! | PROXY protocol 1 and 2 | clients behind a balancer | `smtp::proxy`, `shard::door` | `tests/blackbox/proxy.rs` |
 //! | RFC 6409 | submission: logging in, own addresses only, Date, Message-ID, Bcc | `shard::login`, `wire::sieve`, `shard::store` | `tests/blackbox/auth.rs` |
+//! | RFC 6409 | submission | `shard::login` | `tests/blackbox/auth.rs` |
 //!
 //! Not there: BINARYMIME. A client that asks for it is told so, and EHLO does not offer it.

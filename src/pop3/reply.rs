@@ -89,6 +89,8 @@ replies! {
     DELETED = "-ERR Message is deleted.";
     /// Another program has removed it.
     GONE = "-ERR [SYS/PERM] The message is not there any more.";
+    /// Other messages have taken the memory.
+    NO_MEMORY = "-ERR [SYS/TEMP] Out of memory: try again later.";
     /// The disk, not the client.
     UNREADABLE = "-ERR [SYS/TEMP] The message cannot be read: try again later.";
 }

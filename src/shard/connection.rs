@@ -152,7 +152,7 @@ impl<W: World> Connection<W> {
         if output.is_empty() {
             return Ok(());
         }
-        let until = shard.world.now() + WRITE_WAIT;
+        let until = shard.world.now() + write_wait(output.len());
         let written = self.stream.write(&mut [IoSlice::new(output)], until).await;
         output.clear();
         if let Some(heard) = self.standing.heard.take() {
@@ -268,12 +268,20 @@ impl<W: World> Connection<W> {
     }
 }
 
+/// How long a client may take to take so much: some time, and then as long as a slow line needs.
+fn write_wait(octets: usize) -> Duration {
+    let seconds = octets / SLOW_OCTETS_PER_SECOND;
+    WRITE_WAIT + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
 /// How long a client may take for a TLS handshake: a few round trips and a slow machine.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(60);
 /// How long a client is given to take the end of TLS.
 const PARTING_WAIT: Duration = Duration::from_secs(1);
 /// How long a client may take no octet of our replies (RFC 5321 §4.5.3.2 has no figure for it).
 const WRITE_WAIT: Duration = Duration::from_secs(60);
+/// A client that takes less is not worth the memory it holds.
+const SLOW_OCTETS_PER_SECOND: usize = 512;
 /// The buffer of a session between messages: most commands are short, most sessions idle.
 const LINE_BUFFER_OCTETS: usize = 1024;
 /// The buffer when content begins: most messages fit.

@@ -24,6 +24,7 @@ mod dialogue;
 mod explain;
 mod life;
 mod mx;
+mod pop3;
 mod preflight;
 mod proxy;
 mod reports;

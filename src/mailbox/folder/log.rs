@@ -106,6 +106,11 @@ pub(super) struct ItemReader<W: World> {
 }
 
 impl<W: World> ItemReader<W> {
+    /// False once the log was written anew: places are those in another file.
+    pub(super) fn is_of(&self, log: &Log<W>) -> bool {
+        Rc::ptr_eq(&self.file, &log.file)
+    }
+
     /// The item at `at`; `None` where there is none or it is damaged. Reads `ahead` octets.
     pub(super) async fn read(&mut self, at: u64, ahead: usize) -> io::Result<Option<Vec<u8>>> {
         if at == 0 {

@@ -33,7 +33,7 @@ use crate::world::{Class, World};
 
 use log::{Batch, ItemReader, Log, Snapshot};
 pub(super) use look::{read_text, size_in_name, write_text};
-pub use read::Reader;
+pub use read::{Names, Reader};
 
 /// One open folder.
 pub struct Folder<W: World> {

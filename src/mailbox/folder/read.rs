@@ -4,7 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::{Core, Folder};
+use super::log::ItemReader;
+use super::{Core, Folder, base_of};
 use crate::mailbox::FolderError;
 use crate::mailbox::record::Record;
 use crate::mailbox::text::ToWire;
@@ -31,7 +32,37 @@ impl<W: World> Reader<W> {
     }
 }
 
+/// Reads the names of many messages, most of which stand one behind the other.
+pub struct Names<W: World> {
+    core: Rc<Core<W>>,
+    items: ItemReader<W>,
+}
+
+impl<W: World> Names<W> {
+    /// The name of a message's file without flags, which is the same whatever becomes of the index;
+    /// `None` for a message that is not there any more.
+    pub async fn base(&mut self, uid: u32) -> io::Result<Option<String>> {
+        let Some(row) = self.core.row(uid) else {
+            return Ok(None);
+        };
+        if !self.items.is_of(&self.core.state.borrow().log) {
+            self.items = self.core.state.borrow().log.items();
+        }
+        let name = self.items.text(row.name_at, NAMES_READ_OCTETS).await?;
+        Ok(name.map(|name| base_of(&name).to_owned()))
+    }
+}
+
 impl<W: World> Folder<W> {
+    /// For the names of messages.
+    #[must_use]
+    pub fn names(&self) -> Names<W> {
+        Names {
+            core: Rc::clone(&self.core),
+            items: self.core.state.borrow().log.items(),
+        }
+    }
+
     /// A message, whole, with CRLF.
     pub async fn read(&self, uid: u32) -> Result<Vec<u8>, FolderError> {
         let size = self.entry(uid).ok_or(FolderError::Gone)?.size;
@@ -128,6 +159,8 @@ impl<W: World> Core<W> {
 
 /// What is read at one go.
 const PIECE_OCTETS: usize = 64 << 10;
+/// The names of some hundred messages.
+const NAMES_READ_OCTETS: usize = 32 << 10;
 /// Most summaries are shorter.
 const SUMMARY_READ_OCTETS: usize = 2048;
 /// Longer ones are not kept: the message is parsed again.

@@ -1,17 +1,20 @@
 //! POP3's sessions: the stream to [`Session`], and its questions to the mailbox.
 
+use std::fmt;
 use std::io;
 use std::rc::Rc;
 
 use super::lodgers::Lodger;
 use super::{Shard, Speaking};
+use crate::mailbox::{Folder, FolderError, Names, Pop3Lock};
 use crate::pop3::reply::Reply;
-use crate::pop3::session::{Session, Step, Terms};
+use crate::pop3::session::{Held, Session, Step, Terms};
+use crate::pop3::unique_id;
 use crate::shard::connection::{Connection, Heard};
 use crate::shard::gate::Pass;
 use crate::shard::login::{Login, Word};
 use crate::smtp::server::Encryption;
-use crate::world::World;
+use crate::world::{Tick, World};
 
 /// A client that has just come.
 pub(super) async fn greet<W: World>(
@@ -50,7 +53,7 @@ async fn go_on<W: World>(
         connection,
         session,
         login: Login::default(),
-        lodger: None,
+        maildrop: None,
     };
     loop {
         match user.take() {
@@ -75,8 +78,18 @@ struct Visit<'a, W: World> {
     connection: Connection<W>,
     session: Session,
     login: Login,
+    /// From the login on.
+    maildrop: Option<Maildrop<W>>,
+}
+
+/// The user's mail, locked for this session.
+struct Maildrop<W: World> {
+    folder: Rc<Folder<W>>,
+    /// While a list of unique ids is made.
+    names: Option<Names<W>>,
+    _lock: Pop3Lock<W>,
     /// Counts among the user's sessions.
-    lodger: Option<Lodger>,
+    _lodger: Lodger,
 }
 
 enum Next {
@@ -138,9 +151,15 @@ impl<W: World> Visit<'_, W> {
                 let word = self.login.go_on(self.shard, client, Some(&said)).await;
                 return Ok(self.answer_login(word));
             }
-            Step::UniqueId(_) => self.session.unique_id(None),
-            Step::Content(_) => self.session.refused(Reply::UNREADABLE),
-            Step::Update => self.session.updated(false),
+            Step::UniqueId(uid) => {
+                let id = self.unique_id(uid).await;
+                self.session.unique_id(id.as_deref());
+            }
+            Step::Content(uid) => self.send_content(uid).await?,
+            Step::Update => {
+                let done = self.update().await;
+                self.session.updated(done);
+            }
             Step::Close => {
                 self.flush().await?;
                 return Ok(Next::End);
@@ -161,17 +180,115 @@ impl<W: World> Visit<'_, W> {
 
     /// Opens the maildrop of a user who is at home here.
     async fn open(&mut self, user: &str) {
+        match self.lock(user).await {
+            Ok(maildrop) => {
+                let mut messages = Vec::with_capacity(maildrop.folder.len());
+                maildrop
+                    .folder
+                    .for_each(|entry| messages.push(Held::new(entry.uid, entry.size)));
+                self.session.opened(messages);
+                self.maildrop = Some(maildrop);
+                self.connection.end_at(Tick::NEVER);
+            }
+            Err(reply) => self.session.refused(reply),
+        }
+    }
+
+    /// The maildrop, with everything that was delivered up to now.
+    async fn lock(&self, user: &str) -> Result<Maildrop<W>, Reply> {
         let max = self
             .shard
             .settings()
             .config
             .mailboxes
             .max_connections_per_user;
-        let Some(lodger) = self.shard.lodgers.enter(user, max) else {
-            return self.session.refused(Reply::TOO_MANY_SESSIONS);
+        let lodger = self.shard.lodgers.enter(user, max);
+        let lodger = lodger.ok_or(Reply::TOO_MANY_SESSIONS)?;
+        let failed = |error: &dyn fmt::Display| {
+            self.shard.warn(format_args!(
+                "{user}: the mailbox cannot be opened: {error}"
+            ));
+            Reply::NO_MAILDROP
         };
-        self.lodger = Some(lodger);
-        self.session.refused(Reply::NO_MAILDROP);
+        let account = self.shard.accounts.open(user).await;
+        let account = account.map_err(|error| failed(&error))?;
+        let lock = account.lock_pop3().ok_or(Reply::IN_USE)?;
+        let folder = account.folder("INBOX").await;
+        let folder = folder.map_err(|error| failed(&error))?;
+        let looked = folder.refresh().await;
+        looked.map_err(|error| failed(&error))?;
+        Ok(Maildrop {
+            folder,
+            names: None,
+            _lock: lock,
+            _lodger: lodger,
+        })
+    }
+
+    /// The name of the message's file, which stays when the index is lost, and when the mailbox
+    /// moves to another machine or came from one.
+    async fn unique_id(&mut self, uid: u32) -> Option<String> {
+        let Maildrop { folder, names, .. } = self.maildrop.as_mut()?;
+        let name = names.get_or_insert_with(|| folder.names()).base(uid).await;
+        Some(unique_id::of_file(&name.ok()??))
+    }
+
+    /// Sends a message, or as much of it as the session wants.
+    async fn send_content(&mut self, uid: u32) -> io::Result<()> {
+        let shard = self.shard;
+        if !shard.budget.room(&shard.world).await {
+            self.session.refused(Reply::NO_MEMORY);
+            return Ok(());
+        }
+        let _charge = shard.budget.charge(CONTENT_OCTETS);
+        let Some(maildrop) = &self.maildrop else {
+            self.session.refused(Reply::GONE);
+            return Ok(());
+        };
+        let mut reader = match maildrop.folder.reader(uid).await {
+            Ok(reader) => reader,
+            Err(error) => {
+                let is_gone = matches!(error, FolderError::Gone);
+                if !is_gone {
+                    shard.warn(format_args!("a message cannot be read: {error}"));
+                }
+                let reply = if is_gone {
+                    Reply::GONE
+                } else {
+                    Reply::UNREADABLE
+                };
+                self.session.refused(reply);
+                return Ok(());
+            }
+        };
+        self.session.content_begins();
+        loop {
+            match reader.next().await {
+                Ok(Some(piece)) if self.session.content(&piece) => self.flush().await?,
+                Ok(_) => break,
+                Err(error) => {
+                    shard.warn(format_args!("a message cannot be read: {error}"));
+                    self.session.abandon();
+                    return Ok(());
+                }
+            }
+        }
+        self.session.content_ends();
+        Ok(())
+    }
+
+    /// QUIT: what is marked goes, durably.
+    async fn update(&self) -> bool {
+        let deleted = self.session.deleted();
+        let Some(maildrop) = self.maildrop.as_ref().filter(|_| !deleted.is_empty()) else {
+            return true;
+        };
+        let done = maildrop.folder.expunge(&deleted).await;
+        if let Err(error) = &done {
+            self.shard
+                .warn(format_args!("messages cannot be deleted: {error}"));
+        }
+        done.is_ok()
     }
 
     async fn start_tls(&mut self) -> io::Result<()> {
@@ -193,6 +310,9 @@ impl<W: World> Visit<'_, W> {
     /// without a word and without UPDATE (RFC 1939 §3).
     async fn read(&mut self, pass: &Pass) -> io::Result<Next> {
         self.flush().await?;
+        if let Some(maildrop) = &mut self.maildrop {
+            maildrop.names = None;
+        }
         let wait = self.shard.settings().config.mailboxes.pop3_timeout;
         let heard = self
             .connection
@@ -230,3 +350,6 @@ fn stamp<W: World>(shard: &Shard<W>) -> Option<String> {
     let some = settings.users.iter().any(|(_, user)| user.apop.is_some());
     some.then(|| format!("<{drawn:x}.{now:x}@{}>", settings.hostname))
 }
+
+/// What a message on its way takes: a piece as it is read, and as it is written.
+const CONTENT_OCTETS: usize = 256 << 10;

@@ -7,6 +7,7 @@ pub mod client;
 pub mod dns;
 pub mod mx;
 pub mod net;
+pub mod pop3;
 pub mod relay;
 pub mod report;
 pub mod web;
