@@ -35,6 +35,5 @@
 //! | RFC 4954, RFC 5802, RFC 9266 | AUTH at smart hosts | `smtp::client`, `users::client` | `tests/blackbox/smarthost.rs` |
 //! | PROXY protocol 1 and 2 | clients behind a balancer | `smtp::proxy`, `shard::door` | `tests/blackbox/proxy.rs` |
 //! | RFC 6409 | submission: logging in, own addresses only, Date, Message-ID, Bcc | `shard::login`, `wire::sieve`, `shard::store` | `tests/blackbox/auth.rs` |
-//! | RFC 6409 | submission | `shard::login` | `tests/blackbox/auth.rs` |
 //!
 //! Not there: BINARYMIME. A client that asks for it is told so, and EHLO does not offer it.

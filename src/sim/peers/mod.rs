@@ -4,6 +4,7 @@
 pub mod client;
 pub mod exchanger;
 pub mod ledger;
+pub mod reader;
 
 use std::io::{self, IoSlice};
 use std::rc::Rc;

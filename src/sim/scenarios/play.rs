@@ -26,6 +26,7 @@ use crate::sim::random::Random;
 use crate::sim::{NodeId, Sim, SimWorld, Weather};
 use crate::tls::Ends;
 use crate::tls::client::Clients;
+use crate::users::Users;
 use crate::world::{Class, World as _};
 
 /// A relay and everybody around it.
@@ -36,6 +37,8 @@ pub(super) struct Play {
     /// The mood of every host.
     pub(super) mood: Rc<Cell<Mood>>,
     pub(super) terms: Terms,
+    /// Who may log in.
+    pub(super) users: Arc<Users>,
     config: Arc<Config>,
     tls: Ends,
     shards: Cell<usize>,
@@ -86,6 +89,7 @@ impl Play {
             ledger: Ledger::default(),
             mood: Rc::new(Cell::new(Mood::KIND)),
             terms,
+            users: Arc::default(),
             config: Arc::new(config),
             shards: Cell::new(shards),
             directory: RefCell::new(Directory::new(shards)),
@@ -134,6 +138,11 @@ impl Play {
         self.sim.set_answer(Question { name, kind }, answer);
     }
 
+    /// Where clients run.
+    pub(super) fn clients(&self) -> &SimWorld {
+        &self.clients
+    }
+
     pub(super) fn random(&self) -> Rc<Random> {
         self.sim.random()
     }
@@ -158,7 +167,7 @@ impl Play {
                     config: Arc::clone(&self.config),
                     tls: self.tls.clone(),
                     signers: Arc::default(),
-                    users: Arc::default(),
+                    users: Arc::clone(&self.users),
                 },
                 directory: directory.clone(),
                 number,
