@@ -18,6 +18,7 @@ use mail_auth::common::crypto::DkimKey;
 use mail_auth::common::headers::HeaderWriter as _;
 use mail_auth::dkim::{DkimSigner, Done};
 use mail_parser::{Header, HeaderName, HeaderValue, MessageParser};
+use memchr::memmem;
 
 pub use key::{Key, Kind};
 use proof::Records;
@@ -79,6 +80,7 @@ impl Signers {
     /// The signature fields to stand before `message` (as it is read, without dot stuffing), in
     /// wire form; none where no key is for its author's domain or one above it.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Fault> {
+        let message = trimmed(message);
         let mut fields = Vec::new();
         let Some(domain) = author_domain(message) else {
             return Ok(fields);
@@ -114,7 +116,7 @@ impl Signers {
     /// by whoever finds our records in the DNS.
     #[must_use]
     pub fn proves(&self, fields: &[u8], message: &[u8]) -> bool {
-        let signed = [fields, message].concat();
+        let signed = [fields, trimmed(message)].concat();
         let found = block_on(self.records.verify(&signed)).unwrap_or_default();
         !found.is_empty() && found.iter().all(|(_, holds)| *holds)
     }
@@ -148,6 +150,19 @@ pub fn read<'k>(
         signers.add(domain, selector, Key::read(path)?);
     }
     Ok(signers)
+}
+
+/// A message without the blanks and line ends behind its text. The relaxed form of a body has none of
+/// them (RFC 6376 §3.4.4), but `mail-auth` 0.13.3 keeps lines that are not empty before it reduces
+/// their blanks: what it signs or verifies with that form must not have them.
+#[must_use]
+pub fn trimmed(message: &[u8]) -> &[u8] {
+    let Some(end) = memmem::find(message, b"\r\n\r\n") else {
+        return message;
+    };
+    let is_text = |octet: &u8| !b" \t\r\n".contains(octet);
+    let text = message[end + 4..].iter().rposition(is_text);
+    &message[..end + 4 + text.map_or(0, |last| last + 1)]
 }
 
 /// The domain of the author: of the first address in From, as A-labels in lower case. A message

@@ -191,3 +191,102 @@ fn a_key_that_others_can_read_is_refused() {
     let missing = Key::read(&directory.path().join("none")).map(|key| key.kind());
     assert!(missing.expect_err("there is none").contains("none: "));
 }
+
+#[test]
+fn blanks_and_empty_lines_at_the_end_are_not_signed() {
+    let hash = |body: &str| {
+        let message = format!("From: joe@example.com\r\n\r\n{body}");
+        let fields = signed(&signers(), &message);
+        assert!(signers().proves(fields.as_bytes(), message.as_bytes()));
+        tag(&fields, "bh")
+    };
+    // RFC 6376 §3.4.4: the hash of nothing.
+    let nothing = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+    for body in ["", "\r\n", "\r\n\r\n", " \r\n\t\r\n", "  "] {
+        assert_eq!(hash(body), nothing, "{body:?}");
+    }
+    let text = hash("x y\r\n");
+    for body in [
+        "x y",
+        "x \t y \r\n\r\n",
+        "x y\r\n\t\r\n  \r\n",
+        "x y \r\n \r\n",
+    ] {
+        assert_eq!(hash(body), text, "{body:?}");
+    }
+    for body in [" x y", "xy", "x y\r\n\x0c\r\n", "x\r\ny"] {
+        assert_ne!(hash(body), text, "{body:?}");
+    }
+}
+
+#[test]
+fn no_field_that_is_oversigned_can_be_added_or_removed() {
+    let signers = signers();
+    let value = |name: &&str| match *name {
+        "From" => "From: joe@example.com\r\n".to_owned(),
+        name => format!("{name}: x\r\n"),
+    };
+    let header: String = OVERSIGNED.iter().map(value).collect();
+    let message = format!("{header}\r\nx\r\n");
+    let fields = signed(&signers, &message);
+    assert!(signers.proves(fields.as_bytes(), message.as_bytes()));
+    for name in OVERSIGNED {
+        let more = format!("{}: evil\r\n{message}", name.to_ascii_lowercase());
+        assert!(
+            !signers.proves(fields.as_bytes(), more.as_bytes()),
+            "{name}"
+        );
+        let less = message.replacen(&value(name), "", 1);
+        assert!(
+            !signers.proves(fields.as_bytes(), less.as_bytes()),
+            "{name}"
+        );
+        // Where there was none, none can be added either.
+        if *name != "From" {
+            let fields = signed(&signers, &less);
+            assert!(
+                !signers.proves(fields.as_bytes(), message.as_bytes()),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn keys_overlap_while_they_are_changed() {
+    let message = "From: joe@example.com\r\n\r\nx\r\n";
+    let (old, new) = (signers(), {
+        let mut both = signers();
+        both.add("example.com", "next", rsa());
+        both
+    });
+    let (before, during) = (signed(&old, message), signed(&new, message));
+    assert_eq!(during.matches("DKIM-Signature:").count(), 2);
+    // The records of both are in the DNS: mail of before and of now holds.
+    assert!(new.proves(before.as_bytes(), message.as_bytes()));
+    assert!(new.proves(during.as_bytes(), message.as_bytes()));
+    // To a receiver whose DNS does not have the new one yet, not all of it does.
+    assert!(!old.proves(during.as_bytes(), message.as_bytes()));
+}
+
+#[test]
+fn a_key_of_512_bits_is_refused() {
+    let refused = Key::parse(RSA_512).map(|key| key.kind());
+    assert!(
+        refused.is_err(),
+        "verifiers must not accept it (RFC 8301 §3.2)"
+    );
+}
+
+/// An RSA key of 512 bits.
+const RSA_512: &str = "-----BEGIN PRIVATE KEY-----
+MIIBVAIBADANBgkqhkiG9w0BAQEFAASCAT4wggE6AgEAAkEAyLLks/+niplHMFn7
+Woc6j5gszofufG9J3EoYDTBUjgw8yo6k/QLd502qzMxNPFTt4y6jHEY6C8s756Hs
+/fbQwwIDAQABAkB2KWUfWMCSiGXyYLfs97sRud1/h2Zw2rDYwsLgWPkfW6eZfJwM
+SxAX774nImtOJj9qoQCSX532QU8NJVAyNIqpAiEA8lxi8pPCiKaPFDUvjB2lmJom
+LkJHzA0XEX7b1n4xXy0CIQDT/kuBu6Pq1sNI949BqCVH+GKsfoo1FVOJK3Jh2JJl
+rwIgRgT2+UpDK6OjNp1fDUYLb5kparfvcj5d6coSzVdMAEkCIArXvtTr2/5u7Z4V
+y2X4S6/arHFWJ4t/g75IUplekl5RAiEA3K+qc+vY0FNKgwx40gaM+5N7fa4cfM2z
+IW+D44xCXjE=
+-----END PRIVATE KEY-----
+";

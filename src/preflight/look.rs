@@ -13,7 +13,7 @@ use mail_auth::{
 
 use super::form::LINE_OCTETS_MAX;
 use super::{Finding, Rule, form};
-use crate::dkim::Signers;
+use crate::dkim::{Signers, trimmed};
 
 /// How a message would travel.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub async fn look(journey: &Journey<'_>, resolver: TokioResolver) -> Vec<Finding
         journey,
     };
     let fields = journey.signers.sign(message).unwrap_or_default();
-    let signed = [&fields, message].concat();
+    let signed = [&fields, trimmed(message)].concat();
     if let Some(parsed) = AuthenticatedMessage::parse(&signed) {
         // Signatures that were there before say nothing of ours.
         let ours = count_fields(&fields);

@@ -33,8 +33,53 @@ pub struct Hashed {
 type Hash = (Canonicalization, HashAlgorithm, u64, Vec<u8>);
 
 enum Hasher {
-    Sha1(Canonicalization, BodyHasher<<Sha1 as HashImpl>::Context>),
-    Sha256(Canonicalization, BodyHasher<<Sha256 as HashImpl>::Context>),
+    Sha1(Form, BodyHasher<<Sha1 as HashImpl>::Context>),
+    Sha256(Form, BodyHasher<<Sha256 as HashImpl>::Context>),
+}
+
+/// The form that a body is hashed in.
+///
+/// In the relaxed form, blanks and line ends are held back until text follows: at the end of a body
+/// they do not count (RFC 6376 §3.4.4), and `mail-auth` 0.13.3 would count lines of blanks.
+struct Form {
+    canonicalization: Canonicalization,
+    lines: u64,
+    has_blank: bool,
+}
+
+impl Form {
+    /// Passes on what is decided.
+    fn feed(&mut self, octets: &[u8], mut hash: impl FnMut(&[u8])) {
+        if self.canonicalization == Canonicalization::Simple {
+            return hash(octets);
+        }
+        let is_text = |octet: &u8| !b" \t\r\n".contains(octet);
+        let Some(last) = octets.iter().rposition(is_text) else {
+            return self.hold(octets);
+        };
+        for _ in 0..std::mem::take(&mut self.lines) {
+            hash(b"\r\n");
+        }
+        if std::mem::take(&mut self.has_blank) {
+            hash(b" ");
+        }
+        let (text, blanks) = octets.split_at(last + 1);
+        hash(text);
+        self.hold(blanks);
+    }
+
+    fn hold(&mut self, blanks: &[u8]) {
+        for octet in blanks {
+            match octet {
+                b'\n' => {
+                    self.lines += 1;
+                    self.has_blank = false;
+                }
+                b'\r' => {}
+                _ => self.has_blank = true,
+            }
+        }
+    }
 }
 
 impl Body {
@@ -126,17 +171,26 @@ impl Hashed {
 }
 
 impl Hasher {
-    fn new(form: Canonicalization, algorithm: HashAlgorithm) -> Self {
+    fn new(canonicalization: Canonicalization, algorithm: HashAlgorithm) -> Self {
+        let form = Form {
+            canonicalization,
+            lines: 0,
+            has_blank: false,
+        };
         match algorithm {
-            HashAlgorithm::Sha1 => Self::Sha1(form, BodyHasher::new(Sha1::hasher(), form, 0)),
-            HashAlgorithm::Sha256 => Self::Sha256(form, BodyHasher::new(Sha256::hasher(), form, 0)),
+            HashAlgorithm::Sha1 => {
+                Self::Sha1(form, BodyHasher::new(Sha1::hasher(), canonicalization, 0))
+            }
+            HashAlgorithm::Sha256 => {
+                Self::Sha256(form, BodyHasher::new(Sha256::hasher(), canonicalization, 0))
+            }
         }
     }
 
     fn feed(&mut self, octets: &[u8]) {
         match self {
-            Self::Sha1(_, hasher) => hasher.write(octets),
-            Self::Sha256(_, hasher) => hasher.write(octets),
+            Self::Sha1(form, hasher) => form.feed(octets, |part| hasher.write(part)),
+            Self::Sha256(form, hasher) => form.feed(octets, |part| hasher.write(part)),
         }
     }
 
@@ -147,7 +201,12 @@ impl Hasher {
                 (form, HashAlgorithm::Sha256, hasher.finish().0.complete())
             }
         };
-        (form, algorithm, 0, digest.as_ref().to_vec())
+        (
+            form.canonicalization,
+            algorithm,
+            0,
+            digest.as_ref().to_vec(),
+        )
     }
 }
 

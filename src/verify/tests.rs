@@ -55,6 +55,35 @@ fn dots_that_hide_dots_are_not_hashed_at_any_split() {
 }
 
 #[test]
+fn the_relaxed_form_of_a_body_is_that_of_the_rfc_at_every_split() {
+    let header = MESSAGE.split_once("\r\n\r\n").expect("a header").0;
+    let digest = |text: &str| {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+        STANDARD.encode(digest)
+    };
+    for (body, canonical) in [
+        // RFC 6376 §3.4.5
+        (" C \r\nD \t E\r\n\r\n\r\n", " C\r\nD E\r\n"),
+        // Lines of blanks are empty lines then, and do not count at the end.
+        ("x \t y \r\n\t\r\n  \r\n", "x y\r\n"),
+        (" \r\n\t\r\n", ""),
+        ("", ""),
+        ("\r\n \r\nx", "\r\n\r\nx\r\n"),
+        ("a\r\n \r\n\tb \x0c\r\n", "a\r\n\r\n b \x0c\r\n"),
+    ] {
+        let wire = format!("{header}\r\n\r\n{body}");
+        for cut in header.len() + 4..=wire.len() {
+            let (first, second) = wire.as_bytes().split_at(cut);
+            assert_eq!(
+                hashes(first, second),
+                [digest(canonical)],
+                "{body:?} at {cut}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_header_that_does_not_end_proves_nothing() {
     let (header, body) = MESSAGE.split_at(MESSAGE.find("\r\n\r\n").expect("a header") + 2);
     assert_eq!(hashes(header.as_bytes(), body.as_bytes()), [""]);
