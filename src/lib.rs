@@ -39,12 +39,12 @@ pub mod mailbox;
 
 pub mod shard;
 
+pub mod maildrop;
+
 pub mod control;
 pub mod service;
 pub mod sim;
 pub mod uring;
-
-pub mod maildrop;
 
 pub mod serve;
 

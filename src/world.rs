@@ -15,6 +15,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 
 use crate::dkim::{Fault, Signed, Signers};
+use crate::mail::tlsrpt::Session;
 use crate::route::dns::{Question, Response};
 use crate::route::sts::Found;
 pub use crate::time::{Tick, Wall};
@@ -102,6 +103,9 @@ pub trait World: Clone + 'static {
 
     /// The MTA-STS policy of a domain; its server is spoken to like this. It may take a minute.
     fn policy(&self, domain: Box<str>, web: Web) -> impl Future<Output = Found>;
+
+    /// Counts what came of TLS with a host. It waits for nobody.
+    fn tell_tls(&self, session: Session);
 
     /// Compares a password with its hash. It takes long, and holds nobody up; `None` when too many
     /// wait for it.

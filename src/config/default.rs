@@ -9,7 +9,7 @@ use super::value::{HTTPS_PORT, SMTP_PORT};
 use super::{
     AllowPlaintext, Auth, Config, Control, Cores, Delivery, Disowned, Dns, Durability, Listener,
     Log, Mailboxes, Preflight, Protocol, Queue, Route, Runtime, Smtp, Spool, Tls, TlsPolicy,
-    Verify,
+    TlsReports, Verify,
 };
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
@@ -32,6 +32,7 @@ impl Default for Config {
             verify: Verify::default(),
             dns: Dns::default(),
             delivery: Delivery::default(),
+            tls_reports: TlsReports::default(),
             queue: Queue::default(),
             spool: Spool::default(),
             control: Control::default(),
@@ -97,6 +98,16 @@ impl Default for Delivery {
             tls: TlsPolicy::Opportunistic,
             mta_sts: true,
             mta_sts_port: HTTPS_PORT,
+        }
+    }
+}
+
+impl Default for TlsReports {
+    fn default() -> Self {
+        Self {
+            organization: None,
+            contact: None,
+            interval: 24 * 60 * MINUTE,
         }
     }
 }

@@ -6,8 +6,8 @@ use toml::de::DeValue;
 
 use super::value::{
     COUNT_MAX, HEADER_SIZE, HTTPS_PORT, MEMORY, MESSAGE_SIZE, RECIPIENTS_MAX, SEGMENT, SMTP_PORT,
-    Wrong, boolean, choice, cores, count, host_name, list, not_yet, optional, parsed, path, paths,
-    size, size_within, socket_address, span, text, wait,
+    Wrong, boolean, choice, cores, count, host_name, list, mailbox, not_yet, optional, parsed,
+    path, paths, size, size_within, socket_address, span, text, wait,
 };
 use super::{
     AllowPlaintext, Config, Cores, Disowned, Dkim, Dnssec, Durability, Listener, Preflight,
@@ -73,6 +73,10 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         name: "delivery",
         keys: DELIVERY,
+    },
+    Table {
+        name: "tls_reports",
+        keys: TLS_REPORTS,
     },
     Table {
         name: "queue",
@@ -371,6 +375,32 @@ const DELIVERY: &[Key<Config>] = &[
         |c, v| count(v, 1, u16::MAX.into())
             .map(|port| c.delivery.mta_sts_port = u16::try_from(port).unwrap_or(HTTPS_PORT)),
         |c| Some(c.delivery.mta_sts_port.to_string())
+    ),
+];
+
+const TLS_REPORTS: &[Key<Config>] = &[
+    key!(
+        "organization",
+        Takes,
+        "Who tells domains that ask for it what came of TLS with their hosts (TLSRPT), once a day. Without a name nobody does: a report says in somebody's name that mail is sent to a domain.",
+        |c, v| text(v).map(|name| {
+            c.tls_reports.organization = (!name.is_empty()).then(|| name.to_owned());
+        }),
+        |c| c.tls_reports.organization.as_ref().map(quoted)
+    ),
+    key!(
+        "contact",
+        Takes,
+        "The address that reports are from, and that questions go to. Default: the postmaster at hostname.",
+        |c, v| mailbox(v).map(|address| c.tls_reports.contact = Some(address)),
+        |c| c.tls_reports.contact.as_ref().map(quoted)
+    ),
+    key!(
+        "interval",
+        Takes,
+        "What one report is about: a day (RFC 8460), or less in a laboratory.",
+        |c, v| wait(v).map(|interval| c.tls_reports.interval = interval),
+        |c| Some(quoted(units::duration(c.tls_reports.interval)))
     ),
 ];
 

@@ -53,6 +53,8 @@ pub struct Config {
     pub dns: Dns,
     /// `[delivery]`
     pub delivery: Delivery,
+    /// `[tls_reports]`
+    pub tls_reports: TlsReports,
     /// `[queue]`
     pub queue: Queue,
     /// `[spool]`
@@ -282,6 +284,26 @@ pub struct Delivery {
     pub mta_sts: bool,
     /// Where web servers have them.
     pub mta_sts_port: u16,
+}
+
+/// `[tls_reports]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsReports {
+    /// Who reports; `None`: nobody does.
+    pub organization: Option<String>,
+    /// Whom to ask about reports; `None`: the postmaster.
+    pub contact: Option<String>,
+    /// What a report is about.
+    pub interval: Duration,
+}
+
+impl TlsReports {
+    /// Whom to ask about reports of a relay with this name.
+    #[must_use]
+    pub fn contact(&self, hostname: &str) -> String {
+        let own = self.contact.clone();
+        own.unwrap_or_else(|| format!("postmaster@{hostname}"))
+    }
 }
 
 /// `[queue]`

@@ -11,7 +11,7 @@ use toml::de::DeValue;
 
 use super::{Cores, units};
 use crate::mail::envelope::SHARDS_MAX;
-use crate::wire::path::Domain;
+use crate::wire::path::{Domain, Mailbox};
 
 /// What is wrong with a value: each fault with its place in the file, where that is not the
 /// place of the whole value.
@@ -167,6 +167,15 @@ pub(super) fn host_name(value: &DeValue<'_>) -> Result<String, Wrong> {
     domain(text).ok_or_else(|| {
         format!("\"{text}\" is no host name: letters, digits, hyphens and dots").into()
     })
+}
+
+pub(super) fn mailbox(value: &DeValue<'_>) -> Result<String, Wrong> {
+    let text = text(value)?;
+    let mailbox = Mailbox::parse(text.as_bytes(), false);
+    let wrong = |_| format!("\"{text}\" is no address: local-part@domain").into();
+    mailbox
+        .map(|mailbox| mailbox.as_str().to_owned())
+        .map_err(wrong)
 }
 
 /// The name, if it is one that may stand in EHLO.

@@ -5,6 +5,7 @@ pub mod dsn;
 pub mod envelope;
 pub mod outcome;
 pub mod received;
+pub mod tlsrpt;
 
 use envelope::QueueId;
 

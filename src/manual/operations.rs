@@ -76,6 +76,16 @@
 //! `[tls] trusted_roots`. The stage `sts` of `ringpost latency` has what looking and fetching cost,
 //! `ringpost_tls_total{policy,outcome}` what came of all connections.
 //!
+//! # Reports about TLS
+//!
+//! A domain can ask to be told what came of TLS with its hosts (TLSRPT, RFC 8460: the record
+//! `_smtp._tls.DOMAIN`). With `[tls_reports] organization` set, connections to the MX of each domain are
+//! counted by policy (DANE, MTA-STS, none) and failure, kept under `data_dir/tls-reports`, and told once
+//! a day, up to four hours after midnight UTC: by mail, from `contact` and through the relay's own queue,
+//! signed where there is a key for that domain, or by POST over HTTPS. One that a web server does not
+//! take is lost, with a warning. The counts of the last five seconds are lost in a crash. Mail needs
+//! a listener for plain SMTP, as `sendmail` does.
+//!
 //! # Signatures
 //!
 //! `ringpost dkim generate example.org --selector s1` makes a key (RSA of 2048 bits; `--type ed25519`

@@ -26,6 +26,7 @@
 //! | RFC 3848 | keywords of the `with` clause | `mail::received` | `tests/blackbox/dialogue.rs` |
 //! | RFC 3207, RFC 8314 | STARTTLS both sides, TLS first, the `tls` clause | `tls`, `smtp::server`, `smtp::client` | `tests/blackbox/tls.rs` |
 //! | RFC 8461 | MTA-STS towards hosts | `route::sts`, `service::policies`, `shard::demand` | `tests/blackbox/sts.rs` |
+//! | RFC 8460 | TLSRPT: reports to domains, by mail and HTTPS | `mail::tlsrpt`, `service::reports`, `shard::tell` | `tests/blackbox/tlsrpt.rs` |
 //! | RFC 7672, RFC 7671, RFC 6698 | DANE towards hosts, signatures checked by a local resolver | `tls::dane`, `shard::demand` | `tests/blackbox/dane.rs` |
 //! | RFC 6376, RFC 8301, RFC 8463 | DKIM signatures | `dkim`, `shard::sign` | `tests/blackbox/signing.rs` |
 //! | RFC 4954, RFC 4616, RFC 5802, RFC 7677, RFC 9266 | AUTH with PLAIN, LOGIN, SCRAM-SHA-256 and, under TLS 1.3, SCRAM-SHA-256-PLUS | `users`, `smtp::server`, `shard::login` | `tests/blackbox/auth.rs` |

@@ -31,6 +31,7 @@ use crate::dkim::{self, Signers};
 use crate::maildrop::{self, Pickup};
 use crate::observe::ask::{Ask, Shards, Tell};
 use crate::observe::log::{Journal, Level, Log};
+use crate::service::reports::{Reporter, TlsReports};
 use crate::service::{Desk, Service};
 use crate::shard::life::{self, Start};
 use crate::shard::mesh::{Directory, Letter};
@@ -40,6 +41,7 @@ use crate::uring::Uring;
 use crate::uring::start::{self, Refused, Running, ShardMain};
 use crate::users::Users;
 use crate::users::client::Credentials;
+use crate::world::Web;
 
 /// Runs the relay until it is told to end. `path` is where the configuration came from, for
 /// reloads.
@@ -90,8 +92,10 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
         },
         directory: Directory::new(placements.len()),
         log: journal.handle(),
+        reports: desk.reports.clone(),
         seen,
     };
+    current.begin_reports();
     let (end, ended) = mpsc::channel();
     let spin = current.rules.config.runtime.spin;
     let running = start_shards(&current, &journal, end, |make| {
@@ -242,6 +246,7 @@ struct Current {
     rules: Rules,
     directory: Directory,
     log: Log,
+    reports: TlsReports,
     /// The files it names, as they were before they were read.
     seen: Seen,
 }
@@ -317,6 +322,18 @@ impl Current {
         self.take(Arc::new(new), "reload");
     }
 
+    /// Says to domains what came of TLS, as the present configuration wants it.
+    fn begin_reports(&self) {
+        let config = &self.rules.config;
+        self.reports.begin(Reporter {
+            web: Web {
+                config: Arc::clone(&self.rules.tls.clients.verified),
+                port: config.delivery.mta_sts_port,
+            },
+            config: Arc::clone(config),
+        });
+    }
+
     /// Hands a configuration, and the certificates that it names, to every shard.
     fn take(&mut self, config: Arc<Config>, why: &str) {
         // Looked at before they are read: what changes meanwhile is read again.
@@ -350,6 +367,7 @@ impl Current {
             ),
         }
         self.rules.config = config;
+        self.begin_reports();
         tell_all(&self.directory, || Letter::Reload(self.rules.clone()));
         self.log.say(Level::Info, format_args!("{why}: done"));
         self.log.flush();

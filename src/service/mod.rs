@@ -5,6 +5,7 @@
 mod asking;
 pub mod passwords;
 pub mod policies;
+pub mod reports;
 pub mod resolver;
 pub mod signing;
 pub mod verifying;
@@ -12,6 +13,7 @@ pub mod web;
 
 use std::io;
 use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
@@ -20,6 +22,7 @@ use crate::observe::log::Log;
 
 use passwords::Passwords;
 use policies::Policies;
+use reports::TlsReports;
 use resolver::Resolver;
 use signing::Signing;
 use verifying::Verifying;
@@ -37,6 +40,8 @@ pub struct Desk {
     pub verifying: Verifying,
     /// MTA-STS.
     pub policies: Policies,
+    /// TLSRPT.
+    pub reports: TlsReports,
 }
 
 impl Desk {
@@ -47,6 +52,7 @@ impl Desk {
         let resolver = Resolver::start(runtime, &config.dns)?;
         let kept = config.data_dir.join("mta-sts");
         Ok(Self {
+            reports: TlsReports::start(runtime, resolver.clone(), &config.data_dir, log.clone()),
             policies: Policies::start(runtime, resolver.clone(), kept, log),
             resolver,
             passwords: Passwords::start(runtime),
@@ -54,6 +60,12 @@ impl Desk {
             verifying: Verifying::start(runtime, &config.dns)?,
         })
     }
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(elapsed.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The running thread.

@@ -63,6 +63,11 @@ impl Asking<'_> {
         self.ask("GET", path, None).await
     }
 
+    /// Posts a body, which is of this type.
+    pub(super) async fn post(&self, path: &str, body: (&str, Vec<u8>)) -> Result<Document, Fault> {
+        self.ask("POST", path, Some(body)).await
+    }
+
     async fn ask(
         &self,
         method: &str,

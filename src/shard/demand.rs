@@ -5,6 +5,7 @@
 //!
 //! Whoever may add to it does so in `Candidates::demand`, where each host passes before it is tried.
 
+use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -34,6 +35,8 @@ pub(super) enum Demand {
         config: Arc<ClientConfig>,
         /// The name under which they stand: the one that the host is asked for (RFC 7672 §8.1).
         base: Rc<str>,
+        /// The records as reports quote them: `3 1 1 0A1B...`.
+        records: Rc<[String]>,
     },
     /// There, with a certificate for the host's name: a policy that is enforced names the host.
     Policy,
@@ -126,12 +129,24 @@ impl<W: World> Shard<W> {
             Some(dane) => Demand::Certificate {
                 config: self.settings().tls.clients.dane(dane),
                 base: base.into(),
+                records: records.iter().map(quoted).collect(),
             },
             None => Demand::Encryption,
         }
     }
 }
 
+fn quoted(record: &Tlsa) -> String {
+    let mut text = format!("{} {} {} ", record.usage, record.selector, record.matching);
+    for octet in record.data.iter().take(QUOTED_OCTETS_MAX) {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{octet:02x}");
+    }
+    text
+}
+
+/// Octets of a record that are quoted: a hash has 64 at most.
+const QUOTED_OCTETS_MAX: usize = 64;
 /// RFC 3463 §3.8: other or undefined security status. Never for good: a policy may be wrong for an
 /// hour (RFC 8461 §5).
 const NOT_NAMED: EnhancedStatus = EnhancedStatus::new(4, 7, 0);

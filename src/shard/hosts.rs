@@ -266,7 +266,11 @@ impl Candidates {
     ) -> Result<Demand, Diagnosis> {
         let demand = self.vouched(shard, secure_names).await?;
         let policy = self.published.policy.as_deref();
-        under_policy(policy, &self.domain, host, demand)
+        let demand = under_policy(policy, &self.domain, host, demand);
+        if demand.is_err() {
+            shard.tell_unnamed(&self.published, &self.domain, host);
+        }
+        demand
     }
 
     async fn vouched<W: World>(

@@ -42,6 +42,7 @@ mod settle;
 mod sign;
 mod store;
 mod suspects;
+mod tell;
 mod transmit;
 mod verify;
 pub mod visitors;

@@ -28,6 +28,7 @@ use crate::mail::outcome::{Blame, Diagnosis};
 use crate::observe::stage::Stage;
 use crate::queue::LaneKey;
 use crate::route::How;
+use crate::route::sts::Found;
 use crate::smtp::client::{ClientSession, Hello, Peer, Waits};
 use crate::world::{Class, World};
 
@@ -230,7 +231,8 @@ impl<'a, W: World> Courier<'a, W> {
             if let Some(before) = self.connection.take() {
                 before.quit().await;
             }
-            match self.connect(&candidate, attempt).await {
+            let connected = self.connect(&candidate, candidates.published(), attempt);
+            match connected.await {
                 Ok(connection) => {
                     self.shard.hosts.worked(candidate.address);
                     let rest = self.transact(connection, message, attempt).await;
@@ -284,6 +286,7 @@ impl<'a, W: World> Courier<'a, W> {
     async fn connect(
         &self,
         candidate: &Candidate,
+        published: &Found,
         attempt: &mut Attempt<W>,
     ) -> Result<Connection<W>, Refusal> {
         let mut terms = Terms::new(&self.shard.settings(), candidate, &self.how);
@@ -296,6 +299,11 @@ impl<'a, W: World> Courier<'a, W> {
             if let Some(security) = connection.sighted() {
                 attempt.security = Some(security);
                 self.shard.tls.count(security);
+                if let How::Mx(domain) = &self.how {
+                    let from = connection.local().ip();
+                    self.shard
+                        .tell(domain, published, candidate, security, from);
+                }
             }
             if is_ready {
                 return Ok(connection);

@@ -68,7 +68,9 @@ impl Terms {
         };
         let mut trial = None;
         let (config, name) = match (grade, &candidate.demand) {
-            (Grade::Dane, Demand::Certificate { config, base }) => (Arc::clone(config), &**base),
+            (Grade::Dane, Demand::Certificate { config, base, .. }) => {
+                (Arc::clone(config), &**base)
+            }
             (Grade::Opportunistic | Grade::Required, &Demand::Trial { is_named }) => {
                 let (config, testimony) = clients.witnessed();
                 trial = Some(Trial {
@@ -136,6 +138,7 @@ impl Terms {
         Security {
             grade: self.grade,
             outcome,
+            failure,
             trial,
         }
     }
@@ -154,6 +157,7 @@ fn server_name(name: &str, candidate: &Candidate) -> ServerName<'static> {
 pub(super) struct Security {
     grade: Grade,
     outcome: Outcome,
+    failure: Option<Failure>,
     /// What a policy that is tested would have made of it.
     trial: Option<Result<(), Failure>>,
 }
@@ -166,6 +170,16 @@ enum Outcome {
     Broken,
     /// In plain after a connection on which it broke.
     PlainAfter,
+}
+
+impl Security {
+    /// What is counted of it for reports; `None`: nothing.
+    pub(super) fn reported(&self) -> Option<Result<(), Failure>> {
+        if self.grade == Grade::None || self.outcome == Outcome::PlainAfter {
+            return None;
+        }
+        self.trial.or(Some(self.failure.map_or(Ok(()), Err)))
+    }
 }
 
 impl Grade {

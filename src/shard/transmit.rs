@@ -3,6 +3,7 @@
 //! The session decides; here octets move, clocks are read and stages are timed.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -425,6 +426,11 @@ impl<W: World> Connection<W> {
                 .session
                 .give_up_login(now, "there is nothing to answer"),
         }
+    }
+
+    /// Our end.
+    pub(super) fn local(&self) -> SocketAddr {
+        self.stream.local()
     }
 
     /// What came of TLS, when the greeting is over. `None` when the host did not get as far.

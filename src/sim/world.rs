@@ -14,6 +14,7 @@ use super::executor::{NodeId, give_way, sleep};
 use super::net::{Place, SimListener, SimStream};
 use super::random::Random;
 use crate::dkim::{Fault, Signed, Signers};
+use crate::mail::tlsrpt::Session;
 use crate::route::dns::{Question, Response};
 use crate::route::sts::Found;
 use crate::verify::{Findings, Inquiry};
@@ -184,6 +185,8 @@ impl World for SimWorld {
     async fn policy(&self, _: Box<str>, _: Web) -> Found {
         Found::default()
     }
+
+    fn tell_tls(&self, _: Session) {}
 
     async fn check_password(&self, password: Vec<u8>, hash: String) -> Option<bool> {
         Some(crate::users::verify(&password, &hash))

@@ -25,6 +25,7 @@ use futures_util::FutureExt as _;
 use glommio::{Latency, Shares, TaskQueueHandle};
 
 use crate::dkim::{Fault, Signed, Signers};
+use crate::mail::tlsrpt::Session;
 use crate::route::dns::{Question, Response};
 use crate::route::sts::Found;
 use crate::service::Desk;
@@ -182,6 +183,10 @@ impl World for Uring {
 
     async fn policy(&self, domain: Box<str>, web: Web) -> Found {
         self.inner.desk.policies.find(domain, web).await
+    }
+
+    fn tell_tls(&self, session: Session) {
+        self.inner.desk.reports.tell(session);
     }
 
     async fn check_password(&self, password: Vec<u8>, hash: String) -> Option<bool> {

@@ -74,6 +74,13 @@ pub fn rfc5322_date(seconds: i64) -> String {
         .to_string()
 }
 
+/// A date as RFC 3339 §5.6 writes it: `2026-03-01T00:00:00Z`.
+#[must_use]
+pub fn rfc3339_date(seconds: i64) -> String {
+    let moment = jiff::Timestamp::from_second(seconds).unwrap_or_default();
+    moment.to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

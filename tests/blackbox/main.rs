@@ -36,4 +36,5 @@ mod smarthost;
 mod sts;
 mod support_works;
 mod tls;
+mod tlsrpt;
 mod verify;

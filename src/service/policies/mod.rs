@@ -12,12 +12,13 @@ mod kept;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_channel::oneshot;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::now;
 use super::resolver::Resolver;
 use super::web::{Asking, Fault};
 use crate::observe::log::{Level, Log};
@@ -385,12 +386,6 @@ impl Failed {
     fn holds(&self, now: i64) -> bool {
         (self.at..self.at + FAILED_HOLD_S).contains(&now)
     }
-}
-
-/// Seconds since 1970.
-fn now() -> i64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
-    i64::try_from(elapsed.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
 }
 
 /// RFC 8461 §3.3

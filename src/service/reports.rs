@@ -1,0 +1,410 @@
+//! Reports about TLS to the domains that want them (RFC 8460): sessions are counted by day, kept on
+//! disk, and told when the day is over.
+//!
+//! ```text
+//!  shard ─► session ─► counts of the day ─► tls-reports/START.json ─┐ the day is over
+//!              _smtp._tls.DOMAIN ◄──────────────────────────────────┘
+//!                 ├─ mailto: ─► maildrop, our own queue
+//!                 └─ https:  ─► POST
+//! ```
+//!
+//! Counts of the last seconds are lost when the machine goes down: a report is a sample, and nobody's
+//! mail hangs on it.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::now;
+use super::resolver::Resolver;
+use super::web::Asking;
+use crate::config::Config;
+use crate::mail::tlsrpt::{About, Destination, Letter, Session, Sessions, destinations};
+use crate::maildrop::{self, Envelope, Submission};
+use crate::observe::log::{Level, Log};
+use crate::route::dns::{Answer, Kind, Question, Records};
+use crate::world::Web;
+
+/// Counts and tells, asked from any thread.
+#[derive(Clone)]
+pub struct TlsReports {
+    notes: mpsc::Sender<Note>,
+}
+
+/// Who reports, and how.
+#[derive(Clone)]
+pub struct Reporter {
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// How web servers are spoken to that take reports.
+    pub web: Web,
+}
+
+enum Note {
+    Begin(Reporter),
+    Session(Box<Session>),
+}
+
+impl TlsReports {
+    /// Starts the counting on `runtime`; counts are kept below `data`.
+    #[must_use]
+    pub fn start(runtime: &Handle, resolver: Resolver, data: &Path, log: Log) -> Self {
+        let (notes, received) = mpsc::channel(NOTES_MAX);
+        let clerk = Clerk {
+            resolver,
+            place: data.join(DIRECTORY),
+            data: data.to_owned(),
+            log,
+            by: None,
+            period: None,
+            saved: 0,
+            is_changed: false,
+            telling: None,
+        };
+        runtime.spawn(clerk.run(received));
+        Self { notes }
+    }
+
+    /// Says who reports from now on. Nothing is counted or told before.
+    pub fn begin(&self, by: Reporter) {
+        // Of many notes at once one is missing: the next reload says it again.
+        let _ = self.notes.try_send(Note::Begin(by));
+    }
+
+    /// Counts a session. One too many at a time is not counted.
+    pub fn tell(&self, session: Session) {
+        let _ = self.notes.try_send(Note::Session(Box::new(session)));
+    }
+}
+
+/// What was counted in one period.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Period {
+    /// Seconds since 1970.
+    start: i64,
+    /// The second after the last one.
+    end: i64,
+    sessions: Sessions,
+}
+
+struct Clerk {
+    resolver: Resolver,
+    place: PathBuf,
+    data: PathBuf,
+    log: Log,
+    by: Option<Reporter>,
+    period: Option<Period>,
+    /// When it was written last.
+    saved: i64,
+    is_changed: bool,
+    telling: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Clerk {
+    async fn run(mut self, mut notes: mpsc::Receiver<Note>) {
+        let mut looks = tokio::time::interval(LOOK);
+        loop {
+            tokio::select! {
+                note = notes.recv() => match note {
+                    Some(Note::Begin(by)) => self.by = Some(by),
+                    Some(Note::Session(session)) => self.count(*session),
+                    None => return,
+                },
+                _ = looks.tick() => self.look(),
+            }
+        }
+    }
+
+    fn interval(&self) -> Option<i64> {
+        let reports = &self.by.as_ref()?.config.tls_reports;
+        reports.organization.as_ref()?;
+        i64::try_from(reports.interval.as_secs().max(1)).ok()
+    }
+
+    fn count(&mut self, session: Session) {
+        let Some(length) = self.interval() else {
+            return;
+        };
+        let now = now();
+        if self.period.as_ref().is_some_and(|period| now >= period.end) {
+            self.look();
+        }
+        let period = self.period.get_or_insert_with(|| {
+            let start = now - now.rem_euclid(length);
+            let end = start + length;
+            // Counts from before a restart go on.
+            read(&self.place.join(file_name(start, end))).unwrap_or(Period {
+                start,
+                end,
+                sessions: Sessions::default(),
+            })
+        });
+        period.sessions.add(session);
+        self.is_changed = true;
+    }
+
+    /// Keeps what has changed, and tells what is over.
+    fn look(&mut self) {
+        let now = now();
+        let is_over = self.period.as_ref().is_some_and(|period| now >= period.end);
+        if self.is_changed && (is_over || now >= self.saved + SAVE_S) {
+            if let Some(period) = &self.period
+                && let Err(error) = write(&self.place, period)
+            {
+                let place = self.place.display();
+                self.log.say(
+                    Level::Warn,
+                    format_args!("{place}: counts for TLS reports cannot be kept: {error}"),
+                );
+            }
+            (self.is_changed, self.saved) = (false, now);
+        }
+        if is_over {
+            self.period = None;
+        }
+        let is_free = self.telling.as_ref().is_none_or(|task| task.is_finished());
+        if let Some(by) = self.by.clone()
+            && self.interval().is_some()
+            && is_free
+        {
+            let own = self.period.as_ref().map(|period| period.start);
+            let Some(path) = due(&self.place, own, now) else {
+                return;
+            };
+            let teller = Teller {
+                by,
+                resolver: self.resolver.clone(),
+                data: self.data.clone(),
+            };
+            let log = self.log.clone();
+            self.telling = Some(tokio::spawn(async move {
+                if let Some(period) = read(&path) {
+                    teller.tell(&period, log).await;
+                }
+                // Told, or unreadable for good.
+                drop(fs::remove_file(&path));
+            }));
+        }
+    }
+}
+
+/// A period whose time to be told has come. Not all relays tell at midnight: each period waits for
+/// a while of its own (RFC 8460 §5.4).
+fn due(place: &Path, own: Option<i64>, now: i64) -> Option<PathBuf> {
+    let files = fs::read_dir(place).ok()?.flatten();
+    let mut found = files.filter_map(|file| {
+        let name = file.file_name();
+        let (start, end) = bounds(name.to_str()?.strip_suffix(ENDING)?)?;
+        let spread = ((end - start) / 6).max(1);
+        let told_at = end + start.wrapping_mul(SPREAD).rem_euclid(spread);
+        (Some(start) != own && now >= told_at).then(|| file.path())
+    });
+    found.next()
+}
+
+fn bounds(name: &str) -> Option<(i64, i64)> {
+    let (start, end) = name.split_once('-')?;
+    let (start, end) = (start.parse().ok()?, end.parse().ok()?);
+    (start < end).then_some((start, end))
+}
+
+/// Sends the reports of one period.
+struct Teller {
+    by: Reporter,
+    resolver: Resolver,
+    data: PathBuf,
+}
+
+impl Teller {
+    async fn tell(&self, period: &Period, log: Log) {
+        for domain in period.sessions.domains() {
+            for destination in self.destinations(domain).await {
+                let told = self.send(period, domain, &destination).await;
+                let to = match &destination {
+                    Destination::Mail(address) => address.to_string(),
+                    Destination::Web(host, path) => format!("https://{host}{path}"),
+                };
+                match told {
+                    Ok(()) => log.say(
+                        Level::Info,
+                        format_args!("TLS report about {domain} sent to {to}"),
+                    ),
+                    Err(why) => log.say(
+                        Level::Warn,
+                        format_args!("TLS report about {domain} to {to} is lost: {why}"),
+                    ),
+                }
+                log.flush();
+            }
+        }
+    }
+
+    async fn destinations(&self, domain: &str) -> Vec<Destination> {
+        let question = Question {
+            name: format!("_smtp._tls.{domain}").into(),
+            kind: Kind::Txt,
+        };
+        match self.resolver.lookup(question).await.answer {
+            Answer::Records(Records::Texts(texts), _) => {
+                destinations(texts.iter().map(|text| &**text))
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    async fn send(&self, period: &Period, domain: &str, to: &Destination) -> Result<(), String> {
+        let config = &self.by.config;
+        let hostname = config.hostname();
+        let contact = config.tls_reports.contact(&hostname);
+        let report_id = format!("{}.{domain}@{hostname}", period.start);
+        let about = About {
+            organization: config
+                .tls_reports
+                .organization
+                .as_deref()
+                .unwrap_or_default(),
+            contact: &contact,
+            report_id: &report_id,
+            start: period.start,
+            end: period.end,
+        };
+        let report = period.sessions.report(domain, &about);
+        let report = report.ok_or("it cannot be written as JSON")?;
+        let gzip = compress(report.as_bytes()).map_err(|error| error.to_string())?;
+        match to {
+            Destination::Mail(address) => {
+                let letter = Letter {
+                    about,
+                    domain,
+                    hostname: &hostname,
+                    to: address,
+                    now: now(),
+                    gzip: &gzip,
+                };
+                self.mail(period, letter).map_err(|error| error.to_string())
+            }
+            Destination::Web(host, path) => {
+                let asking = Asking {
+                    resolver: &self.resolver,
+                    web: &self.by.web,
+                    host,
+                };
+                let answered = asking.post(path, (MEDIA_TYPE, gzip)).await;
+                match answered.map_err(|fault| fault.to_string())?.status {
+                    200..=299 => Ok(()),
+                    status => Err(format!("{host} answers {status}")),
+                }
+            }
+        }
+    }
+
+    /// Into our own queue, from nobody: a report that cannot be delivered comes back to nobody.
+    fn mail(&self, period: &Period, letter: Letter<'_>) -> io::Result<()> {
+        let submission = Submission {
+            envelope: Envelope {
+                from: String::new(),
+                to: vec![letter.to.to_owned()],
+                notify: Some(vec!["never".to_owned()]),
+                ..Envelope::default()
+            },
+            content: letter.compose(),
+        };
+        let name = format!(
+            "tlsrpt-{}-{}-{}",
+            period.start,
+            letter.domain,
+            letter.to.len()
+        );
+        submission.leave(&self.data.join(maildrop::DIRECTORY), &name)?;
+        Ok(())
+    }
+}
+
+fn compress(octets: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(octets)?;
+    encoder.finish()
+}
+
+fn read(path: &Path) -> Option<Period> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// Writes the whole file, or leaves the one that is there.
+fn write(place: &Path, period: &Period) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(place)?;
+    let text = serde_json::to_vec(period).map_err(io::Error::other)?;
+    let path = place.join(file_name(period.start, period.end));
+    let unfinished = path.with_extension("new");
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    file.write_all(&text)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)
+}
+
+fn file_name(start: i64, end: i64) -> String {
+    format!("{start}-{end}{ENDING}")
+}
+
+/// Below the data directory.
+const DIRECTORY: &str = "tls-reports";
+const ENDING: &str = ".json";
+/// RFC 8460 §5.4
+const MEDIA_TYPE: &str = "application/tlsrpt+gzip";
+/// Sessions that wait to be counted.
+const NOTES_MAX: usize = 4096;
+/// How often the clock is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often counts are written.
+const SAVE_S: i64 = 5;
+/// A number without small factors: neighbouring periods wait differently.
+const SPREAD: i64 = 7_919;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_is_told_when_it_is_over_and_not_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path();
+        let (day, start) = (86_400, 1_772_323_200);
+        let period = Period {
+            start,
+            end: start + day,
+            sessions: Sessions::default(),
+        };
+        write(place, &period).unwrap();
+        fs::write(place.join("other.json"), "{}").unwrap();
+        assert_eq!(due(place, None, start + day - 1), None);
+        assert_eq!(due(place, Some(start), start + 2 * day), None);
+        let found = due(place, None, start + day + day / 6).unwrap();
+        assert_eq!(read(&found).unwrap().end, start + day);
+    }
+
+    #[test]
+    fn compressed_reports_are_gzip() {
+        let packed = compress(b"{}").unwrap();
+        assert_eq!(packed[..2], [0x1f, 0x8b]);
+        let mut text = String::new();
+        io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&*packed), &mut text).unwrap();
+        assert_eq!(text, "{}");
+    }
+}
