@@ -1,5 +1,7 @@
 //! How one recipient's attempt ended. The variant alone decides the queue's next move.
 
+use std::rc::Rc;
+
 use crate::wire::status::{EnhancedStatus, ReplyCode};
 
 /// A reply as a remote server gave it: RFC 5321 §4.2.1, all lines.
@@ -52,6 +54,8 @@ pub enum Outcome {
     Delivered {
         /// Its words.
         reply: RemoteReply,
+        /// The host that said them (`Remote-MTA`); `None` where it went over no network.
+        remote_mta: Option<Rc<str>>,
         /// The next hop offered DSN, so reports on success are its business (RFC 3461 §5.2.1).
         dsn_passed_on: bool,
     },

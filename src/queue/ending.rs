@@ -113,7 +113,13 @@ impl Queue {
         self.forget_idle_lane(part.lane);
     }
 
-    pub(super) fn gather_relayed(&mut self, message: u32, recipient: u16, reply: &RemoteReply) {
+    pub(super) fn gather_relayed(
+        &mut self,
+        message: u32,
+        recipient: u16,
+        reply: &RemoteReply,
+        remote_mta: Option<Rc<str>>,
+    ) {
         let message = &mut self.messages[message];
         if message.null_sender {
             return;
@@ -122,7 +128,7 @@ impl Queue {
             status: reply.status,
             text: reply.text.clone(),
             reply: Some(reply.text.clone()),
-            remote_mta: None,
+            remote_mta: remote_mta.map(|name| (&*name).into()),
         };
         let reported = Reported {
             recipient,

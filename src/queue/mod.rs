@@ -200,10 +200,11 @@ impl Queue {
             let (diagnosis, doubtful) = match outcome {
                 Outcome::Delivered {
                     reply,
+                    remote_mta,
                     dsn_passed_on,
                 } => {
                     if queued.wants.success() && !dsn_passed_on {
-                        self.gather_relayed(message, queued.place, &reply);
+                        self.gather_relayed(message, queued.place, &reply, remote_mta);
                     }
                     self.counters.queued -= 1;
                     self.counters.delivered += 1;

@@ -72,6 +72,7 @@ fn delivered() -> Outcome {
             status: EnhancedStatus::new(2, 0, 0),
             text: "250 ok".into(),
         },
+        remote_mta: Some("mx.test".into()),
         dsn_passed_on: true,
     }
 }

@@ -194,6 +194,7 @@ impl<W: World> Attempt<W> {
         };
         self.end_all(&Outcome::Delivered {
             reply,
+            remote_mta: None,
             dsn_passed_on: false,
         });
     }

@@ -105,7 +105,8 @@ impl Candidates {
                 });
             }
             How::Address { address, port, .. } => {
-                let name = format!("[{address}]").into();
+                let name: Rc<str> = format!("[{address}]").into();
+                candidates.domain = Rc::clone(&name);
                 let address = SocketAddr::new(*address, port.unwrap_or(candidates.port));
                 candidates.found.push_back(Candidate {
                     name,

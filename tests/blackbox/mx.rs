@@ -176,6 +176,9 @@ fn exchanger_turns_out_to_be_the_relay_itself() {
     relay.submit("<a@c.test>", &["<b@loop.test>"], &message("loop"));
     let report = Report::parse(sender.wait_for_mail_to("a@c.test"));
     assert_eq!(report.recipient("b@loop.test").field("Status"), "5.4.6");
+    let literal = format!("[{}]", mx_ip(&ourselves));
+    relay.submit("<>", &[&format!("<b@{literal}>")], &message("literal"));
+    relay.log_line(&["5.4.6", &format!("mail for {literal} loops back")]);
     assert_eq!((ourselves.heard("MAIL"), worse.connections()), (0, 0));
 }
 

@@ -133,6 +133,7 @@ fn next_hop_knows_no_dsn_and_success_was_asked_for() {
         (recipient.field("Action"), recipient.field("Status")),
         ("relayed", "2.0.0")
     );
+    assert_eq!(recipient.field("Remote-MTA"), "dns; mx1.test");
     assert_eq!(report.message_field("Original-Envelope-Id"), "abc");
     assert_eq!(
         report.returned.0, "text/rfc822-headers",

@@ -1,6 +1,7 @@
 //! The session: takes what happens, says what to do.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use super::reply::ReplyReader;
 use super::transaction::Transaction;
@@ -665,6 +666,7 @@ impl ClientSession {
     fn delivered(&self, code: ReplyCode) -> Outcome {
         Outcome::Delivered {
             reply: self.reader.reply(code),
+            remote_mta: Some(Rc::clone(&self.peer.name)),
             dsn_passed_on: self.extensions.dsn,
         }
     }

@@ -117,6 +117,7 @@ fn brief(outcome: &Outcome) -> String {
         Outcome::Delivered {
             reply,
             dsn_passed_on,
+            ..
         } => return format!("Delivered {} {} {dsn_passed_on}", reply.status, reply.text),
         Outcome::Deferred { blame, diagnosis } => (format!("Deferred {blame:?}"), diagnosis),
         Outcome::Failed { blame, diagnosis } => (format!("Failed {blame:?}"), diagnosis),
