@@ -162,6 +162,7 @@ impl Default for Mailboxes {
             max_connections_per_user: 50,
             login_timeout: 3 * MINUTE,
             pop3_timeout: 10 * MINUTE,
+            imap_timeout: 30 * MINUTE,
         }
     }
 }

@@ -563,6 +563,13 @@ const MAILBOXES: &[Key<Config>] = &[
         |c, v| wait(v).map(|wait| c.mailboxes.pop3_timeout = wait),
         |c| Some(quoted(units::duration(c.mailboxes.pop3_timeout)))
     ),
+    key!(
+        "imap_timeout",
+        Takes,
+        "How long an IMAP client that has logged in may be silent, IDLE included (RFC 9051 §5.4 asks for 30 minutes at least).",
+        |c, v| wait(v).map(|wait| c.mailboxes.imap_timeout = wait),
+        |c| Some(quoted(units::duration(c.mailboxes.imap_timeout)))
+    ),
 ];
 
 const LOG: &[Key<Config>] = &[
@@ -587,16 +594,8 @@ pub(super) const LISTENER: &[Key<Listener>] = &[
     key!(
         "protocol",
         Restart,
-        "\"smtp\", \"submission\", \"submissions\", \"lmtp\", \"pop3\" or \"pop3s\". The others (imap, imaps) are not in this version yet.",
-        |l, v| match choice(v, PROTOCOLS)? {
-            other @ (Protocol::Imap | Protocol::Imaps) => {
-                Err(not_yet(&format!("a listener for {other}")))
-            }
-            protocol => {
-                l.protocol = protocol;
-                Ok(())
-            }
-        },
+        "\"smtp\", \"submission\", \"submissions\", \"lmtp\", \"pop3\", \"pop3s\", \"imap\" or \"imaps\".",
+        |l, v| choice(v, PROTOCOLS).map(|protocol| l.protocol = protocol),
         |l| name_of(PROTOCOLS, l.protocol)
     ),
     key!(

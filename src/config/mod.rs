@@ -383,6 +383,8 @@ pub struct Mailboxes {
     pub login_timeout: Duration,
     /// For one command of POP3.
     pub pop3_timeout: Duration,
+    /// Between commands of IMAP, and for IDLE.
+    pub imap_timeout: Duration,
 }
 
 /// `[log]`

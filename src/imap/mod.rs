@@ -11,6 +11,7 @@ pub mod envelope;
 pub mod field;
 pub mod frame;
 pub mod mime;
+pub mod pattern;
 pub mod read;
 pub mod search;
 pub mod section;

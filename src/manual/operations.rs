@@ -167,6 +167,17 @@
 //! only while some user has asked for it. SCRAM does better; leave APOP to clients that have nothing
 //! else.
 //!
+//! # Fetch mail: IMAP
+//!
+//! `protocol = "imap"` (143, with STARTTLS) and `"imaps"` (993) open a user's mailbox to as many clients at
+//! once as `[mailboxes] max_connections_per_user` allows. All of them see one state: what one marks or
+//! expunges, the others hear at their next command, or at once while they IDLE. Folders are those of
+//! the Maildir; mutt, mbsync or Dovecot may work on it beside, and what they do is looked for at every
+//! SELECT, NOOP and CHECK, and every 15 s under IDLE. A message may have `[smtp] max_message_size`
+//! octets; a larger one is refused by its announced size. A message of more than 10,000 parts, or with
+//! parts more than 100 deep, is shown with as many. Lists and searches by header are answered from
+//! the index after they were answered once; SEARCH for text in bodies reads the messages.
+//!
 //! # Steer
 //!
 //! `ringpost queue hold | release | retry | remove | bounce` with an id, `--to`, `--from`,

@@ -36,5 +36,14 @@
 //! | RFC 4954, RFC 5802, RFC 9266 | AUTH at smart hosts | `smtp::client`, `users::client` | `tests/blackbox/smarthost.rs` |
 //! | PROXY protocol 1 and 2 | clients behind a balancer | `smtp::proxy`, `shard::door` | `tests/blackbox/proxy.rs` |
 //! | RFC 6409 | submission: logging in, own addresses only, Date, Message-ID, Bcc | `shard::login`, `wire::sieve`, `shard::store` | `tests/blackbox/auth.rs` |
+//! | RFC 3501, RFC 9051 | IMAP4rev1 and IMAP4rev2, all commands in all states | `imap`, `shard::retrieve` | `tests/blackbox/imap.rs` |
+//! | RFC 7888, RFC 3502, RFC 7889 | literals that need no asking (LITERAL- before the login), MULTIAPPEND, APPENDLIMIT | `imap::frame`, `imap::read` | `tests/blackbox/imap.rs` |
+//! | RFC 4315, RFC 6851, RFC 2177, RFC 3691 | UIDPLUS, MOVE, IDLE, UNSELECT | `shard::retrieve` | `tests/blackbox/imap.rs` |
+//! | RFC 7162 | CONDSTORE, QRESYNC | `imap::view`, `shard::retrieve` | `tests/blackbox/imap.rs` |
+//! | RFC 4731, RFC 5182, RFC 5032 | ESEARCH, SEARCHRES, WITHIN | `imap::search`, `imap::read` | `tests/blackbox/imap.rs` |
+//! | RFC 5256, RFC 5957 | SORT, SORT=DISPLAY, THREAD by subject and by references | `imap::sort`, `imap::thread` | `tests/blackbox/imap.rs` |
+//! | RFC 3516, RFC 8970 | BINARY, PREVIEW | `imap::section`, `imap::summary` | `tests/blackbox/imap.rs` |
+//! | RFC 5258, RFC 5819, RFC 6154, RFC 8438 | LIST with options and STATUS, special uses, STATUS=SIZE | `imap::read`, `imap::pattern` | `tests/blackbox/imap.rs` |
+//! | RFC 4978, RFC 6855, RFC 9208, RFC 2971, RFC 2342 | COMPRESS=DEFLATE, UTF8=ACCEPT, QUOTA, ID, NAMESPACE | `shard::retrieve` | `tests/blackbox/imap.rs` |
 //!
 //! Not there: BINARYMIME. A client that asks for it is told so, and EHLO does not offer it.

@@ -22,6 +22,7 @@ mod dane;
 mod delivery;
 mod dialogue;
 mod explain;
+mod imap;
 mod life;
 mod mx;
 mod pop3;

@@ -12,6 +12,7 @@
 //!
 //! [`Mesh::home_of_user`]: super::mesh::Mesh::home_of_user
 
+mod imap;
 mod lodgers;
 mod pop3;
 
@@ -57,6 +58,7 @@ pub struct Guest {
 /// A session in the middle of its login: the answer is given at home.
 enum Speaking {
     Pop3(Box<crate::pop3::session::Session>),
+    Imap(Box<imap::Moving>),
 }
 
 /// A connection from its first octet on.
@@ -80,7 +82,7 @@ pub(super) async fn receive<W: World>(
     }
     match kind {
         Retrieval::Pop3 => pop3::greet(shard, connection, encryption, pass).await,
-        Retrieval::Imap => connection.close(shard).await,
+        Retrieval::Imap => imap::greet(shard, connection, encryption, pass).await,
     }
 }
 
@@ -107,6 +109,9 @@ impl<W: World> Shard<W> {
             match session {
                 Speaking::Pop3(session) => {
                     pop3::settle(&shard, connection, *session, user, &pass).await;
+                }
+                Speaking::Imap(moving) => {
+                    imap::settle(&shard, connection, *moving, user, &pass).await;
                 }
             }
             drop(pass);

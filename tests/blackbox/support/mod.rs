@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod dns;
+pub mod imap;
 pub mod mx;
 pub mod net;
 pub mod pop3;
