@@ -17,6 +17,7 @@ use super::gather::Gathering;
 use super::login::{Login, Word};
 use super::store::Origin;
 use crate::observe::stage::Stage;
+use crate::preflight::Rule;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::{Encryption, ServerKind, ServerSession, Step, Transaction};
 use crate::world::{Tick, World};
@@ -198,10 +199,19 @@ impl<W: World> Visit<'_, W> {
         gathering: &mut Gathering<W>,
         transaction: &mut Transaction,
     ) -> Result<Vec<u8>, Reply> {
-        let Some(seen) = gathering.seen() else {
+        let Some(mut seen) = gathering.seen() else {
             return Ok(Vec::new());
         };
         let id = gathering.id;
+        if self.manners.kind == ServerKind::Submission {
+            // What is not there will be added.
+            let content = &transaction.content;
+            seen.findings.retain(|finding| match finding.rule {
+                Rule::Date => content.date,
+                Rule::MessageId => content.message_id.is_some(),
+                _ => true,
+            });
+        }
         self.shard
             .preflight(id, &seen.findings, self.manners.looks.preflight)?;
         let (client, may_relay) = (self.connection.client(), self.session.may_relay());

@@ -179,10 +179,12 @@ impl<W: World> Connection<W> {
         let signatures = match (made, &form.converted) {
             (Some(made), _) => made,
             (None, converted) => {
-                let wire = match converted {
+                let mut wire = match converted {
                     Some(wire) => wire.clone(),
                     None => self.readable(message).await?,
                 };
+                // Fields that a submission lacked stand there, and are signed like those it had.
+                wire.splice(0..0, message.trace.iter().copied());
                 let began = self.shard.world.now();
                 let signed = self.shard.sign(message, wire, is_converted).await;
                 let took = self.shard.world.now().since(began);

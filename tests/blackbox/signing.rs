@@ -216,3 +216,24 @@ fn operator_makes_a_key_and_shows_its_record() {
         signing.queue().is_empty().then_some(())
     });
 }
+
+#[test]
+fn what_a_submission_lacked_is_signed_with_the_rest() {
+    let keys = Keys::new("c.test");
+    let (scene, mx) = Scene::with_mx(Script::new());
+    let mut setup = scene.config("");
+    setup.extra = format!(
+        "[[listener]]\nprotocol = \"submission\"\nbind = [\"{}\"]\npreflight = \"refuse\"\n{}",
+        setup.smtp, keys.tables
+    );
+    let relay = Relay::start(setup);
+    // No rule is broken by what the relay adds.
+    submit(&relay, b"From: a@c.test\r\nSubject: bare\r\n\r\nx\r\n");
+    let received = &mx.wait_for(1)[0];
+    assert!(
+        received.text().contains("\r\nDate: "),
+        "{}",
+        received.text()
+    );
+    keys.assert_signed(received, 2);
+}
