@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use rustls::{
-    CipherSuite, ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection,
+    CipherSuite, ClientConfig, ClientConnection, Connection, HandshakeKind, ServerConfig,
+    ServerConnection,
 };
 
 use crate::world::{Stream, Tick};
@@ -25,6 +26,8 @@ pub struct Facts {
     pub version: &'static str,
     /// As IANA has it: `TLS_AES_256_GCM_SHA384`
     pub suite: &'static str,
+    /// An earlier session went on: no certificate was shown.
+    pub is_resumed: bool,
 }
 
 /// rustls, and the records on their way to and from it.
@@ -292,6 +295,7 @@ fn facts(connection: &Connection) -> Option<Facts> {
     Some(Facts {
         version,
         suite: iana_name(suite),
+        is_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
     })
 }
 

@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{RootCertStore, ServerConfig};
 
 use super::certificate;
-use super::channel::Channel;
+use super::channel::{Channel, Facts};
 use super::client::Clients;
 use crate::world::{Stream, Tick};
 
@@ -191,6 +191,47 @@ async fn try_name(
         result
     };
     zip(serving, calling).await.1
+}
+
+/// What is agreed on with `mx.test`; the tickets that come behind the handshake are read.
+async fn agreed(server: &Arc<ServerConfig>, config: &Arc<rustls::ClientConfig>) -> Facts {
+    let (ours, theirs) = pipe(usize::MAX);
+    let (mut server_end, mut client_end) = (Channel::plain(ours), Channel::plain(theirs));
+    let serving = async {
+        let accepted = server_end.accept(Arc::clone(server), Tick::NEVER).await;
+        accepted.unwrap();
+        server_end.close(Tick::NEVER).await;
+    };
+    let calling = async {
+        let config = Arc::clone(config);
+        let connected = client_end.connect(config, name("mx.test"), Tick::NEVER);
+        connected.await.unwrap();
+        read_all(&mut client_end).await;
+        client_end.facts().unwrap()
+    };
+    zip(serving, calling).await.1
+}
+
+#[test]
+fn a_host_is_met_again_and_shows_its_certificate_only_to_those_who_must_see_it() {
+    let (server, clients, _home) = parties(&["mx.test"]);
+    let shard = clients.for_shard();
+    block_on(async {
+        for config in [&shard.verified, &shard.unverified] {
+            let met = [agreed(&server, config).await, agreed(&server, config).await];
+            assert_eq!(met.map(|facts| facts.is_resumed), [false, true]);
+        }
+        assert!(
+            !agreed(&server, &clients.for_shard().verified)
+                .await
+                .is_resumed
+        );
+        for _ in 0..2 {
+            let (config, testimony) = shard.witnessed();
+            assert!(!agreed(&server, &config).await.is_resumed);
+            assert_eq!(testimony.get(), Some(&Ok(())));
+        }
+    });
 }
 
 #[test]

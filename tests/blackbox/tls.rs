@@ -1,7 +1,9 @@
 //! TLS on the way in and on the way out. Two relays stand behind each other; the second one's
 //! certificate is the one that it makes for itself.
 
-use crate::support::{Relay, Scene, Script, message};
+use rcgen::{CertificateParams, date_time_ymd};
+
+use crate::support::{Authority, Relay, Scene, Script, message};
 
 /// A relay that sends everything on to another one, which is `inner.test` and sends to `d.test`.
 fn two_relays(scene: &Scene, policy: &str) -> (Relay, Relay) {
@@ -72,6 +74,48 @@ fn next_hop_has_a_certificate_of_nobody_we_know() {
         !inner.log().contains("queue active"),
         "nothing went in plain"
     );
+}
+
+/// Expired, for another name, of nobody we know: and what each policy makes of it.
+#[test]
+fn next_hop_shows_a_worthless_certificate() {
+    let (trusted, stranger) = (Authority::new(), Authority::new());
+    let mut expired = CertificateParams::new(vec!["inner.test".to_owned()]).unwrap();
+    expired.not_before = date_time_ymd(2001, 1, 1);
+    expired.not_after = date_time_ymd(2002, 1, 1);
+    for (chain, key) in [
+        trusted.issue_as("expired", expired),
+        trusted.issue("other.test"),
+        stranger.issue("inner.test"),
+    ] {
+        let scene = Scene::new();
+        let inner = scene.relay(&format!(
+            "hostname = \"inner.test\"\ntls.certificate = {chain:?}\ntls.key = {key:?}\n\
+             route = [{{ domain = \"*\", to = \"discard\" }}]"
+        ));
+        let std::net::IpAddr::V4(address) = inner.setup.smtp.ip() else {
+            panic!("scenes are IPv4");
+        };
+        scene.dns.a("inner.test", address);
+        for (policy, ending) in [
+            ("none", "tls=none"),
+            ("opportunistic", "tls=opportunistic: TLSv1.3"),
+            ("required", "tls=required: TLSv1.3"),
+            ("verify", "tls=verified: broken"),
+        ] {
+            let outer = scene.relay(&format!(
+                "delivery.tls = \"{policy}\"\nqueue.retry = [\"1h\"]\ntls.trusted_roots = {:?}\n\
+                 route = [{{ domain = \"*\", to = \"smtp://inner.test:{}\" }}]",
+                trusted.path(),
+                inner.setup.smtp.port()
+            ));
+            submit(&outer);
+            let line = outer.log_line(&["to=<b@d.test>", "status="]);
+            assert!(line.ends_with(ending), "{chain:?}: {line}");
+            let is_sent = line.contains("status=sent");
+            assert_eq!(is_sent, policy != "verify", "{chain:?}: {line}");
+        }
+    }
 }
 
 #[test]
