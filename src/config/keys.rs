@@ -172,7 +172,7 @@ const TLS: &[Key<Config>] = &[
     key!(
         "key",
         Takes,
-        "PEM file with its private key; a list, in the same order, for several.",
+        "PEM file with its private key, which only owner and group may read; a list, in the same order, for several.",
         |c, v| paths(v).map(|paths| c.tls.key = paths),
         |c| one_or_more(&c.tls.key)
     ),

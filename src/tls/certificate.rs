@@ -2,6 +2,7 @@
 //! for, and made by ourselves where there is none.
 
 use std::fmt;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -70,6 +71,11 @@ fn read(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Unusable> {
             "holds no certificate (PEM is expected)".to_owned(),
         ));
     }
+    let mode = std::fs::metadata(key).map(|data| data.permissions().mode());
+    if mode.is_ok_and(|mode| mode & OTHERS != 0) {
+        let why = "everybody on this machine may read it: chmod o-rwx";
+        return Err(unusable(key, why.to_owned()));
+    }
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| {
         unusable(
             key,
@@ -117,3 +123,6 @@ pub fn self_signed(name: &str) -> Result<(String, String), String> {
         .map_err(|error| format!("a certificate for {name} cannot be made: {error}"))?;
     Ok((made.cert.pem(), made.signing_key.serialize_pem()))
 }
+
+/// What others than owner and group may do with a file.
+const OTHERS: u32 = 0o007;

@@ -3,7 +3,8 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -104,11 +105,16 @@ fn parties(names: &[&str]) -> (Arc<ServerConfig>, Clients, tempfile::TempDir) {
             );
             std::fs::write(&paths.0, chain).unwrap();
             std::fs::write(&paths.1, key).unwrap();
+            set_mode(&paths.1, 0o600);
             paths
         })
         .collect();
     let server = certificate::server(&pairs).unwrap();
     (server, Clients::with_roots(roots).unwrap(), home)
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
 fn name(name: &str) -> ServerName<'static> {
@@ -271,6 +277,15 @@ fn each_name_is_shown_its_own_certificate_and_a_strange_one_is_refused_only_wher
 }
 
 #[test]
+fn key_exchange_is_post_quantum_where_the_peer_has_it() {
+    let (server, clients, _home) = parties(&["mx.test"]);
+    for provider in [server.crypto_provider(), clients.verified.crypto_provider()] {
+        let first = provider.kx_groups.first().map(|group| group.name());
+        assert_eq!(first, Some(rustls::NamedGroup::X25519MLKEM768));
+    }
+}
+
+#[test]
 fn a_peer_that_speaks_no_tls_is_an_error_and_not_a_wait() {
     let (server, _clients, _home) = parties(&["mx.test"]);
     for words in [&b"EHLO client.test\r\n"[..], b"", b"\x16\x03\x01"] {
@@ -304,6 +319,13 @@ fn a_file_that_is_no_certificate_is_named() {
     };
     assert!(why("none.pem", "one.test.key").contains("none.pem: cannot be read"));
     assert!(why("one.test.key", "one.test.key").contains("holds no certificate"));
+    set_mode(&at("one.test.pem"), 0o640);
     assert!(why("one.test.pem", "one.test.pem").contains("holds no private key"));
     assert!(why("one.test.pem", "two.test.key").contains("is not the key of the certificate in"));
+    set_mode(&at("one.test.key"), 0o644);
+    assert!(
+        why("one.test.pem", "one.test.key").contains("one.test.key: everybody on this machine")
+    );
+    set_mode(&at("one.test.key"), 0o640);
+    certificate::server(&[(at("one.test.pem"), at("one.test.key"))]).unwrap();
 }

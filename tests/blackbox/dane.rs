@@ -2,6 +2,7 @@
 //! relays that drop what they take; those that do not are scripted.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use aws_lc_rs::digest::{SHA256, SHA512, digest};
 use rcgen::{
@@ -47,7 +48,9 @@ impl Shown {
         let files = tempfile::tempdir().unwrap();
         let chain = certificate.pem() + &authority.pem();
         fs::write(files.path().join("chain.pem"), chain).unwrap();
-        fs::write(files.path().join("key.pem"), key.serialize_pem()).unwrap();
+        let private = files.path().join("key.pem");
+        fs::write(&private, key.serialize_pem()).unwrap();
+        fs::set_permissions(private, fs::Permissions::from_mode(0o600)).unwrap();
         Self {
             certificate: certificate.der().to_vec(),
             authority: authority.der().to_vec(),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -54,6 +55,7 @@ impl Authority {
             ["pem", "key"].map(|end| self.files.path().join(format!("{name}.{end}")));
         fs::write(&chain, certificate.pem()).expect("written");
         fs::write(&private, key.serialize_pem()).expect("written");
+        fs::set_permissions(&private, fs::Permissions::from_mode(0o600)).expect("set");
         (chain, private)
     }
 }
