@@ -116,10 +116,10 @@ impl Clerk {
             tokio::select! {
                 note = notes.recv() => match note {
                     Some(Note::Begin(by)) => self.by = Some(by),
-                    Some(Note::Session(session)) => self.count(*session),
+                    Some(Note::Session(session)) => self.count(*session).await,
                     None => return,
                 },
-                _ = looks.tick() => self.look(),
+                _ = looks.tick() => self.look().await,
             }
         }
     }
@@ -130,13 +130,13 @@ impl Clerk {
         i64::try_from(reports.interval.as_secs().max(1)).ok()
     }
 
-    fn count(&mut self, session: Session) {
+    async fn count(&mut self, session: Session) {
         let Some(length) = self.interval() else {
             return;
         };
         let now = now();
         if self.period.as_ref().is_some_and(|period| now >= period.end) {
-            self.look();
+            self.look().await;
         }
         let period = self.period.get_or_insert_with(|| {
             let start = now - now.rem_euclid(length);
@@ -153,19 +153,11 @@ impl Clerk {
     }
 
     /// Keeps what has changed, and tells what is over.
-    fn look(&mut self) {
+    async fn look(&mut self) {
         let now = now();
         let is_over = self.period.as_ref().is_some_and(|period| now >= period.end);
         if self.is_changed && (is_over || now >= self.saved + SAVE_S) {
-            if let Some(period) = &self.period
-                && let Err(error) = write(&self.place, period)
-            {
-                let place = self.place.display();
-                self.log.say(
-                    Level::Warn,
-                    format_args!("{place}: counts for TLS reports cannot be kept: {error}"),
-                );
-            }
+            let _ = self.save().await;
             (self.is_changed, self.saved) = (false, now);
         }
         if is_over {
@@ -194,6 +186,22 @@ impl Clerk {
                 drop(fs::remove_file(&path));
             }));
         }
+    }
+
+    /// Keeps the counts; names and passwords are looked after meanwhile.
+    async fn save(&mut self) -> Option<()> {
+        let (place, period) = (self.place.clone(), self.period.clone()?);
+        let log = self.log.clone();
+        let writing = tokio::task::spawn_blocking(move || {
+            if let Err(error) = write(&place, &period) {
+                let place = place.display();
+                log.say(
+                    Level::Warn,
+                    format_args!("{place}: counts for TLS reports cannot be kept: {error}"),
+                );
+            }
+        });
+        writing.await.ok()
     }
 }
 
