@@ -1,6 +1,7 @@
 //! The command line: what a user types, to what runs. Results go to standard output, everything
 //! else to standard error; exit codes are those of sysexits.h.
 
+pub mod alias;
 pub mod client;
 pub mod dkim;
 pub mod explain;
@@ -78,6 +79,7 @@ enum Command {
     Explain(explain::Arguments),
     Spool(spool::Arguments),
     User(user::Arguments),
+    Alias(alias::Arguments),
     Dkim(dkim::Arguments),
     Preflight(preflight::Arguments),
     Sendmail(Box<sendmail::Arguments>),
@@ -133,7 +135,10 @@ pub fn main() -> ExitCode {
         Some(Command::Preflight(arguments)) => {
             with(path, |config| preflight::run(&arguments, &config))
         }
-        Some(Command::User(arguments)) => with(path, |config| user::run(&arguments, &config)),
+        Some(Command::User(arguments)) => with_words(path, |config| user::run(&arguments, &config)),
+        Some(Command::Alias(arguments)) => {
+            with_words(path, |config| alias::run(&arguments, &config))
+        }
         Some(Command::Spool(arguments)) => match arguments.data() {
             // A spool can be looked at where the configuration is not.
             Some(data) => spool::run(&arguments, data),
@@ -172,6 +177,15 @@ fn answer_usage(error: &clap::Error) -> ExitCode {
 /// Runs `then` with the configuration, or prints its faults.
 fn with(path: Option<&Path>, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
     match config::load(path) {
+        Ok(config) => then(config),
+        Err(faults) => complain(&faults),
+    }
+}
+
+/// The same without a look at the files that the configuration names: one of them is about to be
+/// mended.
+fn with_words(path: Option<&Path>, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match config::load_words(path) {
         Ok(config) => then(config),
         Err(faults) => complain(&faults),
     }

@@ -153,7 +153,7 @@ fn add(path: &Path, address: &str, senders: &[String], apop: bool) -> Result<Ans
 }
 
 /// Changes the file. Two changes at a time take turns.
-fn change(
+pub(super) fn change(
     path: &Path,
     change: impl FnOnce(&mut Users) -> Result<String, Complaint>,
 ) -> Result<Answer, Complaint> {
@@ -176,7 +176,7 @@ fn change(
     })
 }
 
-fn read(path: &Path) -> Result<Users, Complaint> {
+pub(super) fn read(path: &Path) -> Result<Users, Complaint> {
     Users::read(path).map_err(|why| Complaint::new(EX_CONFIG, why))
 }
 

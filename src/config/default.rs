@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use super::value::{HTTPS_PORT, SMTP_PORT};
 use super::{
     AllowPlaintext, Auth, Config, Control, Cores, Delivery, Disowned, Dns, Durability, Listener,
-    Log, Mailboxes, Preflight, Protocol, Queue, Route, Runtime, Smtp, Spool, Tls, TlsPolicy,
-    TlsReports, Verify,
+    Log, Mailboxes, Preflight, Protocol, Queue, Route, Runtime, Smtp, Spool, Subaddress, Tls,
+    TlsPolicy, TlsReports, Verify,
 };
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
@@ -157,6 +157,7 @@ impl Default for Mailboxes {
             dir: "mailboxes".into(),
             quota: None,
             quota_messages: None,
+            subaddress: Subaddress::Inbox,
             max_connections: 10_000,
             max_connections_per_client: 100,
             max_connections_per_user: 50,

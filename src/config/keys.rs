@@ -6,12 +6,12 @@ use toml::de::DeValue;
 
 use super::value::{
     COUNT_MAX, HEADER_SIZE, HTTPS_PORT, MEMORY, MESSAGE_SIZE, RECIPIENTS_MAX, SEGMENT, SMTP_PORT,
-    Wrong, boolean, choice, cores, count, host_name, list, mailbox, not_yet, optional, parsed,
-    path, paths, size, size_within, socket_address, span, text, wait,
+    Wrong, boolean, choice, cores, count, host_name, list, mailbox, optional, parsed, path, paths,
+    size, size_within, socket_address, span, text, wait,
 };
 use super::{
     AllowPlaintext, Config, Cores, Disowned, Dkim, Dnssec, Durability, Listener, Preflight,
-    Protocol, Route, TlsPolicy, units,
+    Protocol, Route, Subaddress, TlsPolicy, units,
 };
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
@@ -500,7 +500,7 @@ const MAILBOXES: &[Key<Config>] = &[
     key!(
         "dir",
         Restart,
-        "Mailboxes, under data_dir. Not in this version yet.",
+        "Mailboxes, under data_dir: USER@DOMAIN/ in it is a Maildir.",
         |c, v| path(v).map(|path| c.mailboxes.dir = path),
         |c| Some(quoted(c.mailboxes.dir.display()))
     ),
@@ -527,6 +527,13 @@ const MAILBOXES: &[Key<Config>] = &[
                 .quota_messages
                 .map_or_else(|| quoted("none"), |most| most.to_string())
         )
+    ),
+    key!(
+        "subaddress",
+        Takes,
+        "Where mail for user+tag goes: \"inbox\", or \"folder\", which is the one of that name where there is one and else the INBOX.",
+        |c, v| choice(v, SUBADDRESSES).map(|choice| c.mailboxes.subaddress = choice),
+        |c| name_of(SUBADDRESSES, c.mailboxes.subaddress)
     ),
     key!(
         "max_connections",
@@ -647,14 +654,8 @@ pub(super) const ROUTE: &[Key<Route>] = &[
     key!(
         "to",
         Takes,
-        "\"mx\" (the default), \"discard\", \"reject\", \"smtp://host[:port]\" (a smart host) or \"smtps://host[:port]\" (one with TLS first). \"mailbox\" is not in this version yet.",
-        |r, v| match text(v)? {
-            "mailbox" => Err(not_yet("a mailbox")),
-            text => {
-                r.to = text.to_owned();
-                Ok(())
-            }
-        },
+        "\"mx\" (the default), \"mailbox\" (of a user here), \"discard\", \"reject\", \"smtp://host[:port]\" (a smart host) or \"smtps://host[:port]\" (one with TLS first).",
+        |r, v| text(v).map(|text| text.clone_into(&mut r.to)),
         |r| Some(quoted(&r.to))
     ),
     key!(
@@ -740,6 +741,8 @@ const PLAINTEXT: &[(&str, AllowPlaintext)] = &[
     ("loopback", AllowPlaintext::Loopback),
     ("always", AllowPlaintext::Always),
 ];
+const SUBADDRESSES: &[(&str, Subaddress)] =
+    &[("inbox", Subaddress::Inbox), ("folder", Subaddress::Folder)];
 const FORMATS: &[(&str, Format)] = &[("text", Format::Text), ("json", Format::Json)];
 const LEVELS: &[(&str, Level)] = &[
     ("error", Level::Error),

@@ -364,6 +364,15 @@ pub enum AllowPlaintext {
     Always,
 }
 
+/// Where mail for `user+tag` goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subaddress {
+    /// Into the INBOX, as if there were no tag.
+    Inbox,
+    /// Into the folder that the tag names, where there is one.
+    Folder,
+}
+
 /// `[mailboxes]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mailboxes {
@@ -373,6 +382,8 @@ pub struct Mailboxes {
     pub quota: Option<u64>,
     /// Messages of one mailbox.
     pub quota_messages: Option<u64>,
+    /// Where mail for `user+tag` goes.
+    pub subaddress: Subaddress,
     /// Of all who fetch mail.
     pub max_connections: usize,
     /// Of one client outside the trusted networks.

@@ -16,6 +16,8 @@ use crate::dkim::Key;
 use crate::route::{BadRoute, RouteTable, Target, Written};
 use crate::tls::certificate;
 use crate::tls::client::roots;
+use crate::users::Users;
+use crate::users::alias::BadAlias;
 use crate::users::client::Credentials;
 
 /// Reads a file's text.
@@ -206,6 +208,7 @@ impl Reader<'_> {
         }
         self.check_routes(config);
         self.check_keys(config);
+        self.check_users(config);
         if let Some(bind) = config.control.bind.filter(|bind| bound.contains(bind)) {
             let message = format!("bind: {bind} is bound by a listener too");
             self.fault(self.place("control.bind"), message);
@@ -284,6 +287,27 @@ impl Reader<'_> {
             }
             if let Err(why) = Key::read(&dkim.key) {
                 self.fault(self.place(&written), format!("key: {why}"));
+            }
+        }
+    }
+
+    fn check_users(&mut self, config: &Config) {
+        if self.named == Named::LeftAlone || self.faulty.contains("auth.users_file") {
+            return;
+        }
+        let path = config.data_dir.join(&config.auth.users_file);
+        let at = self.place("auth.users_file");
+        match Users::read(&path) {
+            Err(why) => self.fault(at, format!("users_file: {why}")),
+            Ok(users) => {
+                for (name, bad) in users.bad_aliases() {
+                    // A user who was removed ends the mail of an alias, not the relay.
+                    if matches!(bad, BadAlias::Loop(_)) {
+                        let file = path.display();
+                        let message = format!("users_file: {file}: the alias {name} {bad}");
+                        self.fault(at, message);
+                    }
+                }
             }
         }
     }
@@ -374,7 +398,7 @@ fn why(bad: &BadRoute) -> &'static str {
     match bad {
         BadRoute::Domain => "is no domain, \"*.example.org\" or \"*\"",
         BadRoute::Target => {
-            "is none of \"mx\", \"discard\", \"reject\", \"smtp://host[:port]\", \"smtps://host[:port]\""
+            "is none of \"mx\", \"mailbox\", \"discard\", \"reject\", \"smtp://host[:port]\", \"smtps://host[:port]\""
         }
         BadRoute::Host => "has no host name or address after ://",
         BadRoute::Port => "has a port that is no number from 1 to 65535",

@@ -242,12 +242,6 @@ fn a_file_that_is_no_toml_is_told_where() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_refused_and_not_ignored() {
-    let faults = parse("[[route]]\ndomain = \"d.test\"\nto = \"mailbox\"\n").unwrap_err();
-    assert!(faults[0].contains("not in this version"), "{faults:?}");
-}
-
-#[test]
 fn values_that_contradict_each_other_are_faults() {
     for (text, words) in [
         (

@@ -202,10 +202,6 @@ pub(super) fn cores(value: &DeValue<'_>) -> Result<Cores, Wrong> {
     }
 }
 
-pub(super) fn not_yet(what: &str) -> Wrong {
-    format!("{what} is not in this version yet: leave it out").into()
-}
-
 fn wanted(what: &str, value: &DeValue<'_>) -> Wrong {
     format!("must be {what}, not {}", Shown(value)).into()
 }

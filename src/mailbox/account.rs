@@ -1,10 +1,11 @@
 //! One user's folders: what there is, what is subscribed to, what is meant for what.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use super::folder::{Core, Folder, Home, read_text, size_in_name, write_text};
 use super::name::FolderName;
 use super::quota::{Allowance, Limit, Quota};
 use super::turn::Turn;
-use crate::world::World;
+use crate::world::{Tick, World};
 
 /// The mailboxes whose home is this shard.
 pub struct Accounts<W: World> {
@@ -22,6 +23,8 @@ pub struct Accounts<W: World> {
     host: Rc<str>,
     limit: Cell<Limit>,
     open: RefCell<HashMap<String, Weak<Account<W>>>>,
+    /// Accounts that mail was admitted to just now: what they hold need not be counted again.
+    counted: RefCell<VecDeque<(Tick, Rc<Account<W>>)>>,
     turn: Turn,
 }
 
@@ -106,6 +109,7 @@ impl<W: World> Accounts<W> {
             host: file_host(host).into(),
             limit: Cell::new(limit),
             open: RefCell::default(),
+            counted: RefCell::default(),
             turn: Turn::default(),
         }
     }
@@ -113,6 +117,33 @@ impl<W: World> Accounts<W> {
     /// Another limit, for accounts that are opened from now on.
     pub fn set_limit(&self, limit: Limit) {
         self.limit.set(limit);
+    }
+
+    /// Is there any limit?
+    #[must_use]
+    pub fn has_limit(&self) -> bool {
+        self.limit.get() != Limit::default()
+    }
+
+    /// The directory of a user's mailbox.
+    pub fn maildir(&self, user: &str) -> io::Result<PathBuf> {
+        Ok(self.root.join(directory_of(user)?))
+    }
+
+    /// Is there room for a message of so many octets?
+    pub async fn admit(&self, user: &str, octets: u64) -> Result<(), FolderError> {
+        let oldest = self.world.now() - COUNTED_WAIT;
+        self.counted.borrow_mut().retain(|(at, _)| *at > oldest);
+        let account = self.open(user).await?;
+        account.measure().await?;
+        let mut counted = self.counted.borrow_mut();
+        if !counted.iter().any(|(_, known)| Rc::ptr_eq(known, &account)) {
+            if counted.len() >= COUNTED_MAX {
+                counted.pop_front();
+            }
+            counted.push_back((self.world.now(), Rc::clone(&account)));
+        }
+        account.quota().admit(octets, 1)
     }
 
     /// Opens a user's mailbox, which is made where there is none. Shared while anybody holds it.
@@ -386,6 +417,29 @@ impl<W: World> Account<W> {
         Ok(())
     }
 
+    /// A message came into the folder in `maildir`.
+    pub async fn arrived(&self, maildir: &Path, octets: u64) -> io::Result<()> {
+        let folder = {
+            let open = self.open.borrow();
+            let found = open.values().find(|core| core.directory == maildir);
+            found.cloned().map(Folder::of)
+        };
+        if let Some(folder) = folder {
+            return folder.refresh().await;
+        }
+        let name = match maildir.strip_prefix(&self.directory) {
+            Ok(inside) if inside.as_os_str().is_empty() => Some(FolderName::inbox()),
+            Ok(inside) => inside.to_str().and_then(FolderName::from_directory),
+            Err(_) => None,
+        };
+        if let Some(name) = name {
+            let figures = self.allowance.of(&name);
+            figures.octets.set(figures.octets.get() + octets);
+            figures.messages.set(figures.messages.get() + 1);
+        }
+        Ok(())
+    }
+
     /// The maildrop for one POP3 session; `None` while another has it.
     #[must_use]
     pub fn lock_pop3(self: &Rc<Self>) -> Option<Pop3Lock<W>> {
@@ -558,6 +612,9 @@ pub(super) fn file_host(host: &str) -> String {
 /// As Dovecot names and writes it.
 const SUBSCRIPTIONS: &str = "subscriptions";
 const NOTES: &str = "ringpost.toml";
+/// How long a count is believed that other programs may have changed.
+const COUNTED_WAIT: Duration = Duration::from_secs(10);
+const COUNTED_MAX: usize = 64;
 /// No folder's name: a level of it would be empty.
 const TRASH: &str = "..gone-";
 /// Open folders of one user that nobody uses, at most.

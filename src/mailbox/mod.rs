@@ -16,6 +16,7 @@
 //! when the session that asked for it is gone.
 
 mod account;
+pub mod deliver;
 pub mod flags;
 mod folder;
 pub mod index;

@@ -51,6 +51,58 @@ impl ToWire {
     }
 }
 
+/// Makes what lies on disk of what travels: takes the stuffed dots out (RFC 5321 §4.5.2) and ends
+/// lines in LF, piece by piece.
+#[derive(Clone, Copy, Debug)]
+pub struct Unstuffed {
+    at_line_start: bool,
+    /// A CR came, and was kept back.
+    after_cr: bool,
+}
+
+impl Default for Unstuffed {
+    fn default() -> Self {
+        Self {
+            at_line_start: true,
+            after_cr: false,
+        }
+    }
+}
+
+impl Unstuffed {
+    /// Appends the next piece.
+    pub fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        let mut rest = piece;
+        while let Some(&first) = rest.first() {
+            if self.after_cr {
+                self.after_cr = false;
+                if first == b'\n' {
+                    out.push(b'\n');
+                    self.at_line_start = true;
+                    rest = &rest[1..];
+                    continue;
+                }
+                out.push(b'\r');
+            }
+            if self.at_line_start && first == b'.' {
+                rest = &rest[1..];
+            }
+            self.at_line_start = false;
+            let end = memchr::memchr(b'\r', rest).unwrap_or(rest.len());
+            out.extend_from_slice(&rest[..end]);
+            self.after_cr = end < rest.len();
+            rest = rest.get(end + 1..).unwrap_or_default();
+        }
+    }
+
+    /// Nothing more comes.
+    pub fn end(self, out: &mut Vec<u8>) {
+        if self.after_cr {
+            out.push(b'\r');
+        }
+    }
+}
+
 /// How many octets `piece` has with CRLF, for content that comes in pieces.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Measure {
@@ -109,6 +161,25 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn stuffed_content_comes_to_disk_the_same_at_every_split(
+            words in prop::collection::vec(prop::sample::select(vec!["a", ".", "\r", "\r\n", "..", "x.y"]), 0..40),
+            cut in 0usize..80,
+        ) {
+            let content = words.concat();
+            let (mut stuffed, mut plain) = (Vec::new(), Vec::new());
+            crate::wire::dot::Stuffer::new().stuff_into(&mut stuffed, content.as_bytes());
+            // The plain way: without the dots first, then without the CRs before LFs.
+            crate::wire::dot::unstuff_into(&mut plain, &stuffed);
+            let plain = String::from_utf8(plain).unwrap().replace("\r\n", "\n");
+            let cut = cut.min(stuffed.len());
+            let (mut pieces, mut out) = (Unstuffed::default(), Vec::new());
+            pieces.push(&stuffed[..cut], &mut out);
+            pieces.push(&stuffed[cut..], &mut out);
+            pieces.end(&mut out);
+            prop_assert_eq!(out, plain.as_bytes());
+        }
+
         #[test]
         fn whatever_has_no_bare_lf_comes_back_at_every_split(
             words in prop::collection::vec(prop::sample::select(vec!["a", "\r", "\r\n", ".", "\r\r\n"]), 0..40),

@@ -40,6 +40,18 @@
 //! to = "reject"
 //! ```
 //!
+//! # Mailboxes for a domain
+//!
+//! ```toml
+//! [[route]]
+//! domain = "example.org"
+//! to = "mailbox"                          # users: ringpost user add, ringpost alias add
+//!
+//! [mailboxes]
+//! quota = "2GiB"
+//! subaddress = "folder"                   # ann+lists goes into ann's folder Lists
+//! ```
+//!
 //! # Everything through a provider that wants a password
 //!
 //! ```text

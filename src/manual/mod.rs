@@ -3,6 +3,7 @@
 //! - [`architecture`]: a message's way, socket to socket, room by room.
 //! - [`config`]: the configuration file, and what a reload changes.
 //! - [`operations`]: starting, watching, steering, stopping; what each limit does when reached.
+//! - [`mailboxes`]: users' mail on disk, octet by octet, and who gets what.
 //! - [`spool`]: its files, octet by octet.
 //! - [`rfc`]: what is implemented, where, and where it is tested.
 //!
@@ -11,6 +12,7 @@
 
 pub mod architecture;
 pub mod config;
+pub mod mailboxes;
 pub mod operations;
 pub mod rfc;
 pub mod spool;

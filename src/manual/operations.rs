@@ -148,6 +148,12 @@
 //! wherever nobody gets in as that user for ten minutes, on each core; a stranger's name is
 //! answered like a user's.
 //!
+//! # Users here
+//!
+//! `to = "mailbox"` in a route, `ringpost user add` and `ringpost alias add` are all that a domain
+//! needs; a running relay takes changes within a second. [`super::mailboxes`] says who gets what, and
+//! what lies on disk.
+//!
 //! # Fetch mail: POP3
 //!
 //! A `pop3` listener offers STLS, a `pop3s` one speaks TLS first; users log in as above. A session
@@ -208,6 +214,7 @@
 //! | `smtp.max_connections` | 421 | everybody connected already |
 //! | open files | 421: a quarter of them is kept for deliveries and the spool | everybody connected already |
 //! | `smtp.max_message_size` | 552 5.3.4 | the session |
+//! | `mailboxes.quota` | 452 4.2.2 at RCPT, once it is known | what was accepted waits and is tried again |
 //! | `smtp.max_recipients` | 452 4.5.3 | the transaction, with those taken |
 //!
 //! # The spool

@@ -6,6 +6,7 @@
 //! | RFC 5321 | commands, replies, order | `smtp::command`, `smtp::server` | `tests/blackbox/dialogue.rs` |
 //! | RFC 5321 §4.1.1.4, §4.5.2 | end of data, dot-stuffing | `wire::dot` | `tests/blackbox/dialogue.rs` |
 //! | RFC 5321 §4.4 | trace fields | `mail::received` | `tests/blackbox/dialogue.rs` |
+//! | RFC 5321 §4.5.1, RFC 5233 | postmaster, addresses with a tag | `users::alias` | `tests/blackbox/mailbox.rs` |
 //! | RFC 5321 §4.5.4 | retries, expiry | `queue` | `tests/blackbox/schedule.rs` |
 //! | RFC 5321 §5.1 | MX order, own host, implicit MX | `route::mx` | `tests/blackbox/mx.rs` |
 //! | RFC 5321 §6.1 | responsibility after 250 | `spool::log` | `tests/blackbox/life.rs` |

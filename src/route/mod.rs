@@ -236,6 +236,10 @@ impl RouteTable {
         match rule.map_or(&Target::Mx, |rule| &rule.target) {
             Target::Mx => match mailbox.host() {
                 Host::Literal(address) => NextHop::address(address, None, tls, Entry::default()),
+                Host::Name(_) if mailbox.is_postmaster_of(hostname) => NextHop {
+                    lane: "(mailbox)".into(),
+                    how: How::Mailbox,
+                },
                 // A domain has one rule: what that says of TLS is asked for when mail leaves.
                 Host::Name(domain) => NextHop::mx(domain, hostname),
             },

@@ -67,6 +67,11 @@ impl<W: World> Attempt<W> {
         self.assignment.message
     }
 
+    /// An earlier attempt, or an earlier life of ours, may have got further than is known.
+    pub(super) fn may_repeat(&self) -> bool {
+        self.assignment.attempts > 0 || self.assignment.accepted < Tick(0)
+    }
+
     /// When the message was accepted.
     pub(super) fn accepted(&self) -> Tick {
         self.assignment.accepted
@@ -173,7 +178,8 @@ impl<W: World> Attempt<W> {
         }
     }
 
-    fn end(&mut self, recipient: u16, outcome: Outcome) {
+    /// One recipient ends like this.
+    pub(super) fn end(&mut self, recipient: u16, outcome: Outcome) {
         self.remaining.retain(|&open| open != recipient);
         self.results.push((recipient, outcome));
     }
@@ -232,16 +238,6 @@ impl<W: World> Drop for Attempt<W> {
         if !self.settled {
             self.shard.settle(self.assignment.part, Vec::new());
         }
-    }
-}
-
-/// Mail for a mailbox here, in a version that has none.
-pub(super) fn no_mailboxes() -> Diagnosis {
-    Diagnosis {
-        status: LOCAL_TROUBLE,
-        text: "local mailboxes are not in this version".into(),
-        reply: None,
-        remote_mta: None,
     }
 }
 

@@ -102,7 +102,7 @@ impl<W: World> Visit<'_, W> {
         match step {
             Step::NeedInput => return Ok(Next::Read),
             Step::Flush => self.flush().await?,
-            Step::Recipient(recipient) => match self.shard.settings().judge(recipient, may_relay) {
+            Step::Recipient(recipient) => match self.shard.judge_recipient(recipient, may_relay) {
                 Ok(()) => self.session.recipient_accepted(),
                 Err(reply) => self.session.recipient_refused(reply),
             },

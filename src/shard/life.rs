@@ -136,6 +136,7 @@ async fn open<W: World>(
             &config.hostname(),
             settings::mailbox_limit(config),
         ),
+        full: Default::default(),
         suspects: Default::default(),
         couriers: Gate::default(),
         settings: RefCell::new(Rc::new(Settings::new(rules))),
@@ -277,6 +278,7 @@ impl<W: World> Shard<W> {
                 });
             }
             Letter::Guest(guest) => self.welcome(*guest),
+            Letter::Mailbox(user, word) => self.hear_of_mailbox(user, word),
             Letter::Reload(rules) => self.reload(rules),
             Letter::Drain => {}
         }

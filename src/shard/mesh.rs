@@ -15,6 +15,7 @@ use crossbeam::queue::ArrayQueue;
 use futures_channel::oneshot;
 use futures_util::task::AtomicWaker;
 
+use super::deliver::MailboxWord;
 use super::retrieve::Guest;
 use super::rules::Rules;
 use crate::observe::ask::{Ask, Tell};
@@ -34,6 +35,8 @@ pub enum Letter {
     Ask(Ask, oneshot::Sender<Tell>),
     /// A user has logged in on another shard, and is at home here.
     Guest(Box<Guest>),
+    /// About the mailbox of a user, who is at home here.
+    Mailbox(String, MailboxWord),
     /// The configuration was read anew.
     Reload(Rules),
     /// Take no new work, end what is under way, stop.

@@ -16,6 +16,7 @@ mod attempt;
 mod bell;
 mod budget;
 mod connection;
+mod deliver;
 mod demand;
 mod door;
 mod explain;
@@ -50,6 +51,7 @@ mod watch;
 mod ways;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -63,7 +65,7 @@ use crate::queue::Queue;
 use crate::smtp::reply::Reply;
 use crate::spool::log::{Health, Log};
 use crate::verify::Tally as Verified;
-use crate::world::World;
+use crate::world::{Tick, World};
 
 use bell::Bell;
 use budget::Budget;
@@ -103,6 +105,8 @@ struct Shard<W: World> {
     lodgers: Lodgers,
     /// Mailboxes of the users who are at home here.
     accounts: Accounts<W>,
+    /// Users whose mailboxes had no room, and until when they are taken to have none.
+    full: RefCell<HashMap<String, Tick>>,
     suspects: RefCell<Suspects>,
     /// Deliveries, and reports being made.
     couriers: Gate,

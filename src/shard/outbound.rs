@@ -185,7 +185,7 @@ impl<'a, W: World> Courier<'a, W> {
             _ if attempt.is_done() => {}
             How::Discard => attempt.deliver_all(DISCARDED),
             How::Fail(diagnosis) => attempt.fail_all(Blame::Recipient, &diagnosis.clone()),
-            How::Mailbox => attempt.defer_all(Blame::Local, &super::attempt::no_mailboxes()),
+            How::Mailbox => shard.deliver_here(&message, &mut attempt).await,
             How::Mx(_) | How::Host { .. } | How::Address { .. } => {
                 self.deliver(&message, &mut attempt).await;
             }

@@ -19,6 +19,7 @@ use crate::smtp::server::ServerLimits;
 use crate::tls::Ends;
 use crate::users::Users;
 use crate::users::client::Credentials;
+use crate::wire::path::Mailbox;
 
 /// What each mailbox may hold.
 pub(super) fn mailbox_limit(config: &Config) -> Limit {
@@ -84,9 +85,21 @@ impl Settings {
         networks.iter().any(|network| network.contains(&client))
     }
 
+    /// The target of a mailbox's mail. Our own postmaster is at home here without a rule
+    /// (RFC 5321 §4.5.1), as soon as anybody is.
+    pub(super) fn target(&self, mailbox: &Mailbox) -> &Target {
+        let domain = mailbox.domain();
+        let is_ours =
+            self.routes.place(domain).is_none() && mailbox.is_postmaster_of(&self.hostname);
+        if is_ours && !self.users.is_empty() {
+            return &Target::Mailbox;
+        }
+        self.routes.find(domain)
+    }
+
     /// May mail for this recipient come in?
     pub(super) fn judge(&self, recipient: &Recipient, may_relay: bool) -> Result<(), Reply> {
-        match self.routes.find(recipient.mailbox.domain()) {
+        match self.target(&recipient.mailbox) {
             Target::Reject => Err(Reply::rejected_by_route()),
             // What ends here may come from anywhere; what goes on may not.
             Target::Mailbox | Target::Discard => Ok(()),

@@ -551,7 +551,7 @@ impl<W: World> Shard<W> {
 }
 
 /// The next octets of a large message's content; there are some.
-async fn read_chunk<W: World>(
+pub(super) async fn read_chunk<W: World>(
     shard: &Shard<W>,
     message: &Message,
     position: u64,

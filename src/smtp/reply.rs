@@ -471,6 +471,18 @@ impl Reply {
         Self::fixed(550, 7, 1, "Mail for this domain is not accepted here")
     }
 
+    /// There is no such user here (RFC 5321 §3.3).
+    #[must_use]
+    pub const fn no_such_mailbox() -> Self {
+        Self::fixed(550, 1, 1, "There is no such mailbox here")
+    }
+
+    /// The mailbox has no room; it may have later.
+    #[must_use]
+    pub const fn mailbox_full() -> Self {
+        Self::fixed(452, 2, 2, "The mailbox is full")
+    }
+
     /// The author's domain says that it did not send this (RFC 7489 §10.3, RFC 7372 §3.3).
     #[must_use]
     pub const fn disowned() -> Self {

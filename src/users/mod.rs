@@ -1,9 +1,10 @@
-//! Who may log in: what is kept of passwords, and the file it is kept in.
+//! Who may log in, and has a mailbox here: what is kept of passwords, and the file it is kept in.
 //!
 //! A password itself is kept nowhere. For PLAIN and LOGIN there is an argon2id hash; for
 //! SCRAM-SHA-256 the keys of RFC 5802 §3, which let a server check a proof and do not let it give
 //! one.
 
+pub mod alias;
 pub mod client;
 pub mod sasl;
 #[cfg(test)]
@@ -29,6 +30,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Users {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    alias: alias::Aliases,
     #[serde(default)]
     user: BTreeMap<String, User>,
 }

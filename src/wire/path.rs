@@ -122,6 +122,13 @@ impl Mailbox {
         &self.text[usize::from(self.at) + 1..]
     }
 
+    /// Is it the postmaster, in whatever case, of this domain (RFC 5321 §4.5.1)?
+    #[must_use]
+    pub fn is_postmaster_of(&self, domain: &str) -> bool {
+        let local = &self.text[..usize::from(self.at)];
+        local.eq_ignore_ascii_case("postmaster") && self.domain().eq_ignore_ascii_case(domain)
+    }
+
     /// The domain as a name or an address.
     #[must_use]
     pub fn host(&self) -> Host<'_> {

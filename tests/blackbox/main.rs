@@ -24,6 +24,7 @@ mod dialogue;
 mod explain;
 mod imap;
 mod life;
+mod mailbox;
 mod mx;
 mod pop3;
 mod preflight;

@@ -127,6 +127,24 @@ impl<W: World> Core<W> {
         Ok(arrived)
     }
 
+    /// Removes what a crash, or another program's, left in `tmp` long ago.
+    pub(super) async fn sweep(&self) -> io::Result<()> {
+        let oldest = self.world.wall().seconds() - DRAFT_WAIT_S;
+        for name in self.names("tmp").await? {
+            let path = self.path("tmp", &name);
+            if self
+                .world
+                .modified(&path)
+                .await?
+                .div_euclid(NANOS_PER_SECOND)
+                < oldest
+            {
+                self.world.remove(&path).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn names(&self, place: &str) -> io::Result<Vec<String>> {
         let names = self.world.list(&self.directory.join(place)).await?;
         // What is not UTF-8 was written by no mail program.
@@ -539,6 +557,8 @@ const NANOS_PER_SECOND: i64 = 1_000_000_000;
 const COARSE_STEP: i64 = 2 * NANOS_PER_SECOND;
 /// The kernel's clock for dates moves every 1 to 10 ms.
 const FINE_STEP: i64 = 50_000_000;
+/// How long a file may take to leave `tmp`: what all who write Maildirs agree on.
+const DRAFT_WAIT_S: i64 = 36 * 3600;
 /// Names compared before others get a turn.
 const BREATH: usize = 1024;
 /// Messages taken over in one batch.

@@ -110,7 +110,10 @@ impl<W: World> Folder<W> {
             let _mine = core.turn.take().await;
             core.count();
             core.mend().await?;
-            core.look(former.as_ref()).await
+            core.look(former.as_ref()).await?;
+            // What cannot be swept now can be at the next open.
+            let _ = core.sweep().await;
+            Ok(())
         });
         opened.await?;
         Ok(folder)
