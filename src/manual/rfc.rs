@@ -18,7 +18,7 @@
 //! | RFC 2033 | LMTP from clients | `smtp::server` | |
 //! | RFC 1939 | POP3: all commands, APOP for users who ask for it | `pop3`, `shard::retrieve` | `tests/blackbox/pop3.rs` |
 //! | RFC 2449, RFC 3206, RFC 2595, RFC 5034 | CAPA, PIPELINING, RESP-CODES, AUTH-RESP-CODE, STLS, AUTH of POP3 | `pop3` | `tests/blackbox/pop3.rs` |
-//! | RFC 6856 | UTF8 and LANG of POP3: names and messages go as they are | `pop3` | |
+//! | RFC 6856 | UTF8 and LANG of POP3: without UTF8, headers are sent in ASCII | `pop3`, `mail::downgrade` | |
 //! | RFC 2034, RFC 3463 | enhanced status codes | `wire::status` | `tests/blackbox/delivery.rs` |
 //! | RFC 3461, RFC 3464, RFC 6522 | DSN | `mail::dsn` | `tests/blackbox/reports.rs` |
 //! | RFC 3834 | Auto-Submitted on reports | `mail::dsn` | `tests/blackbox/reports.rs` |

@@ -575,3 +575,62 @@ fn sessions_go_to_the_shard_where_their_user_is_at_home() {
         }
     }
 }
+
+/// Ten users who fetch at the same time use every shard, wherever their connections came in.
+#[test]
+fn ten_users_keep_all_shards_busy() {
+    let mut house = House::with_cores("", Some("2"));
+    let content = [
+        b"Subject: some\n\n".to_vec(),
+        b"words of a line\n".repeat(50_000),
+    ]
+    .concat();
+    let users: Vec<String> = (0..10).map(|number| format!("u{number}@d.test")).collect();
+    for user in &users {
+        house.add(user, &[]);
+        house.put(user, 1, &content);
+    }
+    house.relay.restart();
+    let clients: Vec<Pop3> = users
+        .iter()
+        .map(|user| house.client().log_in(user, "secret"))
+        .collect();
+    let before = shard_ticks(house.relay.pid());
+    std::thread::scope(|scope| {
+        for mut client in clients {
+            scope.spawn(move || {
+                for _ in 0..10 {
+                    client.expect("RETR 1", "+OK");
+                    assert_eq!(client.octets().len(), content_size(50_000));
+                }
+            });
+        }
+    });
+    let after = shard_ticks(house.relay.pid());
+    let spent: Vec<u64> = after.iter().zip(&before).map(|(a, b)| a - b).collect();
+    let (least, total) = (spent.iter().min().unwrap(), spent.iter().sum::<u64>());
+    assert!(
+        spent.len() == 2 && least * 10 > total,
+        "ticks of each shard: {spent:?}"
+    );
+}
+
+fn content_size(lines: usize) -> usize {
+    "Subject: some\r\n\r\n".len() + lines * "words of a line\r\n".len()
+}
+
+/// The CPU time of every shard so far, in clock ticks; a helper thread has its shard's name.
+fn shard_ticks(pid: u32) -> Vec<u64> {
+    let mut shards = std::collections::BTreeMap::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+        let (name, rest) = stat.rsplit_once(") ").unwrap();
+        if let Some((_, number)) = name.split_once("(shard-") {
+            let fields: Vec<&str> = rest.split(' ').collect();
+            let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
+            // utime and stime of proc(5), counted behind the name.
+            *shards.entry(number.to_owned()).or_default() += ticks(11) + ticks(12);
+        }
+    }
+    shards.into_values().collect()
+}

@@ -61,6 +61,37 @@ pub fn to_seven_bit(message: &[u8]) -> Result<Vec<u8>, CannotDowngrade> {
     }
 }
 
+/// A header in ASCII, for readers of whom nothing better is known (RFC 6856 §4): fields with 8-bit
+/// octets are encoded where RFC 2047 and RFC 2231 have a place for it, and else stay as they came.
+/// `None` where nothing changes.
+#[must_use]
+pub fn header_to_ascii(octets: &[u8]) -> Option<Vec<u8>> {
+    if octets.is_ascii() {
+        return None;
+    }
+    let mut result = Vec::with_capacity(octets.len() * 2);
+    let mut rest = octets;
+    while !rest.is_empty() {
+        let (field, behind) = rest.split_at(field_end(rest));
+        rest = behind;
+        let colon = field.iter().position(|&octet| octet == b':');
+        let encoded = colon.filter(|_| !field.is_ascii()).and_then(|colon| {
+            let name = std::str::from_utf8(&field[..colon]).ok()?;
+            let value = header::encode(name.trim_end(), &field[colon + 1..])?;
+            Some([&field[..=colon], value.as_bytes()].concat())
+        });
+        result.extend_from_slice(encoded.as_deref().unwrap_or(field));
+    }
+    Some(result)
+}
+
+/// Octets up to the first line end that no blank follows: those of a field.
+fn field_end(octets: &[u8]) -> usize {
+    let ends = memchr::memchr_iter(b'\n', octets).map(|at| at + 1);
+    let mut last = ends.filter(|&end| !matches!(octets.get(end), Some(b' ' | b'\t')));
+    last.next().unwrap_or(octets.len())
+}
+
 impl fmt::Display for CannotDowngrade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -280,3 +280,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn headers_are_had_in_ascii_as_far_as_there_is_a_place_for_it() {
+    assert_eq!(header_to_ascii(b"Subject: plain\r\n\r\n"), None);
+    let header = "From: J\u{fc}rgen <j@c.test>\r\nSubject: gr\u{fc}\u{df}e\r\n aus\r\nX: y\r\n\
+        To: b\u{fc}cher@d.test\r\n\r\n";
+    let ascii = header_to_ascii(header.as_bytes()).unwrap();
+    let ascii = String::from_utf8(ascii).unwrap();
+    let from = ascii.lines().next().unwrap();
+    assert!(
+        from.starts_with("From: =?utf-8?B?") && from.ends_with("?= <j@c.test>"),
+        "{from}"
+    );
+    let subject = ascii.lines().nth(1).unwrap();
+    assert!(subject.starts_with("Subject: =?utf-8?B?"), "{subject}");
+    // An address has no other form; what is not UTF-8 has none either.
+    assert!(
+        ascii.ends_with("X: y\r\nTo: b\u{fc}cher@d.test\r\n\r\n"),
+        "{ascii}"
+    );
+    let odd = b"Subject: \xff\r\n\r\n";
+    assert_eq!(header_to_ascii(odd).as_deref(), Some(&odd[..]));
+}

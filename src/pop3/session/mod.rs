@@ -224,12 +224,6 @@ impl Session {
         self.terms.stamp.as_deref()
     }
 
-    /// The client has said that it reads UTF-8 (RFC 6856 §2).
-    #[must_use]
-    pub const fn reads_utf8(&self) -> bool {
-        self.utf8
-    }
-
     /// The handshake is done. All that was said in plain is forgotten, and these are the terms now.
     pub fn secured(&mut self, terms: Terms) {
         self.terms = terms;
@@ -304,7 +298,7 @@ impl Session {
             None => self.say_octets(place),
             Some(_) => self.say(Reply::OK),
         }
-        self.mode = Mode::Sending(Content::new(lines));
+        self.mode = Mode::Sending(Content::new(lines, self.utf8));
     }
 
     /// The next octets, with CRLF line ends; false when no more are wanted.

@@ -471,17 +471,25 @@ fn content_has_its_dots_hidden_and_always_a_last_line_end() {
 #[test]
 fn content_is_the_same_wherever_it_is_split() {
     use super::content::Content;
-    let samples: [&[u8]; 5] = [
+    let samples: [&[u8]; 6] = [
         b"",
+        b"Subject: gr\xc3\xbc\xc3\x9fe\r\n\r\n\xc3\xbc\r\nb\r\n",
         b".",
         b"A: b\r\n\r\n\r\n.\r\n..x\r\ny\r",
         b"A: b\r\n \r\n\r\nbody\r\nmore",
         b"no header at all",
     ];
     for sample in samples {
-        for lines in [None, Some(0), Some(1), Some(2)] {
+        for (lines, utf8) in [
+            (None, true),
+            (None, false),
+            (Some(0), true),
+            (Some(0), false),
+            (Some(1), false),
+            (Some(2), true),
+        ] {
             let sent = |cuts: [usize; 2]| {
-                let (mut content, mut output) = (Content::new(lines), Vec::new());
+                let (mut content, mut output) = (Content::new(lines, utf8), Vec::new());
                 let mut from = 0;
                 for cut in cuts.into_iter().chain([sample.len()]) {
                     if !content.append(&mut output, &sample[from..cut]) {
@@ -501,6 +509,25 @@ fn content_is_the_same_wherever_it_is_split() {
             }
         }
     }
+}
+
+#[test]
+fn headers_are_ascii_for_clients_that_do_not_say_utf8() {
+    use super::content::Content;
+    let message = "Subject: gr\u{fc}\u{df}e\r\n\r\n\u{fc}\r\n";
+    let sent = |message: &[u8], reads_utf8| {
+        let (mut content, mut output) = (Content::new(None, reads_utf8), Vec::new());
+        content.append(&mut output, message);
+        content.end(&mut output);
+        String::from_utf8_lossy(&output).into_owned()
+    };
+    assert_eq!(sent(message.as_bytes(), true), format!("{message}.\r\n"));
+    let ascii = "Subject: =?utf-8?B?Z3LDvMOfZQ==?=\r\n\r\n\u{fc}\r\n.\r\n";
+    assert_eq!(sent(message.as_bytes(), false), ascii);
+    // Nothing but a header, and one that is too long to be looked at.
+    assert!(sent("Subject: \u{fc}".as_bytes(), false).starts_with("Subject: =?utf-8?"));
+    let long = format!("X: {}\u{fc}\r\n", "x".repeat(300_000));
+    assert_eq!(sent(long.as_bytes(), false), format!("{long}.\r\n"));
 }
 
 #[test]
