@@ -37,7 +37,7 @@ fn text(out: &mut Vec<u8>, header: &[u8], name: &str) {
 
 /// The addresses of a field; `None` where there are none.
 fn list(header: &[u8], name: &str) -> Option<Vec<Mailbox>> {
-    let list = field::addresses(field::find(header, name)?, false);
+    let list = field::addresses(&field::find_all(header, name)?, false);
     (!list.is_empty()).then_some(list)
 }
 
@@ -113,7 +113,7 @@ mod tests {
         );
         assert_eq!(
             envelope("To: somebody\r\nCc: F: a@b;\r\nMessage-ID: <1@c>\r\n\r\n"),
-            "(NIL NIL NIL NIL NIL ((\"somebody\" NIL \"MISSING_MAILBOX\" \"MISSING_DOMAIN\")) ((NIL NIL \"F\" NIL)(NIL NIL \"a\" \"b\")(NIL NIL NIL NIL)) NIL NIL \"<1@c>\")"
+            "(NIL NIL NIL NIL NIL ((NIL NIL \"somebody\" \"MISSING_DOMAIN\")) ((NIL NIL \"F\" NIL)(NIL NIL \"a\" \"b\")(NIL NIL NIL NIL)) NIL NIL \"<1@c>\")"
         );
     }
 

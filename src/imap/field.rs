@@ -59,6 +59,25 @@ pub fn find<'a>(header: &'a [u8], name: &str) -> Option<&'a [u8]> {
         .map(|field| field.value)
 }
 
+/// The values of all fields of that name, as one list.
+#[must_use]
+pub fn find_all(header: &[u8], name: &str) -> Option<Vec<u8>> {
+    let mut all: Option<Vec<u8>> = None;
+    let named = |field: &Field<'_>| field.name.eq_ignore_ascii_case(name.as_bytes());
+    for field in fields(header).filter(named) {
+        match &mut all {
+            Some(all) if all.len() > VALUE_OCTETS_MAX => break,
+            Some(all) => {
+                all.truncate(all.trim_ascii_end().len());
+                all.extend_from_slice(b", ");
+                all.extend_from_slice(field.value);
+            }
+            None => all = Some(field.value.to_vec()),
+        }
+    }
+    all
+}
+
 /// A value on one line, without the space around it.
 #[must_use]
 pub fn unfolded(value: &[u8]) -> Vec<u8> {
@@ -191,12 +210,17 @@ fn person(address: &Addr<'_>) -> Mailbox {
         Some((route, rest)) => (Some(format!("@{route}")), rest.to_owned()),
         None => (None, whole),
     };
+    let mut name = address.name.as_deref().map(put_back);
     let (local_part, domain) = match whole.rsplit_once('@') {
         Some((local_part, domain)) => (local_part.to_owned(), domain.to_owned()),
+        // One word alone is somebody here, not a name of nobody.
+        None if whole.is_empty() && name.as_ref().is_some_and(|name| !name.contains(' ')) => {
+            (name.take().unwrap_or_default(), String::new())
+        }
         None => (whole, String::new()),
     };
     Mailbox::Person {
-        name: address.name.as_deref().map(put_back),
+        name,
         route,
         local_part,
         domain,
@@ -245,6 +269,11 @@ pub fn ids(value: &[u8]) -> Vec<String> {
 fn ended(value: &[u8]) -> Vec<u8> {
     let value = &value[..value.len().min(VALUE_OCTETS_MAX)];
     let mut ended = value.trim_ascii_end().to_vec();
+    if str::from_utf8(&ended).is_err() {
+        // Neither encoded nor UTF-8: most often it is Latin-1.
+        let text: String = ended.iter().map(|octet| char::from(*octet)).collect();
+        ended = text.into_bytes();
+    }
     super::write::without_nul(&mut ended);
     ended.extend_from_slice(b"\r\n");
     ended
@@ -360,6 +389,12 @@ mod tests {
             }]
         );
         assert_eq!(addresses(b" ", false), []);
+        assert_eq!(
+            addresses(b"M\xfcller <m@b.test>", false),
+            [person(Some("Müller"), "m", "b.test")]
+        );
+        let twice = find_all(b"To: a@b\r\nCc: x@y\r\nTo: c@d\r\n\r\n", "to").unwrap();
+        assert_eq!(addresses(&twice, false).len(), 2);
     }
 
     #[test]

@@ -271,6 +271,10 @@ impl Reading<'_> {
                 parameters: Vec::new(),
             };
         }
+        // RFC 2045 §5.2; clients are told so, as by other servers.
+        if typed.kind == "text" && typed.parameter("charset").is_none() {
+            typed.parameters.extend(default_type(false).parameters);
+        }
         Part {
             header,
             body,

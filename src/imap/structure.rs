@@ -93,17 +93,15 @@ fn languages(out: &mut Vec<u8>, header: &[u8]) {
         .map(<[u8]>::trim_ascii)
         .filter(|tag| !tag.is_empty())
         .collect();
-    match *tags {
-        [] => out.extend_from_slice(b"NIL"),
-        [tag] => write::string(out, tag, false),
-        _ => {
-            for (at, tag) in tags.iter().enumerate() {
-                out.push(if at == 0 { b'(' } else { b' ' });
-                write::string(out, tag, false);
-            }
-            out.push(b')');
-        }
+    if tags.is_empty() {
+        out.extend_from_slice(b"NIL");
+        return;
     }
+    for (at, tag) in tags.iter().enumerate() {
+        out.push(if at == 0 { b'(' } else { b' ' });
+        write::string(out, tag, false);
+    }
+    out.push(b')');
 }
 
 fn parameters(out: &mut Vec<u8>, typed: &Typed) {

@@ -68,7 +68,8 @@ impl Summary {
         structure::write(&mut summary.body, raw, message, false);
         structure::write(&mut summary.structure, raw, message, true);
         for (at, name) in ["From", "To", "Cc", "Bcc"].into_iter().enumerate() {
-            let list = field::addresses(value(name), true);
+            let all = field::find_all(header, name).unwrap_or_default();
+            let list = field::addresses(&all, true);
             summary.people[at] = line(&list);
             if let Some(first) = summary.first.get_mut(at) {
                 *first = first_local_part(&list);

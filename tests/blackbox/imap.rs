@@ -14,7 +14,7 @@ const ANN: &str = "ann@c.test";
 const MIXED: &str = "From: \"B B\" <b@c.test>\r\nTo: u@d.test\r\nDate: Tue, 2 Jan 2024 00:00:00 +0000\r\nSubject: =?utf-8?q?tw=C3=B6?=\r\nContent-Type: multipart/mixed; boundary=XX\r\n\r\n--XX\r\n\r\nhello\r\n--XX\r\nContent-Type: application/pdf; name=a.pdf\r\nContent-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename=a.pdf\r\n\r\nQUJDREVG\r\n--XX--\r\n";
 
 /// A relay with a listener for IMAP, and ann.
-struct Office {
+pub struct Office {
     imap: SocketAddr,
     relay: Relay,
     _mx: Mx,
@@ -22,7 +22,7 @@ struct Office {
 }
 
 impl Office {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let (scene, mx) = Scene::with_mx(Script::new());
         let mut setup = scene.config("");
         let imap = SocketAddr::new(setup.smtp.ip(), 2143);
@@ -44,7 +44,7 @@ impl Office {
     }
 
     /// A session of ann's.
-    fn ann(&self) -> Imap {
+    pub fn ann(&self) -> Imap {
         Imap::login(self.imap, ANN)
     }
 

@@ -23,6 +23,7 @@ mod delivery;
 mod dialogue;
 mod explain;
 mod imap;
+mod imap_model;
 mod life;
 mod mailbox;
 mod mx;

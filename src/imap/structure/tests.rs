@@ -52,6 +52,6 @@ fn the_lesser_fields_are_there() {
     let raw = "Content-Type: text/html\r\nContent-ID: <1@x>\r\nContent-Description: a \"b\"\r\nContent-MD5: abc\r\nContent-Language: de, en\r\nContent-Location: http://x/\r\nContent-Transfer-Encoding: 8BIT\r\n\r\na\r\nb\r\n";
     assert_eq!(
         structure(raw, true),
-        "(\"text\" \"html\" NIL \"<1@x>\" \"a \\\"b\\\"\" \"8bit\" 6 2 \"abc\" NIL (\"de\" \"en\") \"http://x/\")"
+        "(\"text\" \"html\" (\"charset\" \"us-ascii\") \"<1@x>\" \"a \\\"b\\\"\" \"8bit\" 6 2 \"abc\" NIL (\"de\" \"en\") \"http://x/\")"
     );
 }
