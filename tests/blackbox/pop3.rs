@@ -634,3 +634,44 @@ fn shard_ticks(pid: u32) -> Vec<u64> {
     }
     shards.into_values().collect()
 }
+
+/// From the 250 to the user, over two shards: what comes by SMTP is what POP3 gives.
+#[test]
+fn mail_comes_by_smtp_and_is_fetched() {
+    let mut house = House::with_cores(
+        "route = [{ domain = \"d.test\", to = \"mailbox\" }]",
+        Some("2"),
+    );
+    house.relay.restart();
+    let content = b"From: a@c.test\r\nSubject: hello\r\n\r\n.dot\r\n..dots\r\nend\r\n";
+    for _ in 0..4 {
+        house
+            .relay
+            .submit("<a@c.test>", &["<ann@d.test>", "<bob@d.test>"], content);
+    }
+    house.relay.wait_until_empty();
+    for user in ["ann@d.test", "bob@d.test"] {
+        let mut client = house.client().log_in(user, "secret");
+        client.expect("STAT", "+OK 4 ");
+        for number in 1..=4 {
+            let said = client.say(&format!("RETR {number}"));
+            let fetched = client.octets();
+            assert_eq!(said, format!("+OK {} octets", fetched.len()));
+            assert!(
+                fetched.starts_with(b"Return-Path: <a@c.test>\r\n"),
+                "{said}"
+            );
+            assert!(
+                fetched.ends_with(content),
+                "{}",
+                String::from_utf8_lossy(&fetched)
+            );
+            client.expect(&format!("DELE {number}"), "+OK");
+        }
+        client.expect("QUIT", "+OK Logging out, messages deleted.");
+        house
+            .client()
+            .log_in(user, "secret")
+            .expect("STAT", "+OK 0 0");
+    }
+}
