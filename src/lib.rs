@@ -1,14 +1,14 @@
-//! Ringpost: a thread-per-core outbound mail relay on io_uring.
+//! Ringpost: a thread-per-core mail relay on io_uring.
 //!
 //! The modules below stand in the order in which they depend on each other: a module may use
-//! those above it, never those below (`tidy` checks it). The protocol cores (`wire`, `mail`,
-//! `smtp`, `pop3`, `queue`, `route`, `spool::record`, `mailbox::index`) do no I/O, read no clock and
-//! contain no `async`.
+//! those above it, never those below (`tidy` checks it). The cores do no I/O, read no clock and
+//! contain no `async`; of `spool` and `mailbox` that holds for the files that `tidy` lists.
 //!
-//! Start with [`manual`]: it tells a message's way through the rooms, file by file.
+//! Start with [`manual::architecture`]: it tells a message's way through the rooms, file by file.
 
 pub mod manual;
 
+// Plain data, and the cores: protocols and decisions.
 pub mod time;
 
 pub mod wire;
@@ -21,10 +21,12 @@ pub mod queue;
 pub mod route;
 pub mod smtp;
 
+// What is proved of a message: our signature, other people's, the rules of large receivers.
 pub mod dkim;
 pub mod preflight;
 pub mod verify;
 
+// The seam to everything outside: two worlds below are behind it.
 pub mod world;
 
 pub mod tls;
@@ -33,12 +35,15 @@ pub mod users;
 pub mod observe;
 
 pub mod config;
+
+// Drivers over `world`: files, then whole shards.
 pub mod spool;
 
 pub mod mailbox;
 
 pub mod shard;
 
+// The process around the shards.
 pub mod maildrop;
 
 pub mod control;

@@ -352,6 +352,32 @@ fn the_manual_and_the_readme_name_files_that_exist() {
     assert_none(&faults);
 }
 
+#[test]
+fn the_manual_and_the_readme_name_modules_that_exist() {
+    let mut texts = sources("src/manual", ".rs");
+    texts.extend(sources("README.md", ".md"));
+    let mut faults = Vec::new();
+    for source in &texts {
+        // Every second piece stands between backticks.
+        for word in source.text.split('`').skip(1).step_by(2) {
+            let is_module = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            let mut steps = word.split("::").filter(|step| !step.is_empty());
+            // rustdoc knows whether a link of its own leads anywhere.
+            let plain = word.contains("::")
+                && !word.starts_with("super::")
+                && steps.all(|step| step.chars().all(is_module));
+            let path = format!("src/{}", word.replace("::", "/"));
+            let exists = [".rs", "/mod.rs"]
+                .iter()
+                .any(|end| root().join(format!("{path}{end}")).exists());
+            if plain && !exists {
+                faults.push(format!("{}: there is no module {word}", source.path));
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
 /// Modules that see nothing but arguments.
 const CORES: [&str; 7] = ["wire", "mail", "imap", "pop3", "smtp", "queue", "route"];
 

@@ -36,7 +36,7 @@ pub struct Arguments {
     #[arg(long, value_name = "ADDRESS")]
     from: Option<String>,
     /// An address it leaves from, as others see it; several times for several. Default: those of
-    /// [delivery] source
+    /// `source` under `[delivery]`
     #[arg(long, value_name = "IP")]
     source: Vec<IpAddr>,
     /// Print JSON

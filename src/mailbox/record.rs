@@ -7,7 +7,7 @@
 //!
 //! Little-endian. The checksum (CRC-32C) covers the place in the file, then everything behind
 //! itself; so octets that were moved, or left from a file that was here before, are no record. Of
-//! a [`Kind::Items`] it covers the head alone, so that a reader can pass over the payload: the
+//! a `Kind::Items` it covers the head alone, so that a reader can pass over the payload: the
 //! items in it have checksums of their own.
 
 use super::flags::{Flags, System};

@@ -1,8 +1,8 @@
 //! Would the large mailbox providers take this message? Their rules for those who send much, looked
 //! at before anything is sent.
 //!
-//! [`form`] looks at a header and at our keys, and asks nobody: cheap enough for every message that
-//! comes in. [`look`] signs the message as it would leave, and asks the DNS what a receiver would.
+//! [`form()`] looks at a header and at our keys, and asks nobody: cheap enough for every message that
+//! comes in. [`look()`] signs the message as it would leave, and asks the DNS what a receiver would.
 
 mod form;
 mod look;

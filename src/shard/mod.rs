@@ -6,7 +6,7 @@
 //!  (client's session)   (spool)           (lane's connections)               (spool)   (DSN)
 //! ```
 //!
-//! Users fetch their mail through [`retrieve`].
+//! Users fetch their mail through `retrieve`.
 //!
 //! What shards tell each other goes through [`mesh`]; how one starts and ends stands in [`life`].
 
