@@ -15,6 +15,8 @@
 //! [`Output::Postponed`], before the `Done` or `Close` that ends it. Refusals of the greeting or of
 //! EHLO concern no recipient: they are in [`ClientSession::failure`], and the next host is tried.
 
+mod exchange;
+mod hello;
 mod login;
 mod reply;
 mod session;

@@ -1,13 +1,11 @@
-//! The session: takes what happens, says what to do.
+//! The session: takes what happens, says what to do. Replies are taken further by subject: `hello`,
+//! `login`, `exchange`.
 
 use std::collections::VecDeque;
-use std::rc::Rc;
 
 use super::reply::ReplyReader;
 use super::transaction::Transaction;
-use super::verdict::{
-    Peer, Sent, TLS_NEEDED, is_ehlo_unknown, is_too_many_recipients, local, refusal,
-};
+use super::verdict::{Peer, Sent, local};
 use super::{Failure, Hello, Outgoing, OutgoingRecipient, Output, Stage, StartTls, Waits};
 use crate::mail::outcome::{Blame, Diagnosis, Outcome};
 use crate::smtp::extension::Extensions;
@@ -23,18 +21,18 @@ pub struct ClientSession {
     pub(super) extensions: Extensions,
     pub(super) reader: ReplyReader,
     /// Commands that were sent and are not answered, oldest first (RFC 2920 §3.1).
-    sent: VecDeque<Sent>,
-    transaction: Option<Transaction>,
+    pub(super) sent: VecDeque<Sent>,
+    pub(super) transaction: Option<Transaction>,
     /// 354 has come and the driver has not called `body_sent`.
-    in_body: bool,
+    pub(super) in_body: bool,
     /// The last transaction got no dot: the peer may still hold its MAIL.
-    needs_reset: bool,
+    pub(super) needs_reset: bool,
     /// Greeting and EHLO are done.
     pub(super) greeted: bool,
     /// What is said is said under TLS.
     pub(super) is_secured: bool,
     /// The peer has offered TLS, and it did not come about.
-    is_tls_broken: bool,
+    pub(super) is_tls_broken: bool,
     pub(super) closed: bool,
     /// MAIL commands sent over this connection (RFC 9422 `MAILMAX`).
     transactions: u32,
@@ -322,87 +320,8 @@ impl ClientSession {
         self.restart_clock(now);
     }
 
-    /// A reply to the greeting's wait, EHLO or HELO.
-    fn handle_hello(&mut self, sent: Sent, code: ReplyCode) {
-        match (sent, code.class()) {
-            (_, 3) => self.out_of_step(Some(sent)),
-            (Sent::Connection, 2) => self.say_hello(),
-            (_, 2) => {
-                if self.is_own_name() {
-                    return self.meet_ourselves();
-                }
-                if sent != Sent::Helo {
-                    // The first line is the peer's name for itself.
-                    for line in self.reader.texts().skip(1) {
-                        self.extensions.note(&line);
-                    }
-                }
-                self.consider_tls();
-            }
-            (Sent::Hello { lmtp: false }, _) if is_ehlo_unknown(code) => {
-                self.say(&format!("HELO {}\r\n", self.hello.name), Sent::Helo);
-            }
-            _ => {
-                self.part_with(Failure {
-                    diagnosis: self.peer.said(sent, self.reader.reply(code)),
-                    permanent: code.class() == 5,
-                    ourselves: false,
-                });
-            }
-        }
-    }
-
-    /// The peer has said what it offers.
-    fn consider_tls(&mut self) {
-        let wanted =
-            !matches!(self.hello.tls, StartTls::Never | StartTls::First) && !self.is_secured;
-        if wanted && self.extensions.starttls {
-            self.say("STARTTLS\r\n", Sent::StartTls);
-        } else if wanted && self.hello.tls == StartTls::Always {
-            let text = format!("TLS is required, but was not offered by host {}", self.peer);
-            self.give_up(local(TLS_NEEDED, text));
-        } else {
-            self.consider_login();
-        }
-    }
-
-    /// The reply to STARTTLS.
-    fn handle_start_tls(&mut self, code: ReplyCode) {
-        match code.class() {
-            2 => {
-                self.is_tls_broken = true;
-                self.sent.push_back(Sent::Handshake);
-                self.output.push_back(Output::Secure);
-            }
-            3 => self.out_of_step(Some(Sent::StartTls)),
-            _ if self.hello.tls == StartTls::Always => {
-                let diagnosis = self.peer.said(Sent::StartTls, self.reader.reply(code));
-                self.give_up(diagnosis);
-            }
-            _ => self.consider_login(),
-        }
-    }
-
     fn is_securing(&self) -> bool {
         self.sent.front() == Some(&Sent::Handshake)
-    }
-
-    /// True when the reply to hello begins with our own name.
-    fn is_own_name(&self) -> bool {
-        let first = self.reader.texts().next().unwrap_or_default();
-        let name = first.split(' ').next().unwrap_or_default();
-        let own = self.hello.own_name.as_deref();
-        own.is_some_and(|own| own.eq_ignore_ascii_case(name))
-    }
-
-    /// Mail for this host would come back to us until it has gone too many hops.
-    fn meet_ourselves(&mut self) {
-        let text = format!("host {} is this host itself: mail loops back", self.peer);
-        self.part_with(Failure {
-            diagnosis: local(LOOP, text),
-            permanent: true,
-            ourselves: true,
-        });
     }
 
     /// This host gets no mail now; perhaps later.
@@ -414,7 +333,7 @@ impl ClientSession {
         });
     }
 
-    fn part_with(&mut self, failure: Failure) {
+    pub(super) fn part_with(&mut self, failure: Failure) {
         self.failure = Some(failure);
         self.part();
     }
@@ -425,107 +344,10 @@ impl ClientSession {
         self.close();
     }
 
-    fn say_hello(&mut self) {
-        let lmtp = self.hello.lmtp;
-        let verb = if lmtp { "LHLO" } else { "EHLO" };
-        self.say(
-            &format!("{verb} {}\r\n", self.hello.name),
-            Sent::Hello { lmtp },
-        );
-    }
-
     pub(super) fn say(&mut self, line: &str, sent: Sent) {
         self.output
             .push_back(Output::Send(line.as_bytes().to_vec()));
         self.sent.push_back(sent);
-    }
-
-    /// A reply inside a transaction.
-    fn handle_transaction(&mut self, sent: Sent, code: ReplyCode) {
-        let go_on = sent == Sent::Data && code.number() == START_INPUT;
-        match code.class() {
-            _ if go_on => self.handle_go_ahead(),
-            4 | 5 => self.handle_refusal(sent, code),
-            2 if sent != Sent::Data => self.handle_success(sent, code),
-            _ => self.out_of_step(Some(sent)),
-        }
-    }
-
-    /// 354: the content, or a lone dot when DATA was sent on trust and nobody was accepted.
-    fn handle_go_ahead(&mut self) {
-        let wanted = self
-            .transaction
-            .as_ref()
-            .is_some_and(Transaction::has_accepted);
-        if wanted {
-            self.in_body = true;
-            self.output.push_back(Output::Body);
-        } else {
-            self.output.push_back(Output::Send(LONE_DOT.to_vec()));
-            self.sent.push_back(Sent::LoneDot);
-        }
-    }
-
-    fn handle_success(&mut self, sent: Sent, code: ReplyCode) {
-        let Some(transaction) = &mut self.transaction else {
-            return;
-        };
-        match sent {
-            Sent::Rcpt(place) => transaction.accept(place),
-            Sent::DotFor(place) => {
-                self.needs_reset = false;
-                if let Some(index) = transaction.tell(place) {
-                    let outcome = self.delivered(code);
-                    self.settled(index, outcome);
-                }
-            }
-            Sent::Dot => {
-                self.needs_reset = false;
-                let outcome = self.delivered(code);
-                self.settle_rest(outcome);
-            }
-            Sent::LoneDot => self.needs_reset = false,
-            _ => {}
-        }
-    }
-
-    fn handle_refusal(&mut self, sent: Sent, code: ReplyCode) {
-        let Some(transaction) = &mut self.transaction else {
-            return;
-        };
-        match sent {
-            Sent::Rcpt(place) => {
-                let Some(index) = transaction.tell(place) else {
-                    return;
-                };
-                let late = transaction.has_accepted();
-                if late && is_too_many_recipients(code, self.reader.enhanced()) {
-                    self.output
-                        .push_back(Output::Postponed { recipient: index });
-                } else {
-                    let outcome = self.refused(sent, code);
-                    self.settled(index, outcome);
-                }
-            }
-            Sent::DotFor(place) => {
-                self.needs_reset = false;
-                if let Some(index) = transaction.tell(place) {
-                    let outcome = self.refused(sent, code);
-                    self.settled(index, outcome);
-                }
-            }
-            // A peer that cannot even forget is in no state to go on.
-            Sent::Reset => self.out_of_step(Some(sent)),
-            Sent::LoneDot => self.needs_reset = false,
-            _ => {
-                transaction.stop();
-                if sent == Sent::Dot {
-                    self.needs_reset = false;
-                }
-                let outcome = self.refused(sent, code);
-                self.settle_rest(outcome);
-            }
-        }
     }
 
     /// Sends what may be sent now, or ends the transaction when there is nothing left.
@@ -638,7 +460,7 @@ impl ClientSession {
     }
 
     /// Settles everybody who is left in the same way.
-    fn settle_rest(&mut self, outcome: Outcome) {
+    pub(super) fn settle_rest(&mut self, outcome: Outcome) {
         let Some(transaction) = &mut self.transaction else {
             return;
         };
@@ -651,7 +473,7 @@ impl ClientSession {
         self.output.extend(settled);
     }
 
-    fn settled(&mut self, recipient: u16, outcome: Outcome) {
+    pub(super) fn settled(&mut self, recipient: u16, outcome: Outcome) {
         self.output
             .push_back(Output::Settled { recipient, outcome });
     }
@@ -661,19 +483,6 @@ impl ClientSession {
             recipient: recipient.index,
         });
         self.output.extend(postponed);
-    }
-
-    fn delivered(&self, code: ReplyCode) -> Outcome {
-        Outcome::Delivered {
-            reply: self.reader.reply(code),
-            remote_mta: Some(Rc::clone(&self.peer.name)),
-            dsn_passed_on: self.extensions.dsn,
-        }
-    }
-
-    fn refused(&self, sent: Sent, code: ReplyCode) -> Outcome {
-        let diagnosis = self.peer.said(sent, self.reader.reply(code));
-        refusal(sent, code, diagnosis)
     }
 
     /// Why this peer cannot take the message whatever it says: its status, and the words before
@@ -763,15 +572,10 @@ const BATCH_COMMANDS_MAX: usize = 103;
 /// read cannot wait for each other (RFC 2920 §3.1).
 const BATCH_OCTETS_MAX: usize = 8 * 1024;
 const QUIT: &[u8] = b"QUIT\r\n";
-const LONE_DOT: &[u8] = b".\r\n";
 /// RFC 5321 §3.8: the peer ends the connection, whatever it was asked.
 const SERVICE_CLOSING: u16 = 421;
-/// RFC 5321 §4.1.1.4: the only reply to DATA that lets content follow.
-const START_INPUT: u16 = 354;
 /// What a peer sent that speaks when it is not asked.
 const UNASKED: &str = "a reply out of step";
-/// RFC 3463 §3.5: routing loop detected.
-const LOOP: EnhancedStatus = EnhancedStatus::new(5, 4, 6);
 /// RFC 3463 §3.4: message too big for the system.
 const TOO_LARGE: EnhancedStatus = EnhancedStatus::new(5, 3, 4);
 /// RFC 6531 §3.5 (X.6.7): non-ASCII addresses not permitted.
