@@ -212,12 +212,6 @@ impl Session {
         &mut self.output
     }
 
-    /// The client has not logged in yet.
-    #[must_use]
-    pub fn is_stranger(&self) -> bool {
-        self.state == State::Authorization
-    }
-
     /// What the greeting said for APOP.
     #[must_use]
     pub fn stamp(&self) -> Option<&str> {

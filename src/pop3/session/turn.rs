@@ -237,7 +237,8 @@ impl Session {
         };
         let mechanism = String::from_utf8_lossy(mechanism).to_ascii_uppercase();
         if !self.terms.mechanisms.contains(&&*mechanism) {
-            return self.refuse(if self.terms.tls {
+            let tls_first = self.terms.tls && self.terms.mechanisms.is_empty();
+            return self.refuse(if tls_first {
                 Reply::PLAINTEXT
             } else {
                 Reply::NO_MECHANISM
