@@ -28,7 +28,8 @@ impl Office {
         let imap = SocketAddr::new(setup.smtp.ip(), 2143);
         setup.cores = "2".to_owned();
         setup.extra = format!(
-            "listener = [{{ protocol = \"smtp\", bind = [\"{}\"] }}, {{ protocol = \"imap\", bind = [\"{imap}\"] }}]",
+            "listener = [{{ protocol = \"smtp\", bind = [\"{}\"] }}, {{ protocol = \"imap\", bind = [\"{imap}\"] }}]\n\
+             route = [{{ domain = \"c.test\", to = \"mailbox\" }}]",
             setup.smtp
         );
         let relay = Relay::start(setup);
@@ -572,4 +573,59 @@ fn large_messages_come_whole_and_in_pieces() {
         .says(&[&format!(
             "* 1 FETCH (BODY[TEXT]<500000> {{100}}\r\n{piece})"
         )]);
+}
+
+#[test]
+fn mail_that_is_delivered_is_pushed_at_once() {
+    let office = Office::new();
+    let mut client = office.inbox();
+    client.send("a IDLE\r\n");
+    assert_eq!(client.line(), "+ idling");
+    let began = Instant::now();
+    office.relay.submit(
+        "<b@d.test>",
+        &["<ann@c.test>"],
+        b"Subject: delivered\r\n\r\nhello\r\n",
+    );
+    assert_eq!(client.line(), "* 1 EXISTS");
+    // Within 100 ms where nobody else is at work; a test may not count on that.
+    let took = began.elapsed();
+    assert!(took.as_millis() < 5000, "{took:?}");
+    assert_eq!(client.line(), "* 1 RECENT");
+    client.send("DONE\r\n");
+    client.answer("a").is("OK ");
+    client
+        .command("FETCH 1 BODY.PEEK[HEADER.FIELDS (SUBJECT)]")
+        .has("Subject: delivered");
+}
+
+#[test]
+fn a_folder_that_goes_away_ends_the_sessions_in_it() {
+    let office = Office::new();
+    let mut one = office.ann();
+    one.command("CREATE x").is("OK ");
+    let mut other = office.ann();
+    other.command("SELECT x").is("OK ");
+    let mut idle = office.ann();
+    idle.command("SELECT x").is("OK ");
+    idle.send("a IDLE\r\n");
+    assert_eq!(idle.line(), "+ idling");
+    one.command("DELETE x").is("OK ");
+    assert!(idle.line().starts_with("* BYE "));
+    other.send("a NOOP\r\n");
+    assert!(other.line().starts_with("* BYE "));
+    assert_eq!(other.next_line(), None);
+}
+
+#[test]
+fn many_small_literals_are_a_large_one() {
+    let office = Office::new();
+    let mut client = Imap::greet(office.imap);
+    client.send("a LOGIN");
+    for _ in 0..30 {
+        client.send(format!(" {{4000+}}\r\n{}", "x".repeat(4000)));
+    }
+    client.send("\r\n");
+    client.answer("a").is("BAD [TOOBIG]");
+    client.command("LOGIN ann@c.test secret").is("OK ");
 }

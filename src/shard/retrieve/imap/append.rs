@@ -31,6 +31,9 @@ impl<W: World> Visit<'_, W> {
                 self.answer(&tag, &answer);
             }
             None => {
+                let held = usize::try_from(octets).unwrap_or(usize::MAX);
+                let held = held.saturating_add(self.framer.so_far().len());
+                self.charge = Some(self.shard.budget.charge(held));
                 self.framer.take_literal();
                 if !comes {
                     self.line("+ OK");
@@ -53,9 +56,12 @@ impl<W: World> Visit<'_, W> {
             } else {
                 SMALL_LITERAL_OCTETS_MAX
             };
-            return (octets > max).then(|| Answer::bad("[TOOBIG] Literal too large"));
+            // Together, so that a thousand small ones are not a large one.
+            let sum = octets.saturating_add(so_far.len() as u64);
+            return (sum > max).then(|| Answer::bad("[TOOBIG] Literal too large"));
         }
-        if octets > self.append_limit() {
+        let sum = octets.saturating_add(so_far.len() as u64);
+        if octets > self.append_limit() || sum > self.append_limit() * MULTIPLE_MAX {
             return Some(Answer::no("[TOOBIG] Message too large."));
         }
         if octets == 0 {
@@ -87,7 +93,6 @@ impl<W: World> Visit<'_, W> {
             Ok(folder) => folder,
             Err(error) => return Ok(self.refusal(&error, true)),
         };
-        let _charge = self.shard.budget.charge(frame.text.len());
         let mut read = Vec::with_capacity(messages.len());
         for message in &messages {
             let Some((flags, keywords)) = flags(&message.flags) else {
@@ -122,6 +127,9 @@ impl<W: World> Visit<'_, W> {
         )))
     }
 }
+
+/// All messages of one APPEND may have so many times what one may have.
+const MULTIPLE_MAX: u64 = 2;
 
 /// A folder's name as it stands in a command; `None` for what is left to the grammar.
 fn mailbox_word(word: &[u8]) -> Option<Vec<u8>> {

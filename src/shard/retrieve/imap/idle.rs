@@ -45,8 +45,11 @@ impl<W: World> Visit<'_, W> {
             };
             match event {
                 Event::Heard(heard) => return Ok(self.heard(heard?)),
-                Event::Changed => {}
-                Event::Look => self.look().await,
+                Event::Changed | Event::Look => {
+                    if !self.look().await {
+                        return Ok(Next::End);
+                    }
+                }
             }
             self.news(true).await?;
             self.flush().await?;

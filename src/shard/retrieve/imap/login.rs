@@ -52,7 +52,9 @@ impl<W: World> Visit<'_, W> {
                 self.answer(tag, &Answer::ok("Capability completed."));
             }
             CommandBody::Noop | CommandBody::Check => {
-                self.look().await;
+                if !self.look().await {
+                    return Ok(Ok(Next::End));
+                }
                 self.news(true).await?;
                 self.answer(tag, &Answer::ok("Completed."));
             }
@@ -87,7 +89,9 @@ impl<W: World> Visit<'_, W> {
             }
             CommandBody::Enable { capabilities } => self.enable(tag, capabilities.as_ref()),
             CommandBody::Idle => {
-                self.look().await;
+                if !self.look().await {
+                    return Ok(Ok(Next::End));
+                }
                 self.news(true).await?;
                 self.line("+ idling");
                 self.awaits = Awaits::Done(tag.to_owned());

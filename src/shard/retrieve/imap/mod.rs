@@ -35,6 +35,7 @@ use crate::imap::frame::{Frame, Framer, Step};
 use crate::imap::read::{self, Body, Request};
 use crate::imap::state::{State, place};
 use crate::mailbox::{Account, FolderError};
+use crate::shard::budget::Charge;
 use crate::shard::connection::{Connection, Heard};
 use crate::shard::gate::Pass;
 use crate::shard::login::Login;
@@ -94,6 +95,8 @@ struct Visit<'a, W: World> {
     /// Commands that made no sense, in a row.
     faults: u32,
     compressed: Option<Box<Pair>>,
+    /// What the command that comes in takes of the shard's memory budget.
+    charge: Option<Charge>,
 }
 
 /// What the next line is.
@@ -170,6 +173,7 @@ impl<'a, W: World> Visit<'a, W> {
             enabled: Enabled::default(),
             faults: 0,
             compressed: None,
+            charge: None,
         }
     }
 
@@ -206,7 +210,11 @@ impl<'a, W: World> Visit<'a, W> {
                     self.literal(octets).await?;
                     Next::Again
                 }
-                Step::Command(frame) => self.command(frame).await?,
+                Step::Command(frame) => {
+                    let next = self.command(frame).await?;
+                    self.charge = None;
+                    next
+                }
                 Step::TooLong(tag) => {
                     self.answer(&tag, &Answer::bad("Command line too long"));
                     self.fault()

@@ -10,13 +10,23 @@ use crate::mailbox::{Entry, System};
 use crate::world::World;
 
 impl<W: World> Visit<'_, W> {
-    /// Looks at the folder's directory: what was delivered, what other programs did.
-    pub(super) async fn look(&mut self) {
-        if let Some(selected) = &self.selected
-            && let Err(error) = selected.folder.refresh().await
-        {
-            self.shard
-                .warn(format_args!("a folder cannot be looked at: {error}"));
+    /// Looks at the folder's directory: what was delivered, what other programs did. False when the
+    /// folder is gone.
+    pub(super) async fn look(&mut self) -> bool {
+        let Some(selected) = &self.selected else {
+            return true;
+        };
+        match selected.folder.refresh().await {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.line("* BYE The mailbox was deleted or renamed by another session.");
+                false
+            }
+            Err(error) => {
+                self.shard
+                    .warn(format_args!("a folder cannot be looked at: {error}"));
+                true
+            }
         }
     }
 
