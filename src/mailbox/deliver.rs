@@ -184,3 +184,6 @@ pub async fn folder_of_tag<W: World>(
 
 /// Copies that are written and synced at the same time.
 const AT_ONCE: usize = 32;
+
+#[cfg(test)]
+mod tests;

@@ -107,7 +107,7 @@ impl Index {
     }
 
     /// After records were lost that may have given out UIDs and modseqs, none may be given again.
-    /// `at_end`: nothing stood behind them.
+    /// `at_end`: they were the last that were written.
     pub fn skip(&mut self, records: u64, at_end: bool) {
         let uids = u32::try_from(records).unwrap_or(u32::MAX);
         self.head.uid_next = self.head.uid_next.saturating_add(uids);

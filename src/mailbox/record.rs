@@ -574,3 +574,6 @@ pub const ALIGNMENT: usize = 8;
 /// Of a record's payload.
 pub const PAYLOAD_OCTETS_MAX: usize = 64 << 20;
 const ITEM_HEAD_OCTETS: usize = 8;
+
+#[cfg(test)]
+mod tests;

@@ -161,7 +161,8 @@ pub(super) async fn load<W: World>(world: &W, path: &Path) -> io::Result<Option<
         index: None,
         base: 0,
         lost: 0,
-        is_torn: false,
+        behind: None,
+        is_torn: true,
     };
     loading.run().await?;
     let Loading {
@@ -207,7 +208,9 @@ struct Loading<'a, W: World> {
     base: u64,
     /// Octets that are no record.
     lost: u64,
-    /// No record was found behind what was lost.
+    /// The batch that stands behind what was lost.
+    behind: Option<u32>,
+    /// What was lost belongs to the last batch: a crash tore it before anybody was answered.
     is_torn: bool,
 }
 
@@ -224,7 +227,10 @@ impl<W: World> Loading<'_, W> {
                     }
                 }
                 Found::Nothing => self.lose(),
-                Found::Items { octets } if at + octets <= self.len => self.pass(octets),
+                Found::Items { octets } if at + octets <= self.len => {
+                    self.note_behind(BASE_BATCH);
+                    self.pass(octets);
+                }
                 Found::Items { .. } => self.lose(),
                 Found::Record {
                     batch,
@@ -232,7 +238,7 @@ impl<W: World> Loading<'_, W> {
                     octets,
                 } => {
                     if self.take(batch, record, at) {
-                        self.is_torn = false;
+                        self.note_behind(batch);
                         self.pass(octets as u64);
                     } else {
                         self.lose();
@@ -279,9 +285,16 @@ impl<W: World> Loading<'_, W> {
         }
     }
 
+    /// A record of `batch` was found; something may have been lost before.
+    fn note_behind(&mut self, batch: u32) {
+        if self.lost > 0 {
+            let first = *self.behind.get_or_insert(batch);
+            self.is_torn &= batch == first && batch != BASE_BATCH;
+        }
+    }
+
     fn lose(&mut self) {
         self.lost += ALIGNMENT as u64;
-        self.is_torn = true;
         self.pass(ALIGNMENT as u64);
     }
 

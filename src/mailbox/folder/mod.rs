@@ -486,3 +486,6 @@ const INFO: &str = ":2,";
 const NAMES_OCTETS: usize = 256 << 10;
 /// Room for an item that is a name.
 const NAME_OCTETS: usize = 320;
+
+#[cfg(test)]
+mod tests;
