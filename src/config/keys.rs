@@ -272,7 +272,7 @@ const VERIFY: &[Key<Config>] = &[
     key!(
         "dmarc",
         Takes,
-        "Mail that the domain in From wants refused (DMARC), from listeners with verify = true: \"observe\" (taken, and the field says so) or \"enforce\" (refused with 550 5.7.26, except from trusted networks).",
+        "Mail that the domain in From wants refused (DMARC), from listeners with verify = true: \"observe\" (taken, and the field says so) or \"enforce\" (refused with 550 5.7.26, or with 451 4.7.1 while it cannot be told, except from trusted networks).",
         |c, v| choice(v, DISOWNED).map(|choice| c.verify.dmarc = choice),
         |c| name_of(DISOWNED, c.verify.dmarc)
     ),

@@ -125,8 +125,9 @@
 //! what is not known by then is `temperror`, and the message goes on.
 //!
 //! `[verify] dmarc = "enforce"` refuses with 550 5.7.26 what the domain in From wants refused, and
-//! with 550 5.7.1 what has not exactly one From field, except from `smtp.trusted_networks`. Run with
-//! `"observe"` first and look at `ringpost_verified_total{method="dmarc"}` and at the log's
+//! with 550 5.7.1 what has not exactly one From field with authors of one domain; what cannot be
+//! decided now is deferred with 451 4.7.1. `smtp.trusted_networks` are excepted. Run with `"observe"`
+//! first and look at `ringpost_verified_total{method="dmarc"}` and at the log's
 //! `verified` lines: mailing lists break signatures.
 //!
 //! Bodies are hashed while they arrive, so size does not matter. Ten signatures of a message are

@@ -62,7 +62,9 @@ impl<W: World> Shard<W> {
     }
 
     fn disown(&self, id: QueueId, findings: &Findings, objection: Objection) -> Reply {
-        self.messages_disowned.set(self.messages_disowned.get() + 1);
+        if objection != Objection::Unsettled {
+            self.messages_disowned.set(self.messages_disowned.get() + 1);
+        }
         let author = &findings.author;
         match objection {
             Objection::Policy => {
@@ -70,10 +72,14 @@ impl<W: World> Shard<W> {
                 Reply::disowned()
             }
             Objection::Authors => {
-                self.say(format_args!(
-                    "{id}: refused: From is not there exactly once"
-                ));
+                self.say(format_args!("{id}: refused: From does not name one author"));
                 Reply::no_single_author()
+            }
+            Objection::Unsettled => {
+                self.say(format_args!(
+                    "{id}: deferred: whether {author} disowns it cannot be found out now"
+                ));
+                Reply::author_unsettled()
             }
         }
     }

@@ -102,7 +102,7 @@ impl Crowd {
             return None;
         }
         if let Some((address, max)) = client {
-            let slot = counts.hasher.hash_one(address) % SLOTS;
+            let slot = counts.hasher.hash_one(household(address)) % SLOTS;
             let slot = usize::try_from(slot).unwrap_or(0);
             visitor.slot = Some(slot);
             let before = counts.by_client[slot].fetch_add(1, Ordering::Relaxed);
@@ -120,6 +120,18 @@ impl Crowd {
     }
 }
 
+/// All addresses of one client: with IPv6 it has a network of 64 bits of its own to choose them from
+/// (RFC 4291 §2.5.1).
+pub(super) fn household(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V4(_) => client,
+        IpAddr::V6(address) => {
+            let network = address.to_bits() >> HOST_BITS << HOST_BITS;
+            IpAddr::from(network.to_be_bytes())
+        }
+    }
+}
+
 impl Drop for Visitor {
     fn drop(&mut self) {
         self.counts.house.taken.fetch_sub(1, Ordering::Relaxed);
@@ -130,6 +142,8 @@ impl Drop for Visitor {
     }
 }
 
+/// What of an IPv6 address names a host in its network.
+const HOST_BITS: u32 = 64;
 /// 256 KiB of counters.
 const SLOTS: u64 = 64 * 1024;
 
@@ -151,6 +165,15 @@ mod tests {
         assert!(crowd.enter(9, client).is_some());
         assert!(crowd.enter(1, None).is_none());
         assert!(crowd.enter(2, None).is_some());
+    }
+
+    #[test]
+    fn addresses_of_one_network_share_a_limit() {
+        let crowd = Visitors::default().senders;
+        let client = |address: &str| Some((address.parse().unwrap(), 1));
+        let _first = crowd.enter(9, client("2001:db8:0:1::1")).unwrap();
+        assert!(crowd.enter(9, client("2001:db8:0:1:ffff::2")).is_none());
+        assert!(crowd.enter(9, client("2001:db8:0:2::1")).is_some());
     }
 
     #[test]

@@ -501,10 +501,18 @@ impl Reply {
         Self::new(550, EnhancedStatus::new(5, 7, 1), text)
     }
 
-    /// Nobody can be held to a message with several From fields, or none.
+    /// Nobody can be held to a message with several From fields, or none, or several authors.
     #[must_use]
     pub const fn no_single_author() -> Self {
-        Self::fixed(550, 7, 1, "A message must have exactly one From field")
+        let text = "A message must have exactly one From field, with addresses of one domain";
+        Self::fixed(550, 7, 1, text)
+    }
+
+    /// What the author's domain wants cannot be found out now.
+    #[must_use]
+    pub const fn author_unsettled() -> Self {
+        let text = "Who the message is from cannot be found out now (DMARC): try again later";
+        Self::fixed(451, 7, 1, text)
     }
 
     /// A recipient of ours that does not exist.

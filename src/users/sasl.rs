@@ -122,8 +122,14 @@ impl Exchange {
         if self.mechanism.starts_with("SCRAM-") && !self.is_scram(said.unwrap_or_default()) {
             return Turn::Refused;
         }
-        self.has_begun = true;
         let mut answer = Vec::new();
+        let is_early = said.is_some() && !self.has_begun && self.session.are_we_first();
+        if is_early && self.session.step(None, &mut answer).is_err() {
+            return Turn::Refused;
+        }
+        // With LOGIN some clients answer the first question before it is put.
+        answer.clear();
+        self.has_begun = true;
         let state = self.session.step(said, &mut answer);
         match (state, self.session.validation()) {
             (Ok(_), Some(Claim::Proof(user))) => {

@@ -115,8 +115,10 @@ pub struct Findings {
 pub enum Objection {
     /// The author's domain wants mail refused that it did not send.
     Policy,
-    /// From is not there exactly once: nobody can be held to it.
+    /// From does not name one author: nobody can be held to it.
     Authors,
+    /// Whether its author's domain wants it refused cannot be found out now.
+    Unsettled,
 }
 
 impl Method {
@@ -179,7 +181,7 @@ impl Findings {
                 .map(|method| (method, Verdict::TempError))
                 .to_vec(),
             author: String::new(),
-            objection: None,
+            objection: Some(Objection::Unsettled),
         }
     }
 }
@@ -285,7 +287,10 @@ impl Verifier {
         mut dkim: Vec<DkimOutput<'m>>,
         deadline: Instant,
     ) -> Said<'m> {
-        let until = tokio::time::Instant::from_std(deadline);
+        let last = tokio::time::Instant::from_std(deadline);
+        // Whoever writes a message chooses whose name servers are asked, and for how long: there has
+        // to be time left for those of the author's domain, which say what it wants.
+        let until = last - inquiry.wait / 3;
         let sender = Sender::of(inquiry);
         let (iprev, spf, signatures, arc) = futures_util::join!(
             tokio::time::timeout_at(until, self.0.verify_iprev(inquiry.client)),
@@ -310,7 +315,7 @@ impl Verifier {
             .unwrap_or_else(|_| ArcOutput::default().with_result(DkimResult::TempError(overdue())));
         let dmarc = DmarcParameters::new(message, &dkim, &sender.domain, &spf);
         let dmarc = self.0.verify_dmarc(Parameters::new(dmarc));
-        let dmarc = tokio::time::timeout_at(until, dmarc).await;
+        let dmarc = tokio::time::timeout_at(last, dmarc).await;
         let dmarc = dmarc.unwrap_or_else(|_| {
             DmarcOutput::new(author_domain(message))
                 .with_spf_result(DmarcResult::TempError(overdue()))
@@ -407,13 +412,11 @@ fn findings(inquiry: &Inquiry, message: &AuthenticatedMessage<'_>, said: &Said<'
     let dmarc = dmarc_verdict(&said.dmarc.result());
     verdicts.push((Method::Arc, dkim_verdict(said.arc.result())));
     verdicts.push((Method::Dmarc, dmarc));
-    let from = |(name, _): &&(&[u8], &[u8])| name.trim_ascii_end().eq_ignore_ascii_case(b"From");
-    let objection = if message.headers.iter().filter(from).count() != 1 {
-        Some(Objection::Authors)
-    } else if dmarc == Verdict::Fail && said.dmarc.policy() == Policy::Reject {
-        Some(Objection::Policy)
-    } else {
-        None
+    let objection = match dmarc {
+        _ if !has_one_author(message) => Some(Objection::Authors),
+        Verdict::Fail if said.dmarc.policy() == Policy::Reject => Some(Objection::Policy),
+        Verdict::TempError if said.dmarc.policy() == Policy::Reject => Some(Objection::Unsettled),
+        _ => None,
     };
     Findings {
         field: written(inquiry, said),
@@ -460,12 +463,27 @@ fn written(inquiry: &Inquiry, said: &Said<'_>) -> Vec<u8> {
 
 /// The domain of the author: where there are several, of the first.
 fn author_domain(message: &AuthenticatedMessage<'_>) -> String {
-    let author = message.from.first().and_then(|from| from.rsplit_once('@'));
-    let domain = author.and_then(|(_, domain)| idna::domain_to_ascii(domain).ok());
-    // Quoted in a log, it must not break the line.
-    domain
-        .filter(|domain| Domain::parse(domain.as_bytes(), false).is_ok())
-        .unwrap_or_default()
+    let author = message.from.first().and_then(|from| domain_of(from));
+    author.unwrap_or_default()
+}
+
+/// Is From there exactly once, and does it name one domain that can be asked? DMARC exempts other
+/// messages, and their readers see whichever author they see.
+fn has_one_author(message: &AuthenticatedMessage<'_>) -> bool {
+    let from = |(name, _): &&(&[u8], &[u8])| name.trim_ascii_end().eq_ignore_ascii_case(b"From");
+    let mut domains = message.from.iter().map(|from| domain_of(from));
+    let first = domains.next().flatten();
+    message.headers.iter().filter(from).count() == 1
+        && first.is_some()
+        && domains.all(|other| other == first)
+}
+
+/// In A-labels. Quoted in a log, it must not break the line.
+fn domain_of(address: &str) -> Option<String> {
+    let (_, domain) = address.rsplit_once('@')?;
+    let domain = idna::domain_to_ascii(domain).ok()?;
+    Domain::parse(domain.as_bytes(), false).ok()?;
+    Some(domain)
 }
 
 fn overdue() -> Error {

@@ -323,6 +323,58 @@ fn mail_that_its_domain_disowns_is_refused_on_request() {
 }
 
 #[test]
+fn nothing_that_a_forger_can_write_or_delay_makes_enforcing_blind() {
+    let careful = Careful::new();
+    let relay = careful.relay(
+        "[verify]\ntimeout = \"3s\"\ndmarc = \"enforce\"\n\
+         [[route]]\ndomain = \"d.test\"\nto = \"discard\"\n",
+    );
+    let (dns, stranger) = (&careful.scene.dns, Ipv4Addr::new(198, 51, 100, 1));
+    let offer = |sender: &str, content: &[u8]| {
+        client(&relay, stranger, "x.test").submit(sender, &["<b@d.test>"], content)
+    };
+    let from = |from: &str| format!("From{from}\r\nSubject: x\r\n\r\nx\r\n");
+    for odd in [
+        " : a@c.test",
+        "\t: a@c.test",
+        ": x@other.test, a@c.test",
+        ": a@c.test, x@other.test",
+        ": \"a@c.test\" <>",
+        ": a@c.test <nobody>",
+        ": nobody:;",
+        ": two: x@other.test, a@c.test;",
+        ":",
+    ] {
+        offer("<x@other.test>", from(odd).as_bytes()).is("550 5.7.");
+    }
+    // Two addresses of one domain are one author to hold to it.
+    offer("<x@other.test>", from(": a@c.test, b@c.test").as_bytes()).is("550 5.7.26 ");
+    offer("<x@other.test>", from(": a@o.test, b@o.test").as_bytes()).is("250 ");
+    // Name servers of the forger's, which never answer.
+    for name in ["slow.test", "rsa._domainkey.slow.test"] {
+        dns.silent(name);
+    }
+    offer("<x@slow.test>", &message("slow sender")).is("550 5.7.26 ");
+    let mut signers = Signers::default();
+    let key = || Key::parse(&Key::generate(Kind::Ed25519).unwrap()).unwrap();
+    signers.add("slow.test", "rsa", key());
+    let forged = message("slow signer");
+    let lent = String::from_utf8_lossy(&forged).replace("@c.test", "@slow.test");
+    let signed = [&signers.sign(lent.as_bytes()).unwrap(), &forged[..]].concat();
+    offer("<x@other.test>", &signed).is("550 5.7.26 ");
+    // A key that nobody can ask for, of the author's own domain.
+    let mut signers = Signers::default();
+    signers.add("c.test", &"s".repeat(64), key());
+    let signed = [&signers.sign(&forged).unwrap(), &forged[..]].concat();
+    offer("<x@other.test>", &signed).is("550 5.7.26 ");
+    // A key that cannot be had now: it may be true, so it is to be offered again.
+    dns.servfail("rsa._domainkey.c.test");
+    dns.servfail("ed._domainkey.c.test");
+    let reply = offer("<x@other.test>", &careful.signed(&message("true")));
+    reply.is("451 4.7.1 ");
+}
+
+#[test]
 fn the_messages_of_the_rfc_are_verified() {
     let careful = Careful::new();
     let dns = &careful.scene.dns;
