@@ -240,6 +240,10 @@ fn client_writes_from_where_nobody_is_to_know() {
         .replace("bind", "hide_client = true, bind");
     let relay = Relay::start(setup);
     add(&relay, "ann@c.test", &[]);
+    eventually("AUTH is offered", || {
+        let hello = relay.client().command("EHLO c.test").text();
+        hello.contains("AUTH ").then_some(())
+    });
     let mut client = relay.client();
     plain(&mut client, "ann@c.test", "secret").is("235 ");
     client
