@@ -29,6 +29,8 @@ pub mod verify;
 // The seam to everything outside: two worlds below are behind it.
 pub mod world;
 
+pub mod file;
+
 pub mod tls;
 pub mod users;
 

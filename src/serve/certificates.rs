@@ -1,12 +1,12 @@
 //! The relay's certificates: those of the configuration, or one of its own.
 
-use std::fs::{DirBuilder, File, Metadata};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::Metadata;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::config::Config;
+use crate::file;
 use crate::tls::client::Clients;
 use crate::tls::{Ends, certificate};
 
@@ -44,19 +44,9 @@ fn own(config: &Config) -> (PathBuf, PathBuf) {
 }
 
 fn make((chain, key): &(PathBuf, PathBuf), name: &str) -> io::Result<()> {
-    if let Some(keys) = chain.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(keys)?;
-    }
     let (chain_pem, key_pem) = certificate::self_signed(name).map_err(io::Error::other)?;
     for (path, pem) in [(key, key_pem), (chain, chain_pem)] {
-        let mut file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(path)?;
-        file.write_all(pem.as_bytes())?;
-        file.sync_all()?;
+        file::replace(path, pem.as_bytes())?;
     }
     Ok(())
 }

@@ -11,9 +11,8 @@
 //! Counts of the last seconds are lost when the machine goes down: a report is a sample, and nobody's
 //! mail hangs on it.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +27,7 @@ use super::now;
 use super::resolver::Resolver;
 use super::web::Asking;
 use crate::config::Config;
+use crate::file;
 use crate::mail::tlsrpt::{About, Destination, Letter, Session, Sessions, destinations};
 use crate::maildrop::{self, Envelope, Submission};
 use crate::observe::log::{Level, Log};
@@ -349,22 +349,8 @@ fn read(path: &Path) -> Option<Period> {
 
 /// Writes the whole file, or leaves the one that is there.
 fn write(place: &Path, period: &Period) -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(place)?;
     let text = serde_json::to_vec(period).map_err(io::Error::other)?;
-    let path = place.join(file_name(period.start, period.end));
-    let unfinished = path.with_extension("new");
-    let mut file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)
+    file::replace(&place.join(file_name(period.start, period.end)), &text)
 }
 
 fn file_name(start: i64, end: i64) -> String {

@@ -1,6 +1,6 @@
 //! Who may log in, and has a mailbox here: what is kept of passwords, and the file it is kept in.
 //!
-//! A password itself is kept nowhere. For PLAIN and LOGIN there is an argon2id hash; for
+//! A password itself is kept nowhere, but for the users who ask for APOP. For PLAIN and LOGIN there is an argon2id hash; for
 //! SCRAM-SHA-256 the keys of RFC 5802 §3, which let a server check a proof and do not let it give
 //! one.
 
@@ -11,10 +11,9 @@ pub mod sasl;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::num::NonZeroU32;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use argon2::Argon2;
@@ -25,6 +24,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
+
+use crate::file;
 
 /// Everybody who may log in, by address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,20 +85,7 @@ impl Users {
     /// Writes the file: whoever reads it sees the old one or the new one.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let text = toml::to_string(self).map_err(io::Error::other)?;
-        let draft = path.with_extension("new");
-        let mut file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&draft)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, path)?;
-        match path.parent() {
-            Some(home) => File::open(home)?.sync_all(),
-            None => Ok(()),
-        }
+        file::replace(path, text.as_bytes())
     }
 
     /// The user of this name, in any case.

@@ -1,9 +1,8 @@
 //! Policies on disk: a file for each domain, `DOMAIN.json`.
 
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{ENTRIES_MAX, Entry};
+use crate::file;
 use crate::observe::log::{Level, Log};
 use crate::route::sts::{Mode, Policy};
 
@@ -153,22 +153,7 @@ fn write(path: &Path, kept: &Kept) -> io::Result<()> {
         mx: kept.policy.mx.clone(),
     };
     let text = serde_json::to_string(&written).map_err(io::Error::other)?;
-    if let Some(place) = path.parent() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(place)?;
-    }
-    let unfinished = path.with_extension("new");
-    let mut file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)
+    file::replace(path, text.as_bytes())
 }
 
 const ENDING: &str = ".json";
