@@ -22,14 +22,18 @@ impl Source {
         let is_test_file = ["/tests.rs", "/tests/mod.rs", "src/tidy.rs"]
             .iter()
             .any(|name| self.path.ends_with(name));
+        let text = &self.text;
         let end = if is_test_file {
             0
         } else {
-            self.text
-                .find("#[cfg(test)]\nmod ")
-                .unwrap_or(self.text.len())
+            // `mod tests;` near the top ends nothing: the code stands behind it.
+            let tests = text.match_indices("#[cfg(test)]\nmod ").find(|(at, _)| {
+                let declared = text[*at..].lines().nth(1).unwrap_or_default();
+                declared.ends_with('{')
+            });
+            tests.map_or(text.len(), |(at, _)| at)
         };
-        let lines = self.text[..end].lines().enumerate();
+        let lines = text[..end].lines().enumerate();
         lines
             .filter(|(_, line)| !line.trim_start().starts_with("//"))
             .map(|(at, line)| (at + 1, line))
@@ -80,6 +84,20 @@ fn imports(line: &str) -> impl Iterator<Item = &str> {
         let rest = &line[at + word.len()..];
         rest.split(ends).next().unwrap_or_default()
     })
+}
+
+#[test]
+fn code_ends_where_tests_begin_and_not_where_they_are_declared() {
+    let lines = |text: &str| {
+        let path = "src/wire/a.rs".to_owned();
+        let text = text.to_owned();
+        let source = Source { path, text };
+        source.code().map(|(at, _)| at).collect::<Vec<_>>()
+    };
+    let declared = "#[cfg(test)]\nmod tests;\n";
+    let inside = "use a;\n#[cfg(test)]\nmod tests {\n}\n";
+    assert_eq!(lines(&format!("{declared}{inside}")), [1, 2, 3]);
+    assert_eq!(lines("// a\nuse a;\n"), [2]);
 }
 
 #[test]

@@ -73,12 +73,6 @@ impl Reply {
         &self.text
     }
 
-    /// True for 2xx and 3xx.
-    #[must_use]
-    pub const fn is_positive(&self) -> bool {
-        self.code < 400
-    }
-
     /// Appends the reply as it goes over the wire. Every line but the last has a hyphen behind
     /// its code (RFC 5321 §4.2.1); the status stands in every line (RFC 2034 §4).
     pub fn write_into(&self, out: &mut Vec<u8>) {
@@ -515,12 +509,6 @@ impl Reply {
         Self::fixed(451, 7, 1, text)
     }
 
-    /// A recipient of ours that does not exist.
-    #[must_use]
-    pub const fn no_such_user() -> Self {
-        Self::fixed(550, 1, 1, "No such user")
-    }
-
     /// No memory for another message now.
     #[must_use]
     pub const fn out_of_memory() -> Self {
@@ -531,12 +519,6 @@ impl Reply {
     #[must_use]
     pub const fn disk_full() -> Self {
         Self::fixed(452, 3, 1, "Insufficient storage, try later")
-    }
-
-    /// The queue is at its limit.
-    #[must_use]
-    pub const fn queue_full() -> Self {
-        Self::fixed(452, 3, 1, "Queue is full, try later")
     }
 
     /// The spool failed: nothing is accepted any more.
