@@ -9,7 +9,7 @@ use super::client::{Answer, Client, Complaint, EX_NOINPUT, Place, Side, print, t
 use crate::observe::ask::Latencies;
 use crate::observe::stage::{Row, Stage};
 
-/// Show how long each stage takes, from banner to delivery.
+/// Show how long each stage takes, from banner to delivery
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
@@ -17,7 +17,7 @@ Examples:
   ringpost latency --destination example.org --plot
   ringpost latency --stage dot_to_reply --hgrm > dot.hgrm")]
 pub struct Arguments {
-    /// Only this stage
+    /// Only this stage, as the table names it; an unknown name lists all
     #[arg(long)]
     stage: Option<Stage>,
     /// Only deliveries to this destination; the busiest have histograms of their own

@@ -23,7 +23,7 @@ use crate::config::{self, Config};
 use crate::serve;
 use client::{Answer, Complaint, EX_CONFIG, EX_SOFTWARE, EX_USAGE, Place, print};
 
-/// An outbound mail relay: durable before 250, every latency visible
+/// A mail relay: durable before 250, every latency visible
 #[derive(Parser, Debug)]
 #[command(
     name = "ringpost",
@@ -33,7 +33,10 @@ Examples:
   ringpost                                  run on the embedded default or ./ringpost.toml
   ringpost serve --config /etc/ringpost.toml
   ringpost queue list
-  ringpost latency"
+  ringpost queue show --help                every command has an example
+
+Exit codes are those of sysexits.h: 0 done, 64 usage, 65 data, 66 no such thing, 69 no relay
+answers, 75 try again, 77 not allowed, 78 configuration."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -64,7 +67,9 @@ enum Command {
         json: bool,
     },
     /// Print the configuration in effect, every key explained
-    #[command(after_help = "Example:\n  ringpost config --defaults > ringpost.toml")]
+    #[command(
+        after_help = "Examples:\n  ringpost config --defaults > ringpost.toml\n  ringpost config --config /etc/ringpost.toml --json"
+    )]
     Config {
         /// Print the embedded default
         #[arg(long)]
@@ -74,9 +79,9 @@ enum Command {
         json: bool,
     },
     Queue(queue::Arguments),
-    Latency(latency::Arguments),
     Trace(trace::Arguments),
     Explain(explain::Arguments),
+    Latency(latency::Arguments),
     Spool(spool::Arguments),
     User(user::Arguments),
     Alias(alias::Arguments),

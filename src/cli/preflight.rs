@@ -27,7 +27,7 @@ use crate::service::resolver;
 /// receiver would ask.
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "Example:\n  ringpost preflight newsletter.eml --source 192.0.2.1\n\nExit code 65 when a rule is broken that receivers refuse mail for."
+    after_help = "Example:\n  ringpost preflight newsletter.eml --source 192.0.2.1\n\nExit code 65 when a rule is broken that receivers refuse mail for, 75 when the DNS could not be asked."
 )]
 pub struct Arguments {
     /// The message; - is standard input

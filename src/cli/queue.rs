@@ -14,7 +14,7 @@ use crate::observe::ask::{
 };
 use crate::queue::AGE_BUCKETS;
 
-/// Inspect and steer the queue of a running relay.
+/// Inspect and steer the queue of a running relay
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:

@@ -19,7 +19,7 @@ Example:
   ringpost trace 00F1ZQ2M7T8K4
 
 The relay remembers the newest messages (8 MiB for each core), and nothing from before its last
-start. What is older stands in the log.")]
+start. What is older stands in the log. Exit code 66 when it does not know the id.")]
 pub struct Arguments {
     /// The queue id
     id: String,

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::users::{User, Users};
 use crate::wire::path::Mailbox;
 
-/// Say who may log in to submit mail
+/// Say who may log in, to submit mail and to fetch it
 #[derive(Args, Clone, Debug)]
 pub struct Arguments {
     #[command(subcommand)]

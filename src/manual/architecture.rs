@@ -110,6 +110,13 @@
 //! When every recipient is settled, so is the message. A segment of the log without a live message
 //! is used again. A few survivors in an old segment are moved on by a paced compactor.
 //!
+//! # Mail for a mailbox here
+//!
+//! A lane may also lead to mailboxes. `users::alias` says whose, at RCPT already; then the shard that
+//! holds the message writes its files itself (`shard::deliver`, `mailbox::deliver`), whichever shard
+//! that is, and only a synced file settles a recipient. A letter tells the user's home shard, and a
+//! client that is waiting there hears of it.
+//!
 //! # Mail is fetched
 //!
 //! ```text

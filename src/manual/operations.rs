@@ -1,4 +1,4 @@
-//! Running a relay.
+//! Running a relay: first what every relay needs, then users, then what goes on between relays.
 //!
 //! # Start
 //!
@@ -28,6 +28,115 @@
 //!
 //! Accounts must balance at every instant: accepted = delivered + bounced + expired + removed +
 //! queued. The difference is a metric of its own; other than 0 is a defect.
+//!
+//! # Steer
+//!
+//! `ringpost queue hold | release | retry | remove | bounce` with an id, `--to`, `--from`,
+//! `--domain`, `--older-than` or `--all`.
+//!
+//! # Stop
+//!
+//! SIGTERM drains: no new connection, idle clients hear 421, transactions in progress end, state is
+//! on disk, exit 0 in under 10 s. Mail that waits stays in the spool; the next start goes on. SIGKILL
+//! loses no message that was answered with 250; a delivery that was in flight may happen twice.
+//!
+//! # When a limit is reached
+//!
+//! | Reached | What clients hear | What goes on |
+//! |---|---|---|
+//! | `runtime.memory` | DATA is answered late, then with 452 4.3.1 | deliveries, which free it |
+//! | the disk is full | 452 4.3.1 from MAIL on | deliveries; service returns by itself |
+//! | the disk fails (EIO) | 4xx: nothing is acknowledged | the shard takes no mail; look at the log |
+//! | `smtp.max_connections` | 421 | everybody connected already |
+//! | open files | 421: a quarter of them is kept for deliveries and the spool | everybody connected already |
+//! | `smtp.max_message_size` | 552 5.3.4 | the session |
+//! | `mailboxes.quota` | 452 4.2.2 at RCPT, once it is known | what was accepted waits and is tried again |
+//! | `smtp.max_recipients` | 452 4.5.3 | the transaction, with those taken |
+//!
+//! # The spool
+//!
+//! `spool/NN/` below `data_dir`, one directory for each shard. Started with fewer cores than before,
+//! the relay adopts the directories of the missing ones. `ringpost spool check` verifies every record
+//! of a stopped relay. Never copy a spool of a running one.
+//!
+//! # Users
+//!
+//! `ringpost user add ann@example.org < password` lets ann log in and send from that address;
+//! `--sender '*@example.org'` lets her send from others. A running relay notices within a second.
+//! What is kept (`[auth] users_file`, mode 0600) is an argon2id hash and the keys of SCRAM-SHA-256,
+//! never the password. AUTH is offered as soon as there is a user, and only under TLS unless
+//! `[auth] allow_plaintext` says otherwise. A `submission` or `submissions` listener takes mail from
+//! those alone who have logged in or come from `smtp.trusted_networks`. It adds Date and Message-ID
+//! where they are missing, and takes Bcc out; with `hide_client = true` the trace field does not say
+//! where the user writes from (the log still does).
+//!
+//! A wrong password costs its client a second. After 10 a client waits ten minutes, after 30 from
+//! wherever nobody gets in as that user for ten minutes, on each core; a stranger's name is
+//! answered like a user's.
+//!
+//! # Users here
+//!
+//! `to = "mailbox"` in a route, `ringpost user add` and `ringpost alias add` are all that a domain
+//! needs; a running relay takes changes within a second. [`super::mailboxes`] says who gets what, and
+//! what lies on disk.
+//!
+//! # Fetch mail: POP3
+//!
+//! A `pop3` listener offers STLS, a `pop3s` one speaks TLS first; users log in as above. A session
+//! has the mailbox's INBOX as it was at the login, to itself: a second one hears `[IN-USE]`. DELE is
+//! done at QUIT and at no other end. Unique ids are the names of the Maildir's files, so they
+//! survive a lost index, another machine, and a Maildir taken over from another server; flags are
+//! left alone.
+//!
+//! All sessions of a user run on one shard, the user's home (a hash of the address): a connection
+//! that was accepted elsewhere moves there when its user has logged in, with its TLS. So ten users
+//! keep all cores busy, and the mailbox needs no lock. The stage `retrieval_command` of `ringpost
+//! latency` has what commands take. Limits stand under `[mailboxes]`; at SIGTERM sessions end
+//! without a word, and nothing is deleted.
+//!
+//! `ringpost user add --apop` keeps the password itself in the users' file, because APOP cannot do
+//! with less: whoever reads that file (mode 0600) can log in. The greeting has APOP's timestamp
+//! only while some user has asked for it. SCRAM does better; leave APOP to clients that have nothing
+//! else.
+//!
+//! # Fetch mail: IMAP
+//!
+//! `protocol = "imap"` (143, with STARTTLS) and `"imaps"` (993) open a user's mailbox to as many clients at
+//! once as `[mailboxes] max_connections_per_user` allows. All of them see one state: what one marks or
+//! expunges, the others hear at their next command, or at once while they IDLE. Folders are those of
+//! the Maildir; mutt, mbsync or Dovecot may work on it beside, and what they do is looked for at every
+//! SELECT, NOOP and CHECK, and every 15 s under IDLE. A message may have `[smtp] max_message_size`
+//! octets; a larger one is refused by its announced size. A message of more than 10,000 parts, or with
+//! parts more than 100 deep, is shown with as many. Lists and searches by header are answered from
+//! the index after they were answered once; SEARCH for text in bodies reads the messages.
+//!
+//! # Mail of this machine's programs
+//!
+//! Link the program under the name `sendmail` (and `mailq`) where cron and scripts look for it, with
+//! the configuration in `/etc/ringpost/ringpost.toml`. It hands mail to the first `smtp` listener,
+//! so that address has to be in `smtp.trusted_networks`. Date, Message-ID and From are added where
+//! they are missing, and Bcc is removed. While the relay is down, mail of those who may write there
+//! waits in `data_dir/maildrop` and is taken up within a second of the start; others are told to try
+//! again (exit code 75). What the relay refuses for good stays there, its name ending in `.refused`.
+//!
+//! # Who incoming mail is from
+//!
+//! A listener with `verify = true` finds out, before it answers the final dot, whether the client's
+//! name and address name each other (iprev), whether the sender's domain lets it send (SPF), who has
+//! signed (DKIM, ARC), and whether any of it is the domain in From (DMARC). The message gets an
+//! Authentication-Results field with `hostname` as its authority; fields that came in with that name
+//! are removed. Mail of users who have logged in is left alone. `[verify] timeout` bounds the wait:
+//! what is not known by then is `temperror`, and the message goes on.
+//!
+//! `[verify] dmarc = "enforce"` refuses with 550 5.7.26 what the domain in From wants refused, and
+//! with 550 5.7.1 what has not exactly one From field with authors of one domain; what cannot be
+//! decided now is deferred with 451 4.7.1. `smtp.trusted_networks` are excepted. Run with `"observe"`
+//! first and look at `ringpost_verified_total{method="dmarc"}` and at the log's
+//! `verified` lines: mailing lists break signatures.
+//!
+//! Bodies are hashed while they arrive, so size does not matter. Ten signatures of a message are
+//! looked at; those of rsa-sha1, and those of a part of the body (`l=`), prove nothing. The stage
+//! `verify` of `ringpost latency` has what it costs.
 //!
 //! # TLS
 //!
@@ -114,112 +223,3 @@
 //! What can be told from the header and the keys alone, a listener can look at in every message:
 //! `preflight = "warn"`, or `"refuse"`, which answers the final dot with 550 5.7.1 and the remedy.
 //! `ringpost_preflight_broken_total` counts by rule. `"count"` does that alone.
-//!
-//! # Who incoming mail is from
-//!
-//! A listener with `verify = true` finds out, before it answers the final dot, whether the client's
-//! name and address name each other (iprev), whether the sender's domain lets it send (SPF), who has
-//! signed (DKIM, ARC), and whether any of it is the domain in From (DMARC). The message gets an
-//! Authentication-Results field with `hostname` as its authority; fields that came in with that name
-//! are removed. Mail of users who have logged in is left alone. `[verify] timeout` bounds the wait:
-//! what is not known by then is `temperror`, and the message goes on.
-//!
-//! `[verify] dmarc = "enforce"` refuses with 550 5.7.26 what the domain in From wants refused, and
-//! with 550 5.7.1 what has not exactly one From field with authors of one domain; what cannot be
-//! decided now is deferred with 451 4.7.1. `smtp.trusted_networks` are excepted. Run with `"observe"`
-//! first and look at `ringpost_verified_total{method="dmarc"}` and at the log's
-//! `verified` lines: mailing lists break signatures.
-//!
-//! Bodies are hashed while they arrive, so size does not matter. Ten signatures of a message are
-//! looked at; those of rsa-sha1, and those of a part of the body (`l=`), prove nothing. The stage
-//! `verify` of `ringpost latency` has what it costs.
-//!
-//! # Users
-//!
-//! `ringpost user add ann@example.org < password` lets ann log in and send from that address;
-//! `--sender '*@example.org'` lets her send from others. A running relay notices within a second.
-//! What is kept (`[auth] users_file`, mode 0600) is an argon2id hash and the keys of SCRAM-SHA-256,
-//! never the password. AUTH is offered as soon as there is a user, and only under TLS unless
-//! `[auth] allow_plaintext` says otherwise. A `submission` or `submissions` listener takes mail from
-//! those alone who have logged in or come from `smtp.trusted_networks`. It adds Date and Message-ID
-//! where they are missing, and takes Bcc out; with `hide_client = true` the trace field does not say
-//! where the user writes from (the log still does).
-//!
-//! A wrong password costs its client a second. After 10 a client waits ten minutes, after 30 from
-//! wherever nobody gets in as that user for ten minutes, on each core; a stranger's name is
-//! answered like a user's.
-//!
-//! # Users here
-//!
-//! `to = "mailbox"` in a route, `ringpost user add` and `ringpost alias add` are all that a domain
-//! needs; a running relay takes changes within a second. [`super::mailboxes`] says who gets what, and
-//! what lies on disk.
-//!
-//! # Fetch mail: POP3
-//!
-//! A `pop3` listener offers STLS, a `pop3s` one speaks TLS first; users log in as above. A session
-//! has the mailbox's INBOX as it was at the login, to itself: a second one hears `[IN-USE]`. DELE is
-//! done at QUIT and at no other end. Unique ids are the names of the Maildir's files, so they
-//! survive a lost index, another machine, and a Maildir taken over from another server; flags are
-//! left alone.
-//!
-//! All sessions of a user run on one shard, the user's home (a hash of the address): a connection
-//! that was accepted elsewhere moves there when its user has logged in, with its TLS. So ten users
-//! keep all cores busy, and the mailbox needs no lock. The stage `retrieval_command` of `ringpost
-//! latency` has what commands take. Limits stand under `[mailboxes]`; at SIGTERM sessions end
-//! without a word, and nothing is deleted.
-//!
-//! `ringpost user add --apop` keeps the password itself in the users' file, because APOP cannot do
-//! with less: whoever reads that file (mode 0600) can log in. The greeting has APOP's timestamp
-//! only while some user has asked for it. SCRAM does better; leave APOP to clients that have nothing
-//! else.
-//!
-//! # Fetch mail: IMAP
-//!
-//! `protocol = "imap"` (143, with STARTTLS) and `"imaps"` (993) open a user's mailbox to as many clients at
-//! once as `[mailboxes] max_connections_per_user` allows. All of them see one state: what one marks or
-//! expunges, the others hear at their next command, or at once while they IDLE. Folders are those of
-//! the Maildir; mutt, mbsync or Dovecot may work on it beside, and what they do is looked for at every
-//! SELECT, NOOP and CHECK, and every 15 s under IDLE. A message may have `[smtp] max_message_size`
-//! octets; a larger one is refused by its announced size. A message of more than 10,000 parts, or with
-//! parts more than 100 deep, is shown with as many. Lists and searches by header are answered from
-//! the index after they were answered once; SEARCH for text in bodies reads the messages.
-//!
-//! # Steer
-//!
-//! `ringpost queue hold | release | retry | remove | bounce` with an id, `--to`, `--from`,
-//! `--domain`, `--older-than` or `--all`.
-//!
-//! # Mail of this machine's programs
-//!
-//! Link the program under the name `sendmail` (and `mailq`) where cron and scripts look for it, with
-//! the configuration in `/etc/ringpost/ringpost.toml`. It hands mail to the first `smtp` listener,
-//! so that address has to be in `smtp.trusted_networks`. Date, Message-ID and From are added where
-//! they are missing, and Bcc is removed. While the relay is down, mail of those who may write there
-//! waits in `data_dir/maildrop` and is taken up within a second of the start; others are told to try
-//! again (exit code 75). What the relay refuses for good stays there, its name ending in `.refused`.
-//!
-//! # Stop
-//!
-//! SIGTERM drains: no new connection, idle clients hear 421, transactions in progress end, state is
-//! on disk, exit 0 in under 10 s. Mail that waits stays in the spool; the next start goes on. SIGKILL
-//! loses no message that was answered with 250; a delivery that was in flight may happen twice.
-//!
-//! # When a limit is reached
-//!
-//! | Reached | What clients hear | What goes on |
-//! |---|---|---|
-//! | `runtime.memory` | DATA is answered late, then with 452 4.3.1 | deliveries, which free it |
-//! | the disk is full | 452 4.3.1 from MAIL on | deliveries; service returns by itself |
-//! | the disk fails (EIO) | 4xx: nothing is acknowledged | the shard takes no mail; look at the log |
-//! | `smtp.max_connections` | 421 | everybody connected already |
-//! | open files | 421: a quarter of them is kept for deliveries and the spool | everybody connected already |
-//! | `smtp.max_message_size` | 552 5.3.4 | the session |
-//! | `mailboxes.quota` | 452 4.2.2 at RCPT, once it is known | what was accepted waits and is tried again |
-//! | `smtp.max_recipients` | 452 4.5.3 | the transaction, with those taken |
-//!
-//! # The spool
-//!
-//! `spool/NN/` below `data_dir`, one directory for each shard. Started with fewer cores than before,
-//! the relay adopts the directories of the missing ones. `ringpost spool check` verifies every record
-//! of a stopped relay. Never copy a spool of a running one.
