@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use super::value::{HTTPS_PORT, SMTP_PORT};
 use super::{
     AllowPlaintext, Auth, Config, Control, Cores, Delivery, Disowned, Dns, Durability, Listener,
-    Log, Mailboxes, Preflight, Protocol, Queue, Route, Runtime, Smtp, Spool, Subaddress, Tls,
-    TlsPolicy, TlsReports, Verify,
+    Log, Mailboxes, Oauth, Preflight, Protocol, Queue, Route, Runtime, Smtp, Spool, Subaddress,
+    Tls, TlsPolicy, TlsReports, Verify,
 };
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
@@ -37,6 +37,7 @@ impl Default for Config {
             spool: Spool::default(),
             control: Control::default(),
             auth: Auth::default(),
+            oauth: Oauth::default(),
             mailboxes: Mailboxes::default(),
             log: Log::default(),
         }
@@ -147,6 +148,17 @@ impl Default for Auth {
         Self {
             users_file: "users.toml".into(),
             allow_plaintext: AllowPlaintext::Loopback,
+        }
+    }
+}
+
+impl Default for Oauth {
+    fn default() -> Self {
+        Self {
+            keys: None,
+            issuer: None,
+            audience: None,
+            user_claim: "email".to_owned(),
         }
     }
 }

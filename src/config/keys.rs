@@ -7,11 +7,11 @@ use toml::de::DeValue;
 use super::value::{
     COUNT_MAX, HEADER_SIZE, HTTPS_PORT, MEMORY, MESSAGE_SIZE, RECIPIENTS_MAX, SEGMENT, SMTP_PORT,
     Wrong, boolean, choice, cores, count, host_name, list, mailbox, optional, parsed, path, paths,
-    size, size_within, socket_address, span, text, wait,
+    size_within, socket_address, span, text, wait,
 };
 use super::{
-    AllowPlaintext, Config, Cores, Disowned, Dkim, Dnssec, Durability, Listener, Preflight,
-    Protocol, Route, Subaddress, TlsPolicy, units,
+    Config, Cores, Disowned, Dkim, Dnssec, Durability, Listener, Preflight, Protocol, Route,
+    TlsPolicy, units,
 };
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
@@ -95,6 +95,10 @@ pub(super) const TABLES: &[Table] = &[
         keys: AUTH,
     },
     Table {
+        name: "oauth",
+        keys: OAUTH,
+    },
+    Table {
         name: "mailboxes",
         keys: MAILBOXES,
     },
@@ -115,6 +119,9 @@ macro_rules! key {
         }
     };
 }
+
+mod users;
+use users::{AUTH, MAILBOXES, OAUTH};
 
 const TOP: &[Key<Config>] = &[
     key!(
@@ -479,106 +486,6 @@ const CONTROL: &[Key<Config>] = &[
     ),
 ];
 
-const AUTH: &[Key<Config>] = &[
-    key!(
-        "users_file",
-        Takes,
-        "Who may log in, under data_dir. Written by `ringpost user`.",
-        |c, v| path(v).map(|path| c.auth.users_file = path),
-        |c| Some(quoted(c.auth.users_file.display()))
-    ),
-    key!(
-        "allow_plaintext",
-        Takes,
-        "Passwords without TLS: \"never\", \"loopback\", \"always\".",
-        |c, v| choice(v, PLAINTEXT).map(|choice| c.auth.allow_plaintext = choice),
-        |c| name_of(PLAINTEXT, c.auth.allow_plaintext)
-    ),
-];
-
-const MAILBOXES: &[Key<Config>] = &[
-    key!(
-        "dir",
-        Restart,
-        "Mailboxes, under data_dir: USER@DOMAIN/ in it is a Maildir.",
-        |c, v| path(v).map(|path| c.mailboxes.dir = path),
-        |c| Some(quoted(c.mailboxes.dir.display()))
-    ),
-    key!(
-        "quota",
-        Takes,
-        "Octets in one mailbox, all folders together, lines ending in CRLF; or \"none\".",
-        |c, v| optional(v, size).map(|quota| c.mailboxes.quota = quota),
-        |c| Some(
-            c.mailboxes
-                .quota
-                .map_or_else(|| quoted("none"), |quota| quoted(units::size(quota)))
-        )
-    ),
-    key!(
-        "quota_messages",
-        Takes,
-        "Messages in one mailbox, all folders together; or \"none\".",
-        |c, v| optional(v, |v| count(v, 1, COUNT_MAX)).map(|most| {
-            c.mailboxes.quota_messages = most.map(|most| most as u64);
-        }),
-        |c| Some(
-            c.mailboxes
-                .quota_messages
-                .map_or_else(|| quoted("none"), |most| most.to_string())
-        )
-    ),
-    key!(
-        "subaddress",
-        Takes,
-        "Where mail for user+tag goes: \"inbox\", or \"folder\", which is the one of that name where there is one and else the INBOX.",
-        |c, v| choice(v, SUBADDRESSES).map(|choice| c.mailboxes.subaddress = choice),
-        |c| name_of(SUBADDRESSES, c.mailboxes.subaddress)
-    ),
-    key!(
-        "max_connections",
-        Takes,
-        "Connections of those who fetch mail at a time, over all shards.",
-        |c, v| count(v, 1, COUNT_MAX).map(|count| c.mailboxes.max_connections = count),
-        |c| Some(c.mailboxes.max_connections.to_string())
-    ),
-    key!(
-        "max_connections_per_client",
-        Takes,
-        "Of them, those of one client address outside the trusted networks.",
-        |c, v| count(v, 1, COUNT_MAX).map(|count| c.mailboxes.max_connections_per_client = count),
-        |c| Some(c.mailboxes.max_connections_per_client.to_string())
-    ),
-    key!(
-        "max_connections_per_user",
-        Takes,
-        "Of them, those of one user who has logged in.",
-        |c, v| count(v, 1, COUNT_MAX).map(|count| c.mailboxes.max_connections_per_user = count),
-        |c| Some(c.mailboxes.max_connections_per_user.to_string())
-    ),
-    key!(
-        "login_timeout",
-        Takes,
-        "How long a client may take to log in.",
-        |c, v| wait(v).map(|wait| c.mailboxes.login_timeout = wait),
-        |c| Some(quoted(units::duration(c.mailboxes.login_timeout)))
-    ),
-    key!(
-        "pop3_timeout",
-        Takes,
-        "How long a POP3 client may take for a command; then the session ends and nothing is deleted (RFC 1939 §3 asks for 10 minutes at least).",
-        |c, v| wait(v).map(|wait| c.mailboxes.pop3_timeout = wait),
-        |c| Some(quoted(units::duration(c.mailboxes.pop3_timeout)))
-    ),
-    key!(
-        "imap_timeout",
-        Takes,
-        "How long an IMAP client that has logged in may be silent, IDLE included (RFC 9051 §5.4 asks for 30 minutes at least).",
-        |c, v| wait(v).map(|wait| c.mailboxes.imap_timeout = wait),
-        |c| Some(quoted(units::duration(c.mailboxes.imap_timeout)))
-    ),
-];
-
 const LOG: &[Key<Config>] = &[
     key!(
         "format",
@@ -736,13 +643,6 @@ const TLS_POLICIES: &[(&str, TlsPolicy)] = &[
 const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
 const DURABILITIES: &[(&str, Durability)] =
     &[("fsync", Durability::Fsync), ("none", Durability::None)];
-const PLAINTEXT: &[(&str, AllowPlaintext)] = &[
-    ("never", AllowPlaintext::Never),
-    ("loopback", AllowPlaintext::Loopback),
-    ("always", AllowPlaintext::Always),
-];
-const SUBADDRESSES: &[(&str, Subaddress)] =
-    &[("inbox", Subaddress::Inbox), ("folder", Subaddress::Folder)];
 const FORMATS: &[(&str, Format)] = &[("text", Format::Text), ("json", Format::Json)];
 const LEVELS: &[(&str, Level)] = &[
     ("error", Level::Error),

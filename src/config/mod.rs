@@ -24,6 +24,7 @@ use crate::observe::log::{Format, Level};
 use crate::route::Written;
 use crate::route::mx::Families;
 use crate::smtp::server::BareLineEnds;
+use crate::users::token::{Issuer, Terms};
 
 pub use crate::route::TlsPolicy;
 pub use render::render;
@@ -63,6 +64,8 @@ pub struct Config {
     pub control: Control,
     /// `[auth]`
     pub auth: Auth,
+    /// `[oauth]`
+    pub oauth: Oauth,
     /// `[mailboxes]`
     pub mailboxes: Mailboxes,
     /// `[log]`
@@ -353,6 +356,19 @@ pub struct Auth {
     pub allow_plaintext: AllowPlaintext,
 }
 
+/// `[oauth]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Oauth {
+    /// A JWK set or PEM, the public keys of who issues tokens; `None`: nobody does.
+    pub keys: Option<PathBuf>,
+    /// Who issues them.
+    pub issuer: Option<String>,
+    /// Whom they are for.
+    pub audience: Option<String>,
+    /// The claim that names the user.
+    pub user_claim: String,
+}
+
 /// Where passwords may travel without TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AllowPlaintext {
@@ -454,6 +470,24 @@ impl Config {
         self.delivery.helo.get_or_insert_with(|| hostname.clone());
         self.hostname = Some(hostname);
         self
+    }
+}
+
+impl Oauth {
+    /// Who issues tokens, read anew from the file; `None` where nobody does.
+    pub fn issuer(&self) -> Result<Option<Issuer>, String> {
+        let Some(path) = &self.keys else {
+            return Ok(None);
+        };
+        let (Some(issuer), Some(audience)) = (&self.issuer, &self.audience) else {
+            return Err("issuer and audience are needed too".to_owned());
+        };
+        let terms = Terms {
+            issuer: issuer.clone(),
+            audience: audience.clone(),
+            user_claim: self.user_claim.clone(),
+        };
+        Issuer::read(path, terms).map(Some)
     }
 }
 

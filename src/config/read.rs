@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::default::{new_listener, new_route};
 use super::keys::{self, DKIM, LISTENER, ROUTE, TABLES};
 use super::value::Wrong;
-use super::{Config, Control, Dkim, Dns, Dnssec, Fault, Named, Route, TlsPolicy};
+use super::{Config, Control, Dkim, Dns, Dnssec, Fault, Named, Oauth, Route, TlsPolicy};
 use crate::dkim::Key;
 use crate::route::{BadRoute, RouteTable, Target, Written};
 use crate::tls::certificate;
@@ -209,6 +209,7 @@ impl Reader<'_> {
         self.check_routes(config);
         self.check_keys(config);
         self.check_users(config);
+        self.check_oauth(&config.oauth);
         if let Some(bind) = config.control.bind.filter(|bind| bound.contains(bind)) {
             let message = format!("bind: {bind} is bound by a listener too");
             self.fault(self.place("control.bind"), message);
@@ -309,6 +310,29 @@ impl Reader<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// A token that nobody says by whom and for whom it is would open the relay to every other
+    /// service's users.
+    fn check_oauth(&mut self, oauth: &Oauth) {
+        let parts = [
+            ("keys", oauth.keys.is_some()),
+            ("issuer", oauth.issuer.is_some()),
+            ("audience", oauth.audience.is_some()),
+        ];
+        let is_faulty = |key: &str| self.faulty.contains(&format!("oauth.{key}"));
+        if parts.iter().all(|(_, is_set)| !is_set) || parts.iter().any(|(key, _)| is_faulty(key)) {
+            return;
+        }
+        let written = parts.iter().find(|(_, is_set)| *is_set);
+        let at = written.map_or(0, |(key, _)| self.place(&format!("oauth.{key}")));
+        if let Some((missing, _)) = parts.iter().find(|(_, is_set)| !is_set) {
+            self.fault(at, format!("[oauth] needs {missing} = \"...\" too"));
+        } else if self.named == Named::Read
+            && let Err(why) = oauth.issuer()
+        {
+            self.fault(at, format!("keys: {why}"));
         }
     }
 

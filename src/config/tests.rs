@@ -262,6 +262,19 @@ fn values_that_contradict_each_other_are_faults() {
             "cannot be read",
         ),
         ("[control]\ntoken_file = \"/dev/null\"\n", "is empty"),
+        ("[oauth]\naudience = \"mail\"\n", "[oauth] needs keys"),
+        (
+            "[oauth]\nkeys = \"/dev/null\"\nissuer = \"i\"\n",
+            "[oauth] needs audience",
+        ),
+        (
+            "[oauth]\nkeys = \"/dev/null\"\nissuer = \"i\"\naudience = \"a\"\n",
+            "keys: /dev/null: has no key that counts",
+        ),
+        (
+            "[oauth]\nkeys = \"/nonexistent\"\nissuer = \"i\"\naudience = \"a\"\n",
+            "/nonexistent: cannot be read",
+        ),
         ("[[listener]]\nprotocol = \"smtp\"\n", "needs bind"),
         (
             "[[listener]]\nbind = [\"127.0.0.1:25\", \"127.0.0.1:25\"]\n",

@@ -34,6 +34,14 @@ pub(super) fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Wrong> {
     value.as_str().ok_or_else(|| wanted("a string", value))
 }
 
+/// A name that somebody else has chosen: anything but nothing.
+pub(super) fn name(value: &DeValue<'_>) -> Result<String, Wrong> {
+    match text(value)? {
+        "" => Err("must not be empty".into()),
+        text => Ok(text.to_owned()),
+    }
+}
+
 pub(super) fn path(value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
     match text(value)? {
         "" => Err("must not be empty".into()),

@@ -74,6 +74,20 @@
 //! wherever nobody gets in as that user for ten minutes, on each core; a stranger's name is
 //! answered like a user's.
 //!
+//! With an identity provider users can log in with its tokens (OAUTHBEARER, in SMTP, POP3 and IMAP):
+//!
+//! ```toml
+//! [oauth]
+//! keys = "/etc/ringpost/jwks.json"   # its JWK set, or a public key as PEM; read again when it changes
+//! issuer = "https://id.example.org"
+//! audience = "mail"
+//! ```
+//!
+//! A token is a JWT signed with RS256, ES256 or EdDSA. It counts for the user whom its `user_claim`
+//! (`email`) names, who must have been added here too; an address that the provider calls unverified
+//! does not count. The log says why a token was refused, its client does not hear it. Nobody fetches
+//! the keys: let a timer do that, into a new file that is renamed over the old one.
+//!
 //! # Users here
 //!
 //! `to = "mailbox"` in a route, `ringpost user add` and `ringpost alias add` are all that a domain

@@ -31,6 +31,7 @@
 //! | RFC 7672, RFC 7671, RFC 6698 | DANE towards hosts, signatures checked by a local resolver | `tls::dane`, `shard::demand` | `tests/blackbox/dane.rs` |
 //! | RFC 6376, RFC 8301, RFC 8463 | DKIM signatures | `dkim`, `shard::sign` | `tests/blackbox/signing.rs` |
 //! | RFC 4954, RFC 4616, RFC 5802, RFC 7677, RFC 9266 | AUTH with PLAIN, LOGIN, SCRAM-SHA-256 and, under TLS 1.3, SCRAM-SHA-256-PLUS | `users`, `smtp::server`, `shard::login` | `tests/blackbox/auth.rs` |
+//! | RFC 7628, RFC 6750, RFC 7519, RFC 7517 | AUTH with OAUTHBEARER: JWTs of one issuer, by its JWK set | `users::token`, `users::sasl` | `tests/blackbox/oauth.rs` |
 //! | RFC 7208, RFC 6376, RFC 8617, RFC 9989 | SPF, DKIM, ARC and DMARC of incoming mail | `verify`, `shard::verify` | `tests/blackbox/verify.rs` |
 //! | RFC 8058, RFC 5322 §3.6, §2.1.1 | what bulk senders are asked for, looked at beforehand | `preflight` | `tests/blackbox/preflight.rs` |
 //! | RFC 8601 | Authentication-Results: added, and those of others in our name removed | `verify` | `tests/blackbox/verify.rs` |

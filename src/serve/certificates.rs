@@ -51,7 +51,7 @@ fn make((chain, key): &(PathBuf, PathBuf), name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// What tells that certificates, DKIM keys, users or credentials have changed.
+/// What tells that certificates, DKIM keys, users, keys for tokens or credentials have changed.
 #[derive(PartialEq, Eq)]
 pub(super) struct Seen(Vec<Option<(SystemTime, u64)>>);
 
@@ -72,7 +72,8 @@ impl Seen {
         let files = files
             .chain(signing)
             .chain(&credentials)
-            .chain(&tls.trusted_roots);
+            .chain(&tls.trusted_roots)
+            .chain(&config.oauth.keys);
         Self(files.map(look).collect())
     }
 }

@@ -41,6 +41,7 @@ use crate::uring::Uring;
 use crate::uring::start::{self, Refused, Running, ShardMain};
 use crate::users::Users;
 use crate::users::client::Credentials;
+use crate::users::token::Issuer;
 use crate::world::Web;
 
 /// Runs the relay until it is told to end. `path` is where the configuration came from, for
@@ -81,6 +82,7 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     let (tls, made) = certificates::ends(&config).map_err(|why| refused(why, EX_CANTCREAT))?;
     let users = Users::read(&users_file(&config)).map_err(|why| refused(why, EX_CONFIG))?;
     let signers = signers(&config).map_err(|why| refused(why, EX_CONFIG))?;
+    let issuer = issuer(&config).map_err(|why| refused(why, EX_CONFIG))?;
     let credentials = credentials(&config).map_err(|why| refused(why, EX_CONFIG))?;
     let current = Current {
         rules: Rules {
@@ -88,6 +90,7 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
             tls,
             signers: Arc::new(signers),
             users: Arc::new(users),
+            issuer,
             credentials: Arc::new(credentials),
         },
         directory: Directory::new(placements.len()),
@@ -359,6 +362,13 @@ impl Current {
                 format_args!("{why}: {unusable}; the old users stay"),
             ),
         }
+        match issuer(&config) {
+            Ok(issuer) => self.rules.issuer = issuer,
+            Err(unusable) => self.log.say(
+                Level::Error,
+                format_args!("{why}: {unusable}; the old keys for tokens stay"),
+            ),
+        }
         match credentials(&config) {
             Ok(credentials) => self.rules.credentials = Arc::new(credentials),
             Err(unusable) => self.log.say(
@@ -378,6 +388,12 @@ impl Current {
 fn signers(config: &Config) -> Result<Signers, String> {
     let keys = config.dkim.iter();
     dkim::read(keys.map(|dkim| (&*dkim.domain, &*dkim.selector, &*dkim.key)))
+}
+
+/// Whose tokens prove who somebody is.
+fn issuer(config: &Config) -> Result<Option<Arc<Issuer>>, String> {
+    let issuer = config.oauth.issuer()?;
+    Ok(issuer.map(Arc::new))
 }
 
 /// Who we are at smart hosts, by the name of the file that says so.

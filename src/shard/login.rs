@@ -20,6 +20,8 @@ pub(super) struct Login {
     exchange: Option<Exchange>,
     /// Who it is, when all that is left is its word that it has heard so.
     proved: Option<String>,
+    /// It was told that its token does not count; its answer to that ends the matter.
+    is_denied: bool,
 }
 
 /// What comes of what a client has said.
@@ -62,7 +64,7 @@ impl Settings {
         client: IpAddr,
     ) -> &'static [&'static str] {
         if self.may_log_in(is_secured, client) && !self.users.is_empty() {
-            sasl::mechanisms(is_bound)
+            sasl::mechanisms(is_bound, self.issuer.is_some())
         } else {
             &[]
         }
@@ -149,7 +151,7 @@ impl<W: World> Shard<W> {
             } => self.check(user, password, hash).await,
             Turn::Proved(user, _) if self.may_be_tried(&user) => End::In(user),
             Turn::Proved(user, _) => End::Wrong(user),
-            Turn::Challenge(_) | Turn::Refused => End::Wrong(String::new()),
+            Turn::Challenge(_) | Turn::Denied(..) | Turn::Refused => End::Wrong(String::new()),
         }
     }
 
@@ -172,14 +174,19 @@ impl<W: World> Shard<W> {
                 Word::In(user)
             }
             End::Wrong(user) => {
-                let now = self.world.now();
-                self.suspects.borrow_mut().failed(now, client, &user);
-                self.warn(format_args!("{client}: authentication failed"));
-                self.world.sleep(now + FAILURE_WAIT).await;
+                self.fail(client, &user, "").await;
                 Word::Wrong
             }
             End::Busy => Word::Later,
         }
+    }
+
+    /// What a failure costs. `why` is for us alone.
+    async fn fail(&self, client: IpAddr, user: &str, why: &str) {
+        let now = self.world.now();
+        self.suspects.borrow_mut().failed(now, client, user);
+        self.warn(format_args!("{client}: authentication failed{why}"));
+        self.world.sleep(now + FAILURE_WAIT).await;
     }
 }
 
@@ -197,8 +204,9 @@ impl Login {
         if !shard.may_try(client).await {
             return Word::Later;
         }
-        let users = Arc::clone(&shard.settings().users);
-        self.exchange = Exchange::begin(users, mechanism, binding);
+        let settings = shard.settings();
+        let (users, issuer) = (Arc::clone(&settings.users), settings.issuer.clone());
+        self.exchange = Exchange::begin(users, issuer, mechanism, binding);
         self.go_on(shard, client, said).await
     }
 
@@ -209,7 +217,10 @@ impl Login {
         client: IpAddr,
         said: Option<&[u8]>,
     ) -> Word {
-        let end = if let Some(user) = self.proved.take() {
+        let end = if self.is_denied {
+            *self = Self::default();
+            return Word::Wrong;
+        } else if let Some(user) = self.proved.take() {
             End::In(user)
         } else if let Some(exchange) = &mut self.exchange {
             let turn = exchange.step(said);
@@ -219,6 +230,12 @@ impl Login {
                 Turn::Proved(user, Some(last)) if shard.may_be_tried(&user) => {
                     self.proved = Some(user);
                     return Word::Challenge(last);
+                }
+                Turn::Denied(say, why) => {
+                    self.is_denied = true;
+                    // It may never answer, so it pays now.
+                    shard.fail(client, &user, &format!(": {why}")).await;
+                    return Word::Challenge(say);
                 }
                 Turn::Refused => End::Wrong(user),
                 last => shard.judge(last).await,

@@ -8,6 +8,7 @@ use crate::dkim::Signers;
 use crate::tls::Ends;
 use crate::users::Users;
 use crate::users::client::Credentials;
+use crate::users::token::Issuer;
 
 /// The configuration, and what is in the files that it names.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct Rules {
     pub signers: Arc<Signers>,
     /// Who may log in.
     pub users: Arc<Users>,
+    /// Whose tokens prove who somebody is; `None`: nobody's.
+    pub issuer: Option<Arc<Issuer>>,
     /// Who we are at smart hosts, by the name of the file that says so.
     pub credentials: Arc<BTreeMap<String, Credentials>>,
 }

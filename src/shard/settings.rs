@@ -19,6 +19,7 @@ use crate::smtp::server::ServerLimits;
 use crate::tls::Ends;
 use crate::users::Users;
 use crate::users::client::Credentials;
+use crate::users::token::Issuer;
 use crate::wire::path::Mailbox;
 
 /// What each mailbox may hold.
@@ -41,6 +42,7 @@ pub(super) struct Settings {
     pub(super) tls: Ends,
     pub(super) signers: Arc<Signers>,
     pub(super) users: Arc<Users>,
+    pub(super) issuer: Option<Arc<Issuer>>,
     pub(super) credentials: Arc<BTreeMap<String, Credentials>>,
     pub(super) config: Arc<Config>,
 }
@@ -53,6 +55,7 @@ impl Settings {
             tls,
             signers,
             users,
+            issuer,
             credentials,
         } = rules;
         let hostname: Rc<str> = config.hostname().into();
@@ -73,6 +76,7 @@ impl Settings {
             tls,
             signers,
             users,
+            issuer,
             credentials,
             config,
         }

@@ -9,6 +9,7 @@ pub mod client;
 pub mod sasl;
 #[cfg(test)]
 mod tests;
+pub mod token;
 
 use std::collections::BTreeMap;
 use std::fs;

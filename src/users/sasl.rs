@@ -7,6 +7,8 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use aws_lc_rs::{hmac, rand};
 use rsasl::callback::{Context, Request, SessionCallback, SessionData};
 use rsasl::mechanisms::login::LOGIN;
+use rsasl::mechanisms::oauthbearer::OAUTHBEARER;
+use rsasl::mechanisms::oauthbearer::properties::{OAuthBearerError, OAuthBearerValidate};
 use rsasl::mechanisms::plain::PLAIN;
 use rsasl::mechanisms::scram::properties::ScramStoredPassword;
 use rsasl::mechanisms::scram::{SCRAM_SHA256, SCRAM_SHA256_PLUS};
@@ -15,17 +17,25 @@ use rsasl::prelude::{
     ChannelBindingCallback, Mechanism, Registry, SASLConfig, SASLServer, Session, SessionError,
     State,
 };
-use rsasl::property::{AuthId, AuthzId, Password};
+use rsasl::property::{AuthId, AuthzId, OAuthBearerToken, Password};
 use rsasl::validate::{Validate, Validation, ValidationError};
 
+use super::token::{BadToken, Issuer};
 use super::{ITERATIONS, ScramKeys, User, Users};
 
 /// What is spoken, best first. The first one needs a channel that both sides can name.
-const MECHANISMS: [&str; 4] = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"];
-static BOUND: [Mechanism; 4] = [SCRAM_SHA256_PLUS, SCRAM_SHA256, PLAIN, LOGIN];
+/// The last one needs somebody whose tokens are believed.
+const MECHANISMS: [&str; 5] = [
+    "SCRAM-SHA-256-PLUS",
+    "SCRAM-SHA-256",
+    "PLAIN",
+    "LOGIN",
+    "OAUTHBEARER",
+];
+static BOUND: [Mechanism; 5] = [SCRAM_SHA256_PLUS, SCRAM_SHA256, PLAIN, LOGIN, OAUTHBEARER];
 /// Without the first: to a server that has it, a client's word that it saw no such thing offered
 /// means that somebody on the way took it out (RFC 5802 §6).
-static UNBOUND: [Mechanism; 3] = [SCRAM_SHA256, PLAIN, LOGIN];
+static UNBOUND: [Mechanism; 4] = [SCRAM_SHA256, PLAIN, LOGIN, OAUTHBEARER];
 
 /// What names a channel on both of its ends, and on no other: `tls-exporter` (RFC 9266).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +43,9 @@ pub struct Binding(pub [u8; 32]);
 
 /// What may be offered over a channel, best first.
 #[must_use]
-pub fn mechanisms(is_bound: bool) -> &'static [&'static str] {
-    &MECHANISMS[usize::from(!is_bound)..]
+pub fn mechanisms(is_bound: bool, has_issuer: bool) -> &'static [&'static str] {
+    let end = MECHANISMS.len() - usize::from(!has_issuer);
+    &MECHANISMS[usize::from(!is_bound)..end]
 }
 
 /// An exchange under way.
@@ -44,6 +55,7 @@ pub struct Exchange {
     has_begun: bool,
     users: Arc<Users>,
     claimed: Arc<OnceLock<String>>,
+    refusal: Arc<OnceLock<BadToken>>,
 }
 
 /// What comes next.
@@ -62,6 +74,9 @@ pub enum Turn {
     },
     /// The client is this user; where there is something left to say, it stands behind.
     Proved(String, Option<Vec<u8>>),
+    /// He is not, for this reason, and is to be told so; what he answers to that says nothing
+    /// (RFC 7628 §3.2.3).
+    Denied(Vec<u8>, BadToken),
     /// He is not, or said something that makes no sense.
     Refused,
 }
@@ -83,19 +98,27 @@ impl Validation for Claimed {
 impl Exchange {
     /// Begins an exchange; `None` for a mechanism that is not spoken over this channel.
     #[must_use]
-    pub fn begin(users: Arc<Users>, mechanism: &str, binding: Option<Binding>) -> Option<Self> {
+    pub fn begin(
+        users: Arc<Users>,
+        issuer: Option<Arc<Issuer>>,
+        mechanism: &str,
+        binding: Option<Binding>,
+    ) -> Option<Self> {
         let mechanism = mechanism.to_ascii_uppercase();
-        if !mechanisms(binding.is_some()).contains(&&*mechanism) {
+        if !mechanisms(binding.is_some(), issuer.is_some()).contains(&&*mechanism) {
             return None;
         }
         let spoken: &'static [Mechanism] = match binding {
             Some(_) => &BOUND,
             None => &UNBOUND,
         };
-        let claimed = Arc::new(OnceLock::new());
+        let (claimed, refusal) = (Arc::default(), Arc::default());
         let book = Book {
             users: Arc::clone(&users),
+            issuer,
             claimed: Arc::clone(&claimed),
+            bearer: OnceLock::new(),
+            refusal: Arc::clone(&refusal),
         };
         let config = SASLConfig::builder()
             .with_registry(Registry::with_mechanisms(spoken))
@@ -111,6 +134,7 @@ impl Exchange {
             has_begun: false,
             users,
             claimed,
+            refusal,
         })
     }
 
@@ -136,7 +160,10 @@ impl Exchange {
                 Turn::Proved(user, Some(answer).filter(|answer| !answer.is_empty()))
             }
             (Ok(_), Some(Claim::Password(user, password))) => compare(&self.users, &user, password),
-            (Ok(State::Running), None) => Turn::Challenge(answer),
+            (Ok(State::Running), None) => match self.refusal.get() {
+                Some(why) => Turn::Denied(answer, *why),
+                None => Turn::Challenge(answer),
+            },
             (Ok(State::Finished(_)), None) | (Err(_), _) => Turn::Refused,
         }
     }
@@ -201,8 +228,25 @@ impl ChannelBindingCallback for Channel {
 /// The users, as rsasl asks for them.
 struct Book {
     users: Arc<Users>,
+    issuer: Option<Arc<Issuer>>,
     /// The first name that was asked for.
     claimed: Arc<OnceLock<String>>,
+    /// Whom a token has proved the client to be.
+    bearer: OnceLock<String>,
+    /// Why a token does not count.
+    refusal: Arc<OnceLock<BadToken>>,
+}
+
+impl Book {
+    /// Whose token it is; `name` is who the client says to be, where it says so. What is wrong with
+    /// a token is checked before who exists: without a good one nobody learns that.
+    fn bearer(&self, name: &str, said: &str) -> Result<String, BadToken> {
+        let issuer = self.issuer.as_ref().ok_or(BadToken::Form)?;
+        let claimed = issuer.check(said)?;
+        let (user, _) = self.users.find(&claimed).ok_or(BadToken::User)?;
+        let is_he = name.is_empty() || name.eq_ignore_ascii_case(user);
+        is_he.then(|| user.to_owned()).ok_or(BadToken::User)
+    }
 }
 
 impl SessionCallback for Book {
@@ -212,6 +256,20 @@ impl SessionCallback for Book {
         context: &Context<'_>,
         request: &mut Request<'_>,
     ) -> Result<(), SessionError> {
+        if request.is::<OAuthBearerValidate>() {
+            let name = context.get_ref::<AuthzId>().unwrap_or_default();
+            let said = context.get_ref::<OAuthBearerToken>().unwrap_or_default();
+            self.claimed.get_or_init(|| name.to_owned());
+            let verdict = self.bearer(name, said).map(|user| {
+                self.bearer.get_or_init(|| user);
+            });
+            let verdict = verdict.map_err(|why| {
+                self.refusal.get_or_init(|| why);
+                OAuthBearerError::new("invalid_token", None, None)
+            });
+            request.satisfy::<OAuthBearerValidate>(&verdict)?;
+            return Ok(());
+        }
         let name = context.get_ref::<AuthId>().unwrap_or_default();
         self.claimed.get_or_init(|| name.to_owned());
         let known = self.users.find(name);
@@ -232,6 +290,12 @@ impl SessionCallback for Book {
         context: &Context<'_>,
         validate: &mut Validate<'_>,
     ) -> Result<(), ValidationError> {
+        if data.mechanism().mechanism.as_str() == "OAUTHBEARER" {
+            if let Some(user) = self.bearer.get() {
+                validate.finalize::<Claimed>(Claim::Proof(user.clone()));
+            }
+            return Ok(());
+        }
         let name = context
             .get_ref::<AuthId>()
             .ok_or(ValidationError::MissingRequiredProperty)?;

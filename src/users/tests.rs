@@ -27,7 +27,7 @@ fn logs_in(mechanism: &str, name: &str, password: &str) -> (bool, usize) {
     let config = SASLConfig::with_credentials(None, name.to_owned(), password.to_owned()).unwrap();
     let offered = Mechname::parse(mechanism.as_bytes()).unwrap();
     let mut client = SASLClient::new(config).start_suggested(&[offered]).unwrap();
-    let mut server = Exchange::begin(Arc::clone(&USERS), mechanism, None).unwrap();
+    let mut server = Exchange::begin(Arc::clone(&USERS), None, mechanism, None).unwrap();
     let mut rounds = 0;
     let mut turn = server.step(None);
     loop {
@@ -46,7 +46,7 @@ fn logs_in(mechanism: &str, name: &str, password: &str) -> (bool, usize) {
                 let state = client.step(last.as_deref(), &mut Vec::new());
                 return (matches!(state, Ok(State::Finished(_))), rounds);
             }
-            Turn::Refused => return (false, rounds),
+            Turn::Denied(..) | Turn::Refused => return (false, rounds),
         };
         let mut said = Vec::new();
         let input = if challenge.is_empty() {
@@ -90,15 +90,15 @@ fn nonsense_is_refused() {
         ("SCRAM-SHA-256", b"n,,n,r=nonce"),
         ("SCRAM-SHA-256", b"n,,n=ann@c.test,r"),
     ] {
-        let mut exchange = Exchange::begin(Arc::clone(&USERS), mechanism, None).unwrap();
+        let mut exchange = Exchange::begin(Arc::clone(&USERS), None, mechanism, None).unwrap();
         assert_eq!(
             exchange.step(Some(said)),
             Turn::Refused,
             "{mechanism} {said:?}"
         );
     }
-    assert!(Exchange::begin(Arc::clone(&USERS), "CRAM-MD5", None).is_none());
-    assert!(Exchange::begin(Arc::clone(&USERS), "SCRAM-SHA-1", None).is_none());
+    assert!(Exchange::begin(Arc::clone(&USERS), None, "CRAM-MD5", None).is_none());
+    assert!(Exchange::begin(Arc::clone(&USERS), None, "SCRAM-SHA-1", None).is_none());
 }
 
 fn credentials(password: &str) -> Credentials {
@@ -122,7 +122,7 @@ fn visit(names: &str, password: &str, bindings: [Option<Binding>; 2]) -> (Mechan
     let credentials = credentials(password);
     let (mut attempt, mechanism, mut said) =
         Attempt::begin(&credentials, offered(names), ours).unwrap();
-    let mut server = Exchange::begin(Arc::clone(&USERS), mechanism.name(), theirs).unwrap();
+    let mut server = Exchange::begin(Arc::clone(&USERS), None, mechanism.name(), theirs).unwrap();
     loop {
         let challenge = match server.step(said.octets.as_deref()) {
             Turn::Challenge(challenge) => challenge,
@@ -134,7 +134,7 @@ fn visit(names: &str, password: &str, bindings: [Option<Binding>; 2]) -> (Mechan
                 let said = attempt.answer(&last.unwrap()).unwrap();
                 return (mechanism, said.may_end);
             }
-            Turn::Refused => return (mechanism, false),
+            Turn::Denied(..) | Turn::Refused => return (mechanism, false),
         };
         said = attempt.answer(&challenge).unwrap();
     }
@@ -266,8 +266,13 @@ fn is_bound(at_client: Binding, at_server: Binding) -> bool {
         .unwrap();
     let name = Mechname::parse(b"SCRAM-SHA-256-PLUS").unwrap();
     let mut client = SASLClient::new(config).start_suggested(&[name]).unwrap();
-    let mut server =
-        Exchange::begin(Arc::clone(&USERS), "SCRAM-SHA-256-PLUS", Some(at_server)).unwrap();
+    let mut server = Exchange::begin(
+        Arc::clone(&USERS),
+        None,
+        "SCRAM-SHA-256-PLUS",
+        Some(at_server),
+    )
+    .unwrap();
     let mut said = Vec::new();
     client.step(None, &mut said).unwrap();
     loop {
@@ -296,7 +301,7 @@ fn somebody_between_client_and_server_has_another_channel() {
 #[test]
 fn somebody_took_channel_binding_out_of_what_was_offered() {
     let begins = |mechanism: &str, binding, said: &str| {
-        let mut exchange = Exchange::begin(Arc::clone(&USERS), mechanism, binding).unwrap();
+        let mut exchange = Exchange::begin(Arc::clone(&USERS), None, mechanism, binding).unwrap();
         let said = format!("{said},,n=ann@c.test,r=nonce");
         matches!(exchange.step(Some(said.as_bytes())), Turn::Challenge(_))
     };
@@ -309,7 +314,7 @@ fn somebody_took_channel_binding_out_of_what_was_offered() {
     for other in ["p=tls-unique", "n", "y"] {
         assert!(!begins("SCRAM-SHA-256-PLUS", Some(HERE), other), "{other}");
     }
-    assert!(Exchange::begin(Arc::clone(&USERS), "SCRAM-SHA-256-PLUS", None).is_none());
+    assert!(Exchange::begin(Arc::clone(&USERS), None, "SCRAM-SHA-256-PLUS", None).is_none());
 }
 
 proptest! {
@@ -321,7 +326,7 @@ proptest! {
     ) {
         let binding = bound.then_some(HERE);
         for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"].iter().take(1 + usize::from(bound)) {
-            let mut exchange = Exchange::begin(Arc::clone(&USERS), mechanism, binding).unwrap();
+            let mut exchange = Exchange::begin(Arc::clone(&USERS), None, mechanism, binding).unwrap();
             let mut turn = exchange.step(Some(first.as_bytes()));
             if let Turn::Challenge(_) = turn {
                 turn = exchange.step(Some(then.as_bytes()));
@@ -335,7 +340,8 @@ proptest! {
 #[test]
 fn strangers_are_asked_the_same_questions_again_and_again() {
     let first = |name: &str| {
-        let mut exchange = Exchange::begin(Arc::clone(&USERS), "SCRAM-SHA-256", None).unwrap();
+        let mut exchange =
+            Exchange::begin(Arc::clone(&USERS), None, "SCRAM-SHA-256", None).unwrap();
         let Turn::Challenge(challenge) =
             exchange.step(Some(format!("n,,n={name},r=nonce").as_bytes()))
         else {

@@ -27,6 +27,7 @@ mod imap_model;
 mod life;
 mod mailbox;
 mod mx;
+mod oauth;
 mod pop3;
 mod preflight;
 mod proxy;

@@ -168,6 +168,7 @@ impl Play {
                     tls: self.tls.clone(),
                     signers: Arc::default(),
                     users: Arc::clone(&self.users),
+                    issuer: None,
                 },
                 directory: directory.clone(),
                 number,
