@@ -254,6 +254,10 @@ fn show(client: &Client, id: &str, json: bool) -> Result<Answer, Complaint> {
         ("size", format!("{} octets", entry.size)),
         ("message-id", detail.message_id.clone().unwrap_or_else(none)),
         ("envid", detail.envid.clone().unwrap_or_else(none)),
+        (
+            "tls",
+            detail.tls.clone().unwrap_or_else(|| "usual".to_owned()),
+        ),
         ("shard", detail.shard.to_string()),
         ("recipients", format!("{open} not settled")),
     ] {

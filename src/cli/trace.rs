@@ -77,6 +77,7 @@ fn tell_moment(text: &mut String, first: i64, moment: &Moment<'_>) {
             size,
             recipients,
             message_id,
+            tls,
             stages,
         } => {
             let by = match client {
@@ -89,6 +90,9 @@ fn tell_moment(text: &mut String, first: i64, moment: &Moment<'_>) {
             ));
             if let Some(message_id) = message_id {
                 aside(text, &format!("message-id {message_id}"));
+            }
+            if let Some(tls) = tls {
+                aside(text, &format!("it says {tls}"));
             }
             tell_stages(text, stages);
         }
@@ -179,6 +183,7 @@ mod tests {
                         size: 99,
                         recipients: 1,
                         message_id: None,
+                        tls: Some("REQUIRETLS".into()),
                         stages: Times::default(),
                     },
                 ),
@@ -203,7 +208,8 @@ mod tests {
         assert_eq!(
             tell(&trace),
             "00F1ZQ2M7T8K4\n\
-             1970-01-01T00:00:01.000000Z  +0.000 ms  accepted from 127.0.0.1 (c.test) with ESMTP: from a@c.test, 1 recipients, 99 octets\n\
+             1970-01-01T00:00:01.000000Z  +0.000 ms  accepted from 127.0.0.1 (c.test) with ESMTP: from a@c.test, 1 recipients, 99 octets\n    \
+             it says REQUIRETLS\n\
              1970-01-01T00:00:01.004500Z  +4.500 ms  attempt: relay mx.d.test[192.0.2.1]:25, tls dane: TLSv1.3\n    \
              dot_to_reply 2.345 ms\n    \
              b@d.test: sent 2.0.0 (250 ok?[2J)\n\

@@ -46,6 +46,44 @@ impl FromStr for QueueId {
     }
 }
 
+/// What a message wants of the TLS on its way (RFC 8689).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsWish {
+    /// What the configuration wants, and what the domains say of their hosts.
+    #[default]
+    Usual,
+    /// REQUIRETLS: a host that is proved and passes the requirement on, or none.
+    Required,
+    /// REQUIRETLS from nobody, as reports have it: it is passed on to who offers it, and is no reason
+    /// to lose the report (§5).
+    Preferred,
+    /// `TLS-Required: No`: what the configuration wants, whatever domains say of their hosts.
+    Optional,
+}
+
+impl TlsWish {
+    /// What this message wants. REQUIRETLS goes before the field (§4.1).
+    #[must_use]
+    pub fn of(envelope: &Envelope, content: &Content) -> Self {
+        match (envelope.require_tls, content.tls_optional) {
+            (true, _) if envelope.reverse_path.0.is_none() => Self::Preferred,
+            (true, _) => Self::Required,
+            (false, true) => Self::Optional,
+            (false, false) => Self::Usual,
+        }
+    }
+
+    /// As its sender wrote it.
+    #[must_use]
+    pub const fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Usual => None,
+            Self::Required | Self::Preferred => Some("REQUIRETLS"),
+            Self::Optional => Some("TLS-Required: No"),
+        }
+    }
+}
+
 /// How much of the message a report returns (RFC 3461 §4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ret {
@@ -53,6 +91,15 @@ pub enum Ret {
     Full,
     /// `RET=HDRS`
     Headers,
+}
+
+impl Envelope {
+    /// A report may return the content. Not of what needs TLS all the way: the way back is another
+    /// one (RFC 8689 §5).
+    #[must_use]
+    pub fn returns_content(&self) -> bool {
+        !self.require_tls && self.ret != Some(Ret::Headers)
+    }
 }
 
 /// When a recipient's fate is reported (RFC 3461 §4.1). All false is `NOTIFY=NEVER`.
@@ -100,6 +147,8 @@ pub struct Envelope {
     pub body: BodyKind,
     /// `SMTPUTF8` was asked for (RFC 6531 §3.4).
     pub smtputf8: bool,
+    /// `REQUIRETLS`: it goes only to hosts that are proved and promise to do the same (RFC 8689).
+    pub require_tls: bool,
     /// `RCPT TO`, in the order given. A recipient is named by its place here from now on.
     pub recipients: Vec<Recipient>,
 }
@@ -124,6 +173,9 @@ pub struct Content {
     pub date: bool,
     /// The Message-ID field's value, up to 255 octets of it.
     pub message_id: Option<Box<str>>,
+    /// `TLS-Required: No`: its sender wants it delivered whatever is published about TLS (RFC 8689
+    /// §3).
+    pub tls_optional: bool,
     /// Octets of the header in wire form, the empty line included.
     pub header_len: u32,
 }

@@ -177,6 +177,7 @@ fn outgoing(submission: &Submission, places: &[usize]) -> Outgoing {
         envid: envelope.envid.as_deref().map(Into::into),
         eight_bit: !submission.content.is_ascii(),
         smtputf8: !header.is_ascii() || !addresses.into_iter().all(|address| address.is_ascii()),
+        require_tls: false,
         size: submission.content.len() as u64,
         recipients: places.iter().map(recipient).collect(),
     }

@@ -199,6 +199,20 @@
 //! `[tls] trusted_roots`. The stage `sts` of `ringpost latency` has what looking and fetching cost,
 //! `ringpost_tls_total{policy,outcome}` what came of all connections.
 //!
+//! # Mail that requires TLS, and mail that does not
+//!
+//! A client under TLS can say `REQUIRETLS` for a message (RFC 8689). It goes only to hosts that MTA-STS,
+//! DNSSEC or a route vouches for, whose certificate is good, and that offer `REQUIRETLS` themselves,
+//! whatever `tls` says for other mail. Where no host does, the message comes back at once: 5.7.30
+//! (nobody offers it) or 5.7.10 (no TLS, or nobody vouches for the host). Handshakes and look-ups that
+//! fail are tried again. Reports on such mail return its header only. They go with `REQUIRETLS` to hosts
+//! that offer it, and as other mail to those that do not: a report is not lost for it (§5).
+//!
+//! A message with the field `TLS-Required: No` goes out whatever MTA-STS and DANE say of its hosts: a
+//! report about broken TLS is no use if it is held up by it. What `tls` says holds for it too.
+//!
+//! `ringpost queue show` and `ringpost trace` say which of them a message has.
+//!
 //! # Reports about TLS
 //!
 //! A domain can ask to be told what came of TLS with its hosts (TLSRPT, RFC 8460: the record

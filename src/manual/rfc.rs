@@ -29,6 +29,7 @@
 //! | RFC 8461 | MTA-STS towards hosts | `route::sts`, `service::policies`, `shard::demand` | `tests/blackbox/sts.rs` |
 //! | RFC 8460 | TLSRPT: reports to domains, by mail and HTTPS | `mail::tlsrpt`, `service::reports`, `shard::tell` | `tests/blackbox/tlsrpt.rs` |
 //! | RFC 7672, RFC 7671, RFC 6698 | DANE towards hosts, signatures checked by a local resolver | `tls::dane`, `shard::demand` | `tests/blackbox/dane.rs` |
+//! | RFC 8689 | REQUIRETLS, both sides; the TLS-Required field | `mail::envelope`, `shard::hosts`, `shard::demand` | `tests/blackbox/requiretls.rs` |
 //! | RFC 6376, RFC 8301, RFC 8463 | DKIM signatures | `dkim`, `shard::sign` | `tests/blackbox/signing.rs` |
 //! | RFC 4954, RFC 4616, RFC 5802, RFC 7677, RFC 9266 | AUTH with PLAIN, LOGIN, SCRAM-SHA-256 and, under TLS 1.3, SCRAM-SHA-256-PLUS | `users`, `smtp::server`, `shard::login` | `tests/blackbox/auth.rs` |
 //! | RFC 7628, RFC 6750, RFC 7519, RFC 7517 | AUTH with OAUTHBEARER: JWTs of one issuer, by its JWK set | `users::token`, `users::sasl` | `tests/blackbox/oauth.rs` |

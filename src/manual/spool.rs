@@ -81,6 +81,8 @@
 //! | 64 | some line begins with a dot: the content has the dots doubled |
 //! | 128, 256 | octets over 127 in its body, in its header |
 //! | 512 | it has a Date field |
+//! | 1024 | REQUIRETLS |
+//! | 2048 | its header says TLS-Required: No |
 //!
 //! **2, settled.** id; place (`u16`); `u8`: 1 delivered, 2 failed, 3 removed by an operator.
 //!

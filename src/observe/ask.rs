@@ -279,6 +279,9 @@ pub struct QueueEntryDetail {
     /// `ENVID=` (RFC 3461 §4.4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub envid: Option<String>,
+    /// What it wants of the TLS on its way: `REQUIRETLS` or `TLS-Required: No` (RFC 8689).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<String>,
 }
 
 /// What is known of one message.

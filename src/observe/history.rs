@@ -41,6 +41,9 @@ pub enum Event<'a> {
         /// Its Message-ID field.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         message_id: Option<Cow<'a, str>>,
+        /// What it wants of the TLS on its way: `REQUIRETLS` or `TLS-Required: No` (RFC 8689).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tls: Option<Cow<'a, str>>,
         /// Seconds.
         stages: Times,
     },

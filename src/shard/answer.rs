@@ -153,6 +153,7 @@ impl<W: World> Shard<W> {
             recipients_total: message.envelope.recipients.len(),
             message_id: message.content.message_id.as_deref().map(str::to_owned),
             envid: message.envelope.envid.as_deref().map(str::to_owned),
+            tls: message.tls_wish().name().map(str::to_owned),
         })
     }
 

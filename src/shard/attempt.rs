@@ -156,6 +156,7 @@ impl<W: World> Attempt<W> {
             eight_bit: form.eight_bit,
             // A message that was sent under SMTPUTF8 without need travels without it.
             smtputf8: has_utf8_path || envelope.smtputf8 && message.content.eight_bit_header,
+            require_tls: envelope.require_tls,
             size: form.size,
             recipients,
         }

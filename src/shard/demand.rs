@@ -38,6 +38,11 @@ pub(super) enum Demand {
         /// The records as reports quote them: `3 1 1 0A1B...`.
         records: Rc<[String]>,
     },
+    /// What the configuration says, and nobody was asked for more: so the message wants it.
+    Waived,
+    /// There, with a certificate for the host's name, for which somebody vouches: so the message wants
+    /// it.
+    Proof,
     /// There, with a certificate for the host's name: a policy that is enforced names the host.
     Policy,
     /// What the configuration says; a policy that is tested wants more.

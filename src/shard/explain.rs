@@ -10,6 +10,7 @@ use super::demand::Demand;
 use super::hosts::{Candidate, Candidates, NoHost, Step};
 use super::secure::Terms;
 use super::settings::Settings;
+use crate::mail::envelope::TlsWish;
 use crate::observe::explained::{Address, Explained, Host, Lane, Policy};
 use crate::queue::Gate;
 use crate::route::sts::Found;
@@ -55,7 +56,7 @@ impl<W: World> Shard<W> {
 
     /// Goes through the hosts as a delivery would.
     async fn ask_around(&self, settings: &Settings, how: &How, told: &mut Explained) {
-        let mut candidates = match Candidates::new(self, how).await {
+        let mut candidates = match Candidates::new(self, how, TlsWish::Usual).await {
             Ok(candidates) => candidates,
             Err(NoHost { diagnosis, .. }) => {
                 told.trouble = Some(diagnosis.text.into());
@@ -145,7 +146,7 @@ fn source_of(settings: &Settings, how: &How, candidate: &Candidate) -> &'static 
     match candidate.demand {
         Demand::Certificate { .. } | Demand::Encryption => "DANE",
         Demand::Policy => "MTA-STS",
-        Demand::Configured | Demand::Trial { .. } => {
+        Demand::Configured | Demand::Trial { .. } | Demand::Waived | Demand::Proof => {
             let own = match how {
                 How::Mx(domain) => settings.routes.tls(domain),
                 How::Host { tls, .. } | How::Address { tls, .. } => *tls,

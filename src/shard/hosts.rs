@@ -13,6 +13,7 @@ use super::Shard;
 use super::demand::{Demand, under_policy};
 use super::settings::Settings;
 use crate::config::TlsPolicy;
+use crate::mail::envelope::TlsWish;
 use crate::mail::outcome::Diagnosis;
 use crate::observe::stage::Stage;
 use crate::route::How;
@@ -56,6 +57,8 @@ pub(super) struct Candidates {
     settings: Rc<Settings>,
     domain: Rc<str>,
     policy: TlsPolicy,
+    /// What the message wants of TLS.
+    wish: TlsWish,
     port: u16,
     exchanges: VecDeque<Exchange>,
     /// Nobody can have slipped us these hosts: DNSSEC vouches for the MX, or a route names the host.
@@ -76,11 +79,16 @@ pub(super) struct Candidates {
 
 impl Candidates {
     /// The hosts of a way over the network; `Err` when the DNS says that there are none.
-    pub(super) async fn new<W: World>(shard: &Shard<W>, how: &How) -> Result<Self, NoHost> {
+    pub(super) async fn new<W: World>(
+        shard: &Shard<W>,
+        how: &How,
+        wish: TlsWish,
+    ) -> Result<Self, NoHost> {
         let settings = shard.settings();
         let mut candidates = Self {
             domain: "".into(),
             policy: settings.tls_policy(how),
+            wish,
             port: settings.port(),
             exchanges: VecDeque::new(),
             are_hosts_sure: true,
@@ -112,7 +120,10 @@ impl Candidates {
                     name,
                     address,
                     policy: candidates.policy,
-                    demand: Demand::Configured,
+                    demand: match wish {
+                        TlsWish::Required => Demand::Proof,
+                        _ => Demand::Configured,
+                    },
                 });
             }
             How::Mailbox | How::Discard | How::Fail(_) => {}
@@ -126,9 +137,9 @@ impl Candidates {
         domain: &Rc<str>,
     ) -> Result<(), NoHost> {
         let (response, published) = future::zip(shard.exchanges(domain), async {
-            match self.policy {
-                TlsPolicy::None => Found::default(),
-                _ => shard.policy(&self.settings, domain).await,
+            match self.asks_for_demands() {
+                false => Found::default(),
+                true => shard.policy(&self.settings, domain).await,
             }
         })
         .await;
@@ -163,6 +174,20 @@ impl Candidates {
     /// What the next hop's domain says of its hosts.
     pub(super) const fn published(&self) -> &Found {
         &self.published
+    }
+
+    /// What the message wants of TLS.
+    pub(super) const fn wish(&self) -> TlsWish {
+        self.wish
+    }
+
+    /// Counts what is published of the hosts?
+    fn asks_for_demands(&self) -> bool {
+        match self.wish {
+            TlsWish::Required => true,
+            TlsWish::Optional => false,
+            TlsWish::Usual | TlsWish::Preferred => self.policy != TlsPolicy::None,
+        }
     }
 
     /// The next host, whether it can be tried or not.
@@ -249,7 +274,7 @@ impl Candidates {
                             }));
                     }
                     // What the host has to prove is not known: nothing may go there now.
-                    Err(diagnosis) => self.remember(diagnosis, false),
+                    Err(nobody) => self.remember(nobody.diagnosis, nobody.permanent),
                 }
             }
             Addresses::None(diagnosis) => self.remember(diagnosis, true),
@@ -264,14 +289,46 @@ impl Candidates {
         shard: &Shard<W>,
         host: &str,
         secure_names: &[Box<str>],
-    ) -> Result<Demand, Diagnosis> {
-        let demand = self.vouched(shard, secure_names).await?;
+    ) -> Result<Demand, NoHost> {
+        let later = |diagnosis| NoHost {
+            diagnosis,
+            permanent: false,
+        };
+        let demand = self.vouched(shard, secure_names).await.map_err(later)?;
         let policy = self.published.policy.as_deref();
         let demand = under_policy(policy, &self.domain, host, demand);
         if demand.is_err() {
             shard.tell_unnamed(&self.published, &self.domain, host);
         }
-        demand
+        let demand = demand.map_err(later)?;
+        match self.wish {
+            TlsWish::Required => self.proof(host, demand),
+            _ => Ok(demand),
+        }
+    }
+
+    /// What is demanded of a host that has to be proved (RFC 8689 §4.2.1): a certificate proves its
+    /// name, and that the name is the right one somebody else has to say.
+    fn proof(&self, host: &str, demand: Demand) -> Result<Demand, NoHost> {
+        match demand {
+            Demand::Certificate { .. } | Demand::Policy => Ok(demand),
+            Demand::Trial { is_named: true } => Ok(Demand::Proof),
+            _ if self.are_hosts_sure || self.policy == TlsPolicy::Verify => Ok(Demand::Proof),
+            _ => Err(NoHost {
+                diagnosis: Diagnosis {
+                    status: ENCRYPTION_NEEDED,
+                    text: format!(
+                        "REQUIRETLS: neither DNSSEC nor MTA-STS vouches for {host} as a host of {}",
+                        self.domain
+                    )
+                    .into(),
+                    reply: None,
+                    remote_mta: None,
+                },
+                // A policy that could not be fetched may say so later.
+                permanent: self.published.trouble.is_none(),
+            }),
+        }
     }
 
     async fn vouched<W: World>(
@@ -279,7 +336,10 @@ impl Candidates {
         shard: &Shard<W>,
         secure_names: &[Box<str>],
     ) -> Result<Demand, Diagnosis> {
-        if self.policy == TlsPolicy::None || !self.are_hosts_sure {
+        if self.wish == TlsWish::Optional {
+            return Ok(Demand::Waived);
+        }
+        if !self.asks_for_demands() || !self.are_hosts_sure {
             return Ok(Demand::Configured);
         }
         let began = shard.world.now();
@@ -413,6 +473,8 @@ impl Hosts {
 
 /// What a destination without any reachable host fails with (RFC 3463 §3.5: no answer from host).
 pub(super) const NO_ANSWER: EnhancedStatus = EnhancedStatus::new(4, 4, 1);
+/// What a host that cannot be proved fails with (RFC 8689 §4.2.1).
+pub(super) const ENCRYPTION_NEEDED: EnhancedStatus = EnhancedStatus::new(5, 7, 10);
 /// How long others are tried first: about as long as a server takes to restart.
 const WEARY_WAIT: Duration = Duration::from_secs(60);
 /// Addresses remembered.

@@ -1,7 +1,7 @@
 //! A message as deliveries hold it.
 
 use super::sign::Signatures;
-use crate::mail::envelope::{Content, Envelope, QueueId};
+use crate::mail::envelope::{Content, Envelope, QueueId, TlsWish};
 use crate::world::Wall;
 
 /// A stored message, shared by the deliveries of its recipients while they run.
@@ -29,6 +29,12 @@ impl Message {
     pub(super) fn resident_octets(&self) -> usize {
         let recipients = self.envelope.recipients.len() * RECIPIENT_OCTETS;
         size_of::<Self>() + self.trace.capacity() + self.body.resident() + recipients
+    }
+
+    /// What it wants of the TLS on its way.
+    #[must_use]
+    pub(super) fn tls_wish(&self) -> TlsWish {
+        TlsWish::of(&self.envelope, &self.content)
     }
 
     /// Header and body may be sent as they are to a peer without 8BITMIME.

@@ -24,11 +24,11 @@ use super::message::Message;
 use super::permits::Permit;
 use super::secure::Terms;
 use super::transmit::Connection;
+use crate::mail::envelope::TlsWish;
 use crate::mail::outcome::{Blame, Diagnosis};
 use crate::observe::stage::Stage;
 use crate::queue::LaneKey;
 use crate::route::How;
-use crate::route::sts::Found;
 use crate::smtp::client::{ClientSession, Hello, Peer, Waits};
 use crate::world::{Class, World};
 
@@ -195,9 +195,8 @@ impl<'a, W: World> Courier<'a, W> {
 
     /// Over the connection at hand, then host by host, until every recipient has an outcome.
     async fn deliver(&mut self, message: &Rc<Message>, attempt: &mut Attempt<W>) {
-        if let Some(mut connection) = self.connection.take()
-            && connection.is_usable()
-        {
+        let wish = message.tls_wish();
+        if let Some(connection) = self.kept(wish).await {
             self.transact(connection, message, attempt).await;
             if attempt.is_done() {
                 return;
@@ -206,11 +205,11 @@ impl<'a, W: World> Courier<'a, W> {
             attempt.forget_deferral();
         }
         let began = self.shard.world.now();
-        let candidates = Candidates::new(self.shard, &self.how).await;
+        let candidates = Candidates::new(self.shard, &self.how, wish).await;
         attempt.looked_up(began);
         let mut candidates = match candidates {
             Ok(candidates) => candidates,
-            Err(nobody) => return self.give_up(attempt, nobody),
+            Err(nobody) => return self.give_up(attempt, wish, nobody),
         };
         let mut worst: Option<NoHost> = None;
         let mut once_more = None;
@@ -231,7 +230,7 @@ impl<'a, W: World> Courier<'a, W> {
             if let Some(before) = self.connection.take() {
                 before.quit().await;
             }
-            let connected = self.connect(&candidate, candidates.published(), attempt);
+            let connected = self.connect(&candidate, &candidates, attempt);
             match connected.await {
                 Ok(connection) => {
                     self.shard.hosts.worked(candidate.address);
@@ -241,9 +240,11 @@ impl<'a, W: World> Courier<'a, W> {
                     }
                     once_more = (rest == Rest::AnotherConnection).then_some(candidate);
                 }
-                Err(Refusal::Host(nobody)) => {
-                    let now = self.shard.world.now();
-                    self.shard.hosts.failed(now, candidate.address);
+                Err(Refusal::Host { nobody, is_well }) => {
+                    if !is_well {
+                        let now = self.shard.world.now();
+                        self.shard.hosts.failed(now, candidate.address);
+                    }
                     // One host that may come back is a reason to wait.
                     if worst.as_ref().is_none_or(|worst| worst.permanent) {
                         worst = Some(nobody);
@@ -262,14 +263,31 @@ impl<'a, W: World> Courier<'a, W> {
             },
             None => candidates.verdict(worst),
         };
-        self.give_up(attempt, nobody);
+        self.give_up(attempt, wish, nobody);
+    }
+
+    /// The connection at hand, where this message may go over it.
+    async fn kept(&mut self, wish: TlsWish) -> Option<Connection<W>> {
+        let mut connection = self.connection.take()?;
+        if !connection.is_usable() {
+            return None;
+        }
+        if !connection.suits(wish) {
+            connection.quit().await;
+            return None;
+        }
+        Some(connection)
     }
 
     /// Nobody is left to try.
-    fn give_up(&self, attempt: &mut Attempt<W>, nobody: NoHost) {
+    fn give_up(&self, attempt: &mut Attempt<W>, wish: TlsWish, nobody: NoHost) {
         let shard = self.shard;
         if nobody.permanent {
             return attempt.fail_all(Blame::Destination, &nobody.diagnosis);
+        }
+        if wish == TlsWish::Required {
+            // It may be that this message alone finds no host.
+            return attempt.defer_all(Blame::Message, &nobody.diagnosis);
         }
         let (now, random) = (shard.world.now(), shard.world.random());
         shard.queue.borrow_mut().lane_failed(
@@ -286,7 +304,7 @@ impl<'a, W: World> Courier<'a, W> {
     async fn connect(
         &self,
         candidate: &Candidate,
-        published: &Found,
+        candidates: &Candidates,
         attempt: &mut Attempt<W>,
     ) -> Result<Connection<W>, Refusal> {
         let mut terms = Terms::new(&self.shard.settings(), candidate, &self.how);
@@ -302,11 +320,19 @@ impl<'a, W: World> Courier<'a, W> {
                 if let How::Mx(domain) = &self.how {
                     let from = connection.local().ip();
                     self.shard
-                        .tell(domain, published, candidate, security, from);
+                        .tell(domain, candidates.published(), candidate, security, from);
                 }
             }
-            if is_ready {
+            let wish = candidates.wish();
+            if is_ready && connection.suits(wish) {
                 return Ok(connection);
+            }
+            if wish == TlsWish::Required
+                && let Some(nobody) = connection.unfit()
+            {
+                connection.quit().await;
+                let is_well = true;
+                return Err(Refusal::Host { nobody, is_well });
             }
             if connection.is_ourselves() {
                 return Err(Refusal::Ourselves);
@@ -314,7 +340,7 @@ impl<'a, W: World> Courier<'a, W> {
             let failure = connection.failure();
             match connection.terms_without_tls() {
                 Some(plain) => terms = plain,
-                None => return Err(Refusal::Host(failure)),
+                None => return Err(Refusal::down(failure)),
             }
             self.shard.say(format_args!(
                 "{}; trying again in plain",
@@ -421,11 +447,22 @@ enum Rest {
 /// Why there is no connection.
 enum Refusal {
     /// The host's doing.
-    Host(NoHost),
+    Host {
+        nobody: NoHost,
+        /// It works, but not for this message.
+        is_well: bool,
+    },
     /// The host is this relay.
     Ourselves,
     /// Our own: no descriptor, no port, no memory.
     Local(Diagnosis),
+}
+
+impl Refusal {
+    const fn down(nobody: NoHost) -> Self {
+        let is_well = false;
+        Self::Host { nobody, is_well }
+    }
 }
 
 fn unreachable_host(relay: &str, error: &io::Error) -> Refusal {
@@ -444,7 +481,7 @@ fn unreachable_host(relay: &str, error: &io::Error) -> Refusal {
         Some(EMFILE | ENFILE | EADDRNOTAVAIL | ENOBUFS | ENOMEM) => {
             Refusal::Local(diagnosis(super::attempt::LOCAL_TROUBLE))
         }
-        _ => Refusal::Host(NoHost {
+        _ => Refusal::down(NoHost {
             diagnosis: diagnosis(NO_ANSWER),
             permanent: false,
         }),

@@ -11,7 +11,7 @@ use super::message::{Body, Message};
 use super::sign::Signatures;
 use crate::mail::Committed as _;
 use crate::mail::dsn;
-use crate::mail::envelope::{QueueId, Ret};
+use crate::mail::envelope::{QueueId, TlsWish};
 use crate::mail::outcome::ReportKind;
 use crate::observe::history::{Event, Fate};
 use crate::observe::log::Delivery;
@@ -158,6 +158,9 @@ impl<W: World> Shard<W> {
             size: composed.content.size,
             recipients: composed.envelope.recipients.len(),
             message_id: composed.content.message_id.as_deref().map(Into::into),
+            tls: TlsWish::of(&composed.envelope, &composed.content)
+                .name()
+                .map(Into::into),
             stages: Times::default(),
         };
         self.remember(id, begun);
@@ -209,7 +212,7 @@ impl<W: World> Shard<W> {
             Body::Memory(octets) => octets.len(),
             Body::Extent(len) => usize::try_from(*len).unwrap_or(usize::MAX),
         };
-        let whole = about.envelope.ret != Some(Ret::Headers) && len <= dsn::WHOLE_OCTETS_MAX;
+        let whole = about.envelope.returns_content() && len <= dsn::WHOLE_OCTETS_MAX;
         let end = if whole { len } else { header_len.min(len) };
         let original = match &about.body {
             Body::Memory(octets) => unstuffed(&about.trace, &octets[..end]),

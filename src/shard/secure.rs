@@ -11,6 +11,7 @@ use super::demand::Demand;
 use super::hosts::Candidate;
 use super::settings::Settings;
 use crate::config::TlsPolicy;
+use crate::mail::envelope::TlsWish;
 use crate::observe::ask::TlsCount;
 use crate::route::How;
 use crate::smtp::client::{LogIn, StartTls};
@@ -28,6 +29,8 @@ pub(super) struct Terms {
     /// Who we are there. What is needed and is not there is an error of the configuration.
     pub(super) credentials: Option<Credentials>,
     trial: Option<Trial>,
+    /// Less is wanted than of other mail for this host.
+    is_relaxed: bool,
 }
 
 /// What TLS is worth.
@@ -56,15 +59,13 @@ impl Terms {
         let entry = how.entry();
         let tls_first = entry.is_some_and(|entry| entry.tls_first);
         let grade = match (candidate.policy, &candidate.demand) {
-            (TlsPolicy::None, _) if tls_first => Grade::Required,
-            (TlsPolicy::None, _) => Grade::None,
             (_, Demand::Certificate { .. }) => Grade::Dane,
             (_, Demand::Policy) => Grade::Sts,
-            (TlsPolicy::Verify, _) => Grade::Verified,
+            (TlsPolicy::Verify, _) | (_, Demand::Proof) => Grade::Verified,
+            (TlsPolicy::None, _) if tls_first => Grade::Required,
+            (TlsPolicy::None, _) => Grade::None,
             (TlsPolicy::Required, _) | (_, Demand::Encryption) => Grade::Required,
-            (TlsPolicy::Opportunistic, Demand::Configured | Demand::Trial { .. }) => {
-                Grade::Opportunistic
-            }
+            (TlsPolicy::Opportunistic, _) => Grade::Opportunistic,
         };
         let mut trial = None;
         let (config, name) = match (grade, &candidate.demand) {
@@ -102,12 +103,22 @@ impl Terms {
                 .and_then(|entry| settings.credentials.get(&**entry.credentials.as_ref()?))
                 .cloned(),
             trial,
+            is_relaxed: matches!(candidate.demand, Demand::Waived),
         }
     }
 
     /// What TLS is worth, as delivery lines name it.
     pub(super) const fn grade_name(&self) -> &'static str {
         self.grade.name()
+    }
+
+    /// May carry mail that wants this, as far as it lies with us.
+    pub(super) fn suit(&self, wish: TlsWish) -> bool {
+        match wish {
+            TlsWish::Required => matches!(self.grade, Grade::Verified | Grade::Sts | Grade::Dane),
+            TlsWish::Usual | TlsWish::Preferred => !self.is_relaxed,
+            TlsWish::Optional => true,
+        }
     }
 
     /// The same after a handshake that failed, where mail may go in plain.

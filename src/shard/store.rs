@@ -121,6 +121,7 @@ impl<W: World> Shard<W> {
             size: accepted.size,
             recipients: accepted.recipients,
             message_id: accepted.message_id.map(Into::into),
+            tls: message.tls_wish().name().map(Into::into),
             stages,
         };
         self.remember(message.id, event);

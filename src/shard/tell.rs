@@ -24,6 +24,8 @@ impl<W: World> Shard<W> {
             return;
         };
         let (policy, trouble) = match &candidate.demand {
+            // What is published was not asked for, so nothing can be said of it.
+            Demand::Waived => return,
             Demand::Certificate { records, base, .. } => {
                 let policy = Policy {
                     policy_type: "tlsa".to_owned(),

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use super::Shard;
 use super::attempt::LOCAL_TROUBLE;
-use super::hosts::{NO_ANSWER, NoHost};
+use super::hosts::{ENCRYPTION_NEEDED, NO_ANSWER, NoHost};
 use super::message::{Body, Message};
 use super::secure::{Security, Terms};
 use crate::mail::downgrade;
-use crate::mail::envelope::QueueId;
+use crate::mail::envelope::{QueueId, TlsWish};
 use crate::mail::outcome::{Blame, Diagnosis, Outcome};
 use crate::observe::stage::{Stage, Times};
 use crate::smtp::client::{self, ClientSession, Outgoing, Output};
@@ -160,6 +160,37 @@ impl<W: World> Connection<W> {
     /// True when it can carry another transaction.
     pub(super) fn is_usable(&mut self) -> bool {
         self.state == State::Ready && !self.stream.is_stale()
+    }
+
+    /// True when a message that wants this of TLS may go over it.
+    pub(super) fn suits(&self, wish: TlsWish) -> bool {
+        let is_promised = self.session.extensions().require_tls;
+        self.terms.suit(wish) && (is_promised || wish != TlsWish::Required)
+    }
+
+    /// Why it does not suit a message that requires TLS, where nothing else is wrong with the host.
+    pub(super) fn unfit(&self) -> Option<NoHost> {
+        let relay = &self.relay;
+        let (status, text) = match self.state {
+            State::Ready => (
+                client::REQUIRETLS_NEEDED,
+                format!("REQUIRETLS is required, but was not offered by {relay}"),
+            ),
+            _ if self.failure().diagnosis.status == client::TLS_NEEDED => (
+                ENCRYPTION_NEEDED,
+                format!("REQUIRETLS: TLS was not offered by {relay}"),
+            ),
+            _ => return None,
+        };
+        Some(NoHost {
+            diagnosis: Diagnosis {
+                status,
+                text: text.into(),
+                reply: None,
+                remote_mta: None,
+            },
+            permanent: true,
+        })
     }
 
     /// False when the peer has said how many messages a connection may carry, and that is over.

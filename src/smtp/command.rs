@@ -96,6 +96,8 @@ pub struct MailArguments {
     pub envid: Option<Box<str>>,
     /// `AUTH=` was there (RFC 4954 §5). Who somebody else says has sent it is not passed on.
     pub auth: bool,
+    /// `REQUIRETLS` (RFC 8689 §4.1)
+    pub require_tls: bool,
 }
 
 /// `AUTH mechanism [initial-response]` (RFC 4954 §4).
@@ -188,6 +190,7 @@ impl MailArguments {
             ret: None,
             envid: None,
             auth: false,
+            require_tls: false,
         };
         parsed.take_parameters(parameters)?;
         if !inside.is_empty() {
@@ -198,7 +201,7 @@ impl MailArguments {
     }
 
     fn take_parameters(&mut self, parameters: &[u8]) -> Result<(), BadArgument> {
-        let mut seen = [false; 6];
+        let mut seen = [false; 7];
         for parameter in Parameters(parameters) {
             let (keyword, value) = parameter?;
             let place = match &*capitals(keyword) {
@@ -214,7 +217,11 @@ impl MailArguments {
                     self.smtputf8 = true;
                     2
                 }
-                b"SMTPUTF8" => return Err(BadArgument::BadParameter),
+                b"REQUIRETLS" if value.is_none() => {
+                    self.require_tls = true;
+                    6
+                }
+                b"SMTPUTF8" | b"REQUIRETLS" => return Err(BadArgument::BadParameter),
                 b"RET" => {
                     self.ret = Some(ret(some(value)?)?);
                     3
@@ -541,12 +548,13 @@ mod tests {
 
     #[test]
     fn sender_says_all_it_can() {
-        let all = "from: <a@C.test> size=1000 Body=8bitmime SMTPUTF8 RET=hdrs ENVID=QQ+2B31";
+        let all = "from: <a@C.test> size=1000 Body=8bitmime SMTPUTF8 RET=hdrs ENVID=QQ+2B31 \
+            RequireTLS";
         let parsed = mail(all).unwrap();
         assert_eq!(parsed.reverse_path.to_string(), "a@c.test");
         assert_eq!(parsed.size, 1000);
         assert_eq!(parsed.body, BodyKind::EightBit);
-        assert!(parsed.smtputf8);
+        assert!(parsed.smtputf8 && parsed.require_tls);
         assert_eq!(parsed.ret, Some(Ret::Headers));
         assert_eq!(parsed.envid.as_deref(), Some("QQ+2B31"));
         assert_eq!(mail("FROM:<>").unwrap().reverse_path, ReversePath(None));
@@ -584,6 +592,11 @@ mod tests {
                 BadArgument::UnknownParameter,
             ),
             ("FROM:<a@c.test> SMTPUTF8=1", BadArgument::BadParameter),
+            ("FROM:<a@c.test> REQUIRETLS=1", BadArgument::BadParameter),
+            (
+                "FROM:<a@c.test> REQUIRETLS REQUIRETLS",
+                BadArgument::BadParameter,
+            ),
             ("FROM:<a@c.test> ENVID=a+b", BadArgument::BadParameter),
             ("FROM:<\u{e4}@c.test>", BadArgument::NeedsSmtputf8),
         ] {

@@ -18,6 +18,8 @@ pub struct Extensions {
     pub enhanced_status: bool,
     /// `STARTTLS` (RFC 3207).
     pub starttls: bool,
+    /// `REQUIRETLS` (RFC 8689). It means something only where it is offered under TLS.
+    pub require_tls: bool,
     /// `AUTH` (RFC 4954), and what of it we speak.
     pub auth: Mechanisms,
     /// `LIMITS` (RFC 9422).
@@ -65,6 +67,7 @@ impl Extensions {
             ("DSN", &mut self.dsn),
             ("ENHANCEDSTATUSCODES", &mut self.enhanced_status),
             ("STARTTLS", &mut self.starttls),
+            ("REQUIRETLS", &mut self.require_tls),
         ]
         .into_iter()
         .find(|(known, _)| keyword.eq_ignore_ascii_case(known));
@@ -161,6 +164,7 @@ mod tests {
             "EnhancedStatusCodes",
             "CHUNKING",
             "STARTTLS",
+            "requiretls",
             "LIMITS rcptmax=50 MAILMAX=3 RCPTDOMAINMAX=1",
             "auth login CRAM-MD5 Plain",
             "AUTH SCRAM-SHA-256",
@@ -185,6 +189,7 @@ mod tests {
                 dsn: true,
                 enhanced_status: true,
                 starttls: true,
+                require_tls: true,
                 auth: all.auth,
                 limits
             }

@@ -357,6 +357,12 @@ impl Reply {
         Self::fixed(555, 5, 4, "Parameter not recognised or not offered")
     }
 
+    /// REQUIRETLS, or anything that wants TLS, before STARTTLS (RFC 3207 §4).
+    #[must_use]
+    pub const fn must_start_tls() -> Self {
+        Self::fixed(530, 7, 0, "Must issue a STARTTLS command first")
+    }
+
     /// A reverse-path that is none.
     #[must_use]
     pub const fn bad_sender() -> Self {

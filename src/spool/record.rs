@@ -332,6 +332,8 @@ impl Accepted<'_> {
             (EIGHT_BIT, content.eight_bit),
             (EIGHT_BIT_HEADER, content.eight_bit_header),
             (DATE, content.date),
+            (REQUIRE_TLS, envelope.require_tls),
+            (TLS_OPTIONAL, content.tls_optional),
         ] {
             flags |= if set { bit } else { 0 };
         }
@@ -477,6 +479,7 @@ fn stored(rest: &mut Reader<'_>) -> Option<Stored> {
         eight_bit: has(EIGHT_BIT),
         eight_bit_header: has(EIGHT_BIT_HEADER),
         date: has(DATE),
+        tls_optional: has(TLS_OPTIONAL),
         message_id: None,
     };
     content.message_id = rest.optional_text()?;
@@ -519,6 +522,7 @@ fn stored(rest: &mut Reader<'_>) -> Option<Stored> {
                 BodyKind::SevenBit
             },
             smtputf8: has(SMTPUTF8),
+            require_tls: has(REQUIRE_TLS),
             recipients,
         },
         content,
@@ -694,6 +698,8 @@ const STUFFED: u32 = 1 << 6;
 const EIGHT_BIT: u32 = 1 << 7;
 const EIGHT_BIT_HEADER: u32 = 1 << 8;
 const DATE: u32 = 1 << 9;
+const REQUIRE_TLS: u32 = 1 << 10;
+const TLS_OPTIONAL: u32 = 1 << 11;
 
 /// `NOTIFY=` was given.
 const NOTIFY_GIVEN: u8 = 1;

@@ -54,6 +54,7 @@ pub(super) fn envelope(recipients: usize) -> Envelope {
         envid: Some("QQ314159".into()),
         body: BodyKind::EightBit,
         smtputf8: false,
+        require_tls: false,
         recipients: recipients.collect(),
     }
 }

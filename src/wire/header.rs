@@ -17,6 +17,7 @@ pub struct HeaderScan {
     in_message_id: bool,
     message_id: Vec<u8>,
     has_message_id: bool,
+    has_tls_required: bool,
 }
 
 /// What was seen.
@@ -28,6 +29,8 @@ pub struct HeaderFacts {
     pub date: bool,
     /// The value of the Message-ID field, up to [`MESSAGE_ID_OCTETS_MAX`] of it.
     pub message_id: Option<Box<str>>,
+    /// There is one TLS-Required field, and it says No (RFC 8689 §3).
+    pub tls_optional: bool,
     /// The body has octets over 127.
     pub eight_bit: bool,
     /// The header has.
@@ -49,6 +52,7 @@ impl HeaderScan {
             in_message_id: false,
             message_id: Vec::new(),
             has_message_id: false,
+            has_tls_required: false,
         }
     }
 
@@ -130,6 +134,10 @@ impl HeaderScan {
             self.has_message_id = true;
             self.in_message_id = true;
             self.keep_message_id(value);
+        } else if name.eq_ignore_ascii_case(b"TLS-Required") {
+            // There may be one. Of several nobody knows which was meant, and none relaxes anything.
+            let is_first = !std::mem::replace(&mut self.has_tls_required, true);
+            self.facts.tls_optional = is_first && value.trim_ascii().eq_ignore_ascii_case(b"No");
         }
     }
 
@@ -189,7 +197,7 @@ mod tests {
     #[test]
     fn a_header_says_the_same_at_every_split() {
         let content = b"Received: a\r\n by b\r\nRECEIVED : c\r\nX-Received: no\r\nDate: now\r\n\
-            Message-ID:\r\n <a@b>  \r\nSubject: Received: no\r\n\r\nReceived: no\r\nbody \xe9\r\n";
+            Message-ID:\r\n <a@b>  \r\ntls-required: NO \r\nSubject: Received: no\r\n\r\nReceived: no\r\nbody \xe9\r\n";
         let whole = scan(content, &[]);
         assert_eq!(
             whole,
@@ -197,6 +205,7 @@ mod tests {
                 received: 2,
                 date: true,
                 message_id: Some("<a@b>".into()),
+                tls_optional: true,
                 eight_bit: true,
                 eight_bit_header: false,
                 header_len: u32::try_from(memchr::memmem::find(content, b"\r\n\r\n").unwrap() + 4)
@@ -224,6 +233,31 @@ mod tests {
         assert!(scan("gr\u{fc}n\r\n".as_bytes(), &[]).eight_bit);
         let utf8 = scan("Subject: gr\u{fc}n\r\n\r\nascii\r\n".as_bytes(), &[]);
         assert!(utf8.eight_bit_header && !utf8.eight_bit);
+    }
+
+    #[test]
+    fn tls_may_be_optional_for_a_message_that_says_so_once() {
+        for (header, is_optional) in [
+            ("TLS-Required: No\r\n", true),
+            ("TLS-Required:no\r\n", true),
+            ("TLS-Required: None\r\n", false),
+            ("TLS-Required: Yes\r\n", false),
+            ("TLS-Required:\r\n", false),
+            ("X-TLS-Required: No\r\n", false),
+            ("TLS-Required: No\r\nTLS-Required: No\r\n", false),
+            ("TLS-Required: No\r\nTLS-Required: Yes\r\n", false),
+            (
+                "TLS-Required: No\r\nTLS-Required: Yes\r\nTLS-Required: No\r\n",
+                false,
+            ),
+            ("A: b\r\n\r\nTLS-Required: No\r\n", false),
+        ] {
+            assert_eq!(
+                scan(header.as_bytes(), &[]).tls_optional,
+                is_optional,
+                "{header}"
+            );
+        }
     }
 
     #[test]

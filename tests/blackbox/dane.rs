@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 
 use aws_lc_rs::digest::{SHA256, SHA512, digest};
 use rcgen::{
@@ -15,7 +16,7 @@ use crate::support::dns::{CNAME, TLSA};
 use crate::support::{Mx, Rdata, Relay, Scene, Script, message, never};
 
 /// A certificate, and its chain and key in files.
-struct Shown {
+pub struct Shown {
     certificate: Vec<u8>,
     authority: Vec<u8>,
     public_key: Vec<u8>,
@@ -23,7 +24,7 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         Self::make(CertificateParams::new(vec![name.to_owned()]).unwrap())
     }
 
@@ -71,8 +72,14 @@ impl Shown {
         )
     }
 
+    /// The files of its chain and its key.
+    pub fn files(&self) -> (PathBuf, PathBuf) {
+        let place = |name: &str| self.files.path().join(name);
+        (place("chain.pem"), place("key.pem"))
+    }
+
     /// `3 1 1`
-    fn its_key(&self) -> Rdata {
+    pub fn its_key(&self) -> Rdata {
         Rdata::Tlsa([3, 1, 1], digest(&SHA256, &self.public_key).as_ref().into())
     }
 
@@ -83,7 +90,7 @@ impl Shown {
 }
 
 /// A scene in which DNSSEC vouches for `d.test` and for its hosts.
-fn signed(hosts: &[(u16, &str)]) -> Scene {
+pub fn signed(hosts: &[(u16, &str)]) -> Scene {
     let scene = Scene::new();
     scene.dns.mx("d.test", hosts);
     scene.dns.secure("d.test");
@@ -110,7 +117,7 @@ fn place(scene: &Scene, host: &str) -> String {
     format!("_{}._tcp.{host}", scene.mx_port())
 }
 
-fn publish(scene: &Scene, host: &str, records: Vec<Rdata>) {
+pub fn publish(scene: &Scene, host: &str, records: Vec<Rdata>) {
     let place = place(scene, host);
     scene.dns.secure(&place);
     scene.dns.set(&place, records);

@@ -32,6 +32,7 @@ mod pop3;
 mod preflight;
 mod proxy;
 mod reports;
+mod requiretls;
 mod routes;
 mod schedule;
 mod sendmail;

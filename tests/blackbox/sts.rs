@@ -10,15 +10,15 @@ use crate::support::dns::TXT;
 use crate::support::{Authority, Rdata, Relay, Scene, Script, Web, message, never};
 
 /// A domain with a policy, the web server that has it, and who is trusted.
-struct Published {
-    scene: Scene,
+pub struct Published {
+    pub scene: Scene,
     web: Web,
-    authority: Authority,
+    pub authority: Authority,
 }
 
 impl Published {
     /// For `d.test`, whose hosts are these.
-    fn new(hosts: &[(u16, &str)]) -> Self {
+    pub fn new(hosts: &[(u16, &str)]) -> Self {
         let authority = Authority::new();
         let shown = authority.issue("mta-sts.d.test");
         Self::shown(hosts, authority, &shown)
@@ -46,7 +46,7 @@ impl Published {
             .set("_mta-sts.d.test", vec![Rdata::Txt(text)]);
     }
 
-    fn policy(&self, mode: &str, mx: &[&str]) {
+    pub fn policy(&self, mode: &str, mx: &[&str]) {
         self.web.has("text/plain", &policy(mode, mx));
     }
 
@@ -74,7 +74,7 @@ impl Published {
         (stranger, host)
     }
 
-    fn sender(&self, extra: &str) -> Relay {
+    pub fn sender(&self, extra: &str) -> Relay {
         let port = self.web.address().port();
         self.scene.relay(&format!(
             "delivery.tls = \"opportunistic\"\ndelivery.mta_sts_port = {port}\n\

@@ -135,7 +135,7 @@ pub fn compose(notice: &Notice<'_>) -> Option<Composed> {
     );
     wire.push(&returned.octets);
     wire.push(format!("\r\n--{boundary}--\r\n").as_bytes());
-    Some(wire.finish(sender))
+    Some(wire.finish(sender, notice.envelope.require_tls))
 }
 
 /// A recipient of the envelope with what is reported of it.
@@ -271,7 +271,8 @@ impl Wire {
         self.push(header.as_bytes());
     }
 
-    fn finish(self, sender: &Mailbox) -> Composed {
+    /// What is told of a message goes on the same terms as the message (RFC 8689 §5).
+    fn finish(self, sender: &Mailbox, require_tls: bool) -> Composed {
         let (facts, header) = (self.stuffer.facts(), self.scan.finish());
         let content = Content {
             size: facts.size,
@@ -282,6 +283,7 @@ impl Wire {
             received: header.received,
             date: header.date,
             message_id: header.message_id,
+            tls_optional: header.tls_optional,
             header_len: header.header_len,
         };
         let body = if content.eight_bit || content.eight_bit_header {
@@ -303,6 +305,7 @@ impl Wire {
             // Only To may need it. Parts of a message/global type are 8-bit content like any
             // other (RFC 6533 §4), and a sender whose host knows no SMTPUTF8 must hear, too.
             smtputf8: sender.needs_smtputf8(),
+            require_tls,
             recipients: vec![recipient],
         };
         Composed {

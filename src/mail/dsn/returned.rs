@@ -6,7 +6,6 @@ use mail_builder::encoders::QuotedPrintableEncoder;
 use memchr::{memchr, memmem, memrchr};
 
 use super::{Notice, ReportKind, WHOLE_OCTETS_MAX, transfer};
-use crate::mail::envelope::Ret;
 use crate::wire::header::HeaderScan;
 
 /// The part's header and content.
@@ -93,7 +92,7 @@ impl<'a> Returned<'a> {
 /// RFC 3461 §4.3: the whole comes back with a failure only, and only to who did not decline it.
 /// What may not be encoded must fit the path as it is.
 fn returns_whole(notice: &Notice<'_>) -> bool {
-    notice.envelope.ret != Some(Ret::Headers)
+    notice.envelope.returns_content()
         && notice.original.len() <= WHOLE_OCTETS_MAX
         && notice.kind == ReportKind::Failure
         && notice.original_is_whole

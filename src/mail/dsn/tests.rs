@@ -47,6 +47,7 @@ impl Scene {
                 envid: Some("QQ+2B314159".into()),
                 body: BodyKind::SevenBit,
                 smtputf8: false,
+                require_tls: false,
                 recipients: vec![
                     recipient(b"fine@d.test", None),
                     recipient(b"b@d.test", Some("rfc822;Orig+2Bx@d.test")),
@@ -363,6 +364,19 @@ fn failure_of_our_own_finding_has_a_type_of_our_own() {
         "x-ringpost; mail for d.test loops back to this host"
     );
     assert_eq!(read.fields("Remote-MTA"), [""; 0]);
+}
+
+#[test]
+fn message_that_requires_tls_comes_back_without_its_content_and_under_tls() {
+    for require_tls in [false, true] {
+        let mut scene = Scene::new(ReportKind::Failure);
+        scene.envelope.ret = Some(Ret::Full);
+        scene.envelope.require_tls = require_tls;
+        let read = scene.read();
+        assert_eq!(read.composed.envelope.require_tls, require_tls);
+        let is_whole = read.returned.0 == "message/rfc822";
+        assert_eq!(is_whole, !require_tls, "{}", read.text);
+    }
 }
 
 #[test]

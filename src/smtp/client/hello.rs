@@ -21,6 +21,8 @@ impl ClientSession {
                     for line in self.reader.texts().skip(1) {
                         self.extensions.note(&line);
                     }
+                    // In plain it is worth nothing, whoever says it (RFC 8689 §2).
+                    self.extensions.require_tls &= self.is_secured;
                 }
                 self.consider_tls();
             }

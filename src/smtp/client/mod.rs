@@ -34,7 +34,7 @@ use crate::mail::outcome::{Diagnosis, Outcome};
 use crate::smtp::extension::Mechanisms;
 use crate::time::Tick;
 pub use session::ClientSession;
-pub use verdict::{Peer, TLS_NEEDED};
+pub use verdict::{Peer, REQUIRETLS_NEEDED, TLS_NEEDED};
 
 /// Who we say we are.
 #[derive(Clone, Debug)]
@@ -108,6 +108,8 @@ pub struct Outgoing {
     pub eight_bit: bool,
     /// The message needs `SMTPUTF8`.
     pub smtputf8: bool,
+    /// `REQUIRETLS`; from nobody, only where it is offered (RFC 8689 §5).
+    pub require_tls: bool,
     /// Octets, as `SIZE=` counts them (RFC 1870 §5).
     pub size: u64,
     /// To whom.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::reply::ReplyReader;
 use super::transaction::Transaction;
-use super::verdict::{Peer, Sent, local};
+use super::verdict::{Peer, REQUIRETLS_NEEDED, Sent, local};
 use super::{Failure, Hello, Outgoing, OutgoingRecipient, Output, Stage, StartTls, Waits};
 use crate::mail::outcome::{Blame, Diagnosis, Outcome};
 use crate::smtp::extension::Extensions;
@@ -491,6 +491,11 @@ impl ClientSession {
         if outgoing.smtputf8 && !self.extensions.smtputf8 {
             let words = "SMTPUTF8 is required, but was not offered by".to_owned();
             return Some((UTF8_NOT_PERMITTED, words));
+        }
+        let may_go_without = outgoing.reverse_path.is_empty();
+        if outgoing.require_tls && !self.extensions.require_tls && !may_go_without {
+            let words = "REQUIRETLS is required, but was not offered by".to_owned();
+            return Some((REQUIRETLS_NEEDED, words));
         }
         let limit = self.extensions.size_limit()?;
         (outgoing.size > limit).then(|| {

@@ -163,6 +163,9 @@ impl Outgoing {
         if self.smtputf8 && offered.smtputf8 {
             push(batch, &[" SMTPUTF8"]);
         }
+        if self.require_tls && offered.require_tls {
+            push(batch, &[" REQUIRETLS"]);
+        }
         if offered.dsn {
             match self.ret {
                 Some(Ret::Full) => push(batch, &[" RET=FULL"]),

@@ -243,6 +243,8 @@ const SENDING_BODY: &str = "sending message body";
 const PROTOCOL_ERROR: EnhancedStatus = EnhancedStatus::new(4, 5, 0);
 /// RFC 3463 §3.8: cryptographic failure, here of TLS that must be and cannot.
 pub const TLS_NEEDED: EnhancedStatus = EnhancedStatus::new(4, 7, 4);
+/// RFC 8689 §4.2.1: REQUIRETLS support required.
+pub const REQUIRETLS_NEEDED: EnhancedStatus = EnhancedStatus::new(5, 7, 30);
 /// RFC 3463 §3.5: bad connection.
 const BAD_CONNECTION: EnhancedStatus = EnhancedStatus::new(4, 4, 2);
 /// RFC 3463 §3.4: the mail system as a whole.

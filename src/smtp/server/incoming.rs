@@ -186,6 +186,7 @@ impl Incoming {
             received: header.received,
             date: header.date,
             message_id: header.message_id,
+            tls_optional: header.tls_optional,
             header_len: header.header_len,
         })
     }

@@ -266,8 +266,11 @@ impl ServerSession {
             self.peer.to_canonical(),
             limits.max_message_size
         );
-        if self.encryption == Encryption::Offered {
-            lines.push_str("\nSTARTTLS");
+        match self.encryption {
+            Encryption::Offered => lines.push_str("\nSTARTTLS"),
+            // Only here: what came in plain cannot be protected any more (RFC 8689 §2).
+            Encryption::Active => lines.push_str("\nREQUIRETLS"),
+            Encryption::Absent => {}
         }
         if !self.mechanisms.is_empty() {
             let _ = write!(lines, "\nAUTH {}", self.mechanisms.join(" "));
@@ -295,6 +298,15 @@ impl ServerSession {
         if parsed.auth && self.mechanisms.is_empty() {
             return Err(BadArgument::UnknownParameter);
         }
+        match self.encryption {
+            Encryption::Active => {}
+            _ if !parsed.require_tls => {}
+            Encryption::Absent => return Err(BadArgument::UnknownParameter),
+            Encryption::Offered => {
+                self.refuse(&Reply::must_start_tls());
+                return Ok(());
+            }
+        }
         if parsed.size > self.limits.max_message_size {
             self.say(&Reply::too_large());
             return Ok(());
@@ -305,6 +317,7 @@ impl ServerSession {
             envid: parsed.envid,
             body: parsed.body,
             smtputf8: parsed.smtputf8,
+            require_tls: parsed.require_tls,
             recipients: Vec::new(),
         };
         self.mode = Mode::Asking(Question::Mail(Draft {

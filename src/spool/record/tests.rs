@@ -12,6 +12,7 @@ fn envelope() -> Envelope {
         envid: Some("E+3D1".into()),
         body: BodyKind::EightBit,
         smtputf8: true,
+        require_tls: true,
         recipients: vec![
             Recipient {
                 mailbox: Mailbox::parse("j\u{f6}rg@d.test".as_bytes(), true).unwrap(),
@@ -40,6 +41,7 @@ fn content() -> Content {
         longest_line: 998,
         received: 3,
         date: true,
+        tls_optional: true,
         message_id: Some("<x@y>".into()),
         header_len: 300,
     }

@@ -2,8 +2,10 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 
 use super::PATIENCE;
+use super::front::{Octets, secured};
 
 /// One reply, all its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,8 @@ impl Reply {
 
 pub struct Client {
     stream: TcpStream,
+    /// What goes over it under TLS.
+    under_tls: Option<Box<dyn Octets>>,
     buffer: Vec<u8>,
 }
 
@@ -59,6 +63,7 @@ impl Client {
         stream.set_nodelay(true).expect("nodelay");
         Self {
             stream,
+            under_tls: None,
             buffer: Vec::new(),
         }
     }
@@ -72,16 +77,33 @@ impl Client {
         client
     }
 
+    /// Says STARTTLS, and EHLO under it. `authority` is the relay's certificate.
+    #[track_caller]
+    pub fn secure(mut self, authority: &Path) -> Self {
+        self.command("STARTTLS").is("220 ");
+        let socket = self.stream.try_clone().expect("a second handle");
+        self.under_tls = Some(secured(socket, authority));
+        self.command("EHLO c.test").is("250 ");
+        self
+    }
+
+    fn octets(&mut self) -> &mut dyn Octets {
+        match &mut self.under_tls {
+            Some(octets) => octets,
+            None => &mut self.stream,
+        }
+    }
+
     /// Writes octets as they are.
     pub fn send(&mut self, octets: impl AsRef<[u8]>) {
-        self.stream
+        self.octets()
             .write_all(octets.as_ref())
             .expect("the relay reads");
     }
 
     /// Writes octets; false when the relay is gone.
     pub fn try_send(&mut self, octets: &[u8]) -> bool {
-        self.stream.write_all(octets).is_ok()
+        self.octets().write_all(octets).is_ok()
     }
 
     /// The code of the next reply; `None` when the relay is gone.
@@ -176,7 +198,7 @@ impl Client {
 
     fn fill(&mut self) -> std::io::Result<usize> {
         let mut chunk = [0; 4096];
-        let read = self.stream.read(&mut chunk)?;
+        let read = self.octets().read(&mut chunk)?;
         self.buffer.extend(&chunk[..read]);
         Ok(read)
     }

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod dns;
+pub mod front;
 pub mod imap;
 pub mod mx;
 pub mod net;
@@ -14,6 +15,7 @@ pub mod report;
 pub mod web;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -89,6 +91,17 @@ impl Scene {
             SocketAddr::from((self.net.host(MX_FIRST + n), self.mx_port)),
             script,
         )
+    }
+
+    /// Starts the `n`th mail exchanger, `mxN.test`, with TLS before it: what it offers, it offers under
+    /// TLS only.
+    pub fn tls_mx(&self, n: u8, shown: &(PathBuf, PathBuf), script: Script) -> Mx {
+        self.dead_mx(n);
+        let host = self.net.host(MX_FIRST + n);
+        let behind = SocketAddr::from((host, self.net.free_port(MX_FIRST + n)));
+        let mx = Mx::start(behind, script);
+        front::before(behind, self.mx_address(n), shown);
+        mx
     }
 
     /// Names the `n`th mail exchanger without starting it: connecting to it is refused.

@@ -1,19 +1,11 @@
 //! A blocking POP3 client that says exactly what a test wants said.
 
-use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
-
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::PATIENCE;
-
-trait Octets: Read + Write + Send {}
-impl<T: Read + Write + Send> Octets for T {}
+use super::front::{Octets, secured};
 
 /// A connection that has been greeted.
 pub struct Pop3 {
@@ -159,18 +151,4 @@ fn dial(to: SocketAddr) -> TcpStream {
     socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     socket.set_nodelay(true).expect("nodelay");
     socket
-}
-
-fn secured(socket: TcpStream, authority: &Path) -> Box<dyn Octets> {
-    let pem = fs::read(authority).expect("the server's certificate");
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(&pem).expect("PEM"))
-        .expect("a certificate");
-    let config = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from("relay.test").expect("a name");
-    let session = ClientConnection::new(Arc::new(config), name).expect("a session");
-    Box::new(StreamOwned::new(session, socket))
 }

@@ -9,8 +9,6 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
@@ -69,17 +67,7 @@ pub struct Web {
 
 impl Web {
     pub fn start(at: SocketAddr, (chain, key): &(PathBuf, PathBuf)) -> Self {
-        let chain = CertificateDer::pem_file_iter(chain).expect("a chain");
-        let chain: Vec<_> = chain.collect::<Result<_, _>>().expect("certificates");
-        let key = PrivateKeyDer::from_pem_file(key).expect("a key");
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let config = ServerConfig::builder_with_provider(provider.into())
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .expect("a pair");
-        let config = Arc::new(config);
+        let config = server_config(chain, key);
         let listener = TcpListener::bind(at).expect("a port for the web server");
         let web = Self {
             address: listener.local_addr().expect("a bound socket"),

@@ -30,6 +30,34 @@ fn peer_offers_tls_and_is_greeted_again_under_it() {
 }
 
 #[test]
+fn peer_is_to_pass_the_requirement_of_tls_on() {
+    let offers = |keyword: &str| format!("250-mx.test\r\n250 {keyword}\r\n");
+    let greeted = |in_plain: &str, under_tls: &str, reverse_path: &str| {
+        let mut outgoing = message(1);
+        outgoing.require_tls = true;
+        outgoing.reverse_path = reverse_path.to_owned();
+        let in_plain = format!("250-mx.test\r\n250-{in_plain}\r\n250 STARTTLS\r\n");
+        let answers = [GREETING, &in_plain, READY, &offers(under_tls)];
+        dialogue(false, &[outgoing], &answers)
+    };
+    let told = greeted("DSN", "REQUIRETLS", "a@c.test");
+    assert_eq!(told.sent[3], "MAIL FROM:<a@c.test> REQUIRETLS\r\n");
+    // What it says in plain is no promise, and nothing is sent without one.
+    let refused = "Failed Message 5.7.30 REQUIRETLS is required, but was not offered by host \
+        mx.test[192.0.2.1]";
+    let untold = greeted("REQUIRETLS", "DSN", "a@c.test");
+    assert_eq!(untold.texts(), [(0, refused.to_owned())]);
+    assert_eq!(untold.sent.len(), 3);
+    // A report goes all the same (RFC 8689 §5).
+    let report = greeted("DSN", "DSN", "");
+    assert_eq!(report.sent[3], "MAIL FROM:<>\r\n");
+    let mut in_plain = message(1);
+    in_plain.require_tls = true;
+    let in_plain = dialogue(false, &[in_plain], &[GREETING, &offers("REQUIRETLS")]);
+    assert_eq!(in_plain.texts(), [(0, refused.to_owned())]);
+}
+
+#[test]
 fn peer_offers_no_tls() {
     let dialogue = plays(StartTls::IfOffered, &[GREETING, PLAIN]);
     assert!(dialogue.sent[1].starts_with("MAIL FROM"));

@@ -1,0 +1,115 @@
+//! TLS: on the side of a test's client, and before a peer that knows nothing of it.
+
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+};
+
+pub trait Octets: Read + Write + Send {}
+impl<T: Read + Write + Send> Octets for T {}
+
+/// The client's end of TLS with the relay, whose certificate is `authority`.
+pub fn secured(socket: TcpStream, authority: &Path) -> Box<dyn Octets> {
+    let pem = fs::read(authority).expect("the server's certificate");
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(&pem).expect("PEM"))
+        .expect("a certificate");
+    let config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("relay.test").expect("a name");
+    let session = ClientConnection::new(Arc::new(config), name).expect("a session");
+    Box::new(StreamOwned::new(session, socket))
+}
+
+/// For a server that shows this chain.
+pub fn server_config(chain: &Path, key: &Path) -> Arc<ServerConfig> {
+    let chain = CertificateDer::pem_file_iter(chain).expect("a chain");
+    let chain: Vec<_> = chain.collect::<Result<_, _>>().expect("certificates");
+    let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let config = ServerConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a pair");
+    Arc::new(config)
+}
+
+/// Listens at `at` and speaks STARTTLS there: what comes under TLS goes to the mail exchanger at
+/// `behind`, and its answers come back.
+pub fn before(behind: SocketAddr, at: SocketAddr, (chain, key): &(PathBuf, PathBuf)) {
+    let config = server_config(chain, key);
+    let listener = TcpListener::bind(at).unwrap_or_else(|error| panic!("front at {at}: {error}"));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let config = Arc::clone(&config);
+            thread::spawn(move || {
+                // A connection that breaks off is over, whoever broke it.
+                let _ = serve(stream, config, behind);
+            });
+        }
+    });
+}
+
+fn serve(mut socket: TcpStream, config: Arc<ServerConfig>, behind: SocketAddr) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    socket.write_all(b"220 front ESMTP\r\n")?;
+    line(&mut socket)?;
+    socket.write_all(b"250-front\r\n250 STARTTLS\r\n")?;
+    if !line(&mut socket)?.eq_ignore_ascii_case(b"STARTTLS\r\n") {
+        return Ok(());
+    }
+    socket.write_all(b"220 2.0.0 go\r\n")?;
+    let mut inner = TcpStream::connect(behind)?;
+    line(&mut inner)?;
+    for stream in [&socket, &inner] {
+        stream.set_read_timeout(Some(LOOK))?;
+    }
+    let session = ServerConnection::new(config).map_err(io::Error::other)?;
+    let mut outer = StreamOwned::new(session, socket);
+    while pass(&mut outer, &mut inner)? && pass(&mut inner, &mut outer)? {}
+    Ok(())
+}
+
+/// Passes on what is there; false at the end.
+fn pass(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<bool> {
+    let mut chunk = [0; 16 * 1024];
+    match from.read(&mut chunk) {
+        Ok(0) => Ok(false),
+        Ok(len) => {
+            to.write_all(&chunk[..len])?;
+            to.flush()?;
+            Ok(true)
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Octet by octet: what follows the line belongs to somebody else.
+fn line(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\n") {
+        let mut octet = [0];
+        stream.read_exact(&mut octet)?;
+        line.push(octet[0]);
+    }
+    Ok(line)
+}
+
+/// How long one side is listened to before the other is.
+const LOOK: Duration = Duration::from_millis(5);
