@@ -240,11 +240,7 @@ impl<'a, W: World> Courier<'a, W> {
                     }
                     once_more = (rest == Rest::AnotherConnection).then_some(candidate);
                 }
-                Err(Refusal::Host { nobody, is_well }) => {
-                    if !is_well {
-                        let now = self.shard.world.now();
-                        self.shard.hosts.failed(now, candidate.address);
-                    }
+                Err(Refusal::Host(nobody)) => {
                     // One host that may come back is a reason to wait.
                     if worst.as_ref().is_none_or(|worst| worst.permanent) {
                         worst = Some(nobody);
@@ -331,8 +327,7 @@ impl<'a, W: World> Courier<'a, W> {
                 && let Some(nobody) = connection.unfit()
             {
                 connection.quit().await;
-                let is_well = true;
-                return Err(Refusal::Host { nobody, is_well });
+                return Err(Refusal::Host(nobody));
             }
             if connection.is_ourselves() {
                 return Err(Refusal::Ourselves);
@@ -340,13 +335,20 @@ impl<'a, W: World> Courier<'a, W> {
             let failure = connection.failure();
             match connection.terms_without_tls() {
                 Some(plain) => terms = plain,
-                None => return Err(Refusal::down(failure)),
+                None => return Err(self.down(candidate, failure)),
             }
             self.shard.say(format_args!(
                 "{}; trying again in plain",
                 failure.diagnosis.text
             ));
         }
+    }
+
+    /// A host does not work: the next delivery tries others first.
+    fn down(&self, candidate: &Candidate, nobody: NoHost) -> Refusal {
+        let now = self.shard.world.now();
+        self.shard.hosts.failed(now, candidate.address);
+        Refusal::Host(nobody)
     }
 
     async fn dial(
@@ -367,7 +369,10 @@ impl<'a, W: World> Courier<'a, W> {
         shard.record_for(&self.name, Stage::Connect, now.since(began));
         attempt.stages.add(Stage::Connect, now.since(began));
         attempt.setup += now.since(began);
-        let stream = dialled.map_err(|error| unreachable_host(&relay, &error))?;
+        let stream = dialled.map_err(|error| match unreachable_host(&relay, &error) {
+            Refusal::Host(nobody) => self.down(candidate, nobody),
+            refusal => refusal,
+        })?;
         let hello = Hello {
             name: Rc::clone(&settings.helo),
             own_name: settings.own_name(candidate.address.port()),
@@ -447,22 +452,11 @@ enum Rest {
 /// Why there is no connection.
 enum Refusal {
     /// The host's doing.
-    Host {
-        nobody: NoHost,
-        /// It works, but not for this message.
-        is_well: bool,
-    },
+    Host(NoHost),
     /// The host is this relay.
     Ourselves,
     /// Our own: no descriptor, no port, no memory.
     Local(Diagnosis),
-}
-
-impl Refusal {
-    const fn down(nobody: NoHost) -> Self {
-        let is_well = false;
-        Self::Host { nobody, is_well }
-    }
 }
 
 fn unreachable_host(relay: &str, error: &io::Error) -> Refusal {
@@ -481,7 +475,7 @@ fn unreachable_host(relay: &str, error: &io::Error) -> Refusal {
         Some(EMFILE | ENFILE | EADDRNOTAVAIL | ENOBUFS | ENOMEM) => {
             Refusal::Local(diagnosis(super::attempt::LOCAL_TROUBLE))
         }
-        _ => Refusal::down(NoHost {
+        _ => Refusal::Host(NoHost {
             diagnosis: diagnosis(NO_ANSWER),
             permanent: false,
         }),

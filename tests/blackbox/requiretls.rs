@@ -290,19 +290,20 @@ fn tls_does_not_matter_for_a_message_whose_domain_is_strict() {
     let d = Published::new(&[(10, "mx1.test")]);
     d.policy("enforce", &["elsewhere.test"]);
     let mx = d.scene.mx(1, Script::new());
-    let relay = d.sender("");
-    let line = attempt(&relay, "<a@c.test>", &optional());
-    assert!(line.contains("status=sent"), "{line}");
-    assert!(line.ends_with("tls=opportunistic: not offered"), "{line}");
-    assert!(mx.messages()[0].text().contains("TLS-Required: No\r\n"));
     // The connection that carried it is none for mail that is held to the policy, and REQUIRETLS
     // goes before the field.
     for (mail, content) in [("<a@c.test>", message("usual")), (REQUIRED, optional())] {
+        let relay = d.sender("");
+        let line = attempt(&relay, "<a@c.test>", &optional());
+        assert!(line.contains("status=sent"), "{line}");
+        assert!(line.ends_with("tls=opportunistic: not offered"), "{line}");
         let line = attempt(&relay, mail, &content);
         assert!(line.contains("status=deferred"), "{line}");
         assert!(line.contains("does not name the host"), "{line}");
     }
-    assert_eq!(mx.messages().len(), 1);
+    let messages = mx.messages();
+    assert_eq!(messages.len(), 2);
+    assert!(messages[0].text().contains("TLS-Required: No\r\n"));
 }
 
 #[test]

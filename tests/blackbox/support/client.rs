@@ -1,6 +1,6 @@
 //! A blocking SMTP client that says exactly what a test wants said.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 

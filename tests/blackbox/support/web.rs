@@ -12,6 +12,8 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
+use super::front::server_config;
+
 /// A certificate authority, with what it has issued in files.
 pub struct Authority {
     params: CertificateParams,
