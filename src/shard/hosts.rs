@@ -181,7 +181,7 @@ impl Candidates {
         self.wish
     }
 
-    /// Counts what is published of the hosts?
+    /// True where it counts what is published of the hosts.
     fn asks_for_demands(&self) -> bool {
         match self.wish {
             TlsWish::Required => true,
