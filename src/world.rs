@@ -124,7 +124,8 @@ pub trait World: Clone + 'static {
 
     /// Opens a file for reading and writing; `create` makes it where it is not (mode 0600).
     fn open(&self, path: &Path, create: bool) -> impl Future<Output = io::Result<Self::File>>;
-    /// Names in a directory, sorted. `NotFound` when there is none.
+    /// Names of the files, links and directories in a directory, sorted. `NotFound` when there is
+    /// none.
     fn list(&self, directory: &Path) -> impl Future<Output = io::Result<Vec<PathBuf>>>;
     /// Makes a directory and its parents (mode 0700), all of it durable on return.
     fn make_directory(&self, directory: &Path) -> impl Future<Output = io::Result<()>>;

@@ -97,9 +97,16 @@ pub(super) async fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let directory = directory.to_path_buf();
     off_shard(move || {
         let entries = std::fs::read_dir(directory)?;
-        let mut names = entries
-            .map(|entry| Ok(entry?.file_name().into()))
-            .collect::<io::Result<Vec<PathBuf>>>()?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            // Whoever opens and reads a pipe waits for its writer without end, and so does a
+            // mailbox in which one was put. The kind comes with the name.
+            let kind = entry.file_type()?;
+            if kind.is_file() || kind.is_dir() || kind.is_symlink() {
+                names.push(PathBuf::from(entry.file_name()));
+            }
+        }
         // As octets: to compare paths part by part costs five times as much.
         names.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
         Ok(names)

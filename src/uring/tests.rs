@@ -187,6 +187,21 @@ fn files_hold_what_was_written_and_directories_list_it() {
 }
 
 #[test]
+fn a_pipe_is_not_listed_for_nobody_may_wait_for_its_writer() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    in_world(|world| async move {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        std::fs::create_dir(at("directory")).unwrap();
+        std::fs::write(at("file"), "").unwrap();
+        std::os::unix::fs::symlink(at("file"), at("link")).unwrap();
+        let names = world.list(place.path()).await.unwrap();
+        assert_eq!(names, ["directory", "file", "link"].map(PathBuf::from));
+    });
+}
+
+#[test]
 fn a_panic_in_a_task_leaves_the_shard_running() {
     in_world(|world| async move {
         world.spawn(Class::Outbound, async { panic!("meant") });
