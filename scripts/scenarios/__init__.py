@@ -1,0 +1,1 @@
+"""What scripts/interop runs, by subject. Every function under `@scenario` is one."""
