@@ -102,7 +102,11 @@ pub(super) async fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
             let entry = entry?;
             // Whoever opens and reads a pipe waits for its writer without end, and so does a
             // mailbox in which one was put. The kind comes with the name.
-            let kind = entry.file_type()?;
+            // Where the file system does not say it, the file is asked, and may have gone.
+            let kind = match entry.file_type() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                kind => kind?,
+            };
             if kind.is_file() || kind.is_dir() || kind.is_symlink() {
                 names.push(PathBuf::from(entry.file_name()));
             }
