@@ -127,6 +127,9 @@ pub trait World: Clone + 'static {
     /// Names of the files, links and directories in a directory, sorted. `NotFound` when there is
     /// none.
     fn list(&self, directory: &Path) -> impl Future<Output = io::Result<Vec<PathBuf>>>;
+    /// Names of the regular files in a directory, sorted: no directories, links or pipes. For places
+    /// where others put things.
+    fn files(&self, directory: &Path) -> impl Future<Output = io::Result<Vec<PathBuf>>>;
     /// Makes a directory and its parents (mode 0700), all of it durable on return.
     fn make_directory(&self, directory: &Path) -> impl Future<Output = io::Result<()>>;
     /// Renames a file or a directory where it is. Durable only after [`World::sync_directory`].

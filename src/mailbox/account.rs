@@ -404,7 +404,7 @@ impl<W: World> Account<W> {
             let directory = self.directory_of(&name);
             let (mut octets, mut messages) = (0, 0);
             for place in ["cur", "new"] {
-                for file in self.world.list(&directory.join(place)).await? {
+                for file in self.world.files(&directory.join(place)).await? {
                     octets += size_in_name(&self.world, &directory.join(place), &file).await?;
                     messages += 1;
                 }

@@ -4,10 +4,13 @@
 //! What glommio has no call for (listing, renaming, making directories) runs on its blocking
 //! thread, off the shard.
 
+use std::fs::FileType;
 use std::io;
+
 use std::path::{Path, PathBuf};
 
 use glommio::io::{BufferedFile, Directory, OpenOptions};
+use rustix::fs::OFlags;
 
 use super::plain;
 use crate::world::File;
@@ -88,12 +91,28 @@ pub(super) async fn open(path: &Path, create: bool) -> io::Result<UringFile> {
         .read(true)
         .write(true)
         .create(create)
-        .mode(FILE_MODE);
+        .mode(FILE_MODE)
+        // A link in a mailbox must not lead a relay that runs as root to files of others.
+        .custom_flags(NO_LINKS);
     let file = options.buffered_open(path).await.map_err(plain)?;
     Ok(UringFile { file: Some(file) })
 }
 
 pub(super) async fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    names(directory, |kind| {
+        kind.is_file() || kind.is_dir() || kind.is_symlink()
+    })
+    .await
+}
+
+pub(super) async fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    names(directory, |kind| kind.is_file()).await
+}
+
+async fn names(
+    directory: &Path,
+    fits: impl Fn(FileType) -> bool + Send + 'static,
+) -> io::Result<Vec<PathBuf>> {
     let directory = directory.to_path_buf();
     off_shard(move || {
         let entries = std::fs::read_dir(directory)?;
@@ -107,7 +126,7 @@ pub(super) async fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 kind => kind?,
             };
-            if kind.is_file() || kind.is_dir() || kind.is_symlink() {
+            if fits(kind) {
                 names.push(PathBuf::from(entry.file_name()));
             }
         }
@@ -207,6 +226,8 @@ async fn off_shard<T: Send + 'static>(
     glommio::executor().spawn_blocking(call).await
 }
 
+/// O_NOFOLLOW: what is opened is no link. Directories before the last name may be.
+const NO_LINKS: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 /// Mail is for nobody else's eyes.
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;

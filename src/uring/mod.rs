@@ -209,6 +209,10 @@ impl World for Uring {
         disk::list(directory).await
     }
 
+    async fn files(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        disk::files(directory).await
+    }
+
     async fn make_directory(&self, directory: &Path) -> io::Result<()> {
         disk::make_directory(directory).await
     }

@@ -198,6 +198,10 @@ fn a_pipe_is_not_listed_for_nobody_may_wait_for_its_writer() {
         std::os::unix::fs::symlink(at("file"), at("link")).unwrap();
         let names = world.list(place.path()).await.unwrap();
         assert_eq!(names, ["directory", "file", "link"].map(PathBuf::from));
+        let files = world.files(place.path()).await.unwrap();
+        assert_eq!(files, [PathBuf::from("file")]);
+        assert!(world.open(&at("link"), false).await.is_err());
+        assert!(world.open(&at("file"), false).await.is_ok());
     });
 }
 

@@ -629,3 +629,24 @@ fn many_small_literals_are_a_large_one() {
     client.answer("a").is("BAD [TOOBIG]");
     client.command("LOGIN ann@c.test secret").is("OK ");
 }
+
+/// What is no mail is passed over, wherever it lies, and a link leads nowhere.
+#[test]
+fn somebody_puts_directories_and_a_link_into_a_maildir() {
+    let office = Office::new();
+    office.inbox().append("INBOX", "Subject: mail\r\n\r\n");
+    let home = office.relay.data().join("mailboxes").join(ANN);
+    std::fs::create_dir(home.join("new/1.directory.test")).unwrap();
+    std::fs::create_dir(home.join("cur/2.directory.test:2,S")).unwrap();
+    let secret = office.relay.data().join("secret");
+    std::fs::write(&secret, "Subject: of somebody else\n\n").unwrap();
+    std::os::unix::fs::symlink(&secret, home.join("new/3.link.test")).unwrap();
+    let mut client = office.ann();
+    client.command("SELECT INBOX").is("OK ").has("* 1 EXISTS");
+    client
+        .command("LIST \"\" * RETURN (STATUS (MESSAGES))")
+        .is("OK ")
+        .has("MESSAGES 1");
+    client.command("GETQUOTAROOT INBOX").is("OK ");
+    assert!(secret.exists() && home.join("new/1.directory.test").exists());
+}

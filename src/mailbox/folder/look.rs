@@ -146,7 +146,7 @@ impl<W: World> Core<W> {
     }
 
     async fn names(&self, place: &str) -> io::Result<Vec<String>> {
-        let names = self.world.list(&self.directory.join(place)).await?;
+        let names = self.world.files(&self.directory.join(place)).await?;
         // What is not UTF-8 was written by no mail program.
         let names = names.into_iter().filter_map(|name| {
             let name = name.into_os_string().into_string().ok()?;

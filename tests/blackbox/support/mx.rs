@@ -203,8 +203,10 @@ pub struct Mx {
 
 impl Mx {
     pub fn start(at: SocketAddr, script: Script) -> Self {
-        let listener =
-            TcpListener::bind(at).unwrap_or_else(|error| panic!("mail exchanger at {at}: {error}"));
+        // The kernel closes the sockets of a killed relay's rings some time after the relay is gone.
+        let listener = eventually(&format!("a mail exchanger listens at {at}"), || {
+            TcpListener::bind(at).ok()
+        });
         let record = Arc::new(Mutex::new(Record::default()));
         let script = Arc::new(Mutex::new(script));
         let (seen, rules) = (Arc::clone(&record), Arc::clone(&script));
