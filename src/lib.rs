@@ -8,9 +8,11 @@
 
 pub mod manual;
 
-// Plain data, and the cores: protocols and decisions.
+// What everybody may use.
+pub mod file;
 pub mod time;
 
+// Plain data, and the cores: protocols and decisions.
 pub mod wire;
 
 pub mod mail;
@@ -28,8 +30,6 @@ pub mod verify;
 
 // The seam to everything outside: two worlds below are behind it.
 pub mod world;
-
-pub mod file;
 
 pub mod tls;
 pub mod users;

@@ -1,9 +1,6 @@
 //! Keys, as files and as DNS records.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -12,6 +9,8 @@ use mail_auth::common::crypto::{DkimKey, Ed25519Key, RsaKey};
 use rcgen::{KeyPair, PKCS_ED25519, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
+
+use crate::file::{NoSecret, read_secret};
 
 /// What a key signs with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,17 +36,11 @@ impl Key {
     /// Reads a file that nobody but its owner may read.
     pub fn read(path: &Path) -> Result<Self, String> {
         let named = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-        let mut file = File::open(path).map_err(|error| named(&error))?;
-        let mode = file
-            .metadata()
-            .map_err(|error| named(&error))?
-            .permissions();
-        if mode.mode() & OTHERS != 0 {
-            return Err(named(&"others can read it: chmod 600"));
-        }
-        let mut pem = String::new();
-        file.read_to_string(&mut pem)
-            .map_err(|error| named(&error))?;
+        let pem = read_secret(path).map_err(|why| match why {
+            NoSecret::Unreadable(error) => named(&error),
+            NoSecret::Open => named(&"others can read it: chmod 600"),
+        })?;
+        let pem = String::from_utf8(pem).map_err(|error| named(&error))?;
         Self::parse(&pem).map_err(|why| named(&why))
     }
 
@@ -141,5 +134,3 @@ fn modulus_bits(der: &PrivateKeyDer<'_>) -> Option<usize> {
 const UNKNOWN_KEY: &str = "is neither an RSA nor an Ed25519 key";
 /// Smaller ones verifiers must not accept (RFC 8301 §3.2).
 const RSA_BITS_MIN: usize = 1024;
-/// Permission bits of everybody but the owner and the group.
-const OTHERS: u32 = 0o007;

@@ -83,12 +83,6 @@ impl Framer {
         std::mem::take(&mut self.input)
     }
 
-    /// True when a command has begun and is not complete.
-    #[must_use]
-    pub fn is_within(&self) -> bool {
-        self.state != State::Line || !self.frame.text.is_empty() || !self.input.is_empty()
-    }
-
     /// True while the octets of a literal come in.
     #[must_use]
     pub fn wants_much(&self) -> bool {

@@ -2,7 +2,6 @@
 //! for, and made by ourselves where there is none.
 
 use std::fmt;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, Res
 use rustls::sign::CertifiedKey;
 
 use super::provider;
+use crate::file::{NoSecret, read_secret};
 
 /// A certificate file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,17 +71,20 @@ fn read(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Unusable> {
             "holds no certificate (PEM is expected)".to_owned(),
         ));
     }
-    let mode = std::fs::metadata(key).map(|data| data.permissions().mode());
-    if mode.is_ok_and(|mode| mode & OTHERS != 0) {
-        let why = "everybody on this machine may read it: chmod o-rwx";
-        return Err(unusable(key, why.to_owned()));
-    }
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| {
+    let no_key = |error: &dyn fmt::Display| {
         unusable(
             key,
             format!("holds no private key (PEM is expected): {error}"),
         )
+    };
+    let pem = read_secret(key).map_err(|why| match why {
+        NoSecret::Unreadable(error) => no_key(&error),
+        NoSecret::Open => {
+            let why = "everybody on this machine may read it: chmod o-rwx";
+            unusable(key, why.to_owned())
+        }
     })?;
+    let private = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| no_key(&error))?;
     let certified =
         CertifiedKey::from_der(certificates, private, &provider()).map_err(|error| {
             let why = match error {
@@ -123,6 +126,3 @@ pub fn self_signed(name: &str) -> Result<(String, String), String> {
         .map_err(|error| format!("a certificate for {name} cannot be made: {error}"))?;
     Ok((made.cert.pem(), made.signing_key.serialize_pem()))
 }
-
-/// What others than owner and group may do with a file.
-const OTHERS: u32 = 0o007;

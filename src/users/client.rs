@@ -1,7 +1,6 @@
 //! The other side of SASL: how we log in at a smart host. rsasl speaks the mechanisms.
 
 use std::fmt;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -20,6 +19,7 @@ use serde::Deserialize;
 
 use super::sasl::{Binding, Channel, has_attributes};
 use super::{KEY_OCTETS, salted};
+use crate::file::{NoSecret, read_secret};
 use crate::smtp::extension::{Mechanism, Mechanisms};
 
 /// Who we are at a smart host.
@@ -57,14 +57,11 @@ impl Credentials {
     /// Reads `user = "..."` and `password = "..."` from a file that is not for everybody's eyes.
     pub fn read(path: &Path) -> Result<Self, String> {
         let unusable = |why: &str| format!("{}: {why}", path.display());
-        let data = std::fs::metadata(path)
-            .map_err(|error| unusable(&format!("cannot be read: {error}")))?;
-        if data.permissions().mode() & OTHERS != 0 {
-            return Err(unusable(
-                "everybody on this machine may read it: chmod o-rwx",
-            ));
-        }
-        let text = std::fs::read_to_string(path)
+        let text = read_secret(path).map_err(|why| match why {
+            NoSecret::Unreadable(error) => unusable(&format!("cannot be read: {error}")),
+            NoSecret::Open => unusable("everybody on this machine may read it: chmod o-rwx"),
+        })?;
+        let text = String::from_utf8(text)
             .map_err(|error| unusable(&format!("cannot be read: {error}")))?;
         let read: Self = toml::from_str(&text).map_err(|error| {
             // Not the line itself: it may hold the password, and this goes into the log.
@@ -224,7 +221,5 @@ impl SessionCallback for Answers {
     }
 }
 
-/// What others than owner and group may do with a file.
-const OTHERS: u32 = 0o007;
 /// Some tens of milliseconds, once. More would hold up the shard for a host that wants it.
 const ITERATIONS_MAX: u32 = 200_000;
