@@ -482,6 +482,8 @@ impl<W: World> Connection<W> {
         let facts = self.stream.facts();
         let failure = match (self.fault, facts) {
             (Some(fault), _) => Some(fault),
+            // The peer went without a word said under TLS.
+            (None, Some(_)) if self.session.is_tls_broken() => Some(Failure::Other),
             (None, Some(_)) => None,
             // It was offered, and then refused.
             (None, None) if self.session.extensions().starttls => Some(Failure::Other),

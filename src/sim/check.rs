@@ -10,10 +10,12 @@
 //! 5. A recipient that said "later" is not asked again before its time.
 //! 6. No report is sent to `<>`, or about mail from it, or to who asked for none.
 //! 7. Who said no for good is not asked again.
+//! 8. Nobody reads a message, or who it is from and for, who may not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::peers::guard::Trust;
 use super::peers::ledger::{Attempt, Copy, Entries, Fate, Submission, find, token_in, token_of};
 
 /// What a run allows.
@@ -27,6 +29,8 @@ pub struct Terms {
     pub settle_lag: Duration,
     /// Everything was given the time to end: who was promised something has got it.
     pub has_ended: bool,
+    /// What must be known of who reads a message.
+    pub trust: Trust,
     /// The disk failed at times: a refused message may be found in the spool all the same.
     pub disk_failed: bool,
 }
@@ -47,6 +51,7 @@ pub fn broken_promises(entries: &Entries, terms: &Terms) -> Vec<String> {
     court.nothing_comes_twice();
     court.limits_hold();
     court.waits_hold();
+    court.nobody_else_reads();
     court.broken
 }
 
@@ -274,6 +279,15 @@ impl<'a> Court<'a> {
         }
     }
 
+    fn nobody_else_reads(&mut self) {
+        let wanted = self.terms.trust;
+        for (trust, many) in self.entries.envelopes.range(..wanted) {
+            self.broken.push(format!(
+                "{many} envelopes were told to whoever reads, {trust:?} in place of {wanted:?}"
+            ));
+        }
+    }
+
     fn crashed_between(&self, from: Duration, to: Duration) -> bool {
         let mut crashes = self.entries.crashes.iter();
         crashes.any(|crash| (from..=to).contains(crash))
@@ -343,6 +357,7 @@ mod tests {
         settle_lag: Duration::from_secs(1),
         has_ended: true,
         disk_failed: false,
+        trust: Trust::Encrypted,
     };
     const CONTENT: &str = "X-Token: t0x1\r\nSubject: x\r\n\r\n.dots\r\n";
 
@@ -457,6 +472,16 @@ mod tests {
             .values_mut()
             .for_each(|one| one.reverse_path.clear());
         assert!(verdict(&entries).contains("from <>"));
+    }
+
+    #[test]
+    fn what_everybody_may_read_is_found() {
+        let mut entries = book(vec![copy(2, Some(250), true)]);
+        entries.envelopes.insert(Trust::Proved, 1);
+        entries.envelopes.insert(Trust::Encrypted, 1);
+        assert_eq!(verdict(&entries), "");
+        entries.envelopes.insert(Trust::Plain, 1);
+        assert!(verdict(&entries).contains("told to whoever reads"));
     }
 
     #[test]

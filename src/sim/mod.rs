@@ -35,7 +35,9 @@ pub use executor::NodeId;
 pub use net::{SimListener, SimStream, Weather};
 pub use world::{SimFile, SimWorld};
 
+use crate::mail::tlsrpt::Session;
 use crate::route::dns::{Answer, Question, Response};
+use crate::route::sts::Found;
 use crate::time::Tick;
 use crate::world::{Class, World as _};
 use disk::SimDisk;
@@ -56,6 +58,10 @@ struct Core {
     net: Rc<Net>,
     nodes: RefCell<Vec<Node>>,
     names: RefCell<HashMap<Question, Response>>,
+    /// What domains say of their hosts.
+    policies: RefCell<HashMap<Box<str>, Found>>,
+    /// What was counted for reports about TLS.
+    sessions: RefCell<Vec<Session>>,
     /// How long a sync takes, least and most, in microseconds.
     sync_wait: Cell<(u64, u64)>,
     /// How far the calendar was set forward or back.
@@ -100,6 +106,8 @@ impl Sim {
             net,
             nodes: RefCell::default(),
             names: RefCell::default(),
+            policies: RefCell::default(),
+            sessions: RefCell::default(),
             sync_wait: Cell::new(SYNC_WAIT),
             wall_jump: Cell::new(0),
         });
@@ -177,6 +185,18 @@ impl Sim {
     pub fn set_answer(&self, question: Question, answer: impl Into<Response>) {
         let mut names = self.core.names.borrow_mut();
         names.insert(question, answer.into());
+    }
+
+    /// What MTA-STS says of a domain; domains never set have no policy.
+    pub fn set_policy(&self, domain: &str, found: Found) {
+        let mut policies = self.core.policies.borrow_mut();
+        policies.insert(domain.into(), found);
+    }
+
+    /// What was counted for reports about TLS.
+    #[must_use]
+    pub fn tls_sessions(&self) -> Vec<Session> {
+        self.core.sessions.borrow().clone()
     }
 
     /// How long a sync takes from now on, least and most.

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::check::{Terms, broken_promises};
 use super::peers::client::Client;
 use super::peers::exchanger::{Exchanger, Mood};
+use super::peers::guard::Trust;
 use super::peers::ledger::Ledger;
 use super::*;
 use crate::world::{Class, File as _, Listener as _, Stream as _, World};
@@ -384,6 +385,7 @@ fn peers_understand_each_other_and_their_ledger_is_true() {
             destination: ("a.test".into(), vec![hosts.address()].into()),
             ledger: ledger.clone(),
             mood: Rc::new(Cell::new(if moody { Mood::MOODY } else { Mood::KIND })),
+            keys: None,
             takes_reports: false,
         };
         exchanger.start().unwrap();
@@ -401,6 +403,7 @@ fn peers_understand_each_other_and_their_ledger_is_true() {
                 sender_domain: "s.test".into(),
                 breaks_permille: if moody { 200 } else { 0 },
                 body_max: 20_000,
+                tls: None,
             };
             let count = Rc::clone(&done);
             spawn(&clients, async move {
@@ -417,6 +420,7 @@ fn peers_understand_each_other_and_their_ledger_is_true() {
             has_ended: true,
             // An exchanger writes down what it refuses, too.
             disk_failed: true,
+            trust: Trust::Plain,
         };
         let broken = ledger.read(|entries| broken_promises(entries, &terms));
         assert_eq!(broken, [""; 0], "seed {seed}");

@@ -182,11 +182,20 @@ impl World for SimWorld {
         self.core.net.unpack(parcel)
     }
 
-    async fn policy(&self, _: Box<str>, _: Web) -> Found {
-        Found::default()
+    async fn policy(&self, domain: Box<str>, _: Web) -> Found {
+        let policies = &self.core.policies;
+        if policies.borrow().is_empty() {
+            return Found::default();
+        }
+        // Kept from before, or fetched over the network.
+        let wait = Duration::from_micros(self.core.random.between(50, 900_000));
+        sleep(&self.core.executor, self.core.executor.now() + wait).await;
+        policies.borrow().get(&domain).cloned().unwrap_or_default()
     }
 
-    fn tell_tls(&self, _: Session) {}
+    fn tell_tls(&self, session: Session) {
+        self.core.sessions.borrow_mut().push(session);
+    }
 
     async fn check_password(&self, password: Vec<u8>, hash: String) -> Option<bool> {
         Some(crate::users::verify(&password, &hash))

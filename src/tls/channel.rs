@@ -58,6 +58,12 @@ impl<S> Channel<S> {
         })
     }
 
+    /// What lies below.
+    #[must_use]
+    pub const fn below(&self) -> &S {
+        &self.stream
+    }
+
     /// What was agreed on; `None` in plain.
     #[must_use]
     pub fn facts(&self) -> Option<Facts> {

@@ -3,9 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
+
 use super::Talk;
+use super::guard::Trick;
 use super::ledger::{Fate, Ledger, Submission};
 use crate::sim::SimWorld;
 use crate::world::World as _;
@@ -28,6 +32,8 @@ pub struct Client {
     pub breaks_permille: u32,
     /// The largest body, in octets.
     pub body_max: u64,
+    /// How it speaks TLS, where the relay offers it; `None`: never.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 /// A message on its way in.
@@ -69,10 +75,14 @@ impl Client {
         expect(talk.reply().await?.0, 220)?;
         let is_extended = talk.random.permille(850);
         let greeting = if is_extended { "EHLO" } else { "HELO" };
-        let line = format!("{greeting} client{}.test\r\n", self.number);
-        talk.say(line.as_bytes()).await?;
-        let (code, offered) = talk.reply().await?;
-        expect(code, 250)?;
+        let mut offered = self.greet(&mut talk, greeting).await?;
+        if let Some(config) = &self.tls
+            && offered.iter().any(|word| word == "STARTTLS")
+            && talk.random.permille(TLS_PERMILLE)
+        {
+            self.secure(&mut talk, config).await?;
+            offered = self.greet(&mut talk, greeting).await?;
+        }
         let offers = |name: &str| is_extended && offered.iter().any(|word| word == name);
         while *sent < until {
             let draft = self.draft(&talk, *sent, offers("8BITMIME"), offers("DSN"));
@@ -83,6 +93,38 @@ impl Client {
         talk.say(b"QUIT\r\n").await?;
         talk.reply().await?;
         Ok(())
+    }
+
+    async fn greet(&self, talk: &mut Talk, greeting: &str) -> io::Result<Vec<String>> {
+        let line = format!("{greeting} client{}.test\r\n", self.number);
+        talk.say(line.as_bytes()).await?;
+        let (code, offered) = talk.reply().await?;
+        expect(code, 250)?;
+        Ok(offered)
+    }
+
+    /// Begins TLS, now and then in the middle of a transaction, with commands that nobody may hear
+    /// behind it; whoever breaks off breaks off anywhere in it.
+    async fn secure(&self, talk: &mut Talk, config: &Arc<ClientConfig>) -> io::Result<()> {
+        if talk.random.permille(200) {
+            talk.say(b"MAIL FROM:<forgotten@client.test>\r\n").await?;
+            expect(talk.reply().await?.0, 250)?;
+        }
+        let injects = talk.random.permille(100);
+        talk.say(if injects {
+            b"STARTTLS\r\nMAIL FROM:<injected@client.test>\r\n"
+        } else {
+            b"STARTTLS\r\n"
+        })
+        .await?;
+        expect(talk.reply().await?.0, 220)?;
+        if talk.random.permille(self.breaks_permille) {
+            talk.limit.set(Trick::draw_end(&talk.random).limit());
+        }
+        talk.connect(Arc::clone(config), RELAY_NAME).await?;
+        // What was begun in plain is over (RFC 3207 §4.2).
+        talk.say(b"RCPT TO:<nobody@client.test>\r\n").await?;
+        expect(talk.reply().await?.0, 503)
     }
 
     /// Hands in one message. An error ends the connection.
@@ -207,7 +249,7 @@ impl Client {
     /// Half of them die, the others close.
     fn break_off(&self, talk: &Talk) -> io::Error {
         if talk.random.permille(500) {
-            talk.stream.break_off();
+            talk.stream.below().break_off();
         }
         io::ErrorKind::ConnectionAborted.into()
     }
@@ -332,3 +374,8 @@ fn expect(code: u16, wanted: u16) -> io::Result<()> {
         Err(io::Error::other(format!("{code} in place of {wanted}")))
     }
 }
+
+/// The name in the relay's certificate.
+pub(super) const RELAY_NAME: &str = "relay.test";
+/// Clients that speak TLS where they can.
+const TLS_PERMILLE: u32 = 600;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Talk;
+use super::guard::{Keys, Trick, Trust};
 use super::ledger::{Attempt, Copy, Ledger, token_of};
 use crate::sim::{SimStream, SimWorld};
 use crate::world::{Class, Listener as _, Stream as _, World as _};
@@ -26,6 +27,17 @@ pub struct Mood {
     pub slow: u32,
     /// The longest pause.
     pub pause: Duration,
+    /// What it does with TLS, where it has keys.
+    pub tls: Tls,
+}
+
+/// What a host does with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// The same on every connection.
+    Always(Trick),
+    /// A trick so often, each time another.
+    Drawn(u32),
 }
 
 impl Mood {
@@ -37,6 +49,7 @@ impl Mood {
         dropping: 0,
         slow: 0,
         pause: Duration::ZERO,
+        tls: Tls::Always(Trick::None),
     };
     /// Does everything a host may do, and some that it may not.
     pub const MOODY: Self = Self {
@@ -46,6 +59,7 @@ impl Mood {
         dropping: 25,
         slow: 80,
         pause: Duration::from_secs(400),
+        tls: Tls::Drawn(400),
     };
 }
 
@@ -62,6 +76,8 @@ pub struct Exchanger {
     pub ledger: Ledger,
     /// Its mood; may change while it runs.
     pub mood: Rc<Cell<Mood>>,
+    /// What it speaks TLS with; `None`: it does not.
+    pub keys: Option<Rc<Keys>>,
     /// It takes reports: a refusal for good comes only where it can be told whose report it was.
     pub takes_reports: bool,
 }
@@ -80,6 +96,9 @@ enum Turn {
 struct Session {
     exchanger: Exchanger,
     talk: Talk,
+    trick: Trick,
+    /// What the relay knows of who reads this.
+    trust: Trust,
     is_eight_bit: bool,
     reverse_path: Option<String>,
     recipients: Vec<String>,
@@ -117,8 +136,17 @@ impl Exchanger {
 impl Session {
     fn new(exchanger: &Exchanger, stream: SimStream) -> Self {
         let talk = Talk::new(&exchanger.world, stream);
+        let trick = match exchanger.mood.get().tls {
+            Tls::Always(trick) => trick,
+            Tls::Drawn(often) if exchanger.keys.is_some() && talk.random.permille(often) => {
+                Trick::draw(&talk.random)
+            }
+            Tls::Drawn(_) => Trick::None,
+        };
         Self {
             exchanger: exchanger.clone(),
+            trick,
+            trust: Trust::Plain,
             is_eight_bit: false,
             talk,
             reverse_path: None,
@@ -158,6 +186,7 @@ impl Session {
             let goes_on = match verb.as_str() {
                 "EHLO" => self.greet().await?,
                 "HELO" => self.answer(false, "250 mx.test").await?,
+                "STAR" => self.secure().await?,
                 "MAIL" => self.mail(&line).await?,
                 "RCPT" => self.rcpt(&line).await?,
                 "DATA" => self.data().await?,
@@ -193,6 +222,14 @@ impl Session {
         if eight_bit {
             offered.push("8BITMIME");
         }
+        if self.exchanger.keys.is_some() && self.trust == Trust::Plain {
+            if self.trick == Trick::NotOffered {
+                let ledger = &self.exchanger.ledger;
+                ledger.write(|entries| entries.tls_tried += 1);
+            } else {
+                offered.push("STARTTLS");
+            }
+        }
         let last = offered.len() - 1;
         let mut words = String::new();
         for (place, word) in offered.iter().enumerate() {
@@ -209,9 +246,41 @@ impl Session {
         }
     }
 
+    /// The reply to STARTTLS, and what follows it.
+    async fn secure(&mut self) -> io::Result<bool> {
+        let keys = match &self.exchanger.keys {
+            Some(keys) if self.trust == Trust::Plain => Rc::clone(keys),
+            _ => return self.say("503 5.5.1 not here").await,
+        };
+        self.exchanger
+            .ledger
+            .write(|entries| entries.tls_tried += 1);
+        match self.trick {
+            Trick::NotOffered => return self.say("502 5.5.1 what?").await,
+            Trick::Refuses(code) => return self.say(&format!("{code} 5.7.0 no TLS")).await,
+            Trick::Injects => self.say("220 2.0.0 go on\r\n250 2.0.0 trust me").await?,
+            _ => self.say("220 2.0.0 go on").await?,
+        };
+        if self.trick == Trick::Garbage {
+            self.say("HTTP/1.1 400 Bad Request\r\n").await?;
+            while self.talk.line().await.is_ok() {}
+            return Ok(false);
+        }
+        self.forget();
+        self.talk.limit.set(self.trick.limit());
+        let (config, trust) = keys.of_host(self.trick, &self.talk.random);
+        self.talk.accept(config).await?;
+        self.trust = trust;
+        Ok(true)
+    }
+
     async fn mail(&mut self, line: &str) -> io::Result<bool> {
         self.forget();
         self.reverse_path = Some(path(line));
+        self.exchanger.ledger.write(|entries| {
+            let many = entries.envelopes.entry(self.trust).or_default();
+            *many += 1;
+        });
         let goes_on = self.answer(false, "250 2.1.0 sender ok").await?;
         Ok(goes_on)
     }

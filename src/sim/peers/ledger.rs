@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::guard::Trust;
+
 /// The book of one run. Cloning gives another handle.
 #[derive(Clone, Default)]
 pub struct Ledger {
@@ -21,6 +23,10 @@ pub struct Entries {
     pub copies: Vec<Copy>,
     /// Answers to RCPT.
     pub attempts: Vec<Attempt>,
+    /// What was known of who reads them, where senders and recipients were named.
+    pub envelopes: BTreeMap<Trust, usize>,
+    /// How often a host was asked for TLS, or could not be because it does not offer it.
+    pub tls_tried: usize,
     /// Power cuts and kills of the relay.
     pub crashes: Vec<Duration>,
     /// Tokens of messages whose report the sender's host refused for good.

@@ -3,20 +3,30 @@
 
 pub mod client;
 pub mod exchanger;
+pub mod guard;
 pub mod ledger;
 pub mod reader;
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
 
 use super::random::Random;
 use super::{SimStream, SimWorld};
+use crate::tls::Channel;
 use crate::world::{Stream as _, World as _};
+use guard::{Frail, Limit};
 
 /// One end of a dialogue in lines.
 struct Talk {
-    stream: SimStream,
+    stream: Channel<Frail>,
+    /// When what is said on it ends.
+    limit: Rc<Cell<Option<Limit>>>,
     world: SimWorld,
     random: Rc<Random>,
     buffer: Vec<u8>,
@@ -24,12 +34,28 @@ struct Talk {
 
 impl Talk {
     fn new(world: &SimWorld, stream: SimStream) -> Self {
+        let limit = Rc::default();
         Self {
-            stream,
+            stream: Channel::plain(Frail::new(stream, world, &limit)),
+            limit,
             world: world.clone(),
             random: world.choices(),
             buffer: Vec::new(),
         }
+    }
+
+    /// From here on under TLS, as its server; what was said in plain behind the command is nothing.
+    async fn accept(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
+        self.buffer.clear();
+        let deadline = self.world.now() + PATIENCE;
+        self.stream.accept(config, deadline).await
+    }
+
+    /// From here on under TLS, as its client.
+    async fn connect(&mut self, config: Arc<ClientConfig>, name: &str) -> io::Result<()> {
+        let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+        let deadline = self.world.now() + PATIENCE;
+        self.stream.connect(config, name, deadline).await
     }
 
     /// The next line without its CRLF; `UnexpectedEof` at the end.

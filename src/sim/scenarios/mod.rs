@@ -3,6 +3,7 @@
 //! shows the relay's log.
 
 mod fetching;
+mod guarded;
 mod hardships;
 mod play;
 

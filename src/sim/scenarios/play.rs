@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crossbeam::queue::SegQueue;
 use futures_channel::oneshot;
+use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::Config;
 use crate::observe::ask::{Act, Ask, Facts, Selector, Tell};
@@ -21,6 +22,7 @@ use crate::sim::check::{Terms, broken_promises};
 use crate::sim::disk::SimDisk;
 use crate::sim::peers::client::Client;
 use crate::sim::peers::exchanger::{Exchanger, Mood};
+use crate::sim::peers::guard::{Keys, Trust};
 use crate::sim::peers::ledger::Ledger;
 use crate::sim::random::Random;
 use crate::sim::{NodeId, Sim, SimWorld, Weather};
@@ -41,6 +43,8 @@ pub(super) struct Play {
     pub(super) users: Arc<Users>,
     config: Arc<Config>,
     tls: Ends,
+    /// How clients speak TLS.
+    clients_tls: Option<Arc<ClientConfig>>,
     shards: Cell<usize>,
     directory: RefCell<Directory>,
     journal: Journal,
@@ -59,6 +63,25 @@ impl Play {
 
     /// The same, with a configuration of its own.
     pub(super) fn with(seed: u64, shards: usize, change: impl FnOnce(&mut Config)) -> Self {
+        Self::on_stage(seed, shards, None, change)
+    }
+
+    /// The same, where everybody speaks TLS with these keys.
+    pub(super) fn guarded(
+        seed: u64,
+        shards: usize,
+        keys: &Rc<Keys>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        Self::on_stage(seed, shards, Some(keys), change)
+    }
+
+    fn on_stage(
+        seed: u64,
+        shards: usize,
+        keys: Option<&Rc<Keys>>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let sim = Sim::new(seed);
         let relay = sim.node();
         let (clients, hosts) = (sim.node(), sim.node());
@@ -70,6 +93,7 @@ impl Play {
             settle_lag: SETTLE_LAG,
             has_ended: true,
             disk_failed: false,
+            trust: Trust::Plain,
         };
         let tells = std::env::var_os("RINGPOST_TELL").is_some();
         let output: Box<dyn std::io::Write + Send> = if tells {
@@ -78,13 +102,14 @@ impl Play {
             Box::new(std::io::sink())
         };
         let journal = Journal::writing_to(output, Format::Text, Level::Debug).unwrap();
-        let tls = Ends {
-            // Everybody speaks in plain here: keys are drawn from the real world's chance.
-            server: None,
-            clients: Clients::with_roots(rustls::RootCertStore::empty()).unwrap(),
-        };
+        let roots = keys.map_or_else(RootCertStore::empty, |keys| keys.roots.clone());
+        let clients_of_hosts = Clients::with_roots(roots).unwrap();
         let play = Self {
-            tls,
+            clients_tls: keys.map(|_| Arc::clone(&clients_of_hosts.verified)),
+            tls: Ends {
+                server: keys.map(|keys| Arc::clone(&keys.relay)),
+                clients: clients_of_hosts,
+            },
             relay: relay.node(),
             ledger: Ledger::default(),
             mood: Rc::new(Cell::new(Mood::KIND)),
@@ -101,13 +126,13 @@ impl Play {
             sim,
         };
         for (domain, addresses) in DOMAINS {
-            play.open_domain(&hosts, domain, addresses);
+            play.open_domain(&hosts, keys, domain, addresses);
         }
         play
     }
 
     /// A domain whose first address is its first mail exchanger, and so on.
-    fn open_domain(&self, hosts: &SimWorld, domain: &str, last: &[u8]) {
+    fn open_domain(&self, hosts: &SimWorld, keys: Option<&Rc<Keys>>, domain: &str, last: &[u8]) {
         let addresses: Rc<[IpAddr]> = last.iter().map(|last| address(*last)).collect();
         let mut exchanges = Vec::new();
         for (place, ip) in addresses.iter().enumerate() {
@@ -121,6 +146,7 @@ impl Play {
                 destination: (domain.into(), Rc::clone(&addresses)),
                 ledger: self.ledger.clone(),
                 mood: Rc::clone(&self.mood),
+                keys: keys.map(Rc::clone),
                 takes_reports: domain == SENDERS,
             };
             exchanger.start().unwrap();
@@ -250,6 +276,7 @@ impl Play {
             sender_domain: SENDERS.into(),
             breaks_permille,
             body_max,
+            tls: self.clients_tls.clone(),
         };
         let left = Rc::clone(&self.clients_left);
         left.set(left.get() + 1);
@@ -405,7 +432,7 @@ pub(super) fn address(last: u8) -> IpAddr {
 }
 
 /// Domains and the last octets of their hosts' addresses.
-const DOMAINS: [(&str, &[u8]); 4] = [
+pub(super) const DOMAINS: [(&str, &[u8]); 4] = [
     ("one.test", &[11, 12]),
     ("two.test", &[21]),
     ("three.test", &[31, 32, 33]),

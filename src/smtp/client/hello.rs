@@ -9,6 +9,9 @@ use crate::wire::status::{EnhancedStatus, ReplyCode};
 impl ClientSession {
     /// A reply to the greeting's wait, EHLO or HELO.
     pub(super) fn handle_hello(&mut self, sent: Sent, code: ReplyCode) {
+        if self.is_secured {
+            self.is_tls_broken = false;
+        }
         match (sent, code.class()) {
             (_, 3) => self.out_of_step(Some(sent)),
             (Sent::Connection, 2) => self.say_hello(),

@@ -180,7 +180,6 @@ impl ClientSession {
         }
         self.sent.clear();
         self.is_secured = true;
-        self.is_tls_broken = false;
         self.extensions = Extensions::default();
         if self.hello.tls == StartTls::First {
             self.sent.push_back(Sent::Connection);
@@ -190,7 +189,9 @@ impl ClientSession {
         self.restart_clock(now);
     }
 
-    /// True when the session came to nothing because TLS did: without it there may be one.
+    /// True when the session came to nothing because TLS did: without it there may be one. A peer
+    /// may dislike our end of the handshake after we have ended it (RFC 8446 §4.4.4), so TLS is worth
+    /// something from the first reply on that comes under it.
     #[must_use]
     pub const fn is_tls_broken(&self) -> bool {
         self.is_tls_broken

@@ -109,3 +109,19 @@ fn handshake_fails() {
         "{text}"
     );
 }
+
+/// Under TLS 1.3 our end of the handshake is over before the peer has seen it.
+#[test]
+fn peer_goes_before_it_says_a_word_under_tls() {
+    for says_a_word in [false, true] {
+        let mut session = plays(StartTls::IfOffered, &[GREETING, OFFER]).session;
+        session.handle_input(Tick(9), READY.as_bytes());
+        session.secured(Tick(10));
+        if says_a_word {
+            session.handle_input(Tick(11), b"450 4.3.2 not now\r\n");
+        }
+        session.handle_lost(Tick(12), "received fatal alert: CertificateRequired");
+        assert_eq!(session.is_tls_broken(), !says_a_word);
+        assert!(!session.failure().unwrap().permanent);
+    }
+}
