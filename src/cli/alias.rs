@@ -1,5 +1,5 @@
-//! `ringpost alias`: addresses that lead to mailboxes of users. A running relay takes changes within
-//! a second.
+//! `ringpost alias`: addresses that lead to mailboxes of users, and elsewhere. A running relay takes
+//! changes within a second.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::users::Users;
 use crate::wire::path::Mailbox;
 
-/// Say which addresses lead to which users' mailboxes
+/// Say which addresses lead to which users, or elsewhere
 #[derive(Args, Clone, Debug)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -22,14 +22,15 @@ pub struct Arguments {
 
 #[derive(Subcommand, Clone, Debug)]
 enum Command {
-    /// Let an address lead to users or other aliases
+    /// Let an address lead to users, other aliases, or addresses elsewhere
     #[command(
-        after_help = "Examples:\n  ringpost alias add sales@example.org ann@example.org bob@example.org\n  ringpost alias add @example.org ann@example.org      what nobody else of the domain takes"
+        after_help = "Examples:\n  ringpost alias add sales@example.org ann@example.org bob@example.org\n  ringpost alias add @example.org ann@example.org      what nobody else of the domain takes\n  ringpost alias add root@example.org me@elsewhere.example\n  ringpost alias add ann@example.org ann@example.org ann@elsewhere.example      a copy elsewhere"
     )]
     Add {
         /// The address, or @DOMAIN for all that nobody else takes
         alias: String,
-        /// Where its mail goes: users, or other aliases
+        /// Where its mail goes: users, other aliases, addresses elsewhere; its own name is the
+        /// user of that name
         #[arg(required = true)]
         targets: Vec<String>,
     },
@@ -65,9 +66,10 @@ pub fn run(arguments: &Arguments, config: &Config) -> ExitCode {
     let path = config.data_dir.join(&config.auth.users_file);
     print(match &arguments.command {
         Command::List { json } => read(&path).and_then(|users| list(&users, *json)),
-        Command::Add { alias, targets } => {
-            check(alias, targets).and_then(|()| change(&path, |users| add(users, alias, targets)))
-        }
+        Command::Add { alias, targets } => check(alias, targets).and_then(|()| {
+            let is_ours = config.ends_here();
+            change(&path, |users| add(users, alias, targets, is_ours))
+        }),
         Command::Remove { alias, targets } => change(&path, |users| {
             if users.remove_alias(alias, targets) {
                 Ok(format!("{alias}: removed\n"))
@@ -79,13 +81,18 @@ pub fn run(arguments: &Arguments, config: &Config) -> ExitCode {
     })
 }
 
-fn add(users: &mut Users, alias: &str, targets: &[String]) -> Result<String, Complaint> {
+fn add(
+    users: &mut Users,
+    alias: &str,
+    targets: &[String],
+    is_ours: impl Fn(&str) -> bool,
+) -> Result<String, Complaint> {
     if !users.add_alias(alias, targets) {
         let why = format!("{alias} leads there already");
         return Err(Complaint::new(EX_CANTCREAT, why));
     }
     let alias = alias.to_lowercase();
-    let mut bad = users.bad_aliases().into_iter();
+    let mut bad = users.bad_aliases(is_ours).into_iter();
     if let Some((name, fault)) = bad.find(|(name, _)| *name == alias) {
         return Err(Complaint::new(EX_DATAERR, format!("{name} {fault}")));
     }

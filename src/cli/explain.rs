@@ -55,6 +55,9 @@ fn tell(explained: &Explained) -> String {
         "next hop",
         &format!("{} ({})", explained.next_hop, explained.way),
     );
+    for address in &explained.leads_to {
+        say("leads to", address);
+    }
     if let Some(policy) = &explained.policy {
         let mut words = match &*policy.mode {
             "" => "none that can be had".to_owned(),

@@ -21,8 +21,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::observe::log::{Format, Level};
-use crate::route::Written;
 use crate::route::mx::Families;
+use crate::route::{RouteTable, Written};
 use crate::smtp::server::BareLineEnds;
 use crate::users::token::{Issuer, Terms};
 
@@ -461,6 +461,13 @@ impl Config {
     #[must_use]
     pub fn hostname(&self) -> String {
         self.hostname.clone().unwrap_or_else(machine_name)
+    }
+
+    /// Says of an address whether its mail would end in a mailbox here.
+    pub fn ends_here(&self) -> impl Fn(&str) -> bool + use<> {
+        let routes = RouteTable::parse(self.route.iter().map(Route::written)).unwrap_or_default();
+        let hostname = self.hostname();
+        move |address| routes.ends_here(address, &hostname)
     }
 
     /// The same with the names filled in that follow from the machine: what is in effect.

@@ -301,7 +301,8 @@ impl Reader<'_> {
         match Users::read(&path) {
             Err(why) => self.fault(at, format!("users_file: {why}")),
             Ok(users) => {
-                for (name, bad) in users.bad_aliases() {
+                let is_ours = config.ends_here();
+                for (name, bad) in users.bad_aliases(is_ours) {
                     // A user who was removed ends the mail of an alias, not the relay.
                     if matches!(bad, BadAlias::Loop(_)) {
                         let file = path.display();

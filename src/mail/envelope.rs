@@ -132,6 +132,9 @@ pub struct Recipient {
     pub notify: Option<Notify>,
     /// `ORCPT=`: `addr-type;xtext` as it came, checked (RFC 3461 §4.2).
     pub orcpt: Option<Box<str>>,
+    /// An alias that was followed when the message came: its addresses elsewhere are recipients of
+    /// their own, and what is left for this one are the mailboxes here.
+    pub expanded: bool,
 }
 
 /// The envelope of a message.
@@ -178,6 +181,8 @@ pub struct Content {
     pub tls_optional: bool,
     /// Octets of the header in wire form, the empty line included.
     pub header_len: u32,
+    /// The aliases that its Delivered-To fields name: of interest while it comes, not kept on disk.
+    pub delivered_to: Vec<Box<str>>,
 }
 
 /// Shards that a relay may have: a queue id has ten bits for the shard's number. With one more,

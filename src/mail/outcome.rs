@@ -56,8 +56,9 @@ pub enum Outcome {
         reply: RemoteReply,
         /// The host that said them (`Remote-MTA`); `None` where it went over no network.
         remote_mta: Option<Rc<str>>,
-        /// The next hop offered DSN, so reports on success are its business (RFC 3461 §5.2.1).
-        dsn_passed_on: bool,
+        /// What a sender hears who asked to be told of success; `None` where the next hop offered
+        /// DSN, so that this is its business (RFC 3461 §5.2.1).
+        success: Option<Success>,
     },
     /// Try again later.
     Deferred {
@@ -81,15 +82,38 @@ pub enum Outcome {
     },
 }
 
-/// What a report tells (RFC 3464 §2.3.3).
+/// How a recipient came to its end here (RFC 3464 §2.3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Success {
+    /// In a mailbox.
+    Delivered,
+    /// Handed to a host that gives no reports of its own.
+    Relayed,
+    /// An alias of several addresses: each goes its own way (RFC 3461 §5.2.7.3).
+    Expanded,
+}
+
+/// What a report tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReportKind {
-    /// `failed`: will not be delivered.
+    /// Will not be delivered.
     Failure,
-    /// `delayed`: not delivered yet.
+    /// Not delivered yet.
     Delay,
-    /// `relayed`: handed to a host that gives no reports of its own.
-    Relayed,
+    /// Has come to a good end, as far as it is seen from here.
+    Success,
+}
+
+impl Success {
+    /// The word for it in a report.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Relayed => "relayed",
+            Self::Expanded => "expanded",
+        }
+    }
 }
 
 impl ReportKind {
@@ -99,7 +123,7 @@ impl ReportKind {
         match self {
             Self::Failure => "failure",
             Self::Delay => "delay",
-            Self::Relayed => "relayed",
+            Self::Success => "success",
         }
     }
 }

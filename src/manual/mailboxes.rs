@@ -63,11 +63,22 @@
 //! # Who gets what
 //!
 //! A route with `to = "mailbox"` makes a domain local. `ringpost user add` makes a user, who has a
-//! mailbox; `ringpost alias add` lets an address lead to users or other aliases of this relay, never
-//! elsewhere, so nobody can relay through it. An address is looked up in this order: an alias, a
-//! user, both again without `+tag`, `postmaster` (the domain's first user, or the first of all),
-//! the alias `@domain`. Whom nobody knows is refused at RCPT with 550 5.1.1. A message lies in each
-//! mailbox once, however many of its recipients lead there.
+//! mailbox; `ringpost alias add` lets an address lead to users, other aliases, or addresses elsewhere.
+//! An address is looked up in this order: an alias, a user, both again without `+tag`, `postmaster`
+//! (the domain's first user, or the first of all), the alias `@domain`. An alias that names itself
+//! leaves a copy with the user of that name. Whom nobody knows is refused at RCPT with 550 5.1.1. A
+//! message lies in each mailbox once, however many of its recipients lead there. At the relay's own
+//! name aliases and the postmaster need no route: `ringpost alias add root@relay.example.org ...`
+//! takes this machine's mail.
+//!
+//! Addresses elsewhere become recipients of their own before the message is written, in the same
+//! record: a crash loses none and repeats none but what was on its way. A later change of the alias
+//! does not touch them. The sender stays who it was, so a receiver that checks SPF sees a stranger
+//! send (DKIM signatures survive); mail that is refused there for this comes back to its sender. With
+//! one address NOTIFY and ORCPT go along; of several the alias answers NOTIFY=SUCCESS with
+//! `expanded`, and failures are told by the name that was written (RFC 3461 §5.2.7). Where the alias
+//! was a message's only recipient, a Delivered-To field names it, and mail that comes back there
+//! bearing it is refused with 554 5.4.6; any other circle ends at 50 Received fields.
 //!
 //! `mailboxes.quota` and `quota_messages` hold for all folders together. Mail for a full mailbox
 //! waits (4.2.2) and is tried again; while that is known, RCPT is answered with 452 4.2.2. Other

@@ -21,6 +21,7 @@
 //! | RFC 6856 | UTF8 and LANG of POP3: without UTF8, headers are sent in ASCII | `pop3`, `mail::downgrade` | |
 //! | RFC 2034, RFC 3463 | enhanced status codes | `wire::status` | `tests/blackbox/delivery.rs` |
 //! | RFC 3461, RFC 3464, RFC 6522 | DSN | `mail::dsn` | `tests/blackbox/reports.rs` |
+//! | RFC 5321 §3.9.1, RFC 3461 §5.2.7 | aliases that lead elsewhere | `users::expansion` | `tests/blackbox/alias.rs` |
 //! | RFC 3834 | Auto-Submitted on reports | `mail::dsn` | `tests/blackbox/reports.rs` |
 //! | RFC 6531, RFC 6533 | SMTPUTF8 and its reports | `smtp::extension`, `mail::dsn` | `tests/blackbox/delivery.rs`, `tests/blackbox/reports.rs` |
 //! | RFC 7505 | null MX | `route::mx` | `tests/blackbox/mx.rs` |

@@ -67,9 +67,9 @@
 //! line (`u32`); its Received fields (`u32`); octets of its header (`u32`); Message-ID (optional
 //! text); reverse-path (text, empty is null); ENVID (optional text); recipients (`u16`), and for
 //! each forward-path (text), ORCPT (optional text), NOTIFY (`u8`: 1 given, 2 success, 4 failure,
-//! 8 delay); with flag 2, what it reports on: id, kind (`u8`: 1 failure, 2 delay, 3 relayed),
-//! places; our trace fields (octets); the content (octets), or with flag 1 its length (`u64`) in a
-//! file of its own.
+//! 8 delay; 16 is an alias whose addresses elsewhere stand beside it); with flag 2, what it reports
+//! on: id, kind (`u8`: 1 failure, 2 delay, 3 success), places; our trace fields (octets); the
+//! content (octets), or with flag 1 its length (`u64`) in a file of its own.
 //!
 //! | flag | |
 //! |---|---|

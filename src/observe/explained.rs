@@ -13,6 +13,9 @@ pub struct Explained {
     pub next_hop: String,
     /// `mx`, `host`, `address`, `mailbox`, `discard` or `fail`.
     pub way: String,
+    /// The users, and the addresses elsewhere, that it is for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leads_to: Vec<String>,
     /// Why mail would not leave at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,

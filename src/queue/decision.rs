@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::mail::Locator;
 use crate::mail::envelope::{Notify, QueueId};
-use crate::mail::outcome::{Diagnosis, RemoteReply, ReportKind};
+use crate::mail::outcome::{Diagnosis, RemoteReply, ReportKind, Success};
 use crate::time::Tick;
 
 use super::slab::Key;
@@ -180,10 +180,12 @@ pub struct Report {
 pub struct Reported {
     /// Its place in the envelope.
     pub recipient: u16,
-    /// Why; for `Relayed` the words of the next hop; `None` for a delay without any attempt.
+    /// Why; of a success the words of the next hop; `None` for a delay without any attempt.
     pub diagnosis: Option<Rc<Diagnosis>>,
     /// It failed because its time was over.
     pub expired: bool,
+    /// How it succeeded, where it did.
+    pub success: Option<Success>,
 }
 
 /// What [`super::Queue::poll`] finds.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::mail::outcome::{Diagnosis, RemoteReply, ReportKind};
+use crate::mail::outcome::{Diagnosis, RemoteReply, ReportKind, Success};
 use crate::time::Tick;
 
 use super::part::{EMPTY, Gathered, Queued, kept};
@@ -51,6 +51,7 @@ impl Queue {
                 recipient,
                 diagnosis: Some(diagnosis),
                 expired,
+                success: None,
             };
             self.messages[message]
                 .gathered
@@ -113,12 +114,13 @@ impl Queue {
         self.forget_idle_lane(part.lane);
     }
 
-    pub(super) fn gather_relayed(
+    pub(super) fn gather_success(
         &mut self,
         message: u32,
         recipient: u16,
         reply: &RemoteReply,
         remote_mta: Option<Rc<str>>,
+        success: Success,
     ) {
         let message = &mut self.messages[message];
         if message.null_sender {
@@ -127,18 +129,20 @@ impl Queue {
         let diagnosis = Diagnosis {
             status: reply.status,
             text: reply.text.clone(),
-            reply: Some(reply.text.clone()),
+            // Words of our own are no reply.
+            reply: remote_mta.is_some().then(|| reply.text.clone()),
             remote_mta: remote_mta.map(|name| (&*name).into()),
         };
         let reported = Reported {
             recipient,
             diagnosis: Some(Rc::new(kept(diagnosis))),
             expired: false,
+            success: Some(success),
         };
         message
             .gathered
             .get_or_insert_default()
-            .relayed
+            .succeeded
             .push(reported);
     }
 
@@ -173,10 +177,10 @@ impl Queue {
             return;
         };
         let Gathered {
-            failed, relayed, ..
+            failed, succeeded, ..
         } = *gathered;
         self.give_report(index, ReportKind::Failure, failed, decisions);
-        self.give_report(index, ReportKind::Relayed, relayed, decisions);
+        self.give_report(index, ReportKind::Success, succeeded, decisions);
     }
 
     /// Once per message: tells which recipients are still waited for.
@@ -198,6 +202,7 @@ impl Queue {
                         recipient: queued.place,
                         diagnosis: queued.diagnosis.as_ref().or(lane).cloned(),
                         expired: false,
+                        success: None,
                     }),
             );
             next = part.sibling;

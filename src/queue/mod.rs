@@ -201,10 +201,10 @@ impl Queue {
                 Outcome::Delivered {
                     reply,
                     remote_mta,
-                    dsn_passed_on,
+                    success,
                 } => {
-                    if queued.wants.success() && !dsn_passed_on {
-                        self.gather_relayed(message, queued.place, &reply, remote_mta);
+                    if let Some(success) = success.filter(|_| queued.wants.success()) {
+                        self.gather_success(message, queued.place, &reply, remote_mta, success);
                     }
                     self.counters.queued -= 1;
                     self.counters.delivered += 1;
@@ -394,7 +394,7 @@ impl Queue {
                 return decisions;
             }
             ReportKind::Failure => &mut message.gathered.get_or_insert_default().failed,
-            ReportKind::Relayed => &mut message.gathered.get_or_insert_default().relayed,
+            ReportKind::Success => &mut message.gathered.get_or_insert_default().succeeded,
         };
         gathered.extend(report.recipients);
         self.schedule_report(now, index);

@@ -44,7 +44,7 @@ pub(super) enum Fate {
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     pub(super) failed: Vec<Reported>,
-    pub(super) relayed: Vec<Reported>,
+    pub(super) succeeded: Vec<Reported>,
     /// Stands in the queue's list of reports to give at the latest.
     pub(super) scheduled: bool,
 }

@@ -73,7 +73,7 @@ fn delivered() -> Outcome {
             text: "250 ok".into(),
         },
         remote_mta: Some("mx.test".into()),
-        dsn_passed_on: true,
+        success: None,
     }
 }
 

@@ -219,6 +219,19 @@ impl RouteTable {
             .position(|rule| rule.pattern.matches(name))
     }
 
+    /// Would mail for an address, if anybody had it, lie in a mailbox here? By a rule, or because it
+    /// is for `hostname` itself and no rule takes it.
+    #[must_use]
+    pub fn ends_here(&self, address: &str, hostname: &str) -> bool {
+        let domain = address
+            .rsplit_once('@')
+            .map_or(address, |(_, domain)| domain);
+        match self.rule(domain) {
+            Some(rule) => rule.target == Target::Mailbox,
+            None => domain.eq_ignore_ascii_case(hostname),
+        }
+    }
+
     fn rule(&self, domain: &str) -> Option<&Rule> {
         self.rules.get(self.place(domain)?)
     }
@@ -236,10 +249,7 @@ impl RouteTable {
         match rule.map_or(&Target::Mx, |rule| &rule.target) {
             Target::Mx => match mailbox.host() {
                 Host::Literal(address) => NextHop::address(address, None, tls, Entry::default()),
-                Host::Name(_) if mailbox.is_postmaster_of(hostname) => NextHop {
-                    lane: "(mailbox)".into(),
-                    how: How::Mailbox,
-                },
+                Host::Name(_) if mailbox.is_postmaster_of(hostname) => NextHop::mailbox(),
                 // A domain has one rule: what that says of TLS is asked for when mail leaves.
                 Host::Name(domain) => NextHop::mx(domain, hostname),
             },
@@ -264,10 +274,7 @@ impl RouteTable {
                     },
                 }
             }
-            Target::Mailbox => NextHop {
-                lane: "(mailbox)".into(),
-                how: How::Mailbox,
-            },
+            Target::Mailbox => NextHop::mailbox(),
             Target::Discard => NextHop {
                 lane: "(discard)".into(),
                 how: How::Discard,
@@ -297,6 +304,15 @@ impl How {
 }
 
 impl NextHop {
+    /// The mailboxes here.
+    #[must_use]
+    pub fn mailbox() -> Self {
+        Self {
+            lane: "(mailbox)".into(),
+            how: How::Mailbox,
+        }
+    }
+
     fn address(address: IpAddr, port: Option<u16>, tls: Option<TlsPolicy>, entry: Entry) -> Self {
         // An IPv4 address in IPv6 clothes is the same host, and must be the same lane.
         let address = address.to_canonical();

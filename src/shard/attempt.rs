@@ -9,7 +9,7 @@ use super::message::Message;
 use super::secure::Security;
 use super::transmit::{Form, Results};
 use crate::mail::envelope::QueueId;
-use crate::mail::outcome::{Blame, Diagnosis, Outcome, RemoteReply};
+use crate::mail::outcome::{Blame, Diagnosis, Outcome, RemoteReply, Success};
 use crate::observe::stage::{Stage, Times};
 use crate::queue::{Assignment, MessageKey};
 use crate::smtp::client::{Outgoing, OutgoingRecipient};
@@ -110,9 +110,7 @@ impl<W: World> Attempt<W> {
             let Some(recipient) = message.envelope.recipients.get(usize::from(place)) else {
                 continue;
             };
-            let hop = settings
-                .routes
-                .next_hop(&recipient.mailbox, &settings.hostname);
+            let hop = settings.next_hop(&recipient.mailbox);
             if *hop.lane != *lane {
                 let lane = shard.ways.learn(&shard.queue.borrow(), hop);
                 moved.entry(lane).or_default().push(place);
@@ -202,7 +200,7 @@ impl<W: World> Attempt<W> {
         self.end_all(&Outcome::Delivered {
             reply,
             remote_mta: None,
-            dsn_passed_on: false,
+            success: Some(Success::Delivered),
         });
     }
 

@@ -19,7 +19,7 @@ use super::message::{Body, Message};
 use super::transmit::read_chunk;
 use crate::config::Subaddress;
 use crate::mail::envelope::Recipient;
-use crate::mail::outcome::{Blame, Diagnosis, Outcome, RemoteReply};
+use crate::mail::outcome::{Blame, Diagnosis, Outcome, RemoteReply, Success};
 use crate::mailbox::FolderError;
 use crate::mailbox::deliver::{Copy, Parcel, Source, deliver, folder_of_tag};
 use crate::mailbox::text::to_disk;
@@ -79,13 +79,14 @@ impl<W: World> Shard<W> {
         if *settings.target(&recipient.mailbox) != Target::Mailbox {
             return Ok(());
         }
-        let Some(places) = settings.users.places(recipient.mailbox.as_str()) else {
+        let leads = settings.leads(&recipient.mailbox);
+        if leads.is_nowhere() {
             return Err(Reply::no_such_mailbox());
-        };
+        }
         let now = self.world.now();
         let full = self.full.borrow();
         let is_full = |place: &Place| full.get(&place.user).is_some_and(|until| *until > now);
-        if places.iter().all(is_full) {
+        if leads.elsewhere.is_empty() && leads.here.iter().all(is_full) {
             return Err(Reply::mailbox_full());
         }
         Ok(())
@@ -144,7 +145,13 @@ impl<W: World> Shard<W> {
         }
         attempt.transfer += self.world.now().since(began);
         for recipient in attempt.remaining().to_vec() {
-            let outcome = failures.remove(&recipient).unwrap_or_else(delivered);
+            let one = message.envelope.recipients.get(usize::from(recipient));
+            let success = match one {
+                Some(one) if one.expanded => Success::Expanded,
+                _ => Success::Delivered,
+            };
+            let outcome = failures.remove(&recipient);
+            let outcome = outcome.unwrap_or_else(|| delivered(success));
             attempt.end(recipient, outcome);
         }
     }
@@ -162,11 +169,13 @@ impl<W: World> Shard<W> {
             let Some(recipient) = message.envelope.recipients.get(usize::from(number)) else {
                 continue;
             };
-            let Some(places) = settings.users.places(recipient.mailbox.as_str()) else {
+            let leads = settings.leads(&recipient.mailbox);
+            // Of an alias that was followed, what leads elsewhere is on its way already.
+            if leads.here.is_empty() && !recipient.expanded {
                 failures.insert(number, no_such_mailbox());
                 continue;
-            };
-            for place in places {
+            }
+            for place in leads.here {
                 match self.maildir(&place).await {
                     Ok(maildir) => drops
                         .entry(maildir.clone())
@@ -279,15 +288,18 @@ fn fail(failures: &mut BTreeMap<u16, Outcome>, recipients: &[u16], outcome: &Out
     }
 }
 
-fn delivered() -> Outcome {
+fn delivered(success: Success) -> Outcome {
     Outcome::Delivered {
         reply: RemoteReply {
             code: ReplyCode::OK,
             status: EnhancedStatus::new(2, 0, 0),
-            text: "delivered to mailbox".into(),
+            text: match success {
+                Success::Expanded => "alias followed".into(),
+                _ => "delivered to mailbox".into(),
+            },
         },
-        dsn_passed_on: false,
         remote_mta: None,
+        success: Some(success),
     }
 }
 

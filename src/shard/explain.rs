@@ -22,7 +22,7 @@ impl<W: World> Shard<W> {
     /// The way of mail to `mailbox`.
     pub(super) async fn explain(&self, mailbox: &Mailbox) -> Explained {
         let settings = self.settings();
-        let hop = settings.routes.next_hop(mailbox, &settings.hostname);
+        let hop = settings.next_hop(mailbox);
         let delivery = &settings.config.delivery;
         let mut told = Explained {
             recipient: mailbox.as_str().to_owned(),
@@ -36,6 +36,14 @@ impl<W: World> Shard<W> {
         };
         if let How::Fail(diagnosis) = &hop.how {
             told.trouble = Some(diagnosis.text.to_string());
+        }
+        if hop.how == How::Mailbox {
+            let leads = settings.leads(mailbox);
+            if leads.is_nowhere() {
+                told.trouble = Some("there is no such mailbox here".to_owned());
+            }
+            let users = leads.here.into_iter().map(|place| place.user);
+            told.leads_to = users.chain(leads.elsewhere).collect();
         }
         if hop.how.is_remote() {
             let until = self.world.now() + PATIENCE;

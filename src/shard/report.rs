@@ -65,9 +65,11 @@ impl<W: World> Shard<W> {
         let id = self.log.next_id();
         let composed = self.compose(report, id, &about, &original, is_whole);
         // The queue asks for no report to a null sender; were it to, there is nobody to tell.
-        let Some(composed) = composed else {
+        let Some(mut composed) = composed else {
             return Ok(());
         };
+        // The sender may be an alias too. One of too many addresses fails like any bad address.
+        let _ = self.settings().expand(&mut composed.envelope);
         let places: Vec<u16> = report.recipients.iter().map(|one| one.recipient).collect();
         let accepted = Accepted {
             id,
@@ -124,6 +126,7 @@ impl<W: World> Shard<W> {
                     .map_or(DELAYED, |diagnosis| diagnosis.status),
                 diagnosis: reported.diagnosis.as_deref(),
                 expired: reported.expired,
+                success: reported.success,
                 will_retry_until: (report.kind == ReportKind::Delay)
                     .then(|| about.arrival + settings.config.queue.expire),
             })

@@ -9,17 +9,18 @@ use std::time::Duration;
 use super::rules::Rules;
 use crate::config::{Config, Route, TlsPolicy};
 use crate::dkim::Signers;
-use crate::mail::envelope::Recipient;
+use crate::mail::envelope::{Envelope, Recipient};
 use crate::mailbox::Limit;
 use crate::queue;
 use crate::route::mx::{Families, Own};
-use crate::route::{How, RouteTable, Target};
+use crate::route::{How, NextHop, RouteTable, Target};
 use crate::smtp::reply::Reply;
 use crate::smtp::server::ServerLimits;
 use crate::tls::Ends;
-use crate::users::Users;
+use crate::users::alias::Leads;
 use crate::users::client::Credentials;
 use crate::users::token::Issuer;
+use crate::users::{TooMany, Users};
 use crate::wire::path::Mailbox;
 
 /// What each mailbox may hold.
@@ -89,16 +90,41 @@ impl Settings {
         networks.iter().any(|network| network.contains(&client))
     }
 
-    /// The target of a mailbox's mail. Our own postmaster is at home here without a rule
-    /// (RFC 5321 §4.5.1), as soon as anybody is.
+    /// The target of a mailbox's mail. At our own name two are at home without a rule: aliases,
+    /// and the postmaster (RFC 5321 §4.5.1), as soon as anybody is.
     pub(super) fn target(&self, mailbox: &Mailbox) -> &Target {
-        let domain = mailbox.domain();
-        let is_ours =
-            self.routes.place(domain).is_none() && mailbox.is_postmaster_of(&self.hostname);
-        if is_ours && !self.users.is_empty() {
-            return &Target::Mailbox;
+        let (domain, users) = (mailbox.domain(), &self.users);
+        let is_own = domain.eq_ignore_ascii_case(&self.hostname);
+        if is_own && self.routes.place(domain).is_none() {
+            let is_postmaster = mailbox.is_postmaster_of(&self.hostname) && !users.is_empty();
+            if is_postmaster || users.has_alias(mailbox.as_str()) {
+                return &Target::Mailbox;
+            }
         }
         self.routes.find(domain)
+    }
+
+    /// Where a mailbox's mail goes next.
+    pub(super) fn next_hop(&self, mailbox: &Mailbox) -> NextHop {
+        match self.target(mailbox) {
+            Target::Mailbox => NextHop::mailbox(),
+            _ => self.routes.next_hop(mailbox, &self.hostname),
+        }
+    }
+
+    /// The mailboxes and the addresses elsewhere that a mailbox's mail is for.
+    pub(super) fn leads(&self, mailbox: &Mailbox) -> Leads {
+        let is_ours = |address: &str| self.routes.ends_here(address, &self.hostname);
+        self.users.leads(mailbox.as_str(), is_ours)
+    }
+
+    /// Follows the aliases of a message that has just come, and names them.
+    pub(super) fn expand(&self, envelope: &mut Envelope) -> Result<Vec<Mailbox>, TooMany> {
+        let leads = |mailbox: &Mailbox| match self.target(mailbox) {
+            Target::Mailbox => self.leads(mailbox),
+            _ => Leads::default(),
+        };
+        self.users.expand(envelope, leads)
     }
 
     /// May mail for this recipient come in?

@@ -23,6 +23,7 @@ use crate::smtp::server::Transaction;
 use crate::spool::log::{
     Accepted, CommitError, MessageState, Receipt, RecipientState, Recovered, StoredBody, Waiting,
 };
+use crate::users::TooMany;
 use crate::wire::codec::rfc5322_date;
 use crate::wire::path::Mailbox;
 use crate::world::{Tick, Wall, World};
@@ -52,7 +53,11 @@ impl<W: World> Shard<W> {
     ) -> Result<Receipt, Reply> {
         let id = gathering.id;
         let arrival = self.world.wall();
-        let trace = self.preface(id, &mut transaction, origin, arrival, field);
+        let mut trace = self.preface(id, &mut transaction, origin, arrival, field);
+        if let Err(reply) = self.follow_aliases(&mut transaction, &mut trace) {
+            gathering.discard().await;
+            return Err(reply);
+        }
         let gathered = gathering
             .finish(self)
             .await
@@ -158,6 +163,32 @@ impl<W: World> Shard<W> {
             complete(&mut transaction.content, &mut trace, arrival, message_id);
         }
         trace
+    }
+
+    /// Follows the recipients' aliases. A message with one recipient is told, in its trace, which
+    /// alias it passed, and is refused when it comes back there. Of several each would tell the
+    /// others, of blind copies too: those go round until they have passed too many hosts.
+    fn follow_aliases(
+        &self,
+        transaction: &mut Transaction,
+        trace: &mut Vec<u8>,
+    ) -> Result<(), Reply> {
+        let passed = std::mem::take(&mut transaction.content.delivered_to);
+        let has_one = transaction.envelope.recipients.len() == 1;
+        let followed = self.settings().expand(&mut transaction.envelope);
+        let followed = followed.map_err(|TooMany| Reply::too_many_recipients())?;
+        let has_passed = |alias: &Mailbox| {
+            let alias = alias.as_str();
+            passed.iter().any(|one| one.eq_ignore_ascii_case(alias))
+        };
+        if followed.iter().any(has_passed) {
+            return Err(Reply::alias_loop());
+        }
+        if let ([alias], true) = (&followed[..], has_one) {
+            let field = format!("Delivered-To: {alias}\r\n");
+            trace.splice(..0, field.into_bytes());
+        }
+        Ok(())
     }
 
     /// What the sender is told when the disk does not take a message.
@@ -281,9 +312,7 @@ impl<W: World> Shard<W> {
                 continue;
             };
             admission.notify = recipient.notify;
-            let hop = settings
-                .routes
-                .next_hop(&recipient.mailbox, &settings.hostname);
+            let hop = settings.next_hop(&recipient.mailbox);
             let lane = self.ways.learn(&queue, hop);
             let found = match &parts[..] {
                 [] => None,

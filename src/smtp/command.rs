@@ -264,6 +264,7 @@ pub fn rcpt_arguments(
         mailbox,
         notify: None,
         orcpt: None,
+        expanded: false,
     };
     for parameter in Parameters(parameters) {
         let (keyword, value) = parameter?;

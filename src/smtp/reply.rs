@@ -416,6 +416,12 @@ impl Reply {
     pub const fn too_many_hops() -> Self {
         Self::fixed(554, 4, 6, "Too many hops")
     }
+
+    /// The message came back to an alias that it has passed before.
+    #[must_use]
+    pub const fn alias_loop() -> Self {
+        Self::fixed(554, 4, 6, "Loop: it was sent on from this address before")
+    }
 }
 
 /// What is said before the connection is closed.

@@ -352,7 +352,8 @@ impl Accepted<'_> {
         for recipient in &envelope.recipients {
             put_text(out, recipient.mailbox.as_str());
             put_text(out, recipient.orcpt.as_deref().unwrap_or_default());
-            out.push(notify_bits(recipient.notify));
+            let expanded = if recipient.expanded { EXPANDED } else { 0 };
+            out.push(notify_bits(recipient.notify) | expanded);
         }
         if let Some(reports) = &self.reports {
             put_u64(out, reports.message.0);
@@ -465,6 +466,23 @@ pub fn read_accept(octets: &[u8], locator: Locator, salt: u32) -> Option<Stored>
     }
 }
 
+fn recipients(rest: &mut Reader<'_>) -> Option<Vec<Recipient>> {
+    let count = rest.u16()?;
+    // A count that lies ends at the first recipient that is not there.
+    let mut recipients = Vec::with_capacity(usize::from(count).min(rest.0.len() / 9));
+    for _ in 0..count {
+        let mailbox = Mailbox::parse(rest.text()?.as_bytes(), true).ok()?;
+        let (orcpt, bits) = (rest.optional_text()?, rest.u8()?);
+        recipients.push(Recipient {
+            mailbox,
+            notify: notify(bits),
+            orcpt,
+            expanded: bits & EXPANDED != 0,
+        });
+    }
+    Some(recipients)
+}
+
 fn stored(rest: &mut Reader<'_>) -> Option<Stored> {
     let id = QueueId(rest.u64()?);
     let arrival = Wall(rest.u64()?.cast_signed());
@@ -481,6 +499,7 @@ fn stored(rest: &mut Reader<'_>) -> Option<Stored> {
         date: has(DATE),
         tls_optional: has(TLS_OPTIONAL),
         message_id: None,
+        delivered_to: Vec::new(),
     };
     content.message_id = rest.optional_text()?;
     let reverse_path = match rest.text()? {
@@ -488,16 +507,7 @@ fn stored(rest: &mut Reader<'_>) -> Option<Stored> {
         text => Some(Mailbox::parse(text.as_bytes(), true).ok()?),
     };
     let envid = rest.optional_text()?;
-    let count = rest.u16()?;
-    // A count that lies ends at the first recipient that is not there.
-    let mut recipients = Vec::with_capacity(usize::from(count).min(rest.0.len() / 9));
-    for _ in 0..count {
-        recipients.push(Recipient {
-            mailbox: Mailbox::parse(rest.text()?.as_bytes(), true).ok()?,
-            orcpt: rest.optional_text()?,
-            notify: notify(rest.u8()?),
-        });
-    }
+    let recipients = recipients(rest)?;
     let reports = if has(REPORTS) {
         let (message, kind) = (QueueId(rest.u64()?), report_kind(rest.u8()?)?);
         Some((message, rest.places()?, kind))
@@ -653,7 +663,7 @@ fn report_code(kind: ReportKind) -> u8 {
     match kind {
         ReportKind::Failure => 1,
         ReportKind::Delay => 2,
-        ReportKind::Relayed => 3,
+        ReportKind::Success => 3,
     }
 }
 
@@ -661,7 +671,7 @@ fn report_kind(code: u8) -> Option<ReportKind> {
     match code {
         1 => Some(ReportKind::Failure),
         2 => Some(ReportKind::Delay),
-        3 => Some(ReportKind::Relayed),
+        3 => Some(ReportKind::Success),
         _ => None,
     }
 }
@@ -703,6 +713,8 @@ const TLS_OPTIONAL: u32 = 1 << 11;
 
 /// `NOTIFY=` was given.
 const NOTIFY_GIVEN: u8 = 1;
+/// Beside NOTIFY: the recipient is an alias that was followed.
+const EXPANDED: u8 = 1 << 4;
 
 #[cfg(test)]
 mod tests;

@@ -134,7 +134,7 @@ impl Replay {
                 }
                 ReportKind::Delay => self.tell_delay(*about),
                 // The next hop has had it before: a note says so.
-                ReportKind::Relayed => {}
+                ReportKind::Success => {}
             }
         }
         let id = stored.id;

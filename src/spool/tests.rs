@@ -47,6 +47,7 @@ pub(super) fn envelope(recipients: usize) -> Envelope {
             delay: true,
         }),
         orcpt: Some(format!("rfc822;r{number}@example.test").into()),
+        expanded: number == 1,
     });
     Envelope {
         reverse_path: ReversePath(Some(mailbox("sender@example.test".into()))),

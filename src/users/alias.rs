@@ -1,9 +1,10 @@
-//! Whose mailbox an address means: users, aliases, tags behind a `+`, postmaster, and what takes
-//! the rest of a domain.
+//! Where mail for an address goes: users, aliases, tags behind a `+`, postmaster, and what takes the
+//! rest of a domain.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Users;
+use crate::wire::path::Mailbox;
 
 /// A mailbox that an address leads to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,6 +13,23 @@ pub struct Place {
     pub user: String,
     /// What stood behind the `+`.
     pub tag: Option<String>,
+}
+
+/// Where mail for an address goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leads {
+    /// Mailboxes here, each once.
+    pub here: Vec<Place>,
+    /// Addresses elsewhere that an alias names, each once, as they are written there.
+    pub elsewhere: Vec<String>,
+}
+
+impl Leads {
+    /// Nobody has the address.
+    #[must_use]
+    pub fn is_nowhere(&self) -> bool {
+        self.here.is_empty() && self.elsewhere.is_empty()
+    }
 }
 
 /// What is wrong with an alias.
@@ -36,39 +54,54 @@ impl std::fmt::Display for BadAlias {
 }
 
 impl Users {
-    /// The mailboxes that mail for `address` goes into, each once; `None` when nobody has the
-    /// address.
+    /// Where mail for `address` goes; nowhere when nobody has the address. `is_ours` says of
+    /// addresses that nobody has whether they would be here.
     ///
     /// What is written out comes first: an alias, a user, the same without the tag, `postmaster`
     /// (RFC 5321 §4.5.1: the domain's first user, or the first of all), and last `@domain`.
     #[must_use]
-    pub fn places(&self, address: &str) -> Option<Vec<Place>> {
-        let (mut places, mut seen) = (BTreeSet::new(), BTreeSet::new());
-        self.gather(address, &mut places, &mut seen);
-        (!places.is_empty()).then(|| places.into_iter().collect())
+    pub fn leads(&self, address: &str, is_ours: impl Fn(&str) -> bool) -> Leads {
+        let (mut here, mut elsewhere) = (BTreeSet::new(), Vec::new());
+        let (mut seen, mut next) = (BTreeSet::new(), VecDeque::from([address]));
+        while let Some(address) = next.pop_front() {
+            let lower = address.to_lowercase();
+            if seen.contains(&lower) {
+                continue;
+            }
+            // The address that was asked for is not sent elsewhere: it would be by nobody's word.
+            let is_ours = seen.is_empty() || is_ours(&lower);
+            match self.step(address, &lower, is_ours) {
+                Some(Step::User(user, tag)) => {
+                    here.insert(Place { user, tag });
+                }
+                Some(Step::Alias { name, targets, tag }) => {
+                    for target in targets {
+                        if self.is_copy(name, target) {
+                            let (user, tag) = (name.to_owned(), tag.map(str::to_owned));
+                            here.insert(Place { user, tag });
+                        } else {
+                            next.push_back(target);
+                        }
+                    }
+                }
+                None if is_ours || !is_address(address) => {}
+                None => elsewhere.push(address.to_owned()),
+            }
+            seen.insert(lower);
+        }
+        Leads {
+            here: here.into_iter().collect(),
+            elsewhere,
+        }
     }
 
-    fn gather(&self, address: &str, places: &mut BTreeSet<Place>, seen: &mut BTreeSet<String>) {
-        let lower = address.to_lowercase();
-        if !seen.insert(lower.clone()) {
-            return;
-        }
-        let step = self.step(address, &lower);
-        match step {
-            Some(Step::User(user, tag)) => {
-                places.insert(Place { user, tag });
-            }
-            Some(Step::Alias(targets)) => {
-                for target in targets {
-                    self.gather(target, places, seen);
-                }
-            }
-            None => {}
-        }
+    /// An alias that names itself: the user of that name keeps a copy.
+    fn is_copy(&self, name: &str, target: &str) -> bool {
+        target.to_lowercase() == name && self.user.contains_key(name)
     }
 
     /// What an address means, one step of it.
-    fn step(&self, address: &str, lower: &str) -> Option<Step<'_>> {
+    fn step<'a>(&'a self, address: &'a str, lower: &str, is_ours: bool) -> Option<Step<'a>> {
         if let Some(found) = self.named(lower, None) {
             return Some(found);
         }
@@ -82,23 +115,31 @@ impl Users {
             }
         }
         if local == POSTMASTER
+            && is_ours
             && let Some(user) = self.first_of(domain)
         {
             return Some(Step::User(user.to_owned(), None));
         }
-        self.alias_of(&format!("@{domain}"))
+        self.alias_of(&format!("@{domain}"), None)
     }
 
-    fn named(&self, name: &str, tag: Option<&str>) -> Option<Step<'_>> {
+    fn named<'a>(&'a self, name: &str, tag: Option<&'a str>) -> Option<Step<'a>> {
         let user = || {
             let user = self.user.contains_key(name);
             user.then(|| Step::User(name.to_owned(), tag.map(str::to_owned)))
         };
-        self.alias_of(name).or_else(user)
+        self.alias_of(name, tag).or_else(user)
     }
 
-    fn alias_of(&self, name: &str) -> Option<Step<'_>> {
-        Some(Step::Alias(self.alias.get(name)?))
+    fn alias_of<'a>(&'a self, name: &str, tag: Option<&'a str>) -> Option<Step<'a>> {
+        let (name, targets) = self.alias.get_key_value(name)?;
+        Some(Step::Alias { name, targets, tag })
+    }
+
+    /// Is there an alias of just this name?
+    #[must_use]
+    pub fn has_alias(&self, address: &str) -> bool {
+        self.alias.contains_key(&address.to_lowercase())
     }
 
     fn first_of(&self, domain: &str) -> Option<&str> {
@@ -118,9 +159,10 @@ impl Users {
     pub fn add_alias(&mut self, name: &str, targets: &[String]) -> bool {
         let known = self.alias.entry(name.to_lowercase()).or_default();
         let before = known.len();
-        for target in targets.iter().map(|target| target.to_lowercase()) {
-            if !known.contains(&target) {
-                known.push(target);
+        for target in targets {
+            // As it is written: what capitals mean elsewhere is known there alone.
+            if !known.iter().any(|other| other.eq_ignore_ascii_case(target)) {
+                known.push(target.clone());
             }
         }
         known.len() > before
@@ -147,31 +189,46 @@ impl Users {
         has_shrunk
     }
 
-    /// The aliases that lead nowhere or in a circle.
+    /// The aliases that lead nowhere or in a circle. `is_ours` says which addresses would be here.
     #[must_use]
-    pub fn bad_aliases(&self) -> Vec<(String, BadAlias)> {
+    pub fn bad_aliases(&self, is_ours: impl Fn(&str) -> bool) -> Vec<(String, BadAlias)> {
         let mut bad = Vec::new();
         for name in self.alias.keys() {
-            if let Err(fault) = self.follow(name, &mut vec![name.clone()]) {
+            if let Err(fault) = self.follow(name, &mut vec![name.clone()], &is_ours) {
                 bad.push((name.clone(), fault));
             }
         }
         bad
     }
 
-    fn follow(&self, name: &str, way: &mut Vec<String>) -> Result<(), BadAlias> {
-        match self.step(name, name).or_else(|| self.alias_of(name)) {
+    fn follow(
+        &self,
+        name: &str,
+        way: &mut Vec<String>,
+        is_ours: &impl Fn(&str) -> bool,
+    ) -> Result<(), BadAlias> {
+        let is_here = is_ours(name);
+        let step = self.step(name, name, is_here);
+        match step.or_else(|| self.alias_of(name, None)) {
             Some(Step::User(..)) => Ok(()),
-            None => Err(BadAlias::Nobody(name.to_owned())),
-            Some(Step::Alias(targets)) => {
+            None if is_here || !is_address(name) => Err(BadAlias::Nobody(name.to_owned())),
+            None => Ok(()),
+            Some(Step::Alias {
+                name: alias,
+                targets,
+                ..
+            }) => {
                 for target in targets {
                     let target = target.to_lowercase();
+                    if self.is_copy(alias, &target) {
+                        continue;
+                    }
                     let is_circle = way.contains(&target);
                     way.push(target.clone());
                     if is_circle {
                         return Err(BadAlias::Loop(way.clone()));
                     }
-                    self.follow(&target, way)?;
+                    self.follow(&target, way, is_ours)?;
                     way.pop();
                 }
                 Ok(())
@@ -180,10 +237,19 @@ impl Users {
     }
 }
 
+fn is_address(text: &str) -> bool {
+    Mailbox::parse(text.as_bytes(), true).is_ok()
+}
+
 /// What an address means.
 enum Step<'a> {
     User(String, Option<String>),
-    Alias(&'a [String]),
+    Alias {
+        name: &'a str,
+        targets: &'a [String],
+        /// What stood behind the `+` of the address.
+        tag: Option<&'a str>,
+    },
 }
 
 /// What `alias` in the file holds.
@@ -210,8 +276,12 @@ mod tests {
             Some(tag) => format!("{} in {tag}", place.user),
             None => place.user,
         };
-        let places = users.places(address).unwrap_or_default();
-        places.into_iter().map(shown).collect()
+        let Leads { here, elsewhere } = users.leads(address, is_ours);
+        here.into_iter().map(shown).chain(elsewhere).collect()
+    }
+
+    fn is_ours(address: &str) -> bool {
+        address.ends_with("@d.test") || address.ends_with("@e.test")
     }
 
     #[test]
@@ -244,12 +314,49 @@ mod tests {
     }
 
     #[test]
+    fn aliases_lead_elsewhere_and_back_and_to_the_user_of_their_own_name() {
+        let users = users(
+            "[alias]\n\"out@d.test\" = [\"Me@far.test\", \"all@d.test\"]\n\"all@d.test\" = [\"ann@d.test\", \"me@FAR.test\", \"gone@d.test\"]\n\"bob@d.test\" = [\"bob@d.test\", \"bob@far.test\"]\n\"post@d.test\" = [\"postmaster@far.test\", \"postmaster@e.test\"]\n",
+        );
+        for (address, expected) in [
+            ("out@d.test", &["ann@d.test", "Me@far.test"][..]),
+            ("bob@d.test", &["bob@d.test", "bob@far.test"]),
+            ("Bob+Lists@d.test", &["bob@d.test in Lists", "bob@far.test"]),
+            ("post@d.test", &["zoe@e.test", "postmaster@far.test"]),
+            // Nobody said that mail for it may be sent there.
+            ("me@far.test", &[]),
+        ] {
+            assert_eq!(found(&users, address), expected, "{address}");
+        }
+        let bad = users.bad_aliases(is_ours);
+        let names: Vec<&str> = bad.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(names, ["all@d.test", "out@d.test"], "{bad:?}");
+        assert!(
+            bad.iter()
+                .all(|(_, fault)| *fault == BadAlias::Nobody("gone@d.test".into()))
+        );
+    }
+
+    #[test]
+    fn a_long_chain_of_aliases_takes_no_stack() {
+        let mut users = users("");
+        for link in 0..100_000 {
+            users.add_alias(
+                &format!("a{link}@d.test"),
+                &[format!("a{}@d.test", link + 1)],
+            );
+        }
+        users.add_alias("a100000@d.test", &["ann@d.test".to_owned()]);
+        assert_eq!(found(&users, "a0@d.test"), ["ann@d.test"]);
+    }
+
+    #[test]
     fn circles_and_dead_ends_are_named() {
         let users = users(
             "[alias]\n\"a@d.test\" = [\"b@d.test\"]\n\"b@d.test\" = [\"ann@d.test\", \"a@d.test\"]\n\"c@d.test\" = [\"gone@d.test\"]\n\"e@d.test\" = [\"ann@d.test\", \"bob@d.test\"]\n",
         );
         let bad: Vec<String> = users
-            .bad_aliases()
+            .bad_aliases(is_ours)
             .iter()
             .map(|(name, fault)| format!("{name} {fault}"))
             .collect();

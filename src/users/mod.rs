@@ -6,6 +6,7 @@
 
 pub mod alias;
 pub mod client;
+mod expansion;
 pub mod sasl;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,8 @@ use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 
 use crate::file;
+
+pub use expansion::TooMany;
 
 /// Everybody who may log in, by address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -31,6 +31,8 @@ pub struct HeaderFacts {
     pub message_id: Option<Box<str>>,
     /// There is one TLS-Required field, and it says No (RFC 8689 §3).
     pub tls_optional: bool,
+    /// The values of Delivered-To fields, the first [`DELIVERED_TO_MAX`] of them.
+    pub delivered_to: Vec<Box<str>>,
     /// The body has octets over 127.
     pub eight_bit: bool,
     /// The header has.
@@ -128,6 +130,11 @@ impl HeaderScan {
     fn field(&mut self, name: &[u8], value: &[u8]) {
         if name.eq_ignore_ascii_case(b"Received") {
             self.facts.received = self.facts.received.saturating_add(1);
+        } else if name.eq_ignore_ascii_case(b"Delivered-To") {
+            if self.facts.delivered_to.len() < DELIVERED_TO_MAX {
+                let value = String::from_utf8_lossy(value.trim_ascii());
+                self.facts.delivered_to.push(value.into());
+            }
         } else if name.eq_ignore_ascii_case(b"Date") {
             self.facts.date = true;
         } else if name.eq_ignore_ascii_case(b"Message-ID") && !self.has_message_id {
@@ -176,6 +183,8 @@ pub(super) fn kind(line: &[u8]) -> Kind<'_> {
 
 /// Octets of a Message-ID that are kept for the log.
 pub const MESSAGE_ID_OCTETS_MAX: usize = 255;
+/// Delivered-To fields that are looked at: mail passes few aliases, and each adds one at most.
+const DELIVERED_TO_MAX: usize = 50;
 /// Octets of a line that are looked at: a name, its colon, and a Message-ID. The longest name
 /// that anybody uses is far shorter.
 pub(super) const LINE_OCTETS_KEPT: usize = 512;
@@ -197,7 +206,7 @@ mod tests {
     #[test]
     fn a_header_says_the_same_at_every_split() {
         let content = b"Received: a\r\n by b\r\nRECEIVED : c\r\nX-Received: no\r\nDate: now\r\n\
-            Message-ID:\r\n <a@b>  \r\ntls-required: NO \r\nSubject: Received: no\r\n\r\nReceived: no\r\nbody \xe9\r\n";
+            Message-ID:\r\n <a@b>  \r\ntls-required: NO \r\ndelivered-to: x@y\r\nSubject: Received: no\r\n\r\nReceived: no\r\nbody \xe9\r\n";
         let whole = scan(content, &[]);
         assert_eq!(
             whole,
@@ -206,6 +215,7 @@ mod tests {
                 date: true,
                 message_id: Some("<a@b>".into()),
                 tls_optional: true,
+                delivered_to: vec!["x@y".into()],
                 eight_bit: true,
                 eight_bit_header: false,
                 header_len: u32::try_from(memchr::memmem::find(content, b"\r\n\r\n").unwrap() + 4)

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::support::{Relay, Scene, eventually, message};
+use crate::support::{Relay, Report, Scene, Script, eventually, message};
 
 const ROUTE: &str = "route = [{ domain = \"d.test\", to = \"mailbox\" }]\n";
 
 /// A relay that trusts nobody and has mailboxes for `users`.
-fn relay(scene: &Scene, users: &[&str], extra: &str) -> Relay {
+pub fn relay(scene: &Scene, users: &[&str], extra: &str) -> Relay {
     let relay = scene.relay(&format!("smtp.trusted_networks = []\n{ROUTE}{extra}"));
     for user in users {
         command(&relay, &["user", "add", user]);
@@ -16,13 +16,13 @@ fn relay(scene: &Scene, users: &[&str], extra: &str) -> Relay {
     relay
 }
 
-fn command(relay: &Relay, arguments: &[&str]) {
+pub fn command(relay: &Relay, arguments: &[&str]) {
     let output = relay.run_with(arguments, "secret\n");
     assert!(output.status.success(), "{output:?}");
 }
 
 /// Waits until an address is taken: the relay looks at its files once a second.
-fn until_known(relay: &Relay, address: &str) {
+pub fn until_known(relay: &Relay, address: &str) {
     eventually("the relay knows the address", || {
         let mut client = relay.client();
         client.command("MAIL FROM:<a@c.test>").is("250 ");
@@ -30,7 +30,7 @@ fn until_known(relay: &Relay, address: &str) {
     });
 }
 
-fn maildir(relay: &Relay, user: &str) -> PathBuf {
+pub fn maildir(relay: &Relay, user: &str) -> PathBuf {
     relay.data().join("mailboxes").join(user)
 }
 
@@ -47,7 +47,7 @@ fn mail_in(maildir: &std::path::Path) -> BTreeMap<String, String> {
     mail
 }
 
-fn wait_for(maildir: &std::path::Path, count: usize) -> BTreeMap<String, String> {
+pub fn wait_for(maildir: &std::path::Path, count: usize) -> BTreeMap<String, String> {
     eventually("the mail arrives", || {
         let mail = mail_in(maildir);
         (mail.len() >= count).then_some(mail)
@@ -192,7 +192,7 @@ fn aliases_that_lead_in_a_circle_or_nowhere_are_refused() {
     command(&relay, &["alias", "add", "b@d.test", "a@d.test"]);
     let circle = relay.run(&["alias", "add", "a@d.test", "b@d.test"]);
     assert_eq!(circle.status.code(), Some(65), "{circle:?}");
-    let nowhere = relay.run(&["alias", "add", "c@d.test", "gone@elsewhere.test"]);
+    let nowhere = relay.run(&["alias", "add", "c@d.test", "gone@d.test"]);
     assert_eq!(nowhere.status.code(), Some(65), "{nowhere:?}");
     let listed = relay.ask(&["alias", "list", "--json"]);
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
@@ -214,4 +214,37 @@ fn aliases_that_lead_in_a_circle_or_nowhere_are_refused() {
     assert!(said.contains("leads back to itself"), "{said}");
     command(&relay, &["alias", "remove", "a@d.test"]);
     assert!(relay.run(&["check"]).status.success());
+}
+
+#[test]
+fn success_in_a_mailbox_is_called_delivered() {
+    let scene = Scene::new();
+    let home = scene.mx(1, Script::new());
+    scene.dns.mx("c.test", &[(10, "mx1.test")]);
+    let relay = relay(&scene, &["ann@d.test"], "");
+    until_known(&relay, "ann@d.test");
+    relay
+        .client()
+        .submit(
+            "<a@c.test>",
+            &["<ann@d.test> NOTIFY=SUCCESS"],
+            &message("reported"),
+        )
+        .is("250 ");
+    let report = Report::parse(home.wait_for_mail_to("a@c.test"));
+    let recipient = report.recipient("ann@d.test");
+    assert_eq!(
+        (recipient.field("Action"), recipient.field("Status")),
+        ("delivered", "2.0.0"),
+        "RFC 3464 §2.3.3"
+    );
+    assert_eq!(
+        recipient.field("Diagnostic-Code"),
+        "x-ringpost; delivered to mailbox"
+    );
+    assert!(
+        report.words.contains("It was delivered."),
+        "{}",
+        report.words
+    );
 }

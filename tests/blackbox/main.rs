@@ -16,6 +16,7 @@
 
 mod support;
 
+mod alias;
 mod auth;
 mod commands;
 mod dane;

@@ -24,7 +24,7 @@ use std::fmt::Write as _;
 use memchr::memmem;
 
 use super::envelope::{BodyKind, Content, Envelope, Notify, QueueId, Recipient};
-use super::outcome::{Diagnosis, ReportKind};
+use super::outcome::{Diagnosis, ReportKind, Success};
 use crate::time::Wall;
 use crate::wire::codec;
 use crate::wire::dot::Stuffer;
@@ -42,10 +42,12 @@ pub struct Reported<'a> {
     pub index: u16,
     /// How it stands. Shown under the class that fits the report's kind.
     pub status: EnhancedStatus,
-    /// Why; for [`ReportKind::Relayed`] the words of the next hop; `None` before any attempt.
+    /// Why; of a success the words of the next hop; `None` before any attempt.
     pub diagnosis: Option<&'a Diagnosis>,
     /// It failed because its time was over: the status is 4.4.7 (RFC 3463 §3.5).
     pub expired: bool,
+    /// How it succeeded, in a [`ReportKind::Success`].
+    pub success: Option<Success>,
     /// How long it is still tried, in a [`ReportKind::Delay`].
     pub will_retry_until: Option<Wall>,
 }
@@ -153,7 +155,7 @@ impl<'a> Listed<'a> {
             .recipients
             .get(usize::from(reported.index))?;
         let class = match (notice.kind, reported.status.class()) {
-            (ReportKind::Relayed, _) => 2,
+            (ReportKind::Success, _) => 2,
             (ReportKind::Delay, _) => 4,
             // Given up before its time: the last answer keeps its class (RFC 3464 §2.3.4).
             (ReportKind::Failure, 4) => 4,
@@ -183,7 +185,7 @@ fn header(
     let subject = match notice.kind {
         ReportKind::Failure => "Undelivered Mail Returned to Sender",
         ReportKind::Delay => "Delayed Mail (still being retried)",
-        ReportKind::Relayed => "Successful Mail Delivery Report",
+        ReportKind::Success => "Successful Mail Delivery Report",
     };
     let hostname = notice.hostname;
     let mut header = String::with_capacity(FRAME_OCTETS);
@@ -285,6 +287,7 @@ impl Wire {
             message_id: header.message_id,
             tls_optional: header.tls_optional,
             header_len: header.header_len,
+            delivered_to: header.delivered_to,
         };
         let body = if content.eight_bit || content.eight_bit_header {
             BodyKind::EightBit
@@ -296,6 +299,7 @@ impl Wire {
             // RFC 3461 §6.1: nobody is told what became of a report.
             notify: Some(NEVER),
             orcpt: None,
+            expanded: false,
         };
         let envelope = Envelope {
             reverse_path: ReversePath(None),

@@ -65,7 +65,7 @@ impl<'a> Returned<'a> {
     fn header(kind: ReportKind, header: &'a [u8]) -> Self {
         let description = match kind {
             ReportKind::Failure => "Undelivered Message Headers",
-            ReportKind::Delay | ReportKind::Relayed => "Message Headers",
+            ReportKind::Delay | ReportKind::Success => "Message Headers",
         };
         let seven_bit = header.is_ascii();
         let (media_type, encoding, octets) =

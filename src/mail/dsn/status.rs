@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::text::{Charset, push_printable, push_wrapped};
 use super::{Listed, Notice, ReportKind, date};
-use crate::mail::outcome::Diagnosis;
+use crate::mail::outcome::{Diagnosis, Success};
 use crate::wire::codec;
 
 /// The part's content.
@@ -79,7 +79,8 @@ fn push_recipient(text: &mut String, notice: &Notice<'_>, one: &Listed<'_>, char
     let action = match notice.kind {
         ReportKind::Failure => "failed",
         ReportKind::Delay => "delayed",
-        ReportKind::Relayed => "relayed",
+        // A report that does not say how claims the least.
+        ReportKind::Success => one.reported.success.unwrap_or(Success::Relayed).name(),
     };
     // Writing to a String does not fail.
     let _ = write!(text, "Action: {action}\r\nStatus: {}\r\n", one.status);
@@ -89,7 +90,7 @@ fn push_recipient(text: &mut String, notice: &Notice<'_>, one: &Listed<'_>, char
     // Failures and transfers are told of at once: the attempt was now. When the last attempt of
     // anything else was, nobody has written down.
     let now =
-        matches!(notice.kind, ReportKind::Failure | ReportKind::Relayed) && !one.reported.expired;
+        matches!(notice.kind, ReportKind::Failure | ReportKind::Success) && !one.reported.expired;
     if now && one.reported.diagnosis.is_some() {
         let _ = write!(text, "Last-Attempt-Date: {}\r\n", date(notice.now));
     }

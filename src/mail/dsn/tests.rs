@@ -15,6 +15,7 @@ struct Scene {
     diagnosis: Option<Diagnosis>,
     status: EnhancedStatus,
     expired: bool,
+    success: Option<Success>,
     until: Option<Wall>,
     original: Vec<u8>,
     whole: bool,
@@ -36,6 +37,7 @@ impl Scene {
             mailbox: mailbox(address),
             notify: None,
             orcpt: orcpt.map(Into::into),
+            expanded: false,
         };
         let reply = "550-5.1.1 first line of two 550 5.1.1 No such user here";
         let text = format!("host mx1.test[192.0.2.1] said: {reply} (in reply to RCPT TO command)");
@@ -61,6 +63,7 @@ impl Scene {
             }),
             status: EnhancedStatus::new(5, 1, 1),
             expired: false,
+            success: None,
             until: None,
             original: ORIGINAL.to_vec(),
             whole: true,
@@ -81,6 +84,7 @@ impl Scene {
                 status: self.status,
                 diagnosis: self.diagnosis.as_ref(),
                 expired: self.expired,
+                success: self.success,
                 will_retry_until: self.until,
             }],
             original: &self.original,
@@ -324,15 +328,22 @@ fn message_waits_and_the_sender_learns_for_how_long() {
 }
 
 #[test]
-fn next_hop_reports_nothing_itself() {
-    let mut scene = Scene::new(ReportKind::Relayed);
-    scene.envelope.ret = Some(Ret::Full);
-    scene.status = EnhancedStatus::new(2, 0, 0);
-    let read = scene.read();
-    assert_eq!(read.field("Action"), "relayed");
-    assert_eq!(read.field("Status"), "2.0.0");
-    assert_eq!(read.returned.0, "text/rfc822-headers", "RFC 3461 §4.3");
-    assert!(read.words.contains("accepted by the next mail server"));
+fn success_is_called_by_its_name() {
+    for (success, action, words) in [
+        (Success::Delivered, "delivered", "It was delivered."),
+        (Success::Relayed, "relayed", "accepted by the next mail"),
+        (Success::Expanded, "expanded", "stands for several others"),
+    ] {
+        let mut scene = Scene::new(ReportKind::Success);
+        scene.envelope.ret = Some(Ret::Full);
+        scene.status = EnhancedStatus::new(2, 0, 0);
+        scene.success = Some(success);
+        let read = scene.read();
+        assert_eq!(read.field("Action"), action);
+        assert_eq!(read.field("Status"), "2.0.0");
+        assert_eq!(read.returned.0, "text/rfc822-headers", "RFC 3461 §4.3");
+        assert!(read.words.contains(words), "{}", read.words);
+    }
 }
 
 #[test]
@@ -341,7 +352,7 @@ fn status_has_the_class_of_what_is_told() {
         (ReportKind::Failure, (2, 0, 0), "5.0.0"),
         (ReportKind::Failure, (4, 2, 2), "4.2.2"),
         (ReportKind::Delay, (5, 2, 2), "4.2.2"),
-        (ReportKind::Relayed, (5, 1, 5), "2.1.5"),
+        (ReportKind::Success, (5, 1, 5), "2.1.5"),
     ] {
         let mut scene = Scene::new(kind);
         scene.status = EnhancedStatus::new(class, subject, detail);
@@ -515,6 +526,7 @@ fn many_recipients_fail_and_each_is_listed() {
         mailbox: mailbox(format!("b{number}@d.test").as_bytes()),
         notify: None,
         orcpt: None,
+        expanded: false,
     };
     envelope.recipients = (0..1000).map(recipient).collect();
     let reported = |index| Reported {
@@ -522,6 +534,7 @@ fn many_recipients_fail_and_each_is_listed() {
         status: scene.status,
         diagnosis: scene.diagnosis.as_ref(),
         expired: false,
+        success: None,
         will_retry_until: None,
     };
     let recipients: Vec<Reported<'_>> = (0..1000).map(reported).collect();
@@ -560,7 +573,7 @@ proptest! {
         (text, reply, remote) in (weird(), proptest::option::of(weird()), weird()),
         original in proptest::collection::vec(any::<u8>(), 0..300),
         international in any::<bool>(),
-        kind in prop_oneof![Just(ReportKind::Failure), Just(ReportKind::Delay), Just(ReportKind::Relayed)],
+        kind in prop_oneof![Just(ReportKind::Failure), Just(ReportKind::Delay), Just(ReportKind::Success)],
     ) {
         let mut scene = Scene::new(kind);
         if international {

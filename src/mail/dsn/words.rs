@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::text::{Charset, push_printable, push_wrapped};
 use super::{Listed, Notice, ReportKind, date};
-use crate::mail::outcome::Diagnosis;
+use crate::mail::outcome::{Diagnosis, Success};
 use crate::wire::status::EnhancedStatus;
 
 /// The part's text.
@@ -19,7 +19,7 @@ pub(super) fn compose(notice: &Notice<'_>, listed: &[Listed<'_>]) -> String {
     words.push_str(match notice.kind {
         ReportKind::Failure => FAILURE,
         ReportKind::Delay => DELAY,
-        ReportKind::Relayed => RELAYED,
+        ReportKind::Success => SUCCESS,
     });
     for one in listed {
         words.push_str("\r\n<");
@@ -40,9 +40,12 @@ pub(super) fn compose(notice: &Notice<'_>, listed: &[Listed<'_>]) -> String {
 }
 
 fn push_recipient(words: &mut String, kind: ReportKind, one: &Listed<'_>) {
-    let known = (kind != ReportKind::Relayed).then(|| meaning(one.status));
+    let known = (kind != ReportKind::Success).then(|| meaning(one.status));
     if let Some(meaning) = known.flatten() {
         push_line(words, meaning);
+    }
+    if let Some(success) = one.reported.success {
+        push_line(words, achieved(success));
     }
     match one.reported.diagnosis {
         Some(diagnosis) => push_diagnosis(words, diagnosis),
@@ -71,6 +74,21 @@ fn push_line(words: &mut String, line: &str) {
     words.push_str(INDENT);
     push_wrapped(words, line, Charset::Utf8, INDENT);
     words.push_str("\r\n");
+}
+
+/// How far it came, and what its sender may still expect.
+const fn achieved(success: Success) -> &'static str {
+    match success {
+        Success::Delivered => "It was delivered.",
+        Success::Relayed => {
+            "It was accepted by the next mail server, which gives no reports of success: this is \
+             the last one unless the delivery fails."
+        }
+        Success::Expanded => {
+            "The address stands for several others, and it is on its way to each of them: this is \
+             the last report unless a delivery fails."
+        }
+    }
 }
 
 /// What a status means to somebody who has not read RFC 3463; `None` where the words of the other
@@ -104,9 +122,8 @@ const FAILURE: &str = "Your message could not be delivered to the recipients bel
 const DELAY: &str = "THIS IS A WARNING ONLY. YOU DO NOT NEED TO SEND YOUR MESSAGE AGAIN.\r\n\r\n\
     Your message could not be delivered yet to the recipients below. It is\r\n\
     still being tried; you will hear again if it fails.\r\n";
-const RELAYED: &str = "Your message was accepted by the next mail server for the recipients below.\r\n\
-    That server gives no reports of success, so this is the last one unless\r\n\
-    the delivery fails.\r\n";
+const SUCCESS: &str = "Your message has come to its end here for the recipients below. This is the\r\n\
+    report of success that was asked for.\r\n";
 const HELP: &str = "\r\nFor help, please write to your postmaster and include this report. The\r\n\
     text of the returned message can be left out.\r\n";
 const INDENT: &str = "    ";

@@ -161,7 +161,7 @@ impl Lines {
         let words = match kind {
             ReportKind::Failure => "sender non-delivery notification",
             ReportKind::Delay => "sender delay notification",
-            ReportKind::Relayed => "sender delivery status notification",
+            ReportKind::Success => "sender delivery status notification",
         };
         if self.format == Format::Json {
             let mut object = self.object(now, Level::Info, "reported");

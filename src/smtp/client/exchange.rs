@@ -6,7 +6,7 @@ use super::Output;
 use super::session::ClientSession;
 use super::transaction::Transaction;
 use super::verdict::{Sent, is_too_many_recipients, refusal};
-use crate::mail::outcome::Outcome;
+use crate::mail::outcome::{Outcome, Success};
 use crate::wire::status::ReplyCode;
 
 /// From MAIL to the reply to the dot.
@@ -103,7 +103,7 @@ impl ClientSession {
         Outcome::Delivered {
             reply: self.reader.reply(code),
             remote_mta: Some(Rc::clone(&self.peer.name)),
-            dsn_passed_on: self.extensions.dsn,
+            success: (!self.extensions.dsn).then_some(Success::Relayed),
         }
     }
 

@@ -188,6 +188,7 @@ impl Incoming {
             message_id: header.message_id,
             tls_optional: header.tls_optional,
             header_len: header.header_len,
+            delivered_to: header.delivered_to,
         })
     }
 

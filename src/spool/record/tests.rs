@@ -22,11 +22,13 @@ fn envelope() -> Envelope {
                     delay: true,
                 }),
                 orcpt: Some("rfc822;b@d.test".into()),
+                expanded: true,
             },
             Recipient {
                 mailbox: Mailbox::parse(b"\"x y\"@[192.0.2.1]", false).unwrap(),
                 notify: None,
                 orcpt: None,
+                expanded: false,
             },
         ],
     }
@@ -44,6 +46,7 @@ fn content() -> Content {
         tls_optional: true,
         message_id: Some("<x@y>".into()),
         header_len: 300,
+        delivered_to: Vec::new(),
     }
 }
 

@@ -114,11 +114,10 @@ impl Dialogue {
 /// `Failed Message 5.7.1 text`
 fn brief(outcome: &Outcome) -> String {
     let (kind, diagnosis) = match outcome {
-        Outcome::Delivered {
-            reply,
-            dsn_passed_on,
-            ..
-        } => return format!("Delivered {} {} {dsn_passed_on}", reply.status, reply.text),
+        Outcome::Delivered { reply, success, .. } => {
+            let passed_on = success.is_none();
+            return format!("Delivered {} {} {passed_on}", reply.status, reply.text);
+        }
         Outcome::Deferred { blame, diagnosis } => (format!("Deferred {blame:?}"), diagnosis),
         Outcome::Failed { blame, diagnosis } => (format!("Failed {blame:?}"), diagnosis),
         Outcome::Doubtful { diagnosis } => ("Doubtful".to_owned(), diagnosis),
