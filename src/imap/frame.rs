@@ -477,4 +477,24 @@ mod tests {
         assert_eq!(probable_tag(b"+ X"), "*");
         assert_eq!(probable_tag(&[b'a'; 1000]), "*");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn commands_are_the_same_at_every_split(
+            text in "(a|B[.]?|\\(|\"|~?\\{[0-9]{1,3}[+]?\\}(\r\n|\n|)|\r\n|\n|\u{0}| ){0,20}",
+            max in 0_u64..20,
+        ) {
+            let octets = text.as_bytes();
+            let whole = all(octets, 0, max);
+            for cut in 0..=octets.len() {
+                proptest::prop_assert_eq!(&all(octets, cut, max), &whole, "{}", cut);
+            }
+            for step in whole {
+                if let Step::Command(frame) = step {
+                    let inside = frame.literals.iter().all(|at| at.end <= frame.text.len());
+                    proptest::prop_assert!(inside && frame.text.ends_with(b"\r\n"));
+                }
+            }
+        }
+    }
 }

@@ -308,4 +308,19 @@ mod tests {
         let raw = format!("Subject: {}\r\n\r\n", "x".repeat(100_000));
         assert_eq!(Summary::of(raw.as_bytes()).encode(), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_message_has_a_summary_that_can_be_kept(
+            raw in "((Subject|From|To|Date|References|Content-Type): [ -~\u{e4}]{0,20}(\r\n|\n)( x\n)?){0,5}\r\n[ -~\u{e4}\r\n]{0,40}",
+        ) {
+            let summary = Summary::of(raw.as_bytes());
+            let kept = summary.encode().expect("little enough");
+            proptest::prop_assert_eq!(Summary::decode(&kept), Some(summary));
+            for cut in 0..kept.len() {
+                // Cut where a reference begins it is one without that; elsewhere none at all.
+                let _ = Summary::decode(&kept[..cut]);
+            }
+        }
+    }
 }

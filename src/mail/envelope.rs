@@ -210,4 +210,13 @@ mod tests {
             assert_eq!(bad.parse::<QueueId>(), Err(()), "{bad}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_text_is_no_queue_id_or_the_one_that_it_is_written_as(text in "[0-9A-Za-z\u{e4}]{12,14}") {
+            if let Ok(id) = text.parse::<QueueId>() {
+                proptest::prop_assert_eq!(id.to_string(), text.to_ascii_uppercase());
+            }
+        }
+    }
 }

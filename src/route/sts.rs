@@ -311,4 +311,20 @@ mod tests {
             assert_eq!(policy.takes(host), is_taken, "{host}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_policy_that_is_read_is_written_as_it_is_read_again(
+            text in "(version: STSv1|mode: (enforce|testing|none)|mx: ?[*a-z.]{0,9}|max_age: [0-9]{0,9}|[a-z]{1,3}:x|)(\n|\r\n){0,2}(version: STSv1\nmode: enforce\nmax_age: 5\n)?mx: [*a-z.-]{1,6}\n",
+        ) {
+            if let Ok(policy) = Policy::parse(&text) {
+                let lines: Vec<String> = policy.lines().collect();
+                let again = Policy::parse(&lines.join("\r\n"));
+                proptest::prop_assert_eq!(again.as_ref(), Ok(&policy));
+                for mx in &policy.mx {
+                    proptest::prop_assert!(policy.takes(&mx.replacen('*', "host", 1)), "{}", mx);
+                }
+            }
+        }
+    }
 }

@@ -6,3 +6,6 @@ pub mod extension;
 pub mod proxy;
 pub mod reply;
 pub mod server;
+
+#[cfg(test)]
+mod tests;

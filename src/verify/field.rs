@@ -5,7 +5,8 @@ use memchr::memchr;
 /// Removes every Authentication-Results field of ours from content in wire form, and those that
 /// cannot be read: whoever reads them behind us would believe them. How many octets went.
 ///
-/// `octets` begins with the header. What stands behind its end is left alone.
+/// `octets` begins with the header. What stands behind its empty line is left alone. A line that is no
+/// field ends the header for some readers and not for others, so it ends nothing here.
 pub fn strip(octets: &mut Vec<u8>, authority: &str) -> usize {
     let before = octets.len();
     let mut kept = 0;
@@ -22,11 +23,11 @@ pub fn strip(octets: &mut Vec<u8>, authority: &str) -> usize {
     before - octets.len()
 }
 
-/// Octets of the field at the beginning, its continuation lines included; `None` where the header
-/// has ended.
+/// Octets of the field at the beginning, or of a line that is none, with the lines that continue it;
+/// `None` where the header has ended.
 fn field_len(octets: &[u8]) -> Option<usize> {
     let mut end = line_len(octets)?;
-    if octets[..end].trim_ascii().is_empty() || memchr(b':', &octets[..end]).is_none() {
+    if matches!(&octets[..end], b"\r\n" | b"\n") {
         return None;
     }
     while let [b' ' | b'\t', ..] = octets[end..] {
@@ -52,7 +53,7 @@ fn is_ours(field: &[u8], authority: &str) -> bool {
         return false;
     };
     if !field[..colon]
-        .trim_ascii_end()
+        .trim_ascii()
         .eq_ignore_ascii_case(NAME.as_bytes())
     {
         return false;
@@ -146,6 +147,23 @@ mod tests {
     }
 
     #[test]
+    fn fields_go_wherever_readers_take_the_header_to_end() {
+        let forged = "Authentication-Results: relay.test; spf=pass\r\n";
+        for before in [
+            "no field\r\n",
+            "From a Mon\r\n",
+            " \r\n",
+            "A: 1\r\n \r\n",
+            ":\r\n",
+        ] {
+            let rest = "B: 2\r\n\r\n";
+            let content = format!("{before}{forged}{rest}");
+            assert_eq!(stripped(&content), format!("{before}{rest}"), "{before:?}");
+        }
+        assert_eq!(stripped(&format!(" {forged}B: 2\r\n")), "B: 2\r\n");
+    }
+
+    #[test]
     fn what_others_found_stays_and_so_does_the_body() {
         for content in [
             "Authentication-Results: mx.relay.test; spf=pass\r\n\r\n",
@@ -154,12 +172,27 @@ mod tests {
             "X-Authentication-Results: relay.test; spf=pass\r\n\r\n",
             "Subject: a\r\n Authentication-Results: relay.test; none\r\n\r\n",
             "Subject: a\r\n\r\nAuthentication-Results: relay.test; none\r\n",
-            // The line that is no field has begun the body.
-            "Subject: a\r\nno field\r\nAuthentication-Results: relay.test; none\r\n",
+            "\r\nAuthentication-Results: relay.test; none\r\n",
+            " \r\nSubject: a\r\n\r\n",
             "\r\n",
             "",
         ] {
             assert_eq!(stripped(content), content);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn once_is_enough_and_nothing_else_goes(
+            content in "((Authentication-Results|authentication-results |A|no field|)(:|)[ ]?(relay\\.test|mx\\.test|\\(|\"|)(;|) ?x?\r\n[ \t]?){0,6}",
+        ) {
+            let mut octets = content.as_bytes().to_vec();
+            let removed = strip(&mut octets, "relay.test");
+            proptest::prop_assert_eq!(octets.len() + removed, content.len());
+            let mut again = octets.clone();
+            proptest::prop_assert_eq!(strip(&mut again, "relay.test"), 0);
+            let has_none = !content.to_ascii_lowercase().contains("authentication-results");
+            proptest::prop_assert!(removed == 0 || !has_none);
         }
     }
 }

@@ -109,4 +109,13 @@ mod tests {
         }
         assert_eq!(rfc5322_date(i64::MAX), rfc5322_date(0));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_octets_are_xtext_and_come_back(octets in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..60)) {
+            let text = encode_xtext(&octets);
+            proptest::prop_assert!(is_xtext(text.as_bytes()), "{}", text);
+            proptest::prop_assert_eq!(decode_xtext(&text), octets);
+        }
+    }
 }

@@ -287,4 +287,22 @@ mod tests {
             MESSAGE_ID_OCTETS_MAX
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_scan_agrees_with_a_plain_reading_at_every_split(
+            content in "((Received|Date|Message-ID|TLS-Required|X|)(:| :|) ?(<a@b>|No|)\r\n( x\r\n)?){0,6}(\r\nDate: \u{e4}\r\n)?",
+        ) {
+            let octets = content.as_bytes();
+            let whole = scan(octets, &[]);
+            for cut in 0..octets.len() {
+                proptest::prop_assert_eq!(&scan(octets, &[cut]), &whole, "{}", cut);
+            }
+            let header = &content[..whole.header_len as usize];
+            let named = |name: &str| header.lines().filter(|line| line.split(':').next().is_some_and(|own| line.contains(':') && own.trim_end() == name)).count();
+            proptest::prop_assert_eq!(whole.received as usize, named("Received"));
+            proptest::prop_assert_eq!(whole.date, named("Date") > 0);
+            proptest::prop_assert_eq!(whole.message_id.is_some(), named("Message-ID") > 0);
+        }
+    }
 }

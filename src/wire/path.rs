@@ -304,4 +304,20 @@ mod tests {
         assert_eq!(strip_source_route(b"u@c.test"), b"u@c.test");
         assert_eq!(strip_source_route(b"@a.test"), b"@a.test");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_taken_is_written_as_it_is_read_again(
+            text in r#"([a-z."\\@ %!+\u{e4}:\r\n\x00-]{0,12}@)?(\[(IPv6:)?[0-9a-f:.]{0,12}\]|[a-zA-Z.\u{e4}_-]{0,12})"#,
+            utf8 in proptest::bool::ANY,
+        ) {
+            if let Ok(mailbox) = Mailbox::parse(text.as_bytes(), utf8) {
+                let written = mailbox.as_str();
+                proptest::prop_assert!(!written.contains(['\r', '\n', '\0', '<', '>']), "{}", written);
+                proptest::prop_assert!(utf8 || written.is_ascii());
+                let again = Mailbox::parse(written.as_bytes(), utf8);
+                proptest::prop_assert_eq!(again.as_ref(), Ok(&mailbox));
+            }
+        }
+    }
 }

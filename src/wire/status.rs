@@ -159,4 +159,14 @@ mod tests {
             (EnhancedStatus::new(5, 1, 10), "no such host")
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_status_is_written_as_it_is_read_again(text in "[2-5]\\.[0-9]{0,4}\\.[0-9]{0,4}( [a-z.]{0,5})?") {
+            if let Some((status, rest)) = EnhancedStatus::parse_prefix(&text) {
+                proptest::prop_assert_eq!(status.to_string().parse(), Ok(status));
+                proptest::prop_assert!(text.ends_with(rest));
+            }
+        }
+    }
 }

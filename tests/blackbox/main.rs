@@ -32,6 +32,7 @@ mod oauth;
 mod pop3;
 mod preflight;
 mod proxy;
+mod relaying;
 mod reports;
 mod requiretls;
 mod routes;

@@ -15,17 +15,20 @@ use crate::observe::log::{Level, Log};
 use crate::route::sts::{Mode, Policy};
 
 /// A policy as it is kept.
-#[derive(Clone, Debug)]
-pub(super) struct Kept {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
     /// Of the record under which it was fetched.
-    pub(super) id: Box<str>,
-    pub(super) policy: Arc<Policy>,
-    /// Seconds since 1970.
-    pub(super) fetched: i64,
+    pub id: Box<str>,
+    /// What it says.
+    pub policy: Arc<Policy>,
+    /// When it was fetched: seconds since 1970.
+    pub fetched: i64,
 }
 
 impl Kept {
-    pub(super) fn new(id: Box<str>, policy: Policy, fetched: i64) -> Self {
+    /// One that was fetched now.
+    #[must_use]
+    pub fn new(id: Box<str>, policy: Policy, fetched: i64) -> Self {
         Self {
             id,
             policy: Arc::new(policy),
@@ -34,16 +37,30 @@ impl Kept {
     }
 
     /// Not over yet. One from the future was kept by a clock that was wrong.
-    pub(super) fn holds(&self, now: i64) -> bool {
+    #[must_use]
+    pub fn holds(&self, now: i64) -> bool {
         // One that holds for no time still serves the mail of the moment.
         let held = self.policy.max_age.max(HOLD_MIN);
         (self.fetched..self.fetched.saturating_add(seconds(held))).contains(&now)
     }
 
     /// Old enough to be fetched again.
-    pub(super) fn is_due(&self, now: i64) -> bool {
+    #[must_use]
+    pub fn is_due(&self, now: i64) -> bool {
         let age = (self.policy.max_age / 2).min(REFRESH_AGE);
         now >= self.fetched.saturating_add(seconds(age))
+    }
+
+    /// The file's content.
+    pub fn text(&self) -> io::Result<String> {
+        let written = Written {
+            id: self.id.clone(),
+            fetched: self.fetched,
+            mode: self.policy.mode.name().to_owned(),
+            max_age: self.policy.max_age.as_secs(),
+            mx: self.policy.mx.clone(),
+        };
+        serde_json::to_string(&written).map_err(io::Error::other)
     }
 }
 
@@ -119,7 +136,7 @@ fn load(place: &Path) -> HashMap<Box<str>, Entry> {
         if entries.len() >= ENTRIES_MAX {
             break;
         }
-        if let (Some(domain), Some(kept)) = (domain, read(&file.path())) {
+        if let (Some(domain), Some(kept)) = (domain, open(&file.path())) {
             let entry = Entry {
                 kept: Some(kept),
                 failed: None,
@@ -130,11 +147,17 @@ fn load(place: &Path) -> HashMap<Box<str>, Entry> {
     entries
 }
 
-fn read(path: &Path) -> Option<Kept> {
+fn open(path: &Path) -> Option<Kept> {
     let mut text = String::new();
     let file = File::open(path).ok()?;
     file.take(FILE_OCTETS_MAX).read_to_string(&mut text).ok()?;
-    let written: Written = serde_json::from_str(&text).ok()?;
+    read(&text)
+}
+
+/// Reads a file's content.
+#[must_use]
+pub fn read(text: &str) -> Option<Kept> {
+    let written: Written = serde_json::from_str(text).ok()?;
     let policy = Policy {
         mode: Mode::parse(&written.mode)?,
         mx: written.mx,
@@ -145,15 +168,7 @@ fn read(path: &Path) -> Option<Kept> {
 
 /// Writes the whole file, or leaves the one that is there.
 fn write(path: &Path, kept: &Kept) -> io::Result<()> {
-    let written = Written {
-        id: kept.id.clone(),
-        fetched: kept.fetched,
-        mode: kept.policy.mode.name().to_owned(),
-        max_age: kept.policy.max_age.as_secs(),
-        mx: kept.policy.mx.clone(),
-    };
-    let text = serde_json::to_string(&written).map_err(io::Error::other)?;
-    file::replace(path, text.as_bytes())
+    file::replace(path, kept.text()?.as_bytes())
 }
 
 const ENDING: &str = ".json";
@@ -203,5 +218,21 @@ mod tests {
         assert_eq!(due, [false, true]);
         let short = kept(&TEXT.replace("600", "0"));
         assert_eq!([1059, 1060].map(|now| short.holds(now)), [true, false]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_kept_is_read_again_and_any_text_is_one_or_none(
+            id in "[a-zA-Z0-9]{1,32}", fetched: i64, max_age in 0_u64..1 << 40, mx in "[*a-z.\u{e4}\"]{0,9}", text in "[{}\\[\\]:,\"a-z0-9]{0,40}",
+        ) {
+            let max_age = Duration::from_secs(max_age);
+            let policy = Policy { mode: Mode::Testing, mx: vec![mx.into()], max_age };
+            let kept = Kept::new(id.into(), policy, fetched);
+            proptest::prop_assert_eq!(read(&kept.text().unwrap()), Some(kept.clone()));
+            for now in [i64::MIN, fetched, i64::MAX] {
+                let _ = (kept.holds(now), kept.is_due(now));
+            }
+            let _ = read(&text);
+        }
     }
 }

@@ -7,7 +7,7 @@
 //!              (equal ones are merged)       └─ new id ─► HTTPS ─► policy, kept on disk
 //! ```
 
-mod kept;
+pub mod kept;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -18,7 +18,7 @@
 mod exchange;
 mod hello;
 mod login;
-mod reply;
+pub mod reply;
 mod session;
 mod transaction;
 mod verdict;

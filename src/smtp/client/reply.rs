@@ -8,7 +8,7 @@ use crate::wire::status::{EnhancedStatus, ReplyCode};
 /// Collects the lines of one reply after the other. The buffer lives as long as the connection,
 /// and the text of a reply is copied out of it only where somebody keeps it.
 #[derive(Debug, Default)]
-pub(super) struct ReplyReader {
+pub struct ReplyReader {
     /// Lines of the current reply, each closed by a line feed; text beyond [`KEPT_OCTETS`] is
     /// left out.
     text: Vec<u8>,
@@ -24,7 +24,7 @@ pub(super) struct ReplyReader {
 
 /// What the peer sent is not a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Garbled {
+pub enum Garbled {
     /// A line does not begin with a code of SMTP.
     NoCode,
     /// A line goes on beyond [`LINE_OCTETS_MAX`].
@@ -36,7 +36,7 @@ pub(super) enum Garbled {
 impl ReplyReader {
     /// Takes octets from the front of `input` until a reply is complete. Its lines can be read
     /// until the next call. `None`: all octets are taken and more must come.
-    pub(super) fn next(&mut self, input: &mut &[u8]) -> Option<Result<ReplyCode, Garbled>> {
+    pub fn next(&mut self, input: &mut &[u8]) -> Option<Result<ReplyCode, Garbled>> {
         if self.complete {
             self.text.clear();
             self.line_start = 0;
@@ -70,24 +70,24 @@ impl ReplyReader {
     }
 
     /// True when no part of a further reply has been read.
-    pub(super) fn is_between_replies(&self) -> bool {
+    pub fn is_between_replies(&self) -> bool {
         self.complete || (self.lines == 0 && self.line_octets == 0)
     }
 
     /// The text of each line, without code and separator.
-    pub(super) fn texts(&self) -> impl Iterator<Item = Cow<'_, str>> {
+    pub fn texts(&self) -> impl Iterator<Item = Cow<'_, str>> {
         self.lines()
             .map(|line| String::from_utf8_lossy(line.get(CODE_OCTETS + 1..).unwrap_or_default()))
     }
 
     /// The enhanced status the peer gave, wherever it gave one first (RFC 2034 §4).
-    pub(super) fn enhanced(&self) -> Option<EnhancedStatus> {
+    pub fn enhanced(&self) -> Option<EnhancedStatus> {
         self.texts()
             .find_map(|text| EnhancedStatus::parse_prefix(&text).map(|(status, _)| status))
     }
 
     /// The reply, to be kept.
-    pub(super) fn reply(&self, code: ReplyCode) -> RemoteReply {
+    pub fn reply(&self, code: ReplyCode) -> RemoteReply {
         let status = self.enhanced().map_or_else(
             || EnhancedStatus::from_code(code),
             |status| status.under(code),
@@ -100,7 +100,7 @@ impl ReplyReader {
     }
 
     /// What was read of the current reply as one printable line of limited length.
-    pub(super) fn printable(&self) -> Box<str> {
+    pub fn printable(&self) -> Box<str> {
         let mut text = String::with_capacity(self.text.len().saturating_sub(1).min(REPLY_TEXT_MAX));
         for line in self.lines() {
             if !text.is_empty() {
@@ -172,7 +172,7 @@ fn code_of(line: &[u8]) -> Option<(ReplyCode, bool)> {
 
 impl Garbled {
     /// Words for the sender.
-    pub(super) const fn words(self) -> &'static str {
+    pub const fn words(self) -> &'static str {
         match self {
             Self::NoCode => "a reply that is not SMTP",
             Self::LineTooLong => "a reply line without end",
@@ -271,6 +271,42 @@ mod tests {
             }
             assert_eq!(codes, [(250, "250-a 250 b".into()), (354, "354 c".into())]);
             assert!(reader.is_between_replies());
+        }
+    }
+
+    /// Codes and texts of replies, up to what is none.
+    fn all(pieces: &[&[u8]]) -> Vec<String> {
+        let mut reader = ReplyReader::default();
+        let mut seen = Vec::new();
+        for piece in pieces {
+            let mut input = *piece;
+            while let Some(found) = reader.next(&mut input) {
+                match found {
+                    Ok(code) => seen.push(format!("{:?}", reader.reply(code))),
+                    Err(garbled) => {
+                        seen.push(format!("{garbled:?}"));
+                        return seen;
+                    }
+                }
+            }
+        }
+        seen
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn replies_are_the_same_at_every_split(
+            text in "((250|354|45[0-2]|5.0|9|)[ -]?[2-5.]{0,6}[ a-z\u{e4}\t]{0,9}(\r\n|\n|\r)){0,6}",
+        ) {
+            let octets = text.as_bytes();
+            let whole = all(&[octets]);
+            for cut in 0..=octets.len() {
+                let (first, second) = octets.split_at(cut);
+                proptest::prop_assert_eq!(&all(&[first, second]), &whole, "{}", cut);
+            }
+            for reply in &whole {
+                proptest::prop_assert!(reply.bytes().all(|octet| matches!(octet, b' '..=b'~')), "{}", reply);
+            }
         }
     }
 }
