@@ -121,6 +121,7 @@ impl Default for Queue {
                 .to_vec(),
             expire: 5 * 24 * 60 * MINUTE,
             delay_notice: Some(4 * 60 * MINUTE),
+            bounce_copy: None,
         }
     }
 }

@@ -6,8 +6,8 @@ use toml::de::DeValue;
 
 use super::value::{
     COUNT_MAX, HEADER_SIZE, HTTPS_PORT, MEMORY, MESSAGE_SIZE, RECIPIENTS_MAX, SEGMENT, SMTP_PORT,
-    Wrong, boolean, choice, cores, count, host_name, list, mailbox, optional, parsed, path, paths,
-    size_within, socket_address, span, text, wait,
+    Wrong, address, boolean, choice, cores, count, host_name, list, mailbox, optional, parsed,
+    path, paths, size_within, socket_address, span, text, wait,
 };
 use super::{
     Config, Cores, Disowned, Dkim, Dnssec, Durability, Listener, Preflight, Protocol, Route,
@@ -16,6 +16,7 @@ use super::{
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
 use crate::smtp::server::BareLineEnds;
+use crate::wire::path::Mailbox;
 
 /// One key of a table that is kept in a `T`.
 pub(super) struct Key<T> {
@@ -443,6 +444,16 @@ const QUEUE: &[Key<Config>] = &[
                 .delay_notice
                 .map_or_else(|| quoted("none"), |age| quoted(units::duration(age)))
         )
+    ),
+    key!(
+        "bounce_copy",
+        Takes,
+        "Who gets a copy of every report that something failed, to read bounces by POP3 or IMAP: \"postmaster@example.org\", or with a tag and mailboxes.subaddress = \"folder\" a folder of somebody's; or \"none\".",
+        |c, v| optional(v, address).map(|address| c.queue.bounce_copy = address),
+        |c| {
+            let copy = c.queue.bounce_copy.as_ref();
+            Some(quoted(copy.map_or("none", Mailbox::as_str)))
+        }
     ),
 ];
 

@@ -25,6 +25,7 @@ use crate::route::mx::Families;
 use crate::route::{RouteTable, Written};
 use crate::smtp::server::BareLineEnds;
 use crate::users::token::{Issuer, Terms};
+use crate::wire::path::Mailbox;
 
 pub use crate::route::TlsPolicy;
 pub use render::render;
@@ -318,6 +319,8 @@ pub struct Queue {
     pub expire: Duration,
     /// The age at which its sender is told that it waits.
     pub delay_notice: Option<Duration>,
+    /// Who gets a copy of what senders hear of failures.
+    pub bounce_copy: Option<Mailbox>,
 }
 
 /// `[spool]`

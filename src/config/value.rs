@@ -178,12 +178,13 @@ pub(super) fn host_name(value: &DeValue<'_>) -> Result<String, Wrong> {
 }
 
 pub(super) fn mailbox(value: &DeValue<'_>) -> Result<String, Wrong> {
+    address(value).map(|mailbox| mailbox.as_str().to_owned())
+}
+
+pub(super) fn address(value: &DeValue<'_>) -> Result<Mailbox, Wrong> {
     let text = text(value)?;
     let mailbox = Mailbox::parse(text.as_bytes(), false);
-    let wrong = |_| format!("\"{text}\" is no address: local-part@domain").into();
-    mailbox
-        .map(|mailbox| mailbox.as_str().to_owned())
-        .map_err(wrong)
+    mailbox.map_err(|_| format!("\"{text}\" is no address: local-part@domain").into())
 }
 
 /// The name, if it is one that may stand in EHLO.

@@ -85,6 +85,19 @@
 //! programs' changes count within ten seconds. Deliveries at the same moment may exceed a limit
 //! by what is under way.
 //!
+//! # What is not a folder here
+//!
+//! The queue is not shown over IMAP. A session reads a folder through some twenty calls that end in an
+//! index and files of its own shard; the queue's messages lie in the logs of all shards and go while
+//! they are read. A second kind of folder behind those calls, with UIDs for the life of the process and
+//! bodies fetched from other shards, comes to about 900 lines that every mailbox would pay for in
+//! complexity; `ringpost queue` does the same on a terminal. Bounces can be read: `[queue] bounce_copy`.
+//!
+//! NOTIFY (RFC 5465) is not offered. It promises every event of every folder asked for, and a folder
+//! that nobody has open is not watched here: what other programs do in it shows at the next look, and
+//! keeping all folders of a user open for it would cost 64 octets for each message in them. A client
+//! gets there with IDLE in one folder, and LIST with STATUS and HIGHESTMODSEQ for the others.
+//!
 //! # Delivery, and what a crash leaves
 //!
 //! The shard that holds the message writes the file: `tmp`, fdatasync, rename into `new`, fsync of

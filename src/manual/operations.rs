@@ -22,9 +22,12 @@
 //!   `ID: to=<b@d.test>, relay=mx.d.test[192.0.2.1]:25, delay=..., delays=a/b/c/d, dsn=2.0.0,
 //!   status=sent (250 ...)`.
 //!
-//! A report (bounce, delay notice, `relayed`) carries the whole message where it is at most 50 KiB
-//! and the sender did not ask for `RET=HDRS`; else its header alone. A delay notice and a `relayed`
-//! report carry the header alone. No report is sent about a report.
+//! A report (bounce, delay notice, success) carries the whole message where it is at most 50 KiB and
+//! the sender did not ask for `RET=HDRS`; else its header alone. A delay notice and a report of
+//! success carry the header alone. No report is sent about a report. With `[queue] bounce_copy` bounces
+//! also go into a mailbox of yours, or into a folder `Bounces` of it: `bounce_copy =
+//! "ann+Bounces@example.org"` with `[mailboxes] subaddress = "folder"`. The copy is the sender's report,
+//! content included.
 //!
 //! Accounts must balance at every instant: accepted = delivered + bounced + expired + removed +
 //! queued. The difference is a metric of its own; other than 0 is a defect.

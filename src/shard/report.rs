@@ -11,7 +11,7 @@ use super::message::{Body, Message};
 use super::sign::Signatures;
 use crate::mail::Committed as _;
 use crate::mail::dsn;
-use crate::mail::envelope::{QueueId, TlsWish};
+use crate::mail::envelope::{Envelope, QueueId, Recipient, TlsWish};
 use crate::mail::outcome::ReportKind;
 use crate::observe::history::{Event, Fate};
 use crate::observe::log::Delivery;
@@ -68,8 +68,7 @@ impl<W: World> Shard<W> {
         let Some(mut composed) = composed else {
             return Ok(());
         };
-        // The sender may be an alias too. One of too many addresses fails like any bad address.
-        let _ = self.settings().expand(&mut composed.envelope);
+        self.address_report(report.kind, &mut composed.envelope);
         let places: Vec<u16> = report.recipients.iter().map(|one| one.recipient).collect();
         let accepted = Accepted {
             id,
@@ -104,6 +103,23 @@ impl<W: World> Shard<W> {
         });
         self.admit(&message, locator);
         Ok(())
+    }
+
+    /// Adds who gets a copy, and follows the aliases of both.
+    fn address_report(&self, kind: ReportKind, envelope: &mut Envelope) {
+        let settings = self.settings();
+        let copy = settings.config.queue.bounce_copy.as_ref();
+        let copy = copy.filter(|_| kind == ReportKind::Failure);
+        if let (Some(copy), [sender]) = (copy, &envelope.recipients[..])
+            && sender.mailbox != *copy
+        {
+            envelope.recipients.push(Recipient {
+                mailbox: copy.clone(),
+                ..sender.clone()
+            });
+        }
+        // An alias for too many stays what it is, and fails like any bad address.
+        let _ = settings.expand(envelope);
     }
 
     fn compose(

@@ -432,6 +432,21 @@ fn what_happens_is_pushed_to_whoever_idles() {
     other.command("SELECT INBOX").is("OK ");
     other.command("STORE 1 +FLAGS (\\Flagged)").is("OK ");
     assert_eq!(client.line(), "* 1 FETCH (FLAGS (\\Flagged \\Recent))");
+    // Things that follow each other are told in their order, and a number means what it meant.
+    other.append("INBOX", "Subject: y\r\n\r\ny\r\n");
+    assert_eq!(client.line(), "* 2 EXISTS");
+    // Which of the two is the first to hear of it, nobody says.
+    assert!(client.line().ends_with(" RECENT"));
+    other.command("STORE 1 +FLAGS.SILENT (\\Deleted)").is("OK ");
+    assert_eq!(
+        client.line(),
+        "* 1 FETCH (FLAGS (\\Flagged \\Deleted \\Recent))"
+    );
+    other.command("EXPUNGE").is("OK ");
+    assert_eq!(client.line(), "* 1 EXPUNGE");
+    other.command("STORE 1 +FLAGS.SILENT (\\Seen)").is("OK ");
+    let seen = client.line();
+    assert!(seen.starts_with("* 1 FETCH (FLAGS (\\Seen"), "{seen}");
     client.send("done\r\n");
     client.answer("a").is("OK ");
     client.send("b IDLE\r\n");

@@ -217,6 +217,46 @@ fn aliases_that_lead_in_a_circle_or_nowhere_are_refused() {
 }
 
 #[test]
+fn bounces_are_copied_into_a_folder_for_whoever_looks_after_them() {
+    let scene = Scene::new();
+    let _far = scene.mx(1, Script::new().says("RCPT TO:<nobody", "550 5.1.1 nobody"));
+    let home = scene.mx(2, Script::new());
+    scene.dns.mx("far.test", &[(10, "mx1.test")]);
+    scene.dns.mx("c.test", &[(10, "mx2.test")]);
+    let relay = scene.relay(&format!(
+        "queue.bounce_copy = \"ann+Bounces@d.test\"\nmailboxes.subaddress = \"folder\"\n{ROUTE}"
+    ));
+    command(&relay, &["user", "add", "ann@d.test"]);
+    until_known(&relay, "ann@d.test");
+    let folder = maildir(&relay, "ann@d.test").join(".Bounces");
+    for place in ["tmp", "new", "cur"] {
+        std::fs::create_dir_all(folder.join(place)).unwrap();
+    }
+    let submit = |sender: &str, recipient: &str| {
+        let recipients = [recipient];
+        let content = message("fails");
+        relay
+            .client()
+            .submit(sender, &recipients, &content)
+            .is("250 ");
+    };
+    submit("<a@c.test>", "<nobody@far.test>");
+    home.wait_for_mail_to("a@c.test");
+    let copies = wait_for(&folder, 1);
+    let text = copies.values().next().unwrap();
+    assert!(
+        text.contains("Action: failed") && text.contains("Return-Path: <>"),
+        "{text}"
+    );
+    // Whoever looks after them hears of an own failure once; success is nobody else's business.
+    submit("<ann+Bounces@d.test>", "<nobody@far.test>");
+    submit("<a@c.test>", "<ann@d.test> NOTIFY=SUCCESS");
+    wait_for(&folder, 2);
+    relay.wait_until_empty();
+    assert_eq!((wait_for(&folder, 2).len(), home.messages().len()), (2, 2));
+}
+
+#[test]
 fn success_in_a_mailbox_is_called_delivered() {
     let scene = Scene::new();
     let home = scene.mx(1, Script::new());
