@@ -12,7 +12,7 @@ IMAP_PORT, USER, PASSWORD = 2143, "ann@c.test", "secret"
 class Reader:
     """A relay with a listener for IMAP, a user, and some mail."""
 
-    def __init__(self, world, messages):
+    def __init__(self, world, messages, folders=("Sent", "Archive/2024")):
         world.start_relay(extra=f"""
 [[listener]]
 protocol = "imap"
@@ -24,7 +24,7 @@ bind = ["{RELAY}:{IMAP_PORT}"]
         claim(done.returncode == 0, done.stderr)
         eventually("the user can log in", self.can_log_in)
         client = self.client()
-        for name in ("Sent", "Archive/2024"):
+        for name in folders:
             client.create(name)
         for number in range(messages):
             text = f"From: a@c.test\r\nSubject: {number}\r\nMessage-ID: <{number}@c.test>\r\n\r\nbody {number}\r\n"

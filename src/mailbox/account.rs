@@ -219,11 +219,15 @@ impl<W: World> Account<W> {
     pub async fn subscriptions(&self) -> io::Result<BTreeSet<String>> {
         let text = read_text(&self.world, &self.directory.join(SUBSCRIPTIONS)).await?;
         let text = text.unwrap_or_default();
+        // Dovecot writes the directory without its first dot, and since 2.3 a tab for each further one.
+        let (text, between) = match text.strip_prefix(SUBSCRIPTIONS_2) {
+            Some(text) => (text, "\t"),
+            None => (&*text, "."),
+        };
         let names = text.lines().filter(|line| !line.is_empty());
         let names = names.filter_map(|line| match line {
             "INBOX" => Some(FolderName::inbox()),
-            // Dovecot writes the directory without its first dot.
-            line => FolderName::from_directory(&format!(".{line}")),
+            line => FolderName::from_directory(&format!(".{}", line.replace(between, "."))),
         });
         Ok(names.map(|name| name.as_str().to_owned()).collect())
     }
@@ -611,6 +615,8 @@ pub(super) fn file_host(host: &str) -> String {
 
 /// As Dovecot names and writes it.
 const SUBSCRIPTIONS: &str = "subscriptions";
+/// How its second form begins, which we read. We write the first: all read that.
+const SUBSCRIPTIONS_2: &str = "V\t2\n";
 const NOTES: &str = "ringpost.toml";
 /// How long a count is believed that other programs may have changed.
 const COUNTED_WAIT: Duration = Duration::from_secs(10);

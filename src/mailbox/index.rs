@@ -121,6 +121,11 @@ impl Index {
         self.looked = Looked::default();
     }
 
+    /// UIDs below `next` are given out.
+    pub fn give_out_from(&mut self, next: u32) {
+        self.head.uid_next = self.head.uid_next.max(next);
+    }
+
     /// The file was written anew: the rows' items are elsewhere.
     pub fn relocate(&mut self, rows: Vec<Row>) {
         self.rows = rows;

@@ -366,6 +366,27 @@ fn folders_are_made_renamed_and_deleted() {
 }
 
 #[test]
+fn subscriptions_are_read_in_both_of_dovecots_forms() {
+    for text in [
+        "a.b\nEntw&APw-rfe\nINBOX\n",
+        "V\t2\n\na\tb\nEntw&APw-rfe\nINBOX\n",
+    ] {
+        tell(1, move |world| async move {
+            let account = account(&world, Limit::default()).await;
+            drop_file(&world, "", "subscriptions", text.as_bytes()).await;
+            let names = account.subscriptions().await.unwrap();
+            assert_eq!(
+                names,
+                ["Entwürfe", "INBOX", "a/b"].map(str::to_owned).into()
+            );
+            account.subscribe("a/b", false).await.unwrap();
+            let names = account.subscriptions().await.unwrap();
+            assert_eq!(names, ["Entwürfe", "INBOX"].map(str::to_owned).into());
+        });
+    }
+}
+
+#[test]
 fn a_full_mailbox_takes_no_more() {
     tell(5, |world| async move {
         let limit = Limit {

@@ -22,8 +22,10 @@
 //!
 //! Other programs may add, rename and remove files while the relay runs: the next look takes over
 //! what they did, and letters that mean nothing to us stay. A look costs two calls while the
-//! directories' times have not changed. A Maildir that was Dovecot's keeps its keywords, and with
-//! `dovecot-uidlist` its UIDs and UIDVALIDITY; put it in place while neither program runs on it.
+//! directories' times have not changed. A Maildir that was Dovecot's keeps its keywords and subscriptions,
+//! and with `dovecot-uidlist` its UIDs and UIDVALIDITY; put it in place while neither program runs on it.
+//! Back at Dovecot it keeps all but the UIDs of what came since: it gives those anew.
+//! `scripts/interop takeover takeover_mutt` does both.
 //!
 //! # The index
 //!

@@ -383,6 +383,7 @@ fn folders_have_names_in_every_script() {
     client
         .command("LSUB \"\" %")
         .says(&["* LSUB (\\Noselect) \"/\" a"]);
+    client.command("LSUB \"\" *").says(&["* LSUB () \"/\" a/b"]);
     client
         .command("LIST (SUBSCRIBED RECURSIVEMATCH) \"\" %")
         .has("* LIST (\\NonExistent \\HasChildren) \"/\" a (\"CHILDINFO\" (\"SUBSCRIBED\"))");

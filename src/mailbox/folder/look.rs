@@ -16,7 +16,7 @@ use crate::world::{File as _, World};
 /// What Dovecot's index says, where a Maildir was Dovecot's before it was ours.
 pub(super) struct Former {
     pub(super) uid_validity: u32,
-    uid_next: u32,
+    pub(super) uid_next: u32,
     /// By name without flags.
     uids: HashMap<String, u32>,
 }

@@ -111,6 +111,9 @@ impl<W: World> Folder<W> {
             core.count();
             core.mend().await?;
             core.look(former.as_ref()).await?;
+            if let Some(former) = former {
+                core.give_out_from(former.uid_next).await?;
+            }
             // What cannot be swept now can be at the next open.
             let _ = core.sweep().await;
             Ok(())
@@ -374,6 +377,16 @@ impl<W: World> Core<W> {
     async fn mend(&self) -> io::Result<()> {
         let is_broken = self.state.borrow().log.is_broken;
         if is_broken {
+            self.write_anew().await?;
+        }
+        Ok(())
+    }
+
+    /// Whoever had the Maildir before us has given out the UIDs below `next`, to messages that are
+    /// gone as well.
+    async fn give_out_from(&self, next: u32) -> io::Result<()> {
+        if next > self.state.borrow().index.head().uid_next {
+            self.state.borrow_mut().index.give_out_from(next);
             self.write_anew().await?;
         }
         Ok(())

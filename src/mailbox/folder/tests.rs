@@ -370,6 +370,31 @@ fn a_damaged_index_loses_no_message_and_gives_no_uid_twice() {
 }
 
 #[test]
+fn uids_that_dovecot_gave_to_messages_that_are_gone_are_not_given_again() {
+    let sim = Sim::new(1);
+    let world = sim.node();
+    let inside = world.clone();
+    sim.run(&world, async move {
+        for part in ["cur", "new", "tmp"] {
+            inside.make_directory(&place().join(part)).await.unwrap();
+        }
+        for (path, text) in [
+            ("cur/1.a.h:2,", "a\n"),
+            ("dovecot-uidlist", "3 V12 N30 Gaa\n7 :1.a.h\n"),
+        ] {
+            let file = inside.open(&place().join(path), true).await.unwrap();
+            file.write_at(text.into(), 0).await.unwrap();
+        }
+        for _ in 0..2 {
+            // The second time from the index.
+            let folder = account(&inside).await.folder("INBOX").await.unwrap();
+            assert_eq!((folder.len(), folder.uid_next()), (1, 30));
+        }
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_maildir_that_was_dovecots_keeps_its_uids_and_keywords() {
     let sim = Sim::new(1);
     let world = sim.node();

@@ -70,16 +70,18 @@ impl<W: World> Visit<'_, W> {
         let account = self.account()?;
         let subscribed = account.subscriptions().await.map_err(FolderError::Io)?;
         let mut found: BTreeMap<&str, &str> = BTreeMap::new();
+        let is_match = |name: &str| patterns.iter().any(|pattern| matches(pattern, name));
         for name in &subscribed {
-            for (at, _) in name.match_indices('/') {
-                if patterns.iter().any(|pattern| matches(pattern, &name[..at])) {
-                    found.entry(&name[..at]).or_insert("\\Noselect");
-                }
-            }
-        }
-        for name in &subscribed {
-            if patterns.iter().any(|pattern| matches(pattern, name)) {
+            if is_match(name) {
                 found.insert(name, "");
+                continue;
+            }
+            // `*` reaches the name itself, and what is above it is none of the client's.
+            for (at, _) in name
+                .match_indices('/')
+                .filter(|(at, _)| is_match(&name[..*at]))
+            {
+                found.entry(&name[..at]).or_insert("\\Noselect");
             }
         }
         // What matches itself needs no word about what lies below.
