@@ -1,8 +1,11 @@
 //! Header fields: where they stand, and their values as mail-parser reads them.
 //!
 //! ENVELOPE and BODYSTRUCTURE hand values out as they were written: clients decode encoded words
-//! (RFC 2047) and parameter continuations (RFC 2231) themselves. mail-parser decodes both, so the
-//! octets that begin them are put aside while it reads.
+//! (RFC 2047) and parameters' charsets (RFC 2231) themselves. mail-parser decodes both, so the
+//! octets that begin them are put aside while it reads. Parameters in pieces are put together.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use mail_parser::parsers::MessageStream;
 use mail_parser::{Addr, Address, HeaderValue};
@@ -104,7 +107,7 @@ pub struct Typed {
     pub kind: String,
     /// In lower case; empty where there is none.
     pub subkind: String,
-    /// Names in lower case, values as written.
+    /// Names in lower case, values as written, but one that came in pieces is whole.
     pub parameters: Vec<(String, String)>,
 }
 
@@ -141,14 +144,98 @@ pub fn typed(value: &[u8]) -> Option<Typed> {
         return None;
     };
     let parameters = found.attributes.unwrap_or_default();
+    let parameters = parameters
+        .iter()
+        .map(|parameter| (put_back(&parameter.name), put_back(&parameter.value)))
+        .collect();
+    let mut subkind = found.c_subtype.as_deref().map(put_back).unwrap_or_default();
+    // `text/html charset=utf-8` means the type that it names.
+    let end = subkind.find(|c: char| c.is_whitespace() || c == '/');
+    subkind.truncate(end.unwrap_or(subkind.len()));
     Some(Typed {
         kind: put_back(&found.c_type),
-        subkind: found.c_subtype.as_deref().map(put_back).unwrap_or_default(),
-        parameters: parameters
-            .iter()
-            .map(|parameter| (put_back(&parameter.name), put_back(&parameter.value)))
-            .collect(),
+        subkind,
+        parameters: joined(parameters),
     })
+}
+
+/// Parameters whose value came in pieces, made whole as RFC 2231 §6 asks of IMAP servers. Pieces
+/// behind a gap stay as they are.
+fn joined(parameters: Vec<(String, String)>) -> Vec<(String, String)> {
+    let mut places = BTreeMap::new();
+    for (at, (name, _)) in parameters.iter().enumerate() {
+        if let Some((base, number, encoded)) = piece(name) {
+            places.entry((base, number)).or_insert((at, encoded));
+        }
+    }
+    // The first piece has all of them, the others have none; what is no piece stays as it is.
+    let mut pieces: Vec<Option<Vec<(usize, bool)>>> = vec![None; parameters.len()];
+    for ((base, _), (first, _)) in places.iter().filter(|((_, number), _)| *number == 0) {
+        let all = (0..).map_while(|number| places.get(&(*base, number)).copied());
+        let all: Vec<(usize, bool)> = all.collect();
+        for (at, _) in &all {
+            pieces[*at] = Some(Vec::new());
+        }
+        pieces[*first] = Some(all);
+    }
+    let all = pieces.iter().zip(&parameters);
+    let all = all.filter_map(|(pieces, parameter)| match pieces.as_deref() {
+        None => Some(parameter.clone()),
+        Some([]) => None,
+        Some(pieces) => Some(whole(&parameters, piece(&parameter.0)?.0, pieces)),
+    });
+    all.collect()
+}
+
+/// One parameter out of its pieces. Where one is percent-encoded, the others become so.
+fn whole(
+    parameters: &[(String, String)],
+    base: &str,
+    pieces: &[(usize, bool)],
+) -> (String, String) {
+    let encoded = pieces.iter().any(|(_, encoded)| *encoded);
+    let mut value = String::new();
+    for (at, is_encoded) in pieces {
+        let text = &parameters[*at].1;
+        if !encoded || *is_encoded {
+            value.push_str(text);
+            continue;
+        }
+        for octet in text.bytes() {
+            if octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'-' | b'_') {
+                value.push(char::from(octet));
+            } else {
+                // Writing to a String cannot fail.
+                let _ = write!(value, "%{octet:02X}");
+            }
+        }
+    }
+    let star = if encoded { "*" } else { "" };
+    (format!("{base}{star}"), value)
+}
+
+/// `name*1*`: the name, the piece's number, and whether it is encoded.
+fn piece(name: &str) -> Option<(&str, usize, bool)> {
+    let encoded = name.ends_with('*');
+    let (base, number) = name.strip_suffix('*').unwrap_or(name).rsplit_once('*')?;
+    Some((base, number.parse().ok()?, encoded))
+}
+
+/// The word of Content-Transfer-Encoding in lower case, without comments; empty where there is none.
+#[must_use]
+pub fn encoding(header: &[u8]) -> String {
+    let value = find(header, "Content-Transfer-Encoding").unwrap_or_default();
+    let value = String::from_utf8_lossy(&unfolded(value)).to_ascii_lowercase();
+    let (mut word, mut depth) = (String::new(), 0_usize);
+    for c in value.chars() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ if depth == 0 => word.push(c),
+            _ => {}
+        }
+    }
+    word.trim_end_matches(';').trim().to_owned()
 }
 
 /// An address as ENVELOPE has it (RFC 9051 §7.5.2).
@@ -174,7 +261,7 @@ pub enum Mailbox {
 /// Reads a list of addresses. `decoded` decodes their names.
 #[must_use]
 pub fn addresses(value: &[u8], decoded: bool) -> Vec<Mailbox> {
-    let mut value = ended(value);
+    let mut value = atoms_for_quoted(&ended(value));
     if !decoded {
         for at in 0..value.len().saturating_sub(1) {
             if value[at..].starts_with(b"=?") {
@@ -199,6 +286,56 @@ pub fn addresses(value: &[u8], decoded: bool) -> Vec<Mailbox> {
         _ => {}
     }
     found
+}
+
+/// mail-parser takes a quoted local part for a name, and keeps the space around `@`. Here the quotes and
+/// that space are gone, and what only quotes may have is set aside.
+fn atoms_for_quoted(value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((octet, behind)) = rest.split_first() {
+        let quoted = (*octet == b'"').then(|| end_of_quoted(behind)).flatten();
+        if let Some(end) = quoted {
+            let (text, behind) = (&behind[..end], &behind[end + 1..]);
+            if behind.trim_ascii_start().starts_with(b"@") {
+                let mut escaped = false;
+                for octet in text {
+                    escaped = *octet == b'\\' && !escaped;
+                    let aside = QUOTED_ASIDE.iter().position(|special| special == octet);
+                    match aside.and_then(|at| u8::try_from(at).ok()) {
+                        _ if escaped => {}
+                        Some(at) => out.push(FIRST_ASIDE + at),
+                        None => out.push(*octet),
+                    }
+                }
+            } else {
+                out.extend_from_slice(&rest[..end + 2]);
+            }
+            rest = behind;
+        } else if *octet == b'@' {
+            out.truncate(out.trim_ascii_end().len());
+            // A route begins behind `<`, a bare `@` behind nothing.
+            out.push(b'@');
+            rest = behind.trim_ascii_start();
+        } else {
+            out.push(*octet);
+            rest = behind;
+        }
+    }
+    if !out.ends_with(b"\n") {
+        out.extend_from_slice(b"\r\n");
+    }
+    out
+}
+
+/// Where the quote that began before `text` ends.
+fn end_of_quoted(text: &[u8]) -> Option<usize> {
+    let mut escaped = false;
+    text.iter().position(|octet| {
+        let ends = *octet == b'"' && !escaped;
+        escaped = *octet == b'\\' && !escaped;
+        ends
+    })
 }
 
 fn person(address: &Addr<'_>) -> Mailbox {
@@ -239,12 +376,13 @@ pub struct Sent {
 /// Reads Date.
 #[must_use]
 pub fn sent(value: &[u8]) -> Option<Sent> {
-    let HeaderValue::DateTime(date) = MessageStream::new(&ended(value)).parse_date() else {
-        return None;
+    let read = |value: &[u8]| match MessageStream::new(value).parse_date() {
+        HeaderValue::DateTime(date) if date.is_valid() => Some(date),
+        _ => None,
     };
-    if !date.is_valid() {
-        return None;
-    }
+    let value = ended(value);
+    // Without a zone the time is UTC (RFC 5256 §2.2).
+    let date = read(&value).or_else(|| read(&[value.trim_ascii_end(), b" +0000\r\n"].concat()))?;
     let seconds = date.to_timestamp();
     let zone = (i64::from(date.tz_hour) * 60 + i64::from(date.tz_minute)) * 60;
     let zone = if date.tz_before_gmt { -zone } else { zone };
@@ -283,7 +421,11 @@ fn put_back(text: &str) -> String {
     let back = |c| match c {
         '\u{1}' => '=',
         '\u{2}' => '*',
-        other => other,
+        other => u8::try_from(other)
+            .ok()
+            .and_then(|octet| octet.checked_sub(FIRST_ASIDE))
+            .and_then(|at| QUOTED_ASIDE.get(usize::from(at)))
+            .map_or(other, |octet| char::from(*octet)),
     };
     text.chars().map(back).collect()
 }
@@ -296,6 +438,10 @@ const PARAMETERS_MAX: usize = 100;
 const EQUALS_ASIDE: u8 = 1;
 /// Stands for `*`.
 const STAR_ASIDE: u8 = 2;
+/// What an atom cannot have; each stands at `FIRST_ASIDE` and its place here.
+const QUOTED_ASIDE: &[u8; 11] = b" \"\\<>,;:()@";
+/// Control characters that no address has.
+const FIRST_ASIDE: u8 = 0x0e;
 /// Seconds of a day.
 pub const DAY_SECONDS: i64 = 86_400;
 
@@ -321,14 +467,14 @@ mod tests {
     #[test]
     fn parameters_stay_as_they_were_written() {
         let typed = typed(
-            b" Text/Plain; CHARSET=\"utf-8\";\r\n filename*0*=utf-8''%c3%b6; filename*1=x; n=\"=?utf-8?q?a?=\"\r\n",
+            b" Text/Plain; CHARSET=\"utf-8\";\r\n filename*0*=utf-8''%c3%b6; filename*2=x; n=\"=?utf-8?q?a?=\"\r\n",
         )
         .unwrap();
         assert_eq!((&*typed.kind, &*typed.subkind), ("text", "plain"));
         let expected = [
             ("charset", "utf-8"),
-            ("filename*0*", "utf-8''%c3%b6"),
-            ("filename*1", "x"),
+            ("filename*", "utf-8''%c3%b6"),
+            ("filename*2", "x"),
             ("n", "=?utf-8?q?a?="),
         ];
         let found: Vec<_> = typed
@@ -340,12 +486,90 @@ mod tests {
     }
 
     #[test]
+    fn parameters_that_come_in_pieces_are_whole() {
+        for (pieces, whole) in [
+            ("n*0=a; n*1=b; n*2=c", [("n", "abc")].as_slice()),
+            ("n*1=b; x=y; n*0=a", &[("x", "y"), ("n", "ab")]),
+            (
+                "n*0*=utf-8''%C3; n*1*=%B6; n*2=\" .txt\"",
+                &[("n*", "utf-8''%C3%B6%20.txt")],
+            ),
+            ("n*1=a; n*2=b", &[("n*1", "a"), ("n*2", "b")]),
+            ("n*0=a; n*2=c", &[("n", "a"), ("n*2", "c")]),
+            ("n*=utf-8''%C3%B6", &[("n*", "utf-8''%C3%B6")]),
+            ("n*0=a; n*0=b; n*1=c", &[("n", "ac"), ("n*0", "b")]),
+            ("n*x=a; *0=b", &[("n*x", "a"), ("", "b")]),
+        ] {
+            let typed = typed(format!(" a/b; {pieces}\r\n").as_bytes()).unwrap();
+            let found = typed
+                .parameters
+                .iter()
+                .map(|(name, value)| (&**name, &**value));
+            assert_eq!(found.collect::<Vec<_>>(), whole, "{pieces}");
+        }
+    }
+
+    #[test]
+    fn types_end_where_their_word_does() {
+        for value in [
+            "text/html charset=utf-8",
+            "text/html/x",
+            "text/html (c); a=b",
+        ] {
+            let typed = typed(value.as_bytes()).unwrap();
+            assert_eq!((&*typed.kind, &*typed.subkind), ("text", "html"), "{value}");
+        }
+    }
+
+    #[test]
+    fn encodings_are_words_without_comments() {
+        for (value, word) in [
+            ("BASE64", "base64"),
+            ("(c (d)) base64 (e)", "base64"),
+            ("8bit;", "8bit"),
+            ("quoted printable", "quoted printable"),
+            ("", ""),
+        ] {
+            let header = format!("Content-Transfer-Encoding: {value}\r\n\r\n");
+            assert_eq!(encoding(header.as_bytes()), word);
+        }
+        assert_eq!(encoding(b"\r\n"), "");
+    }
+
+    #[test]
+    fn local_parts_may_be_quoted_and_have_space_around() {
+        let local = |value: &str| match &*addresses(value.as_bytes(), false) {
+            [
+                Mailbox::Person {
+                    name: None,
+                    local_part,
+                    domain,
+                    ..
+                },
+            ] if domain == "c.test" => local_part.clone(),
+            other => panic!("{value}: {other:?}"),
+        };
+        assert_eq!(local("\"a b\"@c.test"), "a b");
+        assert_eq!(
+            local("<\"a\\\"b, (c) <d>;:\\\\@\" @c.test>"),
+            "a\"b, (c) <d>;:\\@"
+        );
+        assert_eq!(local("a @ c.test"), "a");
+        let named = addresses(b"\"B, @ A\" <a@c.test>, \"open <x", false);
+        assert!(
+            matches!(&named[0], Mailbox::Person { name: Some(name), .. } if name == "B, @ A"),
+            "{named:?}"
+        );
+    }
+
+    #[test]
     fn parameters_by_the_hundred_thousand_are_not_all_read() {
         let mut value = b"text/plain".to_vec();
         for number in 0..100_000 {
             value.extend_from_slice(format!("; a*{number}*=x").as_bytes());
         }
-        assert_eq!(typed(&value).unwrap().parameters.len(), PARAMETERS_MAX);
+        let typed = typed(&value).unwrap();
+        assert_eq!(typed.parameter("a*"), Some(&*"x".repeat(PARAMETERS_MAX)));
     }
 
     #[test]
@@ -403,6 +627,8 @@ mod tests {
         assert_eq!(late.day, 19_723);
         assert_eq!(late.seconds, 19_724 * DAY_SECONDS + 1800);
         assert_eq!(sent(b" yesterday\r\n"), None);
+        let no_zone = sent(b" Mon, 1 Jan 2024 23:30:00\r\n").unwrap();
+        assert_eq!(no_zone.seconds, 19_724 * DAY_SECONDS - 1800);
     }
 
     #[test]

@@ -165,14 +165,10 @@ fn is_stateful(charset: &str) -> bool {
 }
 
 fn encoding(header: &[u8]) -> Encoding {
-    let Some(value) = field::find(header, "Content-Transfer-Encoding") else {
-        return Encoding::Identity;
-    };
-    let word = field::unfolded(value).to_ascii_lowercase();
-    match &*word {
-        b"" | b"7bit" | b"8bit" | b"binary" => Encoding::Identity,
-        b"base64" => Encoding::Base64,
-        b"quoted-printable" => Encoding::QuotedPrintable,
+    match &*field::encoding(header) {
+        "" | "7bit" | "8bit" | "binary" => Encoding::Identity,
+        "base64" => Encoding::Base64,
+        "quoted-printable" => Encoding::QuotedPrintable,
         _ => Encoding::Unknown,
     }
 }

@@ -11,7 +11,7 @@ use imap_codec::imap_types::datetime::NaiveDate;
 use imap_codec::imap_types::search::SearchKey;
 
 use super::field::{self, DAY_SECONDS};
-use super::mime::{self, Part};
+use super::mime::{self, Kind, Part};
 use super::summary::{BCC, CC, FROM, Summary, TO};
 use super::view::{View, ranges};
 
@@ -375,10 +375,14 @@ fn decoded_line(found: field::Field<'_>) -> String {
     format!("{name}: {}", field::text(found.value)).to_lowercase()
 }
 
-/// Texts, and the headers of parts and messages within.
+/// Texts and reports, and the headers of parts and messages within.
 fn body_has(raw: &[u8], message: &Part, words: &str) -> bool {
     message.all().enumerate().any(|(at, part)| {
-        let text = part.text(raw).unwrap_or_default();
+        let report = || {
+            let is_report = part.typed.kind == "message" && matches!(part.kind, Kind::Leaf);
+            is_report.then(|| String::from_utf8_lossy(part.body_of(raw)).into_owned())
+        };
+        let text = part.text(raw).or_else(report).unwrap_or_default();
         let in_header = || {
             at > 0
                 && field::fields(part.header_of(raw))

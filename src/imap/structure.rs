@@ -58,10 +58,11 @@ fn single(out: &mut Vec<u8>, raw: &[u8], part: &Part) {
     out.push(b' ');
     text(out, header, "Content-Description");
     out.push(b' ');
-    let encoding = field::find(header, "Content-Transfer-Encoding").map(field::unfolded);
-    let encoding = encoding.filter(|word| !word.is_empty());
-    let encoding = encoding.map(|word| word.to_ascii_lowercase());
-    write::string(out, encoding.as_deref().unwrap_or(b"7bit"), false);
+    let encoding = match field::encoding(header) {
+        word if word.is_empty() => "7bit".to_owned(),
+        word => word,
+    };
+    write::string(out, encoding.as_bytes(), false);
     number(out, part.body.len());
 }
 

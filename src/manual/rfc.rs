@@ -46,6 +46,7 @@
 //! | RFC 7162 | CONDSTORE, QRESYNC | `imap::view`, `shard::retrieve` | `tests/blackbox/imap.rs` |
 //! | RFC 4731, RFC 5182, RFC 5032 | ESEARCH, SEARCHRES, WITHIN | `imap::search`, `imap::read` | `tests/blackbox/imap.rs` |
 //! | RFC 5256, RFC 5957 | SORT, SORT=DISPLAY, THREAD by subject and by references | `imap::sort`, `imap::thread` | `tests/blackbox/imap.rs` |
+//! | RFC 2231 | parameters in pieces are whole in BODYSTRUCTURE (§6) | `imap::field` | `imap::field` |
 //! | RFC 3516, RFC 8970 | BINARY, PREVIEW | `imap::section`, `imap::summary` | `tests/blackbox/imap.rs` |
 //! | RFC 5258, RFC 5819, RFC 6154, RFC 8438 | LIST with options and STATUS, special uses, STATUS=SIZE | `imap::read`, `imap::pattern` | `tests/blackbox/imap.rs` |
 //! | RFC 4978, RFC 6855, RFC 9208, RFC 2971, RFC 2342 | COMPRESS=DEFLATE, UTF8=ACCEPT, QUOTA, ID, NAMESPACE | `shard::retrieve` | `tests/blackbox/imap.rs` |

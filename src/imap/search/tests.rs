@@ -4,7 +4,7 @@ use super::*;
 use crate::imap::frame::Frame;
 use crate::imap::read::{self, Body};
 
-const RAW: &[u8] = b"From: =?utf-8?q?Ann=C3=A9?= <ann@a.test>\r\nTo: b@b.test\r\nCc: c@c.test\r\nBcc: d@d.test\r\nSubject: =?utf-8?q?tw=C3=B6?= things\r\nDate: Tue, 2 Jan 2024 23:30:00 -0100\r\nX-Spam: No\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nGr=F6=DFe und mehr\r\n--b\r\nContent-Type: image/png; name=secret.png\r\n\r\nhidden\r\n--b--\r\n";
+const RAW: &[u8] = b"From: =?utf-8?q?Ann=C3=A9?= <ann@a.test>\r\nTo: b@b.test\r\nCc: c@c.test\r\nBcc: d@d.test\r\nSubject: =?utf-8?q?tw=C3=B6?= things\r\nDate: Tue, 2 Jan 2024 23:30:00 -0100\r\nX-Spam: No\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nGr=F6=DFe und mehr\r\n--b\r\nContent-Type: image/png; name=secret.png\r\n\r\nhidden\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.test\r\n--b--\r\n";
 
 fn facts() -> Facts {
     Facts {
@@ -126,6 +126,7 @@ fn what_needs_more_says_so_and_is_found_with_it() {
         ("BODY \"GR\u{d6}\u{df}E\"", true),
         ("BODY hidden", false),
         ("BODY secret.png", true),
+        ("BODY \"reporting-mta: dns\"", true),
         ("BODY things", false),
         ("TEXT things", true),
         ("TEXT \"x-spam: no\"", true),

@@ -10,7 +10,7 @@ use imap_codec::imap_types::fetch::{MacroOrMessageDataItemNames, MessageDataItem
 
 use super::store::GONE;
 use super::{Answer, Outcome, Trouble, Visit};
-use crate::imap::mime::{Kind, Part};
+use crate::imap::mime::{Encoding, Kind, Part};
 use crate::imap::section::{self, partial};
 use crate::imap::summary::Summary;
 use crate::imap::write;
@@ -97,7 +97,7 @@ impl<W: World> Visit<'_, W> {
 
     async fn fetch_all(&mut self, uids: Vec<u32>, wanted: &Wanted) -> Outcome {
         let seen = self.mark_seen(&uids, wanted).await?;
-        let (mut gone, mut undecodable) = (false, false);
+        let (mut gone, mut undecodable) = (false, None);
         for uid in uids {
             let Some(selected) = &self.selected else {
                 break;
@@ -116,14 +116,14 @@ impl<W: World> Visit<'_, W> {
             match Box::pin(self.fetch_one(&entry, wanted, newly_seen)).await {
                 Ok(()) => {}
                 Err(Fault::Gone) => gone = true,
-                Err(Fault::Undecodable) => undecodable = true,
+                Err(Fault::Undecodable(code)) => undecodable = Some(code),
                 Err(Fault::Trouble(trouble)) => return Err(trouble),
             }
             self.relieve().await?;
             self.shard.world.breathe().await;
         }
-        if undecodable {
-            return Ok(Answer::no("[UNKNOWN-CTE] A part cannot be decoded."));
+        if let Some(code) = undecodable {
+            return Ok(Answer::no(code));
         }
         if gone && !wanted.uid {
             return Ok(Answer::no(GONE));
@@ -421,7 +421,10 @@ impl<W: World> Visit<'_, W> {
             None => Ok(None),
             Some(part) => match part.decoded(&message.raw) {
                 Some(octets) => Ok(Some(octets)),
-                None => Err(Fault::Undecodable),
+                None if part.encoding(&message.raw) == Encoding::Unknown => {
+                    Err(Fault::Undecodable(UNKNOWN_ENCODING))
+                }
+                None => Err(Fault::Undecodable(BROKEN_ENCODING)),
             },
         }
     }
@@ -592,8 +595,8 @@ impl Line {
 /// Why a message cannot be answered about.
 enum Fault {
     Gone,
-    /// A part's transfer encoding is unknown or broken.
-    Undecodable,
+    /// A part's transfer encoding is unknown or broken; the words say which.
+    Undecodable(&'static str),
     Trouble(Trouble),
 }
 
@@ -616,3 +619,8 @@ impl From<FolderError> for Fault {
 const STREAMED_OCTETS: u32 = 256 * 1024;
 /// Smaller messages are read again.
 const KEPT_OCTETS_MIN: usize = 64 * 1024;
+/// RFC 3516 §4.3.
+const UNKNOWN_ENCODING: &str =
+    "[UNKNOWN-CTE] A part has a transfer encoding that nobody here knows.";
+/// RFC 9051 §7.1.
+const BROKEN_ENCODING: &str = "[PARSE] A part is not what its transfer encoding says.";
