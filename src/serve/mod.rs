@@ -36,6 +36,7 @@ use crate::service::{Desk, Service};
 use crate::shard::life::{self, Start};
 use crate::shard::mesh::{Directory, Letter};
 use crate::shard::rules::Rules;
+use crate::shard::suspects::Suspects;
 use crate::shard::visitors::Visitors;
 use crate::uring::Uring;
 use crate::uring::start::{self, Refused, Running, ShardMain};
@@ -149,6 +150,7 @@ fn start_shards(
 ) -> Result<Vec<Running>, Refused> {
     let (ready, readiness) = mpsc::channel();
     let visitors = Visitors::among_open_files(start::open_files());
+    let suspects = Suspects::default();
     let make = |number| Main {
         ended: Ended(end.clone()),
         start: Start {
@@ -156,6 +158,7 @@ fn start_shards(
             directory: current.directory.clone(),
             number,
             visitors: visitors.clone(),
+            suspects: suspects.clone(),
             journal: journal.handle(),
             ready: {
                 let ready = ready.clone();

@@ -23,6 +23,7 @@ use super::mesh::{Directory, Letter, Mesh};
 use super::permits::Permits;
 use super::rules::Rules;
 use super::settings::{self, Settings};
+use super::suspects::Suspects;
 use super::visitors::Visitors;
 use crate::config::{Config, Durability};
 use crate::mailbox::Accounts;
@@ -43,6 +44,8 @@ pub struct Start {
     pub number: usize,
     /// Connections of clients, counted over all shards.
     pub visitors: Visitors,
+    /// Who has failed to log in, counted over all shards.
+    pub suspects: Suspects,
     /// Where its log lines go.
     pub journal: journal::Log,
     /// Told once: ready, or why not.
@@ -56,12 +59,14 @@ pub async fn run<W: World>(world: W, start: Start) {
         directory,
         number,
         visitors,
+        suspects,
         journal,
         ready,
     } = start;
     let shards = directory.shards();
     let config = Arc::clone(&rules.config);
-    let opened = open(&world, rules, directory, number, visitors, journal).await;
+    let crowds = (visitors, suspects);
+    let opened = open(&world, rules, directory, number, crowds, journal).await;
     let (shard, recovery) = match opened {
         Ok(opened) => opened,
         Err(why) => return ready(Err(why)),
@@ -94,7 +99,7 @@ async fn open<W: World>(
     mut rules: Rules,
     directory: Directory,
     number: usize,
-    visitors: Visitors,
+    (visitors, suspects): (Visitors, Suspects),
     journal: journal::Log,
 ) -> Result<(Rc<Shard<W>>, Recovery), String> {
     rules.tls.clients = rules.tls.clients.for_shard();
@@ -137,7 +142,7 @@ async fn open<W: World>(
             settings::mailbox_limit(config),
         ),
         full: Default::default(),
-        suspects: Default::default(),
+        suspects,
         couriers: Gate::default(),
         settings: RefCell::new(Rc::new(Settings::new(rules))),
         arriving,

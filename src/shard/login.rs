@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use super::Shard;
 use super::settings::Settings;
+use super::suspects::{Leave, Try};
 use crate::config::AllowPlaintext;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::{ServerKind, ServerSession};
 use crate::users::sasl::{self, Binding, Exchange, Turn};
 use crate::users::{self};
-use crate::world::World;
+use crate::world::{Tick, World};
 
 /// A client that is logging in.
 #[derive(Default)]
@@ -37,12 +38,12 @@ pub(super) enum Word {
     Later,
 }
 
-/// How it ended: the user, or who it was not.
-enum End {
-    In(String),
-    Wrong(String),
-    /// Too many passwords are being checked.
-    Busy,
+/// One try that counts: at the client and, where there is such a user, at the user.
+struct Attempt {
+    by: Try,
+    at: Option<Try>,
+    /// Too many have failed to be this user.
+    is_barred: bool,
 }
 
 impl Settings {
@@ -89,20 +90,55 @@ impl Settings {
 }
 
 impl<W: World> Shard<W> {
-    /// May somebody prove to be this user? Not after too many have failed to.
-    fn may_be_tried(&self, user: &str) -> bool {
-        let suspects = self.suspects.borrow();
-        suspects.may_user_be_tried(self.world.now(), user)
-    }
-
     /// May this client try at all? Where not, it has waited for the answer.
     async fn may_try(&self, client: IpAddr) -> bool {
         let now = self.world.now();
-        let may = self.suspects.borrow().may_client_try(now, client);
+        let may = !self.suspects.is_client_barred(now, client);
         if !may {
             self.world.sleep(now + FAILURE_WAIT).await;
         }
         may
+    }
+
+    /// Counts a try of this client to be this user, who may be nobody. Where many are under way, it
+    /// waits for its turn; `None` when none comes.
+    async fn begin_attempt(&self, client: IpAddr, user: &str) -> Option<Attempt> {
+        let until = self.world.now() + TURN_WAIT;
+        let by = match self
+            .turn(until, |now| self.suspects.client(now, client))
+            .await
+        {
+            Leave::Try(by) => by,
+            Leave::Wait => return None,
+            Leave::Barred => {
+                self.world.sleep(self.world.now() + FAILURE_WAIT).await;
+                return None;
+            }
+        };
+        let mut attempt = Attempt {
+            by,
+            at: None,
+            is_barred: false,
+        };
+        if !user.is_empty() {
+            match self.turn(until, |now| self.suspects.user(now, user)).await {
+                Leave::Try(at) => attempt.at = Some(at),
+                Leave::Wait => return None,
+                Leave::Barred => attempt.is_barred = true,
+            }
+        }
+        Some(attempt)
+    }
+
+    /// Asks until there is room or no time left.
+    async fn turn(&self, until: Tick, ask: impl Fn(Tick) -> Leave) -> Leave {
+        loop {
+            let now = self.world.now();
+            match ask(now) {
+                Leave::Wait if now < until => self.world.sleep(now + TURN_LOOK).await,
+                leave => return leave,
+            }
+        }
     }
 
     /// A name and a password, as USER and PASS or LOGIN give them.
@@ -111,8 +147,7 @@ impl<W: World> Shard<W> {
             return Word::Later;
         }
         let turn = sasl::compare(&self.settings().users, name, password);
-        let end = self.judge(turn).await;
-        self.end_login(client, end).await
+        self.judge(client, String::new(), turn).await
     }
 
     /// A name, and what APOP makes of the password and `stamp`.
@@ -127,64 +162,50 @@ impl<W: World> Shard<W> {
             return Word::Later;
         }
         let users = Arc::clone(&self.settings().users);
+        let claimed = users.find(name).map(|(name, _)| name.to_owned());
         let proved = users::check_apop(&users, name, stamp, shown);
-        let turn = proved.map(|user| Turn::Proved(user.to_owned(), None));
-        let end = match turn {
-            Some(turn) => self.judge(turn).await,
-            None => End::Wrong(
-                users
-                    .find(name)
-                    .map(|(name, _)| name.to_owned())
-                    .unwrap_or_default(),
-            ),
+        let turn = proved.map_or(Turn::Refused, |user| Turn::Proved(user.to_owned(), None));
+        self.judge(client, claimed.unwrap_or_default(), turn).await
+    }
+
+    /// What the last turn of an exchange has shown of somebody who says to be `claimed`.
+    async fn judge(&self, client: IpAddr, claimed: String, turn: Turn) -> Word {
+        let user = match &turn {
+            Turn::Check { user, .. } | Turn::Proved(user, _) => user.clone(),
+            Turn::Challenge(_) | Turn::Denied(..) | Turn::Refused => claimed,
         };
-        self.end_login(client, end).await
-    }
-
-    /// What a turn that ends an exchange has shown.
-    async fn judge(&self, turn: Turn) -> End {
-        match turn {
-            Turn::Check {
-                user,
-                password,
-                hash,
-            } => self.check(user, password, hash).await,
-            Turn::Proved(user, _) if self.may_be_tried(&user) => End::In(user),
-            Turn::Proved(user, _) => End::Wrong(user),
-            Turn::Challenge(_) | Turn::Denied(..) | Turn::Refused => End::Wrong(String::new()),
-        }
-    }
-
-    /// Compares the password, also of somebody who is barred: that he is, is not to be seen.
-    async fn check(&self, user: String, password: Vec<u8>, hash: String) -> End {
-        let may_be = !user.is_empty() && self.may_be_tried(&user);
-        match self.world.check_password(password, hash).await {
-            Some(true) if may_be => End::In(user),
-            Some(_) => End::Wrong(user),
-            None => End::Busy,
-        }
-    }
-
-    /// In, or not: then after a while, and with a line in the log.
-    async fn end_login(&self, client: IpAddr, end: End) -> Word {
-        match end {
-            End::In(user) => {
-                self.suspects.borrow_mut().succeeded(client);
-                self.say(format_args!("{client}: logged in as {user}"));
-                Word::In(user)
+        // What has been shown is not said before it counts: who is barred learns nothing.
+        let Some(attempt) = self.begin_attempt(client, &user).await else {
+            return Word::Later;
+        };
+        let is_right = match turn {
+            Turn::Check { password, hash, .. } => {
+                // Also of somebody who is barred: that he is, is not to be seen.
+                let compared = self.world.check_password(password, hash).await;
+                let Some(is_right) = compared else {
+                    return Word::Later;
+                };
+                is_right && !user.is_empty()
             }
-            End::Wrong(user) => {
-                self.fail(client, &user, "").await;
-                Word::Wrong
-            }
-            End::Busy => Word::Later,
+            Turn::Proved(..) => true,
+            Turn::Challenge(_) | Turn::Denied(..) | Turn::Refused => false,
+        };
+        if is_right && !attempt.is_barred {
+            attempt.by.forgive();
+            self.say(format_args!("{client}: logged in as {user}"));
+            return Word::In(user);
         }
+        self.fail(client, attempt, "").await;
+        Word::Wrong
     }
 
     /// What a failure costs. `why` is for us alone.
-    async fn fail(&self, client: IpAddr, user: &str, why: &str) {
+    async fn fail(&self, client: IpAddr, attempt: Attempt, why: &str) {
         let now = self.world.now();
-        self.suspects.borrow_mut().failed(now, client, user);
+        attempt.by.failed(now);
+        if let Some(at) = attempt.at {
+            at.failed(now);
+        }
         self.warn(format_args!("{client}: authentication failed{why}"));
         self.world.sleep(now + FAILURE_WAIT).await;
     }
@@ -217,36 +238,56 @@ impl Login {
         client: IpAddr,
         said: Option<&[u8]>,
     ) -> Word {
-        let end = if self.is_denied {
+        if self.is_denied {
             *self = Self::default();
             return Word::Wrong;
-        } else if let Some(user) = self.proved.take() {
-            End::In(user)
-        } else if let Some(exchange) = &mut self.exchange {
-            let turn = exchange.step(said);
-            let user = exchange.user().unwrap_or_default().to_owned();
-            match turn {
-                Turn::Challenge(challenge) => return Word::Challenge(challenge),
-                Turn::Proved(user, Some(last)) if shard.may_be_tried(&user) => {
-                    self.proved = Some(user);
-                    return Word::Challenge(last);
+        }
+        if let Some(user) = self.proved.take() {
+            *self = Self::default();
+            return Word::In(user);
+        }
+        let (mut turn, mut claimed) = (Turn::Refused, String::new());
+        if let Some(exchange) = &mut self.exchange {
+            turn = exchange.step(said);
+            claimed = exchange.user().unwrap_or_default().to_owned();
+        }
+        match turn {
+            Turn::Challenge(challenge) => Word::Challenge(challenge),
+            Turn::Proved(user, Some(last)) => {
+                let proof = Turn::Proved(user, None);
+                match shard.judge(client, claimed, proof).await {
+                    Word::In(user) => {
+                        self.proved = Some(user);
+                        Word::Challenge(last)
+                    }
+                    other => {
+                        *self = Self::default();
+                        other
+                    }
                 }
-                Turn::Denied(say, why) => {
-                    self.is_denied = true;
-                    // It may never answer, so it pays now.
-                    shard.fail(client, &user, &format!(": {why}")).await;
-                    return Word::Challenge(say);
-                }
-                Turn::Refused => End::Wrong(user),
-                last => shard.judge(last).await,
             }
-        } else {
-            End::Wrong(String::new())
-        };
-        *self = Self::default();
-        shard.end_login(client, end).await
+            Turn::Denied(say, why) => {
+                let Some(attempt) = shard.begin_attempt(client, &claimed).await else {
+                    *self = Self::default();
+                    return Word::Later;
+                };
+                self.is_denied = true;
+                // It may never answer, so it pays now.
+                shard.fail(client, attempt, &format!(": {why}")).await;
+                Word::Challenge(say)
+            }
+            last => {
+                *self = Self::default();
+                shard.judge(client, claimed, last).await
+            }
+        }
     }
 }
 
 /// What a wrong password costs.
 const FAILURE_WAIT: Duration = Duration::from_secs(1);
+/// How long a try waits for others of the same client, or at the same user, to end. Passwords are
+/// compared one after the other: some hundreds in this time.
+const TURN_WAIT: Duration = Duration::from_secs(10);
+/// How often it looks.
+const TURN_LOOK: Duration = Duration::from_millis(20);

@@ -42,7 +42,7 @@ mod settings;
 mod settle;
 mod sign;
 mod store;
-mod suspects;
+pub mod suspects;
 mod tell;
 mod transmit;
 mod verify;
@@ -107,7 +107,7 @@ struct Shard<W: World> {
     accounts: Accounts<W>,
     /// Users whose mailboxes had no room, and until when they are taken to have none.
     full: RefCell<HashMap<String, Tick>>,
-    suspects: RefCell<Suspects>,
+    suspects: Suspects,
     /// Deliveries, and reports being made.
     couriers: Gate,
     settings: RefCell<Rc<Settings>>,

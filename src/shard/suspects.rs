@@ -1,139 +1,407 @@
-//! Who has failed to log in, and how often of late. Guessing is bounded for each client and for
-//! each user, on each shard.
+//! Who has failed to log in, and how often of late, counted over all shards without a lock: the
+//! kernel spreads one client's connections over the shards, and who guesses must gain nothing by it.
+//!
+//! A client (by its household) and a user have one entry each, in a table of atomic words whose size
+//! is fixed. An entry bears a mark of whose it is, so nobody pays for another's failures. Asking the
+//! home shard of each client instead would cost every login a way through the mesh and back, and the
+//! count would be no more exact.
+//!
+//! A try counts from before its password is looked at: however many come at once, no more are under
+//! way than may still fail. Who finds no room for that reason alone waits a moment (`login`).
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::visitors::household;
 use crate::world::Tick;
 
-/// Failures of clients and users.
-#[derive(Debug, Default)]
-pub(super) struct Suspects {
-    clients: HashMap<IpAddr, Failures>,
+/// Failures of clients and users, shared by all shards.
+#[derive(Clone)]
+pub struct Suspects {
+    clients: Table,
     /// Apart from the clients: however many of those there are, their guesses at a user count.
     /// Nobody is here who is not in the users' file.
-    users: HashMap<String, Failures>,
+    users: Table,
 }
 
-/// How many there were, and when the last one was.
-type Failures = (u32, Tick);
+/// May somebody try?
+#[derive(Debug)]
+pub(super) enum Leave {
+    /// Yes; this is counted.
+    Try(Try),
+    /// Not before others have ended that are under way.
+    Wait,
+    /// Not after so many failures.
+    Barred,
+}
+
+/// A try under way. Dropped without an outcome, it was none.
+#[derive(Debug)]
+pub(super) struct Try {
+    table: Table,
+    place: usize,
+    is_open: bool,
+}
+
+impl Default for Suspects {
+    fn default() -> Self {
+        Self {
+            clients: Table::new(CLIENT_SETS, CLIENT_FAILURES_MAX),
+            users: Table::new(USER_SETS, USER_FAILURES_MAX),
+        }
+    }
+}
 
 impl Suspects {
-    /// May this client try once more?
-    pub(super) fn may_client_try(&self, now: Tick, client: IpAddr) -> bool {
-        count(now, self.clients.get(&household(client))) < CLIENT_FAILURES_MAX
+    /// Has this client failed too often?
+    pub(super) fn is_client_barred(&self, now: Tick, client: IpAddr) -> bool {
+        self.clients.is_barred(now, household(client))
     }
 
-    /// May somebody try once more to be this user?
-    pub(super) fn may_user_be_tried(&self, now: Tick, user: &str) -> bool {
-        count(now, self.users.get(user)) < USER_FAILURES_MAX
+    /// May this client try?
+    pub(super) fn client(&self, now: Tick, client: IpAddr) -> Leave {
+        self.clients.admit(now, household(client))
     }
 
-    /// It failed; a stranger's name is empty, and counts for nobody.
-    pub(super) fn failed(&mut self, now: Tick, client: IpAddr, user: &str) {
-        if !user.is_empty() {
-            let failures = count(now, self.users.get(user)) + 1;
-            self.users.insert(user.to_owned(), (failures, now));
-        }
-        let client = household(client);
-        let is_known = self.clients.contains_key(&client);
-        if self.clients.len() >= CLIENTS_MAX && !is_known {
-            self.clients.retain(|_, (_, last)| is_fresh(now, *last));
-        }
-        if self.clients.len() < CLIENTS_MAX || is_known {
-            let failures = count(now, self.clients.get(&client)) + 1;
-            self.clients.insert(client, (failures, now));
-        }
-    }
-
-    /// Somebody knew the password: what his client has failed at before is forgotten.
-    pub(super) fn succeeded(&mut self, client: IpAddr) {
-        self.clients.remove(&household(client));
+    /// May somebody try to be this user?
+    pub(super) fn user(&self, now: Tick, user: &str) -> Leave {
+        self.users.admit(now, user)
     }
 }
 
-fn count(now: Tick, failures: Option<&Failures>) -> u32 {
-    match failures {
-        Some((count, last)) if is_fresh(now, *last) => *count,
-        _ => 0,
+impl Try {
+    /// It failed.
+    pub(super) fn failed(mut self, now: Tick) {
+        self.end(|entry| Entry {
+            failures: entry.failures_at(now) + 1,
+            last: seconds(now),
+            ..entry
+        });
+    }
+
+    /// It was right: what failed before is forgotten.
+    pub(super) fn forgive(mut self) {
+        self.end(|entry| Entry {
+            failures: 0,
+            ..entry
+        });
+    }
+
+    fn end(&mut self, change: impl Fn(Entry) -> Entry) {
+        if !std::mem::replace(&mut self.is_open, false) {
+            return;
+        }
+        let change = |word| {
+            let entry = change(Entry::read(word));
+            let pending = entry.pending.saturating_sub(1);
+            Some(Entry { pending, ..entry }.word())
+        };
+        // Nobody else gets a place where somebody is trying, so it is still the same one's.
+        let place = &self.table.words[self.place];
+        let _ = place.fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
     }
 }
 
-fn is_fresh(now: Tick, last: Tick) -> bool {
-    now.since(last) < MEMORY
+impl Drop for Try {
+    fn drop(&mut self) {
+        self.end(|entry| entry);
+    }
+}
+
+/// Entries by a hash of whose they are: in one of a few neighbouring places.
+#[derive(Clone, Debug)]
+struct Table {
+    words: Arc<[AtomicU64]>,
+    hasher: RandomState,
+    failures_max: u32,
+}
+
+impl Table {
+    fn new(sets: usize, failures_max: u32) -> Self {
+        Self {
+            words: (0..sets * PLACES).map(|_| AtomicU64::new(0)).collect(),
+            hasher: RandomState::new(),
+            failures_max,
+        }
+    }
+
+    /// The first place of a key's set, and its mark.
+    fn find(&self, key: impl Hash) -> (usize, u64) {
+        let hash = self.hasher.hash_one(key);
+        let sets = self.words.len() / PLACES;
+        let set = usize::try_from(hash & u64::from(u32::MAX)).unwrap_or(0) % sets;
+        // Zero is the mark of nobody.
+        (set * PLACES, (hash >> (64 - MARK_BITS)).max(1))
+    }
+
+    fn entry(&self, place: usize) -> Entry {
+        Entry::read(self.words[place].load(Ordering::Acquire))
+    }
+
+    fn is_barred(&self, now: Tick, key: impl Hash) -> bool {
+        let (first, mark) = self.find(key);
+        let mut set = (first..first + PLACES).map(|place| self.entry(place));
+        set.any(|entry| entry.mark == mark && entry.failures_at(now) >= self.failures_max)
+    }
+
+    fn admit(&self, now: Tick, key: impl Hash) -> Leave {
+        let (first, mark) = self.find(key);
+        loop {
+            let mut set = (first..first + PLACES).map(|place| (place, self.entry(place)));
+            let (place, known) = match set.clone().find(|(_, entry)| entry.mark == mark) {
+                Some(own) => own,
+                // The least that can be forgotten. All shards choose alike, so that two that meet
+                // a stranger at one moment do not give it two entries.
+                None => match set
+                    .by_ref()
+                    .filter(|(_, entry)| entry.pending == 0)
+                    .min_by_key(|(_, entry)| (entry.failures_at(now), entry.last))
+                {
+                    Some(spare) => spare,
+                    None => return Leave::Wait,
+                },
+            };
+            let failures = match known.mark == mark {
+                true => known.failures_at(now),
+                false => 0,
+            };
+            if failures >= self.failures_max {
+                return Leave::Barred;
+            }
+            if failures + known.pending >= self.failures_max {
+                return Leave::Wait;
+            }
+            let counted = Entry {
+                mark,
+                pending: known.pending + 1,
+                failures,
+                last: if failures > 0 {
+                    known.last
+                } else {
+                    seconds(now)
+                },
+            };
+            let swapped = self.words[place].compare_exchange(
+                known.word(),
+                counted.word(),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+            if swapped.is_ok() {
+                return Leave::Try(Try {
+                    table: self.clone(),
+                    place,
+                    is_open: true,
+                });
+            }
+        }
+    }
+}
+
+/// What is in one word.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// Of whose it is; 0: nobody's.
+    mark: u64,
+    /// Tries under way.
+    pending: u32,
+    failures: u32,
+    /// When one failed last, in seconds.
+    last: u32,
+}
+
+impl Entry {
+    fn read(word: u64) -> Self {
+        let octet = |at: u32| (word >> at) as u32 & 0xff;
+        Self {
+            mark: word >> (64 - MARK_BITS),
+            pending: octet(SECONDS_BITS + 8),
+            failures: octet(SECONDS_BITS),
+            last: word as u32 & SECONDS_MASK,
+        }
+    }
+
+    fn word(self) -> u64 {
+        self.mark << (64 - MARK_BITS)
+            | u64::from(self.pending.min(0xff)) << (SECONDS_BITS + 8)
+            | u64::from(self.failures.min(0xff)) << SECONDS_BITS
+            | u64::from(self.last & SECONDS_MASK)
+    }
+
+    /// Failures that still count.
+    fn failures_at(self, now: Tick) -> u32 {
+        let age = seconds(now).wrapping_sub(self.last) & SECONDS_MASK;
+        if age < MEMORY_S { self.failures } else { 0 }
+    }
+}
+
+/// Of the clock, as an entry keeps them: they come round after eight years.
+fn seconds(now: Tick) -> u32 {
+    let seconds = now.since(Tick(0)).as_secs();
+    u32::try_from(seconds & u64::from(SECONDS_MASK)).unwrap_or(0)
 }
 
 /// How long a failure counts.
 const MEMORY: Duration = Duration::from_secs(600);
+const MEMORY_S: u32 = MEMORY.as_secs() as u32;
 /// Failures of one client until it has to wait.
 const CLIENT_FAILURES_MAX: u32 = 10;
 /// Failures at one user, from wherever. More than of one client, so that it takes several to lock
 /// somebody out.
 const USER_FAILURES_MAX: u32 = 30;
-/// Clients remembered; beyond, only those count that are known.
-const CLIENTS_MAX: usize = 10_000;
+/// Places of one set: a line of the processor's cache.
+const PLACES: usize = 8;
+/// 32,768 clients, 256 KiB. Of more, those are forgotten first that have failed the least.
+const CLIENT_SETS: usize = 4096;
+/// 8,192 users who are being guessed at, 64 KiB.
+const USER_SETS: usize = 1024;
+/// An entry: mark, tries under way, failures, seconds. Of 8 places in a set, one bears the mark of
+/// somebody else once in 130,000; who could tell which would have to know the hash's key.
+const MARK_BITS: u32 = 20;
+const SECONDS_BITS: u32 = 28;
+const SECONDS_MASK: u32 = (1 << SECONDS_BITS) - 1;
+const _: () = assert!(
+    MARK_BITS + 8 + 8 + SECONDS_BITS == 64,
+    "an entry is one word"
+);
+const _: () = assert!(
+    CLIENT_FAILURES_MAX < 0xff && USER_FAILURES_MAX < 0xff,
+    "an octet holds them"
+);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn guessing_ends_and_begins_again_after_a_while() {
-        let mut suspects = Suspects::default();
-        let (client, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
-        let at = |seconds: i64| Tick(seconds * 1_000_000);
-        for second in 0..i64::from(CLIENT_FAILURES_MAX) {
-            assert!(suspects.may_client_try(at(second), client));
-            suspects.failed(at(second), client, "ann@c.test");
+    fn at(seconds: i64) -> Tick {
+        Tick(seconds * 1_000_000)
+    }
+
+    fn fails(now: Tick, leave: Leave) -> bool {
+        match leave {
+            Leave::Try(attempt) => {
+                attempt.failed(now);
+                true
+            }
+            Leave::Wait | Leave::Barred => false,
         }
-        assert!(!suspects.may_client_try(at(20), client));
-        assert!(suspects.may_client_try(at(20), other));
-        assert!(suspects.may_user_be_tried(at(20), "ann@c.test"));
-        for second in 20..40 {
-            suspects.failed(at(second), other, "ann@c.test");
-        }
-        assert!(!suspects.may_user_be_tried(at(40), "ann@c.test"));
-        assert!(suspects.may_user_be_tried(at(40), "bob@c.test"));
-        assert!(suspects.may_client_try(at(700), client));
-        assert!(suspects.may_user_be_tried(at(700), "ann@c.test"));
     }
 
     #[test]
-    fn a_flood_of_clients_takes_no_more_memory_than_it_may() {
-        let mut suspects = Suspects::default();
-        for number in 0..(CLIENTS_MAX as u32 + 100) {
-            suspects.failed(Tick(0), IpAddr::from(number.to_be_bytes()), "");
+    fn guessing_ends_and_begins_again_after_a_while() {
+        let suspects = Suspects::default();
+        let (client, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        for second in 0..i64::from(CLIENT_FAILURES_MAX) {
+            assert!(!suspects.is_client_barred(at(second), client));
+            assert!(fails(at(second), suspects.client(at(second), client)));
         }
-        assert_eq!(suspects.clients.len(), CLIENTS_MAX);
-        suspects.failed(Tick(700_000_000), IpAddr::from([255, 0, 0, 1]), "");
-        assert_eq!(suspects.clients.len(), 1);
+        assert!(suspects.is_client_barred(at(20), client));
+        assert!(matches!(suspects.client(at(20), client), Leave::Barred));
+        assert!(matches!(suspects.client(at(20), other), Leave::Try(_)));
+        for second in 20..20 + i64::from(USER_FAILURES_MAX) {
+            assert!(fails(at(second), suspects.user(at(second), "ann@c.test")));
+        }
+        assert!(matches!(suspects.user(at(60), "ann@c.test"), Leave::Barred));
+        assert!(matches!(suspects.user(at(60), "bob@c.test"), Leave::Try(_)));
+        assert!(!suspects.is_client_barred(at(700), client));
+        assert!(matches!(
+            suspects.user(at(700), "ann@c.test"),
+            Leave::Try(_)
+        ));
+    }
+
+    #[test]
+    fn shards_that_guess_at_one_moment_share_the_tries() {
+        let suspects = Suspects::default();
+        let client = IpAddr::from([192, 0, 2, 1]);
+        let failed: u32 = std::thread::scope(|scope| {
+            let guess = || {
+                let tries = (0..500).map(|_| suspects.client(at(0), client));
+                tries
+                    .map(|leave| u32::from(fails(at(0), leave)))
+                    .sum::<u32>()
+            };
+            let shards: Vec<_> = (0..4).map(|_| scope.spawn(guess)).collect();
+            shards.into_iter().map(|shard| shard.join().unwrap()).sum()
+        });
+        assert_eq!(failed, CLIENT_FAILURES_MAX);
+    }
+
+    #[test]
+    fn tries_under_way_count_until_they_end() {
+        let suspects = Suspects::default();
+        let client = IpAddr::from([192, 0, 2, 1]);
+        let mut open: Vec<Leave> = Vec::new();
+        for _ in 0..CLIENT_FAILURES_MAX {
+            open.push(suspects.client(at(0), client));
+        }
+        assert!(matches!(suspects.client(at(0), client), Leave::Wait));
+        assert!(
+            !suspects.is_client_barred(at(0), client),
+            "nobody has failed"
+        );
+        // Its connection ended.
+        drop(open.pop());
+        assert!(fails(at(0), suspects.client(at(0), client)));
+        assert!(matches!(suspects.client(at(0), client), Leave::Wait));
+        let Some(Leave::Try(right)) = open.pop() else {
+            panic!("the first ones may try")
+        };
+        right.forgive();
+        assert!(fails(at(0), suspects.client(at(0), client)));
     }
 
     #[test]
     fn guesses_from_ever_new_addresses_count_at_the_user() {
-        let mut suspects = Suspects::default();
-        for number in 0..CLIENTS_MAX as u32 {
-            suspects.failed(Tick(0), IpAddr::from(number.to_be_bytes()), "");
+        let suspects = Suspects::default();
+        for number in 0..100_000_u32 {
+            let client = IpAddr::from(number.to_be_bytes());
+            assert!(fails(at(0), suspects.client(at(0), client)));
         }
         for number in 0..USER_FAILURES_MAX {
-            assert!(suspects.may_user_be_tried(Tick(0), "ann@c.test"));
-            let client = (u32::MAX - number).to_be_bytes();
-            suspects.failed(Tick(0), IpAddr::from(client), "ann@c.test");
+            let client = IpAddr::from((u32::MAX - number).to_be_bytes());
+            assert!(fails(at(0), suspects.client(at(0), client)));
+            assert!(fails(at(0), suspects.user(at(0), "ann@c.test")));
         }
-        assert!(!suspects.may_user_be_tried(Tick(0), "ann@c.test"));
+        assert!(matches!(suspects.user(at(0), "ann@c.test"), Leave::Barred));
+    }
+
+    #[test]
+    fn a_flood_of_clients_does_not_make_a_barred_one_forgotten() {
+        let suspects = Suspects::default();
+        let guesser = IpAddr::from([192, 0, 2, 1]);
+        while fails(at(0), suspects.client(at(0), guesser)) {}
+        for number in 0..200_000_u32 {
+            let client = IpAddr::from(number.to_be_bytes());
+            assert!(fails(at(1), suspects.client(at(1), client)));
+        }
+        assert!(suspects.is_client_barred(at(2), guesser));
     }
 
     #[test]
     fn one_home_with_all_its_addresses_is_one_client() {
-        let mut suspects = Suspects::default();
-        let at = |net: u16, host: u16| IpAddr::from([0x2001, 0xdb8, 0, net, 0, 0, 0, host]);
+        let suspects = Suspects::default();
+        let address = |net: u16, host: u16| IpAddr::from([0x2001, 0xdb8, 0, net, 0, 0, 0, host]);
         for host in 0..10 {
-            assert!(suspects.may_client_try(Tick(0), at(1, host)));
-            suspects.failed(Tick(0), at(1, host), "");
+            assert!(fails(at(0), suspects.client(at(0), address(1, host))));
         }
-        assert!(!suspects.may_client_try(Tick(0), at(1, 99)));
-        assert!(suspects.may_client_try(Tick(0), at(2, 99)));
+        assert!(suspects.is_client_barred(at(0), address(1, 99)));
+        assert!(!suspects.is_client_barred(at(0), address(2, 99)));
+    }
+
+    #[test]
+    fn an_entry_is_read_as_it_was_written() {
+        let entry = Entry {
+            mark: (1 << MARK_BITS) - 1,
+            pending: 255,
+            failures: 30,
+            last: SECONDS_MASK,
+        };
+        let read = Entry::read(entry.word());
+        assert_eq!((read.mark, read.pending), (entry.mark, entry.pending));
+        assert_eq!((read.failures, read.last), (entry.failures, entry.last));
     }
 }

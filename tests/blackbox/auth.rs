@@ -1,5 +1,7 @@
 //! Clients that log in, and those that should have.
 
+use std::net::SocketAddr;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -7,6 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use rsasl::prelude::{Mechname, SASLClient, SASLConfig, State};
 
 use crate::support::client::Reply;
+use crate::support::imap::Imap;
+use crate::support::pop3::Pop3;
 use crate::support::{Client, Mx, Relay, Scene, Script, eventually, message};
 
 const SUBMISSION: &str = "smtp.trusted_networks = []\n\
@@ -180,6 +184,72 @@ fn users_change_while_the_relay_runs() {
     });
     let kept = std::fs::read_to_string(relay.data().join("users.toml")).unwrap();
     assert!(!kept.contains("ann@"), "{kept}");
+}
+
+/// The kernel spreads a client's connections over the shards, and each protocol has listeners of its
+/// own: ten tries are ten tries all the same.
+#[test]
+fn somebody_guesses_over_many_connections_and_all_protocols_at_once() {
+    let scene = Scene::new();
+    let mut setup = scene.config("");
+    let [pop3, imap] =
+        [8, 9].map(|host| SocketAddr::from((scene.net.host(host), scene.net.free_port(host))));
+    setup.cores = "2".to_owned();
+    setup.extra = format!(
+        "listener = [{{ protocol = \"submission\", bind = [\"{}\"] }}, \
+         {{ protocol = \"pop3\", bind = [\"{pop3}\"] }}, \
+         {{ protocol = \"imap\", bind = [\"{imap}\"] }}]",
+        setup.smtp
+    );
+    let relay = Relay::start(setup);
+    add(&relay, "ann@c.test", &[]);
+    let guess = |number: usize| match number % 3 {
+        0 => {
+            let mut client = relay.client();
+            let said = match number % 2 {
+                0 => plain(&mut client, "ann@c.test", "guess"),
+                _ => scram(&mut client, "ann@c.test", "guess"),
+            };
+            format!("{} {}", said.code, said.text())
+        }
+        1 => {
+            let mut client = Pop3::greet(pop3);
+            client.expect("USER ann@c.test", "+OK");
+            client.say("PASS guess")
+        }
+        _ => {
+            let mut client = Imap::greet(imap);
+            let tag = client.tag();
+            client.send(format!("{tag} LOGIN ann@c.test guess\r\n"));
+            client.line()
+        }
+    };
+    let said: Vec<String> = thread::scope(|scope| {
+        let guess = &guess;
+        let guesses: Vec<_> = (0..42)
+            .map(|number| scope.spawn(move || guess(number)))
+            .collect();
+        guesses
+            .into_iter()
+            .map(|guess| guess.join().unwrap())
+            .collect()
+    });
+    let wrong = said
+        .iter()
+        .filter(|said| said.contains("uthentication failed"));
+    let later = said.iter().filter(|said| said.contains("again later"));
+    assert_eq!((wrong.count(), later.count()), (10, 32), "{said:#?}");
+}
+
+/// Nobody is told to come back because others of the same network log in at the same moment.
+#[test]
+fn many_log_in_at_once_from_one_address() {
+    let (_scene, _mx, relay) = submission();
+    thread::scope(|scope| {
+        for _ in 0..40 {
+            scope.spawn(|| plain(&mut relay.client(), "ann@c.test", "secret").is("235 "));
+        }
+    });
 }
 
 #[test]

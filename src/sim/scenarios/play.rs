@@ -17,6 +17,7 @@ use crate::route::dns::{Answer, Kind, Question, Records};
 use crate::shard::life;
 use crate::shard::mesh::{Directory, Letter};
 use crate::shard::rules::Rules;
+use crate::shard::suspects::Suspects;
 use crate::shard::visitors::Visitors;
 use crate::sim::check::{Terms, broken_promises};
 use crate::sim::disk::SimDisk;
@@ -183,6 +184,7 @@ impl Play {
         let directory = Directory::new(self.shards.get());
         *self.directory.borrow_mut() = directory.clone();
         let visitors = Visitors::default();
+        let suspects = Suspects::default();
         self.ended.set(0);
         let words: Arc<SegQueue<Result<(), String>>> = Arc::default();
         for number in 0..self.shards.get() {
@@ -199,6 +201,7 @@ impl Play {
                 directory: directory.clone(),
                 number,
                 visitors: visitors.clone(),
+                suspects: suspects.clone(),
                 journal: self.journal.handle(),
                 ready: Box::new(move |word| told.push(word)),
             };
