@@ -192,9 +192,10 @@
 //! relay looks for the record `_mta-sts.DOMAIN` of each recipient's domain, fetches the policy when its
 //! `id` is new, and keeps it under `data_dir/mta-sts` for as long as it holds; it is fetched again
 //! once a day. While a policy is enforced, mail goes to the hosts that it names, with a certificate for
-//! the host's name, or waits (4.7.0, 4.7.4). A policy that cannot be had counts as none, with a
-//! warning; one kept from before goes on counting. Of a policy on trial the delivery line says what
-//! it would have stopped: `tls=opportunistic: TLSv1.3; sts-testing: certificate-expired`. Where DANE
+//! the host's name, or waits (4.7.0, 4.7.4). A policy that does not come within 15 seconds counts as none
+//! for five minutes, with a warning; one kept from before goes on counting. Of a policy on trial the
+//! delivery line says what it would have stopped:
+//! `tls=opportunistic: TLSv1.3; sts-testing: certificate-expired`. Where DANE
 //! names a host's certificate, the policy is not asked.
 //!
 //! It is on unless `[delivery] mta_sts = "off"`, and does not touch mail whose route says `tls = "none"`.
@@ -223,8 +224,9 @@
 //! counted by policy (DANE, MTA-STS, none) and failure, kept under `data_dir/tls-reports`, and told once
 //! a day, up to four hours after midnight UTC: by mail, from `contact` and through the relay's own queue,
 //! signed where there is a key for that domain, or by POST over HTTPS. One that a web server does not
-//! take is lost, with a warning. The counts of the last five seconds are lost in a crash. Mail needs
-//! a listener for plain SMTP, as `sendmail` does.
+//! take is tried again for a day, first after five minutes, then ever more seldom; then it is lost, with
+//! a warning. Other destinations do not wait for that, nor are they told twice. The counts of the last
+//! five seconds are lost in a crash. Mail needs a listener for plain SMTP, as `sendmail` does.
 //!
 //! # Signatures
 //!

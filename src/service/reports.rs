@@ -8,9 +8,14 @@
 //!                 └─ https:  ─► POST
 //! ```
 //!
+//! What cannot be told is tried again for a day (RFC 8460 §5.5), each wait as long as all before it
+//! together. Whom a period owes nothing any more stands in its file, so a restart repeats only what was
+//! told in the round that it broke off, with the same report id.
+//!
 //! Counts of the last seconds are lost when the machine goes down: a report is a sample, and nobody's
 //! mail hangs on it.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -69,6 +74,7 @@ impl TlsReports {
             saved: 0,
             is_changed: false,
             telling: None,
+            again: HashMap::new(),
         };
         runtime.spawn(clerk.run(received));
         Self { notes }
@@ -94,7 +100,13 @@ struct Period {
     /// The second after the last one.
     end: i64,
     sessions: Sessions,
+    /// About whom and where it was told already.
+    #[serde(default)]
+    told: BTreeSet<String>,
 }
+
+/// What became of one that was told: its file, and when the rest of it is tried again.
+type Told = (PathBuf, Option<i64>);
 
 struct Clerk {
     resolver: Resolver,
@@ -106,7 +118,9 @@ struct Clerk {
     /// When it was written last.
     saved: i64,
     is_changed: bool,
-    telling: Option<tokio::task::JoinHandle<()>>,
+    telling: Option<tokio::task::JoinHandle<Told>>,
+    /// Periods that wait for another try.
+    again: HashMap<PathBuf, i64>,
 }
 
 impl Clerk {
@@ -145,7 +159,7 @@ impl Clerk {
             read(&self.place.join(file_name(start, end))).unwrap_or(Period {
                 start,
                 end,
-                sessions: Sessions::default(),
+                ..Period::default()
             })
         });
         period.sessions.add(session);
@@ -163,13 +177,21 @@ impl Clerk {
         if is_over {
             self.period = None;
         }
-        let is_free = self.telling.as_ref().is_none_or(|task| task.is_finished());
+        if let Some(task) = self.telling.take_if(|task| task.is_finished())
+            && let Ok((path, again)) = task.await
+        {
+            match again {
+                Some(at) => self.again.insert(path, at),
+                None => self.again.remove(&path),
+            };
+        }
         if let Some(by) = self.by.clone()
             && self.interval().is_some()
-            && is_free
+            && self.telling.is_none()
         {
             let own = self.period.as_ref().map(|period| period.start);
-            let Some(path) = due(&self.place, own, now) else {
+            let waits = |path: &Path| self.again.get(path).is_some_and(|at| now < *at);
+            let Some(path) = due(&self.place, own, now, waits) else {
                 return;
             };
             let teller = Teller {
@@ -179,11 +201,15 @@ impl Clerk {
             };
             let log = self.log.clone();
             self.telling = Some(tokio::spawn(async move {
-                if let Some(period) = read(&path) {
-                    teller.tell(&period, log).await;
+                let again = match read(&path) {
+                    Some(period) => teller.tell(period, &path, log).await,
+                    None => None,
+                };
+                if again.is_none() {
+                    // Told, lost, or unreadable for good.
+                    drop(fs::remove_file(&path));
                 }
-                // Told, or unreadable for good.
-                drop(fs::remove_file(&path));
+                (path, again)
             }));
         }
     }
@@ -205,16 +231,29 @@ impl Clerk {
     }
 }
 
-/// A period whose time to be told has come. Not all relays tell at midnight: each period waits for
-/// a while of its own (RFC 8460 §5.4).
-fn due(place: &Path, own: Option<i64>, now: i64) -> Option<PathBuf> {
+/// When a period is told first. Not all relays tell at midnight: each period waits for a while of its
+/// own (RFC 8460 §5.4).
+fn told_at(start: i64, end: i64) -> i64 {
+    let spread = ((end - start) / 6).max(1);
+    end + start.wrapping_mul(SPREAD).rem_euclid(spread)
+}
+
+/// When a period is tried again that could not be told now; `None` when it is lost.
+fn next_try(start: i64, end: i64, now: i64) -> Option<i64> {
+    let (first, length) = (told_at(start, end), end - start);
+    let last = first + length.min(TRIES_S);
+    let wait = (now - first).max(length / FIRST_WAIT_PART).max(1);
+    (now < last).then(|| last.min(now + wait))
+}
+
+/// A period whose time to be told has come, and which does not wait for another try.
+fn due(place: &Path, own: Option<i64>, now: i64, waits: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     let files = fs::read_dir(place).ok()?.flatten();
     let mut found = files.filter_map(|file| {
         let name = file.file_name();
         let (start, end) = bounds(name.to_str()?.strip_suffix(ENDING)?)?;
-        let spread = ((end - start) / 6).max(1);
-        let told_at = end + start.wrapping_mul(SPREAD).rem_euclid(spread);
-        (Some(start) != own && now >= told_at).then(|| file.path())
+        let is_due = Some(start) != own && now >= told_at(start, end);
+        Some(file.path()).filter(|path| is_due && !waits(path))
     });
     found.next()
 }
@@ -233,43 +272,85 @@ struct Teller {
 }
 
 impl Teller {
-    async fn tell(&self, period: &Period, log: Log) {
+    /// Tells whom it has not told yet. When to try again, where somebody could not be told and it is
+    /// not too late.
+    async fn tell(&self, mut period: Period, path: &Path, log: Log) -> Option<i64> {
+        let mut told = std::mem::take(&mut period.told);
+        let mut failed = Vec::new();
         for domain in period.sessions.domains() {
-            for destination in self.destinations(domain).await {
-                let told = self.send(period, domain, &destination).await;
-                let to = match &destination {
+            let destinations = match self.destinations(domain).await {
+                Ok(destinations) => destinations,
+                Err(why) => {
+                    failed.push(format!("TLS report about {domain}: {why}"));
+                    continue;
+                }
+            };
+            for (number, destination) in destinations.iter().enumerate() {
+                let to = match destination {
                     Destination::Mail(address) => address.to_string(),
                     Destination::Web(host, path) => format!("https://{host}{path}"),
                 };
-                match told {
-                    Ok(()) => log.say(
-                        Level::Info,
-                        format_args!("TLS report about {domain} sent to {to}"),
-                    ),
-                    Err(why) => log.say(
-                        Level::Warn,
-                        format_args!("TLS report about {domain} to {to} is lost: {why}"),
-                    ),
+                let key = format!("{domain} {to}");
+                if told.contains(&key) {
+                    continue;
                 }
-                log.flush();
+                match self.send(&period, domain, number, destination).await {
+                    Ok(()) => {
+                        log.say(
+                            Level::Info,
+                            format_args!("TLS report about {domain} sent to {to}"),
+                        );
+                        told.insert(key);
+                    }
+                    Err(why) => failed.push(format!("TLS report about {domain} to {to}: {why}")),
+                }
             }
         }
+        period.told = told;
+        let mut again = None;
+        if !failed.is_empty() {
+            again = next_try(period.start, period.end, now());
+        }
+        if again.is_some()
+            && let Err(error) = keep(path, period).await
+        {
+            failed.push(format!("{}: {error}", path.display()));
+            again = None;
+        }
+        for why in failed {
+            let what = if again.is_some() {
+                "tried again later"
+            } else {
+                "lost"
+            };
+            log.say(Level::Warn, format_args!("{why}; it is {what}"));
+        }
+        log.flush();
+        again
     }
 
-    async fn destinations(&self, domain: &str) -> Vec<Destination> {
+    /// Where a domain wants to be told; an error where that cannot be found out now.
+    async fn destinations(&self, domain: &str) -> Result<Vec<Destination>, String> {
         let question = Question {
             name: format!("_smtp._tls.{domain}").into(),
             kind: Kind::Txt,
         };
         match self.resolver.lookup(question).await.answer {
             Answer::Records(Records::Texts(texts), _) => {
-                destinations(texts.iter().map(|text| &**text))
+                Ok(destinations(texts.iter().map(|text| &**text)))
             }
-            _ => Vec::new(),
+            Answer::Failure(why) => Err(format!("looking up its destinations failed: {why}")),
+            _ => Ok(Vec::new()),
         }
     }
 
-    async fn send(&self, period: &Period, domain: &str, to: &Destination) -> Result<(), String> {
+    async fn send(
+        &self,
+        period: &Period,
+        domain: &str,
+        number: usize,
+        to: &Destination,
+    ) -> Result<(), String> {
         let config = &self.by.config;
         let hostname = config.hostname();
         let contact = config.tls_reports.contact(&hostname);
@@ -298,13 +379,15 @@ impl Teller {
                     now: now(),
                     gzip: &gzip,
                 };
-                self.mail(period, letter).map_err(|error| error.to_string())
+                self.mail(period, number, letter)
+                    .map_err(|error| error.to_string())
             }
             Destination::Web(host, path) => {
                 let asking = Asking {
                     resolver: &self.resolver,
                     web: &self.by.web,
                     host,
+                    wait: POST_WAIT,
                 };
                 let answered = asking.post(path, (MEDIA_TYPE, gzip)).await;
                 match answered.map_err(|fault| fault.to_string())?.status {
@@ -316,7 +399,7 @@ impl Teller {
     }
 
     /// Into our own queue, from nobody: a report that cannot be delivered comes back to nobody.
-    fn mail(&self, period: &Period, letter: Letter<'_>) -> io::Result<()> {
+    fn mail(&self, period: &Period, number: usize, letter: Letter<'_>) -> io::Result<()> {
         let submission = Submission {
             envelope: Envelope {
                 from: String::new(),
@@ -326,12 +409,7 @@ impl Teller {
             },
             content: letter.compose(),
         };
-        let name = format!(
-            "tlsrpt-{}-{}-{}",
-            period.start,
-            letter.domain,
-            letter.to.len()
-        );
+        let name = format!("tlsrpt-{}-{}-{number}", period.start, letter.domain);
         submission.leave(&self.data.join(maildrop::DIRECTORY), &name)?;
         Ok(())
     }
@@ -341,6 +419,14 @@ fn compress(octets: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(octets)?;
     encoder.finish()
+}
+
+/// Keeps whom a period owes nothing any more. Without that it cannot be tried again: those would be
+/// told every time.
+async fn keep(path: &Path, period: Period) -> io::Result<()> {
+    let place = path.parent().unwrap_or(path).to_owned();
+    let writing = tokio::task::spawn_blocking(move || write(&place, &period));
+    writing.await.map_err(io::Error::other)?
 }
 
 fn read(path: &Path) -> Option<Period> {
@@ -362,12 +448,18 @@ const DIRECTORY: &str = "tls-reports";
 const ENDING: &str = ".json";
 /// RFC 8460 §5.4
 const MEDIA_TYPE: &str = "application/tlsrpt+gzip";
+/// How long a web server may take over a report: nobody waits for it.
+const POST_WAIT: Duration = Duration::from_secs(60);
 /// Sessions that wait to be counted.
 const NOTES_MAX: usize = 4096;
 /// How often the clock is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often counts are written.
 const SAVE_S: i64 = 5;
+/// For how long a report is tried (RFC 8460 §5.5), where periods are not shorter.
+const TRIES_S: i64 = 86_400;
+/// The first wait, as a part of the period: five minutes of a day.
+const FIRST_WAIT_PART: i64 = 288;
 /// A number without small factors: neighbouring periods wait differently.
 const SPREAD: i64 = 7_919;
 
@@ -383,14 +475,38 @@ mod tests {
         let period = Period {
             start,
             end: start + day,
-            sessions: Sessions::default(),
+            ..Period::default()
         };
         write(place, &period).unwrap();
         fs::write(place.join("other.json"), "{}").unwrap();
-        assert_eq!(due(place, None, start + day - 1), None);
-        assert_eq!(due(place, Some(start), start + 2 * day), None);
-        let found = due(place, None, start + day + day / 6).unwrap();
+        assert_eq!(due(place, None, start + day - 1, |_| false), None);
+        assert_eq!(due(place, Some(start), start + 2 * day, |_| false), None);
+        let found = due(place, None, start + day + day / 6, |_| false).unwrap();
+        assert_eq!(
+            due(place, None, start + 2 * day, |path| path == found),
+            None
+        );
         assert_eq!(read(&found).unwrap().end, start + day);
+    }
+
+    #[test]
+    fn a_report_that_nobody_takes_is_tried_for_a_day_ever_more_seldom() {
+        let (day, start) = (86_400, 1_772_323_200);
+        let end = start + day;
+        let first = told_at(start, end);
+        let mut tries = vec![first];
+        while let Some(next) = next_try(start, end, *tries.last().unwrap()) {
+            tries.push(next);
+        }
+        let waits: Vec<i64> = tries.iter().map(|at| at - first).collect();
+        assert_eq!(
+            waits,
+            [
+                0, 300, 600, 1200, 2400, 4800, 9600, 19_200, 38_400, 76_800, day
+            ]
+        );
+        // A relay that was down for longer has one try left.
+        assert_eq!(next_try(start, end, first + 2 * day), None);
     }
 
     #[test]

@@ -122,6 +122,71 @@ fn counts_outlive_the_relay() {
     });
 }
 
+/// The files of periods that are not told to their end.
+fn kept(relay: &Relay) -> Vec<String> {
+    let files = std::fs::read_dir(relay.data().join("tls-reports"));
+    let files = files.into_iter().flatten().flatten();
+    files
+        .filter(|file| file.path().extension().is_some_and(|end| end == "json"))
+        .filter_map(|file| std::fs::read_to_string(file.path()).ok())
+        .collect()
+}
+
+const OUT_OF_ORDER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+
+#[test]
+fn web_server_is_out_of_order_for_a_while() {
+    let (scene, mx, web, authority) = scene();
+    web.says(OUT_OF_ORDER);
+    let mut relay = sender(&scene, &web, &authority, &ON.replace("3s", "12s"));
+    relay.submit("<a@c.test>", &["<b@d.test>"], &message("in plain"));
+    eventually("it is tried again", || {
+        (web.heard().len() > 1).then_some(())
+    });
+    let line = relay.log_line(&["https://web.r.test/v1/reports", "answers 503"]);
+    assert!(line.ends_with("it is tried again later"), "{line}");
+    eventually("whom it was told is kept", || {
+        kept(&relay)
+            .iter()
+            .any(|text| text.contains("d.test tls@r.test"))
+            .then_some(())
+    });
+    relay.kill();
+    web.says(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n");
+    relay.restart();
+    relay.log_line(&["sent to https://web.r.test/v1/reports"]);
+    eventually("what is told is gone", || {
+        kept(&relay).is_empty().then_some(())
+    });
+    let heard = web.heard();
+    let bodies: Vec<Value> = heard
+        .iter()
+        .map(|request| {
+            let end = memchr::memmem::find(request, b"\r\n\r\n").expect("a head") + 4;
+            unpacked(&request[end..])
+        })
+        .collect();
+    let ids = bodies.iter().map(|report| &report["report-id"]);
+    assert!(
+        ids.clone().all(|id| *id == bodies[0]["report-id"]),
+        "{bodies:?}"
+    );
+    assert_eq!(mx.messages().len(), 1, "who was told by mail is told once");
+}
+
+#[test]
+fn web_server_takes_no_report_at_all() {
+    let (scene, mx, web, authority) = scene();
+    web.says(OUT_OF_ORDER);
+    let relay = sender(&scene, &web, &authority, ON);
+    relay.submit("<a@c.test>", &["<b@d.test>"], &message("in plain"));
+    relay.log_line(&["https://web.r.test/v1/reports", "answers 503; it is lost"]);
+    eventually("what is lost is gone", || {
+        kept(&relay).is_empty().then_some(())
+    });
+    assert_eq!(mx.messages().len(), 1);
+}
+
 #[test]
 fn nobody_says_who_reports() {
     let (scene, mx, web, authority) = scene();
