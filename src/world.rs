@@ -101,7 +101,8 @@ pub trait World: Clone + 'static {
     /// Asks the DNS. Always ends: a resolver that does not answer is `Answer::Failure`.
     fn lookup(&self, question: Question) -> impl Future<Output = Response>;
 
-    /// The MTA-STS policy of a domain; its server is spoken to like this. It may take a minute.
+    /// The MTA-STS policy of a domain; its server is spoken to like this. It may take a quarter of
+    /// a minute.
     fn policy(&self, domain: Box<str>, web: Web) -> impl Future<Output = Found>;
 
     /// Counts what came of TLS with a host. It waits for nobody.

@@ -14,8 +14,10 @@ use rustls::pki_types::ServerName;
 
 use super::Shard;
 use super::settings::Settings;
+use crate::config::TlsPolicy;
 use crate::mail::outcome::Diagnosis;
 use crate::observe::stage::Stage;
+use crate::route::How;
 use crate::route::dns::{Answer, Kind, Question, Records, Tlsa};
 use crate::route::sts::{Found, Mode, Policy};
 use crate::tls::dane::Dane;
@@ -92,6 +94,17 @@ impl<W: World> Shard<W> {
         let found = self.world.policy(domain.into(), web).await;
         self.record(Stage::Sts, self.world.now().since(began));
         found
+    }
+
+    /// What the next hop's domain says of its hosts, where mail usually goes by it.
+    pub(super) async fn published(&self, how: &How) -> Option<Found> {
+        let settings = self.settings();
+        match how {
+            How::Mx(domain) if settings.tls_policy(how) != TlsPolicy::None => {
+                Some(self.policy(&settings, domain).await)
+            }
+            _ => None,
+        }
     }
 
     /// What the TLSA records of a host want. They may stand under each of its `bases`; the first one

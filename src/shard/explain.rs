@@ -64,7 +64,7 @@ impl<W: World> Shard<W> {
 
     /// Goes through the hosts as a delivery would.
     async fn ask_around(&self, settings: &Settings, how: &How, told: &mut Explained) {
-        let mut candidates = match Candidates::new(self, how, TlsWish::Usual).await {
+        let mut candidates = match Candidates::new(self, how, TlsWish::Usual, None).await {
             Ok(candidates) => candidates,
             Err(NoHost { diagnosis, .. }) => {
                 told.trouble = Some(diagnosis.text.into());

@@ -78,11 +78,13 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    /// The hosts of a way over the network; `Err` when the DNS says that there are none.
+    /// The hosts of a way over the network; `Err` when the DNS says that there are none. `published`:
+    /// what the next hop's domain says of them, where that was asked a moment ago.
     pub(super) async fn new<W: World>(
         shard: &Shard<W>,
         how: &How,
         wish: TlsWish,
+        published: Option<Found>,
     ) -> Result<Self, NoHost> {
         let settings = shard.settings();
         let mut candidates = Self {
@@ -102,7 +104,7 @@ impl Candidates {
             settings,
         };
         match how {
-            How::Mx(domain) => candidates.ask_for_mx(shard, domain).await?,
+            How::Mx(domain) => candidates.ask_for_mx(shard, domain, published).await?,
             How::Host { name, port, .. } => {
                 candidates.port = port.unwrap_or(candidates.port);
                 candidates.domain = Rc::clone(name);
@@ -135,11 +137,13 @@ impl Candidates {
         &mut self,
         shard: &Shard<W>,
         domain: &Rc<str>,
+        published: Option<Found>,
     ) -> Result<(), NoHost> {
         let (response, published) = future::zip(shard.exchanges(domain), async {
-            match self.asks_for_demands() {
-                false => Found::default(),
-                true => shard.policy(&self.settings, domain).await,
+            match (self.asks_for_demands(), published) {
+                (false, _) => Found::default(),
+                (true, Some(published)) => published,
+                (true, None) => shard.policy(&self.settings, domain).await,
             }
         })
         .await;

@@ -29,6 +29,7 @@ use crate::mail::outcome::{Blame, Diagnosis};
 use crate::observe::stage::Stage;
 use crate::queue::LaneKey;
 use crate::route::How;
+use crate::route::sts::Found;
 use crate::smtp::client::{ClientSession, Hello, Peer, Waits};
 use crate::world::{Class, World};
 
@@ -81,6 +82,8 @@ struct Courier<'a, W: World> {
     lane: LaneKey,
     name: Rc<str>,
     how: How,
+    /// What the next hop's domain says of its hosts, asked for before the permit.
+    published: Option<Found>,
     connection: Option<Connection<W>>,
 }
 
@@ -92,12 +95,19 @@ impl<'a, W: World> Courier<'a, W> {
         let Some(how) = shard.ways.find(&name) else {
             return;
         };
-        let permit = async { shard.permits.acquire(&name).await };
+        let leave = async {
+            // A web server may take long over a policy: no connection of others waits for it.
+            let published = shard.published(&how).await;
+            let asked = shard.world.now();
+            let permit = shard.permits.acquire(&name).await?;
+            let is_fresh = shard.world.now().since(asked) < PUBLISHED_HOLD;
+            Some((permit, published.filter(|_| is_fresh)))
+        };
         let closed = async {
             pass.closed().await;
             None
         };
-        let Some(permit) = future::or(permit, closed).await else {
+        let Some((permit, published)) = future::or(leave, closed).await else {
             return;
         };
         let mut courier = Self {
@@ -105,6 +115,7 @@ impl<'a, W: World> Courier<'a, W> {
             lane,
             name,
             how,
+            published,
             connection: None,
         };
         courier.carry(&permit, pass).await;
@@ -205,7 +216,8 @@ impl<'a, W: World> Courier<'a, W> {
             attempt.forget_deferral();
         }
         let began = self.shard.world.now();
-        let candidates = Candidates::new(self.shard, &self.how, wish).await;
+        let published = self.published.take();
+        let candidates = Candidates::new(self.shard, &self.how, wish, published).await;
         attempt.looked_up(began);
         let mut candidates = match candidates {
             Ok(candidates) => candidates,
@@ -494,6 +506,8 @@ fn relay_name(candidate: &Candidate) -> String {
 /// How long a connection waits for the next message. Longer saves handshakes and keeps a slot of
 /// the peer's; Postfix uses 2 s for the same reason.
 const IDLE_WAIT: Duration = Duration::from_secs(2);
+/// How long a policy that was asked for before the permit is taken for the present one.
+const PUBLISHED_HOLD: Duration = Duration::from_secs(1);
 /// What the log says of mail that a route drops.
 const DISCARDED: &str = "discarded by a route";
 

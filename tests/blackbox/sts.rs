@@ -1,13 +1,15 @@
 //! What a domain publishes about the TLS of its hosts over HTTPS (MTA-STS). The hosts that speak TLS
 //! are relays that drop what they take.
 
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rcgen::{CertificateParams, date_time_ymd};
 use rustix::process::Signal;
 
 use crate::support::dns::TXT;
-use crate::support::{Authority, Rdata, Relay, Scene, Script, Web, message, never};
+use crate::support::{Authority, Rdata, Relay, Scene, Script, Web, eventually, message, never};
 
 /// A domain with a policy, the web server that has it, and who is trusted.
 pub struct Published {
@@ -129,6 +131,84 @@ fn a_policy_is_enforced_and_kept_to() {
     assert!(request.contains("host: mta-sts.d.test:"), "{request}");
     assert!(relay.metric("ringpost_tls_total", "policy=\"sts\",outcome=\"tls1.3\"") > 0.0);
     assert!(relay.metric("ringpost_stage_seconds_count", "stage=\"sts\"") > 0.0);
+}
+
+/// A web server that takes connections and says nothing on them.
+struct SilentWeb(TcpListener, Vec<TcpStream>);
+
+impl SilentWeb {
+    /// In place of the one of `d.test`.
+    fn start(scene: &Scene) -> Self {
+        let host = scene.net.host(WEB_HOST);
+        let listener = TcpListener::bind((host, 0)).expect("a port");
+        listener.set_nonblocking(true).expect("set");
+        scene.dns.a("mta-sts.d.test", host);
+        scene.dns.txt("_mta-sts.d.test", "v=STSv1; id=1;");
+        Self(listener, Vec::new())
+    }
+
+    fn sender(&self, scene: &Scene) -> Relay {
+        let port = self.0.local_addr().expect("a bound socket").port();
+        scene.relay(&format!(
+            "delivery.tls = \"opportunistic\"\ndelivery.mta_sts_port = {port}"
+        ))
+    }
+
+    /// Connections so far.
+    fn connections(&mut self) -> usize {
+        while let Ok((stream, _)) = self.0.accept() {
+            self.1.push(stream);
+        }
+        self.1.len()
+    }
+}
+
+#[test]
+fn policy_server_takes_connections_and_says_nothing() {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    scene.dns.mx("e.test", &[(10, "mx1.test")]);
+    let mut web = SilentWeb::start(&scene);
+    let relay = web.sender(&scene);
+    let began = Instant::now();
+    for subject in ["first", "second"] {
+        relay.submit("<a@c.test>", &["<b@d.test>"], &message(subject));
+    }
+    eventually("the policy is asked for", || {
+        (web.connections() > 0).then_some(())
+    });
+    assert!(
+        relay.metric("ringpost_connections_out", "") < 1.0,
+        "a permit is held while nobody is connected to"
+    );
+    relay.submit("<a@c.test>", &["<b@e.test>"], &message("elsewhere"));
+    assert!(mx.wait_for(1)[0].is_for("b@e.test"), "others do not wait");
+    let waited = mx.wait_for(3);
+    assert!(waited.iter().any(|mail| mail.is_for("b@d.test")));
+    let took = began.elapsed();
+    assert!(
+        (Duration::from_secs(4)..Duration::from_secs(25)).contains(&took),
+        "{took:?}"
+    );
+    relay.log_line(&["MTA-STS policy of d.test", "mail goes as without one"]);
+    // What did not come is not asked for again at once.
+    relay.submit("<a@c.test>", &["<b@d.test>"], &message("third"));
+    mx.wait_for(4);
+    assert_eq!(web.connections(), 1);
+}
+
+#[test]
+fn relay_ends_while_it_waits_for_a_policy() {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    let mut web = SilentWeb::start(&scene);
+    let mut relay = web.sender(&scene);
+    relay.submit("<a@c.test>", &["<b@d.test>"], &message("late"));
+    eventually("the policy is asked for", || {
+        (web.connections() > 0).then_some(())
+    });
+    let (status, took) = relay.terminate();
+    assert!(status.success(), "{status}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(mx.messages().is_empty());
 }
 
 #[test]
@@ -338,7 +418,7 @@ fn a_policy_outlives_its_server_its_record_and_the_relay() {
     let _host = d.good_host(1);
     let mut relay = d.sender("");
     is_sent(&relay, "sts: TLSv1.3");
-    crate::support::eventually("the policy is on disk", || {
+    eventually("the policy is on disk", || {
         relay
             .data()
             .join("mta-sts/d.test.json")
@@ -371,7 +451,7 @@ fn a_new_id_brings_a_new_policy() {
     is_deferred(&relay, "dsn=4.7.0");
     d.policy("enforce", &["mx1.test"]);
     d.record("2");
-    crate::support::eventually("the record is looked up anew", || {
+    eventually("the record is looked up anew", || {
         relay.ask(&["queue", "retry", "--all"]);
         relay.log().contains("tls=sts: TLSv1.3").then_some(())
     });

@@ -54,7 +54,7 @@ impl Policies {
                 log,
                 entries,
                 asked: HashMap::new(),
-                slots: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+                slots: Arc::new(Semaphore::new(FETCHES_MAX)),
                 learnt,
                 web: None,
             };
@@ -63,7 +63,8 @@ impl Policies {
         Self { requests }
     }
 
-    /// The policy of a domain. Takes a minute at most; too many questions are answered with none.
+    /// The policy of a domain. Takes as long as a name server, and [`FETCH_WAIT`] where it is new; too
+    /// many questions are answered with none.
     pub async fn find(&self, domain: Box<str>, web: Web) -> Found {
         let (reply, found) = oneshot::channel();
         let request = Request { domain, web, reply };
@@ -152,14 +153,13 @@ impl Keeper {
         let look = Look {
             entry: self.entries.get(&domain).cloned().unwrap_or_default(),
             resolver: self.resolver.clone(),
+            slots: Arc::clone(&self.slots),
             domain,
             web,
         };
-        let (slots, learnt) = (Arc::clone(&self.slots), self.learnt.clone());
+        let learnt = self.learnt.clone();
         tokio::spawn(async move {
-            let slot = slots.acquire_owned().await;
             let news = look.learn(haste).await;
-            drop(slot);
             // The keeper goes with its runtime.
             let _ = learnt.send(news).await;
         });
@@ -245,7 +245,7 @@ impl Keeper {
             .iter()
             .filter(|(domain, entry)| due(entry) && !self.asked.contains_key(*domain))
             .map(|(domain, _)| domain.clone())
-            .take(LOOKUPS_MAX)
+            .take(REFRESHES_MAX)
             .collect();
         for domain in due {
             self.asked.insert(domain.clone(), Vec::new());
@@ -268,6 +268,7 @@ struct Look {
     domain: Box<str>,
     entry: Entry,
     resolver: Resolver,
+    slots: Arc<Semaphore>,
     web: Web,
 }
 
@@ -321,16 +322,28 @@ impl Look {
         }
     }
 
+    /// Fetches it in bounded time, the wait for one's turn included: mail is waiting.
     async fn fetch(&self) -> Result<Policy, Trouble> {
-        let host = format!("mta-sts.{}", self.domain);
-        let trouble = |kind, why: String| Trouble {
-            kind,
-            why: why.into(),
+        let fetching = async {
+            let _slot = self.slots.acquire().await;
+            self.fetch_now().await
         };
+        match tokio::time::timeout(FETCH_WAIT, fetching).await {
+            Ok(fetched) => fetched,
+            Err(_) => {
+                let why = format!("mta-sts.{} did not answer in time", self.domain);
+                Err(trouble(TroubleKind::Fetch, why))
+            }
+        }
+    }
+
+    async fn fetch_now(&self) -> Result<Policy, Trouble> {
+        let host = format!("mta-sts.{}", self.domain);
         let asking = Asking {
             resolver: &self.resolver,
             web: &self.web,
             host: &host,
+            wait: FETCH_WAIT,
         };
         let got = asking.get(WELL_KNOWN).await;
         let document = got.map_err(|fault| {
@@ -352,6 +365,13 @@ impl Look {
         let text = String::from_utf8(document.body)
             .map_err(|_| invalid("it is not in UTF-8".to_owned()))?;
         Policy::parse(&text).map_err(|bad| invalid(bad.to_string()))
+    }
+}
+
+fn trouble(kind: TroubleKind, why: String) -> Trouble {
+    Trouble {
+        kind,
+        why: why.into(),
     }
 }
 
@@ -393,8 +413,14 @@ const WELL_KNOWN: &str = "/.well-known/mta-sts.txt";
 const OK: u16 = 200;
 /// Questions that wait.
 const REQUESTS_MAX: usize = 4096;
-/// Domains that are looked at at a time.
-const LOOKUPS_MAX: usize = 64;
+/// How long a policy may take to come. RFC 8461 §3.3 suggests a minute, but the domain's first mail
+/// waits for it, and goes as without one where it does not come.
+const FETCH_WAIT: Duration = Duration::from_secs(15);
+/// Policies that are fetched at a time: servers that never answer keep their places for
+/// [`FETCH_WAIT`], and others want some too.
+const FETCHES_MAX: usize = 256;
+/// Policies that are fetched again at a time.
+const REFRESHES_MAX: usize = 64;
 /// Policies kept; a usual one is 200 octets, the largest that is taken 64 KiB.
 const ENTRIES_MAX: usize = 16 * 1024;
 /// How long a policy that could not be had is not asked for again (RFC 8461 §3.3: five minutes).
