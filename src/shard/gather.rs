@@ -90,7 +90,9 @@ impl<W: World> Gathering<W> {
 
     async fn spill(&mut self, shard: &Shard<W>) -> io::Result<()> {
         if let Some(watch) = &mut self.watch {
-            watch.pass(&mut self.tail);
+            watch
+                .pass(&mut self.tail, async || shard.world.breathe().await)
+                .await;
         }
         let extent = match &mut self.extent {
             Some(extent) => extent,
@@ -102,8 +104,9 @@ impl<W: World> Gathering<W> {
     }
 
     /// What was seen of it, now that all of it is there; `None` where nobody looks.
-    pub(super) fn seen(&mut self) -> Option<Seen> {
-        Some(self.watch.take()?.finish(&mut self.tail))
+    pub(super) async fn seen(&mut self, shard: &Shard<W>) -> Option<Seen> {
+        let breathe = async || shard.world.breathe().await;
+        Some(self.watch.take()?.finish(&mut self.tail, breathe).await)
     }
 
     /// All of it, safe on disk where it was large.

@@ -199,7 +199,7 @@ impl<W: World> Visit<'_, W> {
         gathering: &mut Gathering<W>,
         transaction: &mut Transaction,
     ) -> Result<Vec<u8>, Reply> {
-        let Some(mut seen) = gathering.seen() else {
+        let Some(mut seen) = gathering.seen(self.shard).await else {
             return Ok(Vec::new());
         };
         let id = gathering.id;

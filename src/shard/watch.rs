@@ -76,20 +76,22 @@ impl Looks {
 
 impl Watch {
     /// Octets on their way to the disk. The header is among the first ones: fields that claim to be
-    /// ours are taken out of it.
-    pub(super) fn pass(&mut self, octets: &mut Vec<u8>) {
+    /// ours are taken out of it. Others have their turn in between: `breathe`.
+    pub(super) async fn pass(&mut self, octets: &mut Vec<u8>, breathe: impl AsyncFn()) {
         if let Some(body) = &mut self.body {
-            body.feed(octets);
+            hash(body, octets, &breathe).await;
         }
         if self.begin(octets) && self.looks.verifies {
-            self.body = Some(Body::begin(octets));
+            let (mut body, rest) = Body::begin(octets);
+            hash(&mut body, rest, &breathe).await;
+            self.body = Some(body);
         }
     }
 
     /// All of it has arrived; `rest` is what did not go to the disk.
-    pub(super) fn finish(mut self, rest: &mut Vec<u8>) -> Seen {
+    pub(super) async fn finish(mut self, rest: &mut Vec<u8>, breathe: impl AsyncFn()) -> Seen {
         if let Some(mut body) = self.body.take() {
-            body.feed(rest);
+            hash(&mut body, rest, &breathe).await;
             self.seen.content = Some(Content::Hashed(body.finish()));
         }
         if self.begin(rest) && self.looks.verifies {
@@ -125,9 +127,86 @@ impl Watch {
     }
 }
 
+/// Hashes in pieces, in each of the forms that the signatures want: four at most.
+async fn hash(body: &mut Body, octets: &[u8], breathe: &impl AsyncFn()) {
+    for piece in octets.chunks(PIECE_OCTETS) {
+        body.feed(piece);
+        breathe().await;
+    }
+}
+
 fn check(wire: &[u8], signers: &Arc<Signers>) -> Vec<Finding> {
     let end = memmem::find(wire, b"\r\n\r\n").map_or(wire.len(), |at| at + 4);
     let mut header = Vec::with_capacity(end);
     dot::unstuff_into(&mut header, &wire[..end]);
     form(&header, signers)
+}
+
+/// Octets that are hashed at one go: 0.2 ms in all four forms.
+const PIECE_OCTETS: usize = 32 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use futures_lite::future::block_on;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::shard::rules::Rules;
+    use crate::tls::Ends;
+    use crate::tls::client::Clients;
+    use crate::verify::Hashed;
+
+    fn settings() -> Rc<Settings> {
+        let roots = rustls::RootCertStore::empty();
+        Rc::new(Settings::new(Rules {
+            config: Arc::new(Config::default()),
+            tls: Ends {
+                server: None,
+                clients: Clients::with_roots(roots).unwrap(),
+            },
+            signers: Arc::default(),
+            users: Arc::default(),
+            issuer: None,
+            credentials: Arc::default(),
+        }))
+    }
+
+    #[test]
+    fn others_have_their_turn_while_a_large_body_is_hashed() {
+        let signature = |form: &str, hash: &str| {
+            format!(
+                "DKIM-Signature: v=1; a=rsa-{hash}; c=relaxed/{form}; d=c.test; s=s1; h=from;\r\n \
+                 bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=; b=AAAA\r\n"
+            )
+        };
+        let mut wire: Vec<u8> = ["simple", "relaxed"]
+            .map(|form| signature(form, "sha256"))
+            .concat()
+            .into();
+        wire.extend(b"From: a@c.test\r\n\r\n");
+        while wire.len() < 2_000_000 {
+            wire.extend(b"words  and\tblanks \r\n..hidden\r\n\r\n");
+        }
+        let turns = Cell::new(0);
+        let breathe = async || turns.set(turns.get() + 1);
+        let (first, second) = wire.split_at(1_000_001);
+        let (mut first, mut second) = (first.to_vec(), second.to_vec());
+        let looks = Looks {
+            verifies: true,
+            preflight: Preflight::Off,
+        };
+        let mut watch = looks.watch(settings(), false).unwrap();
+        let seen = block_on(async {
+            watch.pass(&mut first, &breathe).await;
+            assert!(turns.get() >= 1_000_000 / PIECE_OCTETS, "{}", turns.get());
+            watch.finish(&mut second, &breathe).await
+        });
+        assert!(turns.get() >= wire.len() / PIECE_OCTETS, "{}", turns.get());
+        let Some(Content::Hashed(hashed)) = seen.content else {
+            panic!("a large message is hashed as it arrives");
+        };
+        assert_eq!(format!("{hashed:?}"), format!("{:?}", Hashed::whole(&wire)));
+    }
 }

@@ -84,16 +84,16 @@ impl Form {
 
 impl Body {
     /// Begins with the first octets of a message in wire form; the whole header should be among
-    /// them.
+    /// them. What is behind it comes back: the body's first octets.
     #[must_use]
-    pub fn begin(wire: &[u8]) -> Self {
+    pub fn begin(wire: &[u8]) -> (Self, &[u8]) {
         let end = header_end(wire);
         let (header_wire, rest) = wire.split_at(end.unwrap_or(wire.len()));
         let mut header = Vec::with_capacity(header_wire.len());
         dot::unstuff_into(&mut header, header_wire);
         let parsed = AuthenticatedMessage::parse(&header);
         let needed = parsed.map_or_else(Vec::new, |message| message.body_hashes);
-        let mut body = Self {
+        let body = Self {
             hashers: needed
                 .iter()
                 .map(|(form, algorithm, ..)| Hasher::new(*form, *algorithm))
@@ -103,8 +103,7 @@ impl Body {
             held: false,
             is_open: end.is_none(),
         };
-        body.feed(rest);
-        body
+        (body, rest)
     }
 
     /// Takes the next octets of the body, in wire form.
@@ -155,11 +154,15 @@ impl Hashed {
     /// A whole message in wire form.
     #[must_use]
     pub fn whole(wire: &[u8]) -> Self {
-        // A message without an empty line has no body.
-        match header_end(wire) {
-            Some(_) => Body::begin(wire).finish(),
-            None => Body::begin(&[wire, b"\r\n"].concat()).finish(),
+        let mut ended = Vec::new();
+        if header_end(wire).is_none() {
+            // A message without an empty line has no body.
+            ended = [wire, b"\r\n"].concat();
         }
+        let wire = if ended.is_empty() { wire } else { &ended };
+        let (mut body, rest) = Body::begin(wire);
+        body.feed(rest);
+        body.finish()
     }
 
     /// As `mail-auth` takes it; `None` where there is no field at all.

@@ -24,7 +24,8 @@ const HASH: &str = "2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=";
 
 /// The hashes of a message that came in two pieces, the first of which has the header.
 fn hashes(first: &[u8], second: &[u8]) -> Vec<String> {
-    let mut body = Body::begin(first);
+    let (mut body, rest) = Body::begin(first);
+    body.feed(rest);
     body.feed(second);
     let hashed = body.finish();
     let parsed = hashed.parsed().expect("a message");
