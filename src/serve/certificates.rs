@@ -2,6 +2,7 @@
 
 use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -53,13 +54,14 @@ fn make((chain, key): &(PathBuf, PathBuf), name: &str) -> io::Result<()> {
 
 /// What tells that certificates, DKIM keys, users, keys for tokens or credentials have changed.
 #[derive(PartialEq, Eq)]
-pub(super) struct Seen(Vec<Option<(SystemTime, u64)>>);
+pub(super) struct Seen(Vec<Option<(SystemTime, u64, u64)>>);
 
 impl Seen {
     pub(super) fn of(config: &Config) -> Self {
         let look = |path: &PathBuf| {
             let data = std::fs::metadata::<&Path>(path).ok()?;
-            Some((data.modified().ok()?, Metadata::len(&data)))
+            // A file that takes another's place may have its time and size.
+            Some((data.modified().ok()?, Metadata::len(&data), data.ino()))
         };
         let tls = &config.tls;
         let users = super::users_file(config);

@@ -201,8 +201,12 @@ fn somebody_guesses_over_many_connections_and_all_protocols_at_once() {
          {{ protocol = \"imap\", bind = [\"{imap}\"] }}]",
         setup.smtp
     );
-    let relay = Relay::start(setup);
-    add(&relay, "ann@c.test", &[]);
+    // Added before it starts: so every shard knows her.
+    let mut relay = Relay::prepare(setup);
+    relay.write_config();
+    let output = relay.run_with(&["user", "add", "ann@c.test"], "secret\n");
+    assert!(output.status.success(), "{output:?}");
+    relay.restart();
     let guess = |number: usize| match number % 3 {
         0 => {
             let mut client = relay.client();
@@ -234,9 +238,7 @@ fn somebody_guesses_over_many_connections_and_all_protocols_at_once() {
             .map(|guess| guess.join().unwrap())
             .collect()
     });
-    let wrong = said
-        .iter()
-        .filter(|said| said.contains("uthentication failed"));
+    let wrong = said.iter().filter(|said| said.contains("uthentication "));
     let later = said.iter().filter(|said| said.contains("again later"));
     assert_eq!((wrong.count(), later.count()), (10, 32), "{said:#?}");
 }

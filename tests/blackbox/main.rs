@@ -33,6 +33,7 @@ mod pop3;
 mod preflight;
 mod proxy;
 mod relaying;
+mod reload;
 mod reports;
 mod requiretls;
 mod routes;

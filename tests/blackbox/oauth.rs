@@ -14,14 +14,14 @@ use crate::support::pop3::Pop3;
 use crate::support::{Relay, Scene, message};
 
 /// Who issues tokens: a new key each time.
-struct Issuer(EcdsaKeyPair);
+pub struct Issuer(EcdsaKeyPair);
 
 impl Issuer {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
     }
 
-    fn jwks(&self) -> String {
+    pub fn jwks(&self) -> String {
         let (x, y) = self.0.public_key().as_ref()[1..].split_at(32);
         let [x, y] = [x, y].map(|octets| URL_SAFE_NO_PAD.encode(octets));
         json!({ "keys": [{ "kty": "EC", "crv": "P-256", "x": x, "y": y }] }).to_string()
@@ -29,17 +29,43 @@ impl Issuer {
 
     /// What a client says with a token for `user` that counts for so many seconds.
     fn says(&self, user: &str, seconds: i64) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let exp = i64::try_from(now.as_secs()).unwrap() + seconds;
-        let claims = json!({ "iss": "https://id.test", "aud": "mail", "exp": exp, "email": user });
+        self.says_with(
+            user,
+            &json!({ "alg": "ES256" }),
+            &json!({ "exp": now() + seconds }),
+        )
+    }
+
+    /// The same with a token for this audience.
+    pub fn says_for(&self, user: &str, audience: &str) -> String {
+        self.says_with(
+            user,
+            &json!({ "alg": "ES256" }),
+            &json!({ "aud": audience }),
+        )
+    }
+
+    /// The same with this header, and with `other` in place of the claims of a good token.
+    fn says_with(&self, user: &str, header: &Value, other: &Value) -> String {
+        let mut claims = json!({
+            "iss": "https://id.test", "aud": "mail", "exp": now() + 300, "email": user,
+        });
+        for (name, value) in other.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
         let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
-        let message = format!("{}.{}", encode(&json!({ "alg": "ES256" })), encode(&claims));
+        let message = format!("{}.{}", encode(header), encode(&claims));
         let signature = self.0.sign(&SystemRandom::new(), message.as_bytes());
         let signature = URL_SAFE_NO_PAD.encode(signature.unwrap());
         STANDARD.encode(format!(
             "n,a={user},\x01auth=Bearer {message}.{signature}\x01\x01"
         ))
     }
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_secs()).unwrap()
 }
 
 /// A house for ann, where tokens of `issuer` count.
@@ -158,6 +184,53 @@ fn client_shows_a_token_that_does_not_count() {
     client.expect(&format!("AUTH OAUTHBEARER {said}"), &format!("+ {why}"));
     client.expect("*", "-ERR [AUTH]");
     assert!(!house.relay.log().contains(&said), "no token in the log");
+}
+
+/// As it is used: nothing is said in plain, neither here nor anywhere else.
+#[test]
+fn client_shows_tokens_under_tls() {
+    let issuer = Issuer::new();
+    let house = House::new(&issuer, "never");
+    let shown = house.relay.data().join("keys/self-signed.pem");
+    let (es256, none) = (json!({ "alg": "ES256" }), json!({ "alg": "none" }));
+    let good = issuer.says("ann@c.test", 300);
+    let unsigned = {
+        let said = STANDARD.decode(issuer.says_with("ann@c.test", &none, &json!({})));
+        let said = String::from_utf8(said.unwrap()).unwrap();
+        let (signed, _) = said.rsplit_once('.').unwrap();
+        STANDARD.encode(format!("{signed}.\x01\x01"))
+    };
+    for bad in [
+        issuer.says("ann@c.test", -300),
+        issuer.says_for("ann@c.test", "chat"),
+        issuer.says_with(
+            "ann@c.test",
+            &es256,
+            &json!({ "iss": "https://id.evil.test" }),
+        ),
+        issuer.says_with("ann@c.test", &es256, &json!({ "nbf": now() + 600 })),
+        issuer.says_with("ann@c.test", &none, &json!({})),
+        unsigned,
+        Issuer::new().says("ann@c.test", 300),
+    ] {
+        let mut client = house.relay.client().secure(&shown);
+        client
+            .command(&format!("AUTH OAUTHBEARER {bad}"))
+            .is("334 ");
+        client.command("AQ==").is("535 5.7.8");
+        client
+            .command(&format!("AUTH OAUTHBEARER {good}"))
+            .is("235 ");
+        client
+            .submit("<ann@c.test>", &["<ann@c.test>"], &message("mine"))
+            .is("250 ");
+    }
+    let mut client = Pop3::greet(house.pop3);
+    client.expect("STLS", "+OK");
+    client.secure(&shown);
+    client.expect("AUTH OAUTHBEARER", "+ ");
+    client.expect(&good, "+OK Logged in.");
+    assert!(!house.relay.log().contains(&good), "no token in the log");
 }
 
 #[test]

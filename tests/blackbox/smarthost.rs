@@ -100,6 +100,25 @@ fn smart_host_does_not_know_the_password_until_somebody_mends_it() {
 }
 
 #[test]
+fn route_names_other_credentials_from_a_reload_on() {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    let (inner, _) = smart_host(&scene);
+    let to = format!("smtp://inner.test:{}", inner.setup.smtp.port());
+    let mut outer = outer(&scene, &to, "", "wrong", Some(&inner));
+    submit(&outer.relay, "waiting");
+    outer.relay.log_line(&["status=deferred", "535 5.7.8"]);
+    let other = outer.credentials.with_file_name("other.toml");
+    write(&other, "s3cret");
+    let before = outer.credentials.display().to_string();
+    let extra = &mut outer.relay.setup.extra;
+    *extra = extra.replace(&before, &other.display().to_string());
+    outer.relay.write_config();
+    assert!(mx.messages().is_empty());
+    outer.relay.signal(Signal::HUP);
+    mx.wait_for(1);
+}
+
+#[test]
 fn smart_host_has_the_certificate_of_somebody_else() {
     let (scene, mx) = Scene::with_mx(Script::new());
     let (inner, _) = smart_host(&scene);
