@@ -1,4 +1,5 @@
-//! What a TLS handshake costs, in full and resumed, both sides on one core.
+//! What a TLS handshake costs, in full and resumed, both sides on one core; and what a DKIM signature
+//! costs.
 //!
 //! `cargo bench --bench tls`
 
@@ -7,44 +8,59 @@
     reason = "a bench that cannot go on has nothing to measure"
 )]
 
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
+use ringpost::dkim::{Key, Kind, Signers};
 use ringpost::tls::certificate;
-use ringpost::tls::client::Clients;
 use rustls::client::Resumption;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig,
+    ServerConnection, SupportedProtocolVersion,
+};
 
-/// A server that shows a certificate of its own making, and clients that trust it.
-fn parties() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+/// A server of ours that shows a certificate of this key, and whom a client has to trust.
+fn server(key: &KeyPair) -> (Arc<ServerConfig>, CertificateDer<'static>) {
+    let params = CertificateParams::new(vec![NAME.to_owned()]).expect("a name");
+    let shown = params.self_signed(key).expect("signed by itself");
     let home = std::env::temp_dir().join(format!("ringpost-bench-tls-{}", std::process::id()));
-    std::fs::create_dir_all(&home).expect("a directory");
-    let (chain, key) = certificate::self_signed("mx.test").expect("a certificate");
+    fs::create_dir_all(&home).expect("a directory");
     let pair: (PathBuf, PathBuf) = (home.join("mx.pem"), home.join("mx.key"));
-    std::fs::write(&pair.0, &chain).expect("written");
-    std::fs::write(&pair.1, key).expect("written");
-    private(&pair.1);
+    fs::write(&pair.0, shown.pem()).expect("written");
+    fs::write(&pair.1, key.serialize_pem()).expect("written");
+    fs::set_permissions(&pair.1, Permissions::from_mode(0o600)).expect("its mode is set");
     let server = certificate::server(&[pair]).expect("a server");
-    let _ = std::fs::remove_dir_all(&home);
-    let mut roots = RootCertStore::empty();
-    let der = CertificateDer::from_pem_slice(chain.as_bytes()).expect("PEM");
-    roots.add(der).expect("an authority");
-    let clients = Clients::with_roots(roots).expect("clients");
-    (server, clients.verified)
+    let _ = fs::remove_dir_all(&home);
+    (server, shown.der().clone())
 }
 
-fn private(path: &Path) {
-    let mode = std::fs::Permissions::from_mode(0o600);
-    std::fs::set_permissions(path, mode).expect("its mode is set");
+/// Ours speaks what both know; this one says which version that is.
+fn client(
+    trusted: &CertificateDer<'static>,
+    version: &'static SupportedProtocolVersion,
+) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.clone()).expect("an authority");
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    ClientConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(&[version])
+        .expect("a version")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
 }
 
 /// One connection up to where mail may be said, and the tickets that come behind.
-fn shake_hands(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> rustls::HandshakeKind {
-    let name = ServerName::try_from("mx.test").expect("a name");
+fn shake_hands(
+    server: &Arc<ServerConfig>,
+    client: &Arc<ClientConfig>,
+) -> (HandshakeKind, ProtocolVersion) {
+    let name = ServerName::try_from(NAME).expect("a name");
     let mut client = ClientConnection::new(Arc::clone(client), name).expect("a client");
     let mut server = ServerConnection::new(Arc::clone(server)).expect("a server");
     let mut wire = Vec::with_capacity(8192);
@@ -72,33 +88,67 @@ fn shake_hands(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> rustls
         }
     }
     assert!(!client.is_handshaking() && !server.is_handshaking());
-    server.handshake_kind().expect("it is done")
+    let kind = server.handshake_kind().expect("it is done");
+    (kind, server.protocol_version().expect("it is done"))
 }
 
 fn handshakes(criterion: &mut Criterion) {
-    let (server, client) = parties();
-    let mut forgetful = ClientConfig::clone(&client);
-    forgetful.resumption = Resumption::disabled();
-    let forgetful = Arc::new(forgetful);
-    let mut group = criterion.benchmark_group("handshake");
-    group.bench_function("full", |bencher| {
-        bencher.iter(|| {
-            assert_eq!(
-                shake_hands(&server, &forgetful),
-                rustls::HandshakeKind::Full
-            );
+    let keys = [
+        ("p256", KeyPair::generate().expect("a key")),
+        (
+            "rsa2048",
+            KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("a key"),
+        ),
+    ];
+    for (name, key) in &keys {
+        let (server, trusted) = server(key);
+        let mut group = criterion.benchmark_group(format!("handshake/{name}"));
+        group.throughput(Throughput::Elements(1));
+        for (label, version) in [("1.3", &TLS13), ("1.2", &TLS12)] {
+            let remembers = Arc::new(client(&trusted, version));
+            let mut forgets = ClientConfig::clone(&remembers);
+            forgets.resumption = Resumption::disabled();
+            let forgets = Arc::new(forgets);
+            // The first one brings the tickets, and the key exchange that the server likes.
+            shake_hands(&server, &remembers);
+            for (what, client, kind) in [
+                ("full", &forgets, HandshakeKind::Full),
+                ("resumed", &remembers, HandshakeKind::Resumed),
+            ] {
+                let wanted = (kind, version.version);
+                group.bench_function(format!("{label}/{what}"), |bencher| {
+                    bencher.iter(|| assert_eq!(shake_hands(&server, client), wanted));
+                });
+            }
+        }
+        group.finish();
+    }
+}
+
+fn signatures(criterion: &mut Criterion) {
+    let mut message = b"From: a@c.test\r\nTo: b@d.test\r\nSubject: signed\r\n\r\n".to_vec();
+    message.resize(10 * 1024, b'x');
+    message.extend(b"\r\n");
+    let mut group = criterion.benchmark_group("sign/10KiB");
+    group.throughput(Throughput::Elements(1));
+    for (name, kind) in [
+        ("rsa2048", Kind::Rsa { bits: 2048 }),
+        ("ed25519", Kind::Ed25519),
+    ] {
+        let pem = Key::generate(kind).expect("a key");
+        let mut signers = Signers::default();
+        signers.add("c.test", "s1", Key::parse(&pem).expect("a key"));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let fields = signers.sign(&message).expect("a signature");
+                assert!(!fields.is_empty());
+            });
         });
-    });
-    // The first one brings the tickets.
-    shake_hands(&server, &client);
-    group.bench_function("resumed", |bencher| {
-        bencher.iter(|| {
-            let kind = shake_hands(&server, &client);
-            assert_eq!(kind, rustls::HandshakeKind::Resumed);
-        });
-    });
+    }
     group.finish();
 }
 
-criterion_group!(benches, handshakes);
+const NAME: &str = "mx.test";
+
+criterion_group!(benches, handshakes, signatures);
 criterion_main!(benches);

@@ -1,6 +1,5 @@
 """Programs that submit mail."""
 import asyncio
-import re
 import smtplib
 import subprocess
 
@@ -95,31 +94,6 @@ def users_log_in_with_swaks_msmtp_and_gsasl():
         for mechanism in ["SCRAM-SHA-256", "PLAIN", "LOGIN"]:
             done = subprocess.run([*gsasl, f"--mechanism={mechanism}"], input="QUIT\n", capture_output=True, text=True, check=False)
             claim("235 2.7.0" in done.stdout, f"{mechanism}: {done.stdout[-1500:]}{done.stderr[-800:]}")
-
-
-@scenario(quick=True)
-def openssl_finds_only_what_is_good_today():
-    with World() as world:
-        world.start_dns(ZONE)
-        start_submission(world)
-
-        def agreed(*options):
-            done = subprocess.run(["openssl", "s_client", "-connect", f"{RELAY}:{SUBMISSIONS_PORT}", "-brief", *options],
-                                  input="QUIT\n", capture_output=True, text=True, check=False)
-            version, suite = (re.search(f"^{what}: (.*)$", done.stderr, re.M) for what in ("Protocol version", "Ciphersuite"))
-            return (version[1], suite[1]) if version and suite else None
-        for old in ["-tls1", "-tls1_1"]:
-            claim(agreed(old, "-cipher", "ALL:@SECLEVEL=0") is None, f"{old} is spoken")
-        claim(agreed()[0] == "TLSv1.3", "TLS 1.3 is not the first choice")
-        claim(agreed("-tls1_2")[0] == "TLSv1.2", "TLS 1.2 is not spoken")
-        names = run("openssl", "ciphers", "-tls1_2", "ALL:COMPLEMENTOFALL:@SECLEVEL=0").strip().split(":")
-        taken = sorted({name for name in names if not name.startswith("TLS_")
-                        and agreed("-tls1_2", "-cipher", f"{name}:@SECLEVEL=0")})
-        good = re.compile(r"ECDHE-(ECDSA|RSA)-(AES(128|256)-GCM-SHA(256|384)|CHACHA20-POLY1305)$")
-        claim(taken and all(good.match(name) for name in taken), f"of {len(names)} suites of TLS 1.2 these are spoken: {taken}")
-        suites = [suite for suite in ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256",
-                                      "TLS_AES_128_CCM_SHA256"] if agreed("-tls1_3", "-ciphersuites", suite)]
-        claim(len(suites) == 3, f"of TLS 1.3: {suites}")
 
 
 @scenario(quick=True)
