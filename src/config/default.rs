@@ -14,6 +14,7 @@ use super::{
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
 use crate::smtp::server::BareLineEnds;
+use crate::tls::caller::ClientAuth;
 
 impl Default for Config {
     fn default() -> Self {
@@ -199,6 +200,8 @@ pub(super) fn new_listener() -> Listener {
         verify: false,
         preflight: Preflight::Off,
         hide_client: false,
+        client_auth: ClientAuth::None,
+        trusted_clients: Vec::new(),
     }
 }
 
@@ -209,6 +212,8 @@ pub(super) fn new_route() -> Route {
         to: "mx".to_owned(),
         tls: None,
         credentials: None,
+        client_certificate: None,
+        client_key: None,
     }
 }
 

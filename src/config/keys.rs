@@ -6,8 +6,8 @@ use toml::de::DeValue;
 
 use super::value::{
     COUNT_MAX, HEADER_SIZE, HTTPS_PORT, MEMORY, MESSAGE_SIZE, RECIPIENTS_MAX, SEGMENT, SMTP_PORT,
-    Wrong, address, boolean, choice, cores, count, host_name, list, mailbox, optional, parsed,
-    path, paths, size_within, socket_address, span, text, wait,
+    Wrong, address, boolean, choice, cores, count, guest, host_name, list, mailbox, optional,
+    parsed, path, paths, size_within, socket_address, span, text, wait,
 };
 use super::{
     Config, Cores, Disowned, Dkim, Dnssec, Durability, Listener, Preflight, Protocol, Route,
@@ -16,6 +16,7 @@ use super::{
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
 use crate::smtp::server::BareLineEnds;
+use crate::tls::caller::ClientAuth;
 use crate::wire::path::Mailbox;
 
 /// One key of a table that is kept in a `T`.
@@ -194,6 +195,13 @@ const TLS: &[Key<Config>] = &[
             .trusted_roots
             .as_ref()
             .map(|path| quoted(path.display()))
+    ),
+    key!(
+        "client_ca",
+        Takes,
+        "PEM file with the certificate authorities of clients; see client_auth of a listener.",
+        |c, v| path(v).map(|path| c.tls.client_ca = Some(path)),
+        |c| c.tls.client_ca.as_ref().map(|path| quoted(path.display()))
     ),
 ];
 
@@ -558,6 +566,20 @@ pub(super) const LISTENER: &[Key<Listener>] = &[
         |l, v| boolean(v).map(|hides| l.hide_client = hides),
         |l| Some(l.hide_client.to_string())
     ),
+    key!(
+        "client_auth",
+        Restart,
+        "Certificates of clients: \"none\" are asked for; \"request\" (whoever has none is a client like others); \"require\" (without one of [tls] client_ca nothing is taken). One that is verified stands in the trace field, and its mail address, where a user has it, logs in with AUTH EXTERNAL.",
+        |l, v| choice(v, CLIENT_AUTHS).map(|asks| l.client_auth = asks),
+        |l| name_of(CLIENT_AUTHS, l.client_auth)
+    ),
+    key!(
+        "trusted_clients",
+        Restart,
+        "Who may relay without AUTH because of the certificate: its fingerprint, \"sha256:...\" as the log has it, or a host name or address in one that is verified.",
+        |l, v| list(v, guest).map(|guests| l.trusted_clients = guests),
+        |l| Some(strings(&l.trusted_clients))
+    ),
 ];
 
 /// `[[route]]`
@@ -589,6 +611,20 @@ pub(super) const ROUTE: &[Key<Route>] = &[
         "A TOML file with user = \"...\" and password = \"...\", to log in at the smart host; nobody but owner and group may read it. Its certificate is then verified unless tls says less; with tls = \"none\" the password may go in plain.",
         |r, v| path(v).map(|path| r.credentials = Some(path.display().to_string())),
         |r| r.credentials.as_ref().map(quoted)
+    ),
+    key!(
+        "client_certificate",
+        Takes,
+        "PEM file with the certificate chain that the smart host is shown when it asks for one.",
+        |r, v| path(v).map(|path| r.client_certificate = Some(path.display().to_string())),
+        |r| r.client_certificate.as_ref().map(quoted)
+    ),
+    key!(
+        "client_key",
+        Takes,
+        "PEM file with its private key, which only owner and group may read.",
+        |r, v| path(v).map(|path| r.client_key = Some(path)),
+        |r| r.client_key.as_ref().map(|path| quoted(path.display()))
     ),
 ];
 
@@ -650,6 +686,11 @@ const TLS_POLICIES: &[(&str, TlsPolicy)] = &[
     ("opportunistic", TlsPolicy::Opportunistic),
     ("required", TlsPolicy::Required),
     ("verify", TlsPolicy::Verify),
+];
+const CLIENT_AUTHS: &[(&str, ClientAuth)] = &[
+    ("none", ClientAuth::None),
+    ("request", ClientAuth::Request),
+    ("require", ClientAuth::Require),
 ];
 const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
 const DURABILITIES: &[(&str, Durability)] =

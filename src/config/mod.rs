@@ -24,6 +24,7 @@ use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
 use crate::route::{RouteTable, Written};
 use crate::smtp::server::BareLineEnds;
+use crate::tls::caller::{ClientAuth, Guest};
 use crate::users::token::{Issuer, Terms};
 use crate::wire::path::Mailbox;
 
@@ -110,6 +111,10 @@ pub struct Listener {
     pub preflight: Preflight,
     /// Mail does not say where it comes from.
     pub hide_client: bool,
+    /// What clients have to show of themselves under TLS.
+    pub client_auth: ClientAuth,
+    /// Whom a certificate lets relay.
+    pub trusted_clients: Vec<Guest>,
 }
 
 /// What is done about mail that breaks a rule for bulk senders.
@@ -155,6 +160,8 @@ pub struct Tls {
     pub key: Vec<PathBuf>,
     /// PEM, the certificate authorities that are trusted; `None`: those of the machine.
     pub trusted_roots: Option<PathBuf>,
+    /// PEM, the certificate authorities of our clients; `None`: there are none.
+    pub client_ca: Option<PathBuf>,
 }
 
 impl Tls {
@@ -202,6 +209,10 @@ pub struct Route {
     pub tls: Option<TlsPolicy>,
     /// A file that says who we are at the smart host.
     pub credentials: Option<String>,
+    /// PEM, the chain that we show to the smart host.
+    pub client_certificate: Option<String>,
+    /// PEM, its key.
+    pub client_key: Option<PathBuf>,
 }
 
 impl Route {
@@ -213,6 +224,7 @@ impl Route {
             to: &self.to,
             tls: self.tls,
             credentials: self.credentials.as_deref(),
+            certificate: self.client_certificate.as_deref(),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::value::Wrong;
 use super::{Config, Control, Dkim, Dns, Dnssec, Fault, Named, Oauth, Route, TlsPolicy};
 use crate::dkim::Key;
 use crate::route::{BadRoute, RouteTable, Target, Written};
+use crate::tls::caller::{ClientAuth, verifier};
 use crate::tls::certificate;
 use crate::tls::client::roots;
 use crate::users::Users;
@@ -216,6 +217,7 @@ impl Reader<'_> {
         }
         self.check_token(&config.control);
         self.check_certificates(config);
+        self.check_callers(config);
         if let Some(path) = &config.tls.trusted_roots
             && let Err(why) = roots(path)
         {
@@ -264,6 +266,27 @@ impl Reader<'_> {
             let is_key = keys.contains(&unusable.path) && !chains.contains(&unusable.path);
             let at = if is_key { "tls.key" } else { "tls.certificate" };
             self.fault(self.place(at), unusable.to_string());
+        }
+    }
+
+    /// Can clients show what is asked of them?
+    fn check_callers(&mut self, config: &Config) {
+        let authorities = config.tls.client_ca.as_ref();
+        if let Some(Err(why)) = authorities.map(|path| verifier(path)) {
+            self.fault(self.place("tls.client_ca"), format!("client_ca: {why}"));
+        }
+        for (place, listener) in config.listener.iter().enumerate() {
+            if listener.client_auth == ClientAuth::Require && authorities.is_none() {
+                let message = "client_auth: \"require\" needs [tls] client_ca = \"FILE\"";
+                let at = self.place(&format!("listener.{place}.client_auth"));
+                self.fault(at, message.to_owned());
+            }
+            if listener.client_auth == ClientAuth::None && !listener.trusted_clients.is_empty() {
+                let message =
+                    "trusted_clients: nobody is asked for a certificate: client_auth = \"request\"";
+                let at = self.place(&format!("listener.{place}.trusted_clients"));
+                self.fault(at, message.to_owned());
+            }
         }
     }
 
@@ -405,6 +428,7 @@ impl Reader<'_> {
             let message = "tls: smtps:// is always encrypted: leave tls out, or write smtp://";
             self.fault(self.place(&format!("{section}.tls")), message.to_owned());
         }
+        self.check_own_certificate(section, route);
         let Some(file) = &route.credentials else {
             return;
         };
@@ -414,6 +438,30 @@ impl Reader<'_> {
             self.fault(at, message.to_owned());
         } else if let Err(why) = Credentials::read(Path::new(file)) {
             self.fault(at, format!("credentials: {why}"));
+        }
+    }
+
+    /// Can we show the smart host who we are?
+    fn check_own_certificate(&mut self, section: &str, route: &Route) {
+        let at = self.place(&format!("{section}.client_certificate"));
+        let has_host = matches!(Target::parse(&route.to), Ok(Target::SmartHost { .. }));
+        match (&route.client_certificate, &route.client_key) {
+            (None, None) => {}
+            (None, Some(_)) | (Some(_), None) => {
+                let at = at.max(self.place(&format!("{section}.client_key")));
+                let message = "client_certificate and client_key go together";
+                self.fault(at, message.to_owned());
+            }
+            (Some(_), Some(_)) if !has_host => {
+                let message =
+                    "client_certificate: only a smart host is shown one: to = \"smtp://...\"";
+                self.fault(at, message.to_owned());
+            }
+            (Some(chain), Some(key)) => {
+                if let Err(unusable) = certificate::read(Path::new(chain), key) {
+                    self.fault(at, format!("client_certificate: {unusable}"));
+                }
+            }
         }
     }
 }

@@ -79,5 +79,7 @@ fn example() -> Route {
         to: "smtp://mail.example.org:25".to_owned(),
         tls: None,
         credentials: None,
+        client_certificate: None,
+        client_key: None,
     }
 }

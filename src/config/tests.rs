@@ -252,6 +252,30 @@ fn values_that_contradict_each_other_are_faults() {
             "[tls]\ncertificate = \"/nonexistent.pem\"\nkey = \"/nonexistent.key\"\n",
             "/nonexistent.pem: cannot be read",
         ),
+        (
+            "[tls]\nclient_ca = \"/nonexistent.pem\"\n",
+            "client_ca: /nonexistent.pem cannot be read",
+        ),
+        (
+            "[[listener]]\nbind = [\"127.0.0.1:25\"]\nclient_auth = \"require\"\n",
+            "needs [tls] client_ca",
+        ),
+        (
+            "[[listener]]\nbind = [\"127.0.0.1:25\"]\ntrusted_clients = [\"a.test\"]\n",
+            "nobody is asked for a certificate",
+        ),
+        (
+            "[[listener]]\nbind = [\"127.0.0.1:25\"]\ntrusted_clients = [\"sha256:ab\"]\n",
+            "is no fingerprint",
+        ),
+        (
+            "[[route]]\ndomain = \"*\"\nto = \"smtp://hub.test\"\nclient_key = \"/nonexistent\"\n",
+            "go together",
+        ),
+        (
+            "[[route]]\ndomain = \"*\"\nto = \"discard\"\nclient_certificate = \"/nonexistent\"\nclient_key = \"/k\"\n",
+            "only a smart host",
+        ),
         ("[control]\nbind = \"0.0.0.0:8025\"\n", "token_file"),
         (
             "[control]\nbind = \"127.0.0.1:2525\"\n",

@@ -11,6 +11,7 @@ use toml::de::DeValue;
 
 use super::{Cores, units};
 use crate::mail::envelope::SHARDS_MAX;
+use crate::tls::caller::Guest;
 use crate::wire::path::{Domain, Mailbox};
 
 /// What is wrong with a value: each fault with its place in the file, where that is not the
@@ -47,6 +48,14 @@ pub(super) fn path(value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
         "" => Err("must not be empty".into()),
         text => Ok(text.into()),
     }
+}
+
+/// A client that is known by its certificate.
+pub(super) fn guest(value: &DeValue<'_>) -> Result<Guest, Wrong> {
+    let text = text(value)?;
+    let wrong =
+        || format!("{text:?} is no fingerprint \"sha256:...\", host name or address").into();
+    Guest::parse(text).ok_or_else(wrong)
 }
 
 /// One path, or a list of them.

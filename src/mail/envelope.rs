@@ -54,8 +54,8 @@ pub enum TlsWish {
     Usual,
     /// REQUIRETLS: a host that is proved and passes the requirement on, or none.
     Required,
-    /// REQUIRETLS from nobody, as reports have it: it is passed on to who offers it, and is no reason
-    /// to lose the report (§5).
+    /// REQUIRETLS from nobody, as reports have it: it is passed on to who is proved and offers it, and
+    /// is no reason to lose the report (§5).
     Preferred,
     /// `TLS-Required: No`: what the configuration wants, whatever domains say of their hosts.
     Optional,

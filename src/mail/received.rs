@@ -20,6 +20,8 @@ pub struct Trace<'a> {
     pub with: &'a str,
     /// The cipher suite, where it came under TLS (RFC 8314 §4.3).
     pub tls: Option<&'a str>,
+    /// A name in the client's certificate, where that was verified.
+    pub certificate: Option<&'a str>,
     /// What we call the message.
     pub id: QueueId,
     /// To whom it goes, where it goes to one only: more would tell each of the others, of blind
@@ -53,6 +55,11 @@ impl Trace<'_> {
         if let Some(suite) = self.tls {
             let _ = write!(out, "\r\n\ttls {suite}");
         }
+        if let Some(name) = self.certificate {
+            out.extend(b" (certificate of ");
+            push_name(out, name);
+            out.extend(b" verified)");
+        }
         let date = rfc5322_date(self.seconds);
         let end = if self.recipient.is_some() && self.tls.is_none() {
             "; "
@@ -78,11 +85,21 @@ impl fmt::Display for Literal {
 /// The client's word for itself, which is anything: what could end the field or open a comment
 /// in it becomes `?`.
 fn push_hello(out: &mut Vec<u8>, hello: &str) {
-    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._:[]".contains(&octet);
-    let octets = hello.bytes().take(HELLO_OCTETS_MAX);
     if hello.is_empty() {
         out.extend(b"unknown");
     }
+    push_plain(out, hello, b"-._:[]");
+}
+
+/// A name that somebody vouches for; all the same it is none of ours.
+fn push_name(out: &mut Vec<u8>, name: &str) {
+    push_plain(out, name, b"-._@+=,/ ");
+}
+
+/// What is no letter, digit or one of `marks` becomes `?`.
+fn push_plain(out: &mut Vec<u8>, text: &str, marks: &[u8]) {
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || marks.contains(&octet);
+    let octets = text.bytes().take(HELLO_OCTETS_MAX);
     out.extend(octets.map(|octet| if plain(octet) { octet } else { b'?' }));
 }
 
@@ -99,6 +116,7 @@ mod tests {
             by: "relay.test",
             with: "ESMTP",
             tls: None,
+            certificate: None,
             id: QueueId(1),
             recipient: None,
             seconds: 1_795_431_613,
@@ -125,6 +143,23 @@ mod tests {
              \ttls TLS_AES_128_GCM_SHA256;\r\n\
              \tMon, 23 Nov 2026 11:00:13 +0000 (UTC)\r\n"
         );
+    }
+
+    #[test]
+    fn client_has_shown_a_certificate() {
+        for (name, shown) in [
+            ("c.test", "c.test"),
+            ("CN=c) X (, O=a\r\nb", "CN=c? X ?, O=a??b"),
+        ] {
+            let field = written(&Trace {
+                tls: Some("TLS_AES_128_GCM_SHA256"),
+                certificate: Some(name),
+                ..trace()
+            });
+            let wanted =
+                format!("\ttls TLS_AES_128_GCM_SHA256 (certificate of {shown} verified);\r\n");
+            assert!(field.contains(&wanted), "{field}");
+        }
     }
 
     #[test]

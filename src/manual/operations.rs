@@ -171,6 +171,13 @@
 //! for a domain whose mail must not leave in plain or a host behind which nothing can be verified:
 //! `domain = "partner.example", tls = "verify"`. Without `to` its mail goes to the MX as ever.
 //!
+//! Clients can be known by certificates. A listener with `client_auth = "request"` asks for one, and
+//! the log says whose it is and whether an authority in `[tls] client_ca` vouches for it; with
+//! `"require"` nothing is taken without. `trusted_clients = ["relay.example.org"]` lets clients relay for a
+//! name in a verified certificate, `["sha256:..."]` for a certificate whoever has issued it. A user
+//! whose address stands in a verified one logs in without a password (AUTH EXTERNAL, in SMTP, POP3 and
+//! IMAP). To a smart host that asks for ours, `[[route]] client_certificate` and `client_key` are shown.
+//!
 //! # DANE
 //!
 //! A domain can say in the DNS which certificate its hosts have (TLSA records, RFC 7672). Where

@@ -37,6 +37,7 @@
 //! | RFC 7208, RFC 6376, RFC 8617, RFC 9989 | SPF, DKIM, ARC and DMARC of incoming mail | `verify`, `shard::verify` | `tests/blackbox/verify.rs` |
 //! | RFC 8058, RFC 5322 §3.6, §2.1.1 | what bulk senders are asked for, looked at beforehand | `preflight` | `tests/blackbox/preflight.rs` |
 //! | RFC 8601 | Authentication-Results: added, and those of others in our name removed | `verify` | `tests/blackbox/verify.rs` |
+//! | RFC 4422 appendix A, RFC 5280 §4.2.1.6 | EXTERNAL: users and trusted clients by certificate | `tls::caller`, `shard::login` | `tests/blackbox/client_certificates.rs` |
 //! | RFC 4954, RFC 5802, RFC 9266 | AUTH at smart hosts | `smtp::client`, `users::client` | `tests/blackbox/smarthost.rs` |
 //! | PROXY protocol 1 and 2 | clients behind a balancer | `smtp::proxy`, `shard::door` | `tests/blackbox/proxy.rs` |
 //! | RFC 6409 | submission: logging in, own addresses only, Date, Message-ID, Bcc | `shard::login`, `wire::sieve`, `shard::store` | `tests/blackbox/auth.rs` |

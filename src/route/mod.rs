@@ -30,6 +30,7 @@ struct Rule {
     target: Target,
     tls: Option<TlsPolicy>,
     credentials: Option<Rc<str>>,
+    certificate: Option<Rc<str>>,
 }
 
 /// A rule as the configuration has it.
@@ -43,6 +44,8 @@ pub struct Written<'a> {
     pub tls: Option<TlsPolicy>,
     /// The file that says who we are at the smart host.
     pub credentials: Option<&'a str>,
+    /// The file with the certificate that we show to the smart host.
+    pub certificate: Option<&'a str>,
 }
 
 /// How mail is encrypted on its way out.
@@ -143,6 +146,8 @@ pub struct Entry {
     pub tls_first: bool,
     /// The file that says who we are there.
     pub credentials: Option<Rc<str>>,
+    /// The file with the certificate that we show there.
+    pub certificate: Option<Rc<str>>,
 }
 
 /// How to get to a next hop.
@@ -245,6 +250,7 @@ impl RouteTable {
         let entry = |tls_first| Entry {
             tls_first,
             credentials: rule.and_then(|rule| rule.credentials.clone()),
+            certificate: rule.and_then(|rule| rule.certificate.clone()),
         };
         match rule.map_or(&Target::Mx, |rule| &rule.target) {
             Target::Mx => match mailbox.host() {
@@ -385,6 +391,7 @@ impl Rule {
             target: Target::parse(written.to)?,
             tls: written.tls,
             credentials: written.credentials.map(Rc::from),
+            certificate: written.certificate.map(Rc::from),
         })
     }
 }
@@ -502,8 +509,8 @@ fn lane_of_host(host: &str, port: Option<u16>, tls: Option<TlsPolicy>, entry: &E
     if entry.tls_first {
         lane += "/tls-first";
     }
-    if let Some(credentials) = &entry.credentials {
-        lane = lane + "/" + credentials;
+    for file in [&entry.credentials, &entry.certificate] {
+        lane.extend(file.iter().flat_map(|file| ["/", file]));
     }
     lane.into()
 }
@@ -531,6 +538,7 @@ mod tests {
             to,
             tls: None,
             credentials: None,
+            certificate: None,
         }
     }
 
@@ -666,11 +674,12 @@ mod tests {
         assert_eq!(&*verified.lane, "[192.0.2.1]:25/verify");
         let routes = RouteTable::parse([Written {
             credentials: Some("hub.toml"),
+            certificate: Some("own.pem"),
             ..written(("*", "smtps://hub.test"))
         }]);
         let mailbox = Mailbox::parse(b"b@d.test", false).unwrap();
         let hop = routes.unwrap().next_hop(&mailbox, "relay.test");
-        assert_eq!(&*hop.lane, "[hub.test]:465/tls-first/hub.toml");
+        assert_eq!(&*hop.lane, "[hub.test]:465/tls-first/hub.toml/own.pem");
         let entry = hop.how.entry().unwrap();
         assert!(entry.tls_first && entry.credentials.as_deref() == Some("hub.toml"));
         let How::Fail(looping) = NextHop::mx("Relay.test", "relay.test").how else {

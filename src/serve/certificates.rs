@@ -1,13 +1,18 @@
 //! The relay's certificates: those of the configuration, or one of its own.
 
+use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
+
+use rustls::sign::CertifiedKey;
 
 use crate::config::Config;
 use crate::file;
+use crate::tls::caller::Callers;
 use crate::tls::client::Clients;
 use crate::tls::{Ends, certificate};
 
@@ -31,11 +36,34 @@ pub(super) fn ends(config: &Config) -> Result<(Ends, Option<PathBuf>), String> {
         (config.tls.pairs(), None)
     };
     let server = certificate::server(&pairs).map_err(|unusable| unusable.to_string())?;
+    let authorities = config.tls.client_ca.as_deref();
     let ends = Ends {
+        // Whatever the file says of listeners now: those that are open go on asking.
+        callers: Some(Callers::new(&server, authorities)?),
         server: Some(server),
         clients: Clients::new(config.tls.trusted_roots.as_deref())?,
+        own: Arc::new(shown_to_hosts(config)?),
     };
     Ok((ends, made))
+}
+
+/// What smart hosts are shown, by the file that the certificate is in.
+fn shown_to_hosts(config: &Config) -> Result<BTreeMap<String, Arc<CertifiedKey>>, String> {
+    let pairs = config.route.iter();
+    let pairs = pairs.filter_map(|route| {
+        route
+            .client_certificate
+            .as_ref()
+            .zip(route.client_key.as_ref())
+    });
+    let read = |(chain, key): (&String, &PathBuf)| {
+        let pair = certificate::read(Path::new(chain), key);
+        Ok((
+            chain.clone(),
+            pair.map_err(|unusable| unusable.to_string())?,
+        ))
+    };
+    pairs.map(read).collect()
 }
 
 /// Where the certificate is that the relay makes for itself, and its key.
@@ -69,12 +97,17 @@ impl Seen {
         let files = tls.certificate.iter().chain(&tls.key).chain([&users]);
         let credentials = config.route.iter();
         let credentials: Vec<_> = credentials
-            .filter_map(|route| route.credentials.as_ref().map(PathBuf::from))
+            .flat_map(|route| {
+                let named = [&route.credentials, &route.client_certificate];
+                let named = named.into_iter().flatten().map(PathBuf::from);
+                named.chain(route.client_key.clone())
+            })
             .collect();
         let files = files
             .chain(signing)
             .chain(&credentials)
             .chain(&tls.trusted_roots)
+            .chain(&tls.client_ca)
             .chain(&config.oauth.keys);
         Self(files.map(look).collect())
     }

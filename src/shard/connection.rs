@@ -4,14 +4,17 @@
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_lite::future;
 
 use super::Shard;
 use super::gate::Pass;
+use super::login::Proofs;
 use super::visitors::Visitor;
 use crate::observe::stage::Stage;
+use crate::tls::caller::{Caller, ClientAuth};
 use crate::tls::{Channel, Facts};
 use crate::users::sasl::Binding;
 use crate::world::{Parcel, Stream as _, Tick, World};
@@ -43,6 +46,10 @@ struct Standing {
     heard: Option<Tick>,
     /// When it ends whatever it does.
     ends: Tick,
+    /// What is asked of the client's certificate.
+    asks: ClientAuth,
+    /// Who the client has shown to be under TLS.
+    caller: Option<Arc<Caller>>,
     _visitor: Visitor,
 }
 
@@ -78,6 +85,8 @@ impl<W: World> Connection<W> {
                 accepted: Some(accepted),
                 heard: None,
                 ends: Tick::NEVER,
+                asks: ClientAuth::None,
+                caller: None,
                 _visitor: visitor,
             },
         }
@@ -93,9 +102,32 @@ impl<W: World> Connection<W> {
         self.stream.facts()
     }
 
-    /// What names its TLS on both ends.
-    pub(super) fn binding(&self) -> Option<Binding> {
-        self.stream.binding().map(Binding)
+    /// Asks this of the client when TLS begins.
+    pub(super) fn asking(mut self, asks: ClientAuth) -> Self {
+        self.standing.asks = asks;
+        self
+    }
+
+    /// Who the client has shown to be.
+    pub(super) fn caller(&self) -> Option<&Arc<Caller>> {
+        self.standing.caller.as_ref()
+    }
+
+    /// Has the client shown what it must show before anything else counts?
+    pub(super) fn is_admitted(&self) -> bool {
+        let is_verified = self.caller().is_some_and(|caller| caller.is_verified);
+        self.standing.asks != ClientAuth::Require || is_verified
+    }
+
+    /// What the connection itself proves of who is at its other end.
+    pub(super) fn proofs(&self) -> Proofs {
+        Proofs {
+            client: self.client(),
+            is_secured: self.facts().is_some(),
+            binding: self.stream.binding().map(Binding),
+            caller: self.caller().cloned(),
+            is_admitted: self.is_admitted(),
+        }
     }
 
     /// When it ends whatever it does.
@@ -134,15 +166,24 @@ impl<W: World> Connection<W> {
 
     /// TLS that comes first (RFC 8314 §3): what came with a balancer's header belongs to it.
     pub(super) async fn begin_tls(&mut self, shard: &Shard<W>) -> io::Result<()> {
-        let Some(server) = shard.settings().tls.server.clone() else {
+        let settings = shard.settings();
+        let Some(server) = settings.tls.server(self.standing.asks).cloned() else {
             return Err(io::ErrorKind::Unsupported.into());
         };
         let until = (shard.world.now() + HANDSHAKE_WAIT).min(self.standing.ends);
         let early = &self.buffer[std::mem::take(&mut self.unread)];
         let secured = self.stream.accept_after(early, server, until).await;
-        if let Err(error) = &secured {
-            let client = self.standing.client;
-            shard.say(format_args!("{client}: no TLS: {error}"));
+        let client = self.standing.client;
+        match &secured {
+            Err(error) => shard.say(format_args!("{client}: no TLS: {error}")),
+            Ok(()) => {
+                let callers = settings.tls.callers.as_ref();
+                let caller = callers.and_then(|callers| callers.judge(self.stream.certificates()));
+                if let Some(caller) = &caller {
+                    shard.say(format_args!("{client}: certificate of {caller}"));
+                }
+                self.standing.caller = caller.map(Arc::new);
+            }
         }
         secured
     }

@@ -17,6 +17,7 @@ use crate::smtp::proxy;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::{Encryption, ServerKind};
 use crate::tls::Channel;
+use crate::tls::caller::{ClientAuth, Guest};
 use crate::world::{Class, Listener, Stream as _, Tick, World};
 
 /// One listening address of the shard.
@@ -27,6 +28,10 @@ pub(super) struct Door<W: World> {
     tls_first: bool,
     /// A PROXY header comes before everything.
     proxied: bool,
+    /// What clients have to show of themselves.
+    asks: ClientAuth,
+    /// Whom a certificate lets relay.
+    guests: Rc<[Guest]>,
 }
 
 /// What is spoken behind a door.
@@ -55,6 +60,8 @@ pub(super) struct Arrival<W: World> {
     /// call a client unknown whose address is of another family than their own.
     pub(super) is_trusted: bool,
     pub(super) encryption: Encryption,
+    /// Whom a certificate lets relay.
+    pub(super) guests: Rc<[Guest]>,
     /// When it was accepted.
     pub(super) accepted: Tick,
 }
@@ -83,6 +90,8 @@ impl<W: World> Door<W> {
             speaks,
             tls_first,
             proxied: config.proxy_protocol,
+            asks: config.client_auth,
+            guests: config.trusted_clients.clone().into(),
         }
     }
 
@@ -147,7 +156,7 @@ async fn let_in<W: World>(
         }
     }
     let is_trusted = is_named && shard.settings().trusts(client);
-    let encryption = match shard.settings().tls.server {
+    let encryption = match shard.settings().tls.server(door.asks) {
         Some(_) if door.tls_first => Encryption::Active,
         Some(_) => Encryption::Offered,
         None => Encryption::Absent,
@@ -163,7 +172,8 @@ async fn let_in<W: World>(
         return None;
     };
     Some(Arrival {
-        connection: Connection::new(stream, early, client, accepted, visitor),
+        connection: Connection::new(stream, early, client, accepted, visitor).asking(door.asks),
+        guests: Rc::clone(&door.guests),
         is_trusted,
         encryption,
         accepted,

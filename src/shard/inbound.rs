@@ -8,6 +8,7 @@
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::Shard;
 use super::connection::{Connection, Heard};
@@ -20,6 +21,7 @@ use crate::observe::stage::Stage;
 use crate::preflight::Rule;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::{Encryption, ServerKind, ServerSession, Step, Transaction};
+use crate::tls::caller::{Caller, Guest};
 use crate::world::{Tick, World};
 
 /// A session of a client, from its first octet to its last.
@@ -33,6 +35,7 @@ pub(super) async fn receive<W: World>(
         mut connection,
         is_trusted,
         encryption,
+        guests,
         accepted,
     } = arrival;
     let settings = shard.settings();
@@ -46,6 +49,7 @@ pub(super) async fn receive<W: World>(
         gathering: None,
         login: Login::default(),
         manners,
+        guests,
         began: accepted,
     };
     visit.run(pass).await;
@@ -59,6 +63,8 @@ struct Visit<'a, W: World> {
     gathering: Option<Gathering<W>>,
     login: Login,
     manners: Manners,
+    /// Whom a certificate lets relay.
+    guests: Rc<[Guest]>,
     /// When the message's body began.
     began: Tick,
 }
@@ -75,6 +81,7 @@ impl<W: World> Visit<'_, W> {
         let mut secured = Ok(());
         if self.session.encryption() == Encryption::Active {
             secured = self.connection.begin_tls(self.shard).await;
+            self.recognize();
         }
         self.offer_auth();
         while secured.is_ok() {
@@ -121,9 +128,9 @@ impl<W: World> Visit<'_, W> {
             Step::StartTls => return self.start_tls().await,
             Step::Auth(mechanism, said) => {
                 let (mechanism, said) = (mechanism.to_owned(), said.map(<[u8]>::to_vec));
-                let (shard, client) = (self.shard, self.connection.client());
-                let (said, binding) = (said.as_deref(), self.connection.binding());
-                let begun = self.login.begin(shard, client, &mechanism, said, binding);
+                let shard = self.shard;
+                let (said, proofs) = (said.as_deref(), self.connection.proofs());
+                let begun = self.login.begin(shard, &mechanism, said, proofs);
                 let word = begun.await;
                 self.answer_login(word);
             }
@@ -176,6 +183,7 @@ impl<W: World> Visit<'_, W> {
             is_hidden: self.manners.hides,
             is_submission: self.manners.kind == ServerKind::Submission,
             tls: self.connection.facts().map(|facts| facts.suite),
+            caller: self.connection.caller().cloned(),
             receiving,
         };
         let field = match self.judge(&mut gathering, &mut transaction).await {
@@ -225,17 +233,25 @@ impl<W: World> Visit<'_, W> {
         self.flush().await?;
         self.connection.secure(self.shard).await?;
         self.session.secured();
+        self.recognize();
         self.offer_auth();
         Ok(Next::Again)
     }
 
+    /// Whoever has shown a certificate of somebody trusted may relay.
+    fn recognize(&mut self) {
+        let guests = &self.guests;
+        let is_guest = |caller: &Arc<Caller>| guests.iter().any(|guest| guest.is(caller));
+        if self.connection.caller().is_some_and(is_guest) {
+            self.session.trust();
+        }
+    }
+
     fn offer_auth(&mut self) {
-        let is_secured = self.session.encryption() == Encryption::Active;
-        let is_bound = self.connection.binding().is_some();
         let settings = self.shard.settings();
         self.session.offer_auth(match self.session.kind() {
             ServerKind::Lmtp => &[],
-            _ => settings.mechanisms(is_secured, is_bound, self.connection.client()),
+            _ => settings.mechanisms(&self.connection.proofs()),
         });
     }
 
@@ -251,6 +267,12 @@ impl<W: World> Visit<'_, W> {
     /// May a transaction begin? Not while its message could not be stored, and not with somebody
     /// else's address.
     fn may_begin(&self) -> Result<(), Reply> {
+        if !self.connection.is_admitted() {
+            return Err(match self.session.encryption() {
+                Encryption::Offered => Reply::must_start_tls(),
+                _ => Reply::certificate_required(),
+            });
+        }
         self.shard.may_begin()?;
         self.shard.settings().judge_sender(&self.session)
     }

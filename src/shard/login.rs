@@ -11,14 +11,27 @@ use super::suspects::{Leave, Try};
 use crate::config::AllowPlaintext;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::{ServerKind, ServerSession};
+use crate::tls::caller::Caller;
 use crate::users::sasl::{self, Binding, Exchange, Turn};
 use crate::users::{self};
 use crate::world::{Tick, World};
+
+/// What a connection proves by itself of who is at its other end.
+pub(super) struct Proofs {
+    pub(super) client: IpAddr,
+    pub(super) is_secured: bool,
+    pub(super) binding: Option<Binding>,
+    pub(super) caller: Option<Arc<Caller>>,
+    /// It has shown the certificate that it needs here.
+    pub(super) is_admitted: bool,
+}
 
 /// A client that is logging in.
 #[derive(Default)]
 pub(super) struct Login {
     exchange: Option<Exchange>,
+    /// Whom its certificate lets it be (EXTERNAL, RFC 4422 appendix A).
+    external: Option<Vec<String>>,
     /// Who it is, when all that is left is its word that it has heard so.
     proved: Option<String>,
     /// It was told that its token does not count; its answer to that ends the matter.
@@ -48,24 +61,30 @@ struct Attempt {
 
 impl Settings {
     /// May this client show a password now?
-    pub(super) fn may_log_in(&self, is_secured: bool, client: IpAddr) -> bool {
+    pub(super) fn may_log_in(&self, proofs: &Proofs) -> bool {
         let may_be_plain = match self.config.auth.allow_plaintext {
             AllowPlaintext::Never => false,
-            AllowPlaintext::Loopback => client.is_loopback(),
+            AllowPlaintext::Loopback => proofs.client.is_loopback(),
             AllowPlaintext::Always => true,
         };
-        is_secured || may_be_plain
+        proofs.is_admitted && (proofs.is_secured || may_be_plain)
+    }
+
+    /// The users whose addresses a verified certificate of this client has.
+    fn users_of(&self, caller: Option<&Caller>) -> Vec<String> {
+        let caller = caller.filter(|caller| caller.is_verified);
+        let addresses = caller.map_or(&[][..], |caller| &caller.addresses);
+        let known = addresses
+            .iter()
+            .filter_map(|address| self.users.find(address));
+        known.map(|(name, _)| name.to_owned()).collect()
     }
 
     /// What SASL may name for this client now.
-    pub(super) fn mechanisms(
-        &self,
-        is_secured: bool,
-        is_bound: bool,
-        client: IpAddr,
-    ) -> &'static [&'static str] {
-        if self.may_log_in(is_secured, client) && !self.users.is_empty() {
-            sasl::mechanisms(is_bound, self.issuer.is_some())
+    pub(super) fn mechanisms(&self, proofs: &Proofs) -> &'static [&'static str] {
+        if self.may_log_in(proofs) && !self.users.is_empty() {
+            let is_known = !self.users_of(proofs.caller.as_deref()).is_empty();
+            sasl::offered(proofs.binding.is_some(), self.issuer.is_some(), is_known)
         } else {
             &[]
         }
@@ -216,18 +235,22 @@ impl Login {
     pub(super) async fn begin<W: World>(
         &mut self,
         shard: &Shard<W>,
-        client: IpAddr,
         mechanism: &str,
         said: Option<&[u8]>,
-        binding: Option<Binding>,
+        proofs: Proofs,
     ) -> Word {
         *self = Self::default();
+        let client = proofs.client;
         if !shard.may_try(client).await {
             return Word::Later;
         }
         let settings = shard.settings();
+        if mechanism.eq_ignore_ascii_case(sasl::EXTERNAL) {
+            self.external = Some(settings.users_of(proofs.caller.as_deref()));
+            return self.go_on(shard, client, said).await;
+        }
         let (users, issuer) = (Arc::clone(&settings.users), settings.issuer.clone());
-        self.exchange = Exchange::begin(users, issuer, mechanism, binding);
+        self.exchange = Exchange::begin(users, issuer, mechanism, proofs.binding);
         self.go_on(shard, client, said).await
     }
 
@@ -247,7 +270,10 @@ impl Login {
             return Word::In(user);
         }
         let (mut turn, mut claimed) = (Turn::Refused, String::new());
-        if let Some(exchange) = &mut self.exchange {
+        if let Some(external) = &self.external {
+            let ask = || Turn::Challenge(Vec::new());
+            turn = said.map_or_else(ask, |said| sasl::external(external, said));
+        } else if let Some(exchange) = &mut self.exchange {
             turn = exchange.step(said);
             claimed = exchange.user().unwrap_or_default().to_owned();
         }

@@ -15,7 +15,7 @@ use crate::mail::envelope::TlsWish;
 use crate::observe::ask::TlsCount;
 use crate::route::How;
 use crate::smtp::client::{LogIn, StartTls};
-use crate::tls::client::Testimony;
+use crate::tls::client::{Clients, Testimony};
 use crate::tls::failure::Failure;
 use crate::users::client::Credentials;
 
@@ -82,6 +82,11 @@ impl Terms {
             }
             (Grade::Verified | Grade::Sts, _) => (Arc::clone(&clients.verified), &*candidate.name),
             _ => (Arc::clone(&clients.unverified), &*candidate.name),
+        };
+        let own = entry.and_then(|entry| settings.tls.own.get(&**entry.certificate.as_ref()?));
+        let config = match own {
+            Some(own) => Clients::presenting(&config, own),
+            None => config,
         };
         Self {
             say: match grade {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shard;
@@ -23,6 +24,7 @@ use crate::smtp::server::Transaction;
 use crate::spool::log::{
     Accepted, CommitError, MessageState, Receipt, RecipientState, Recovered, StoredBody, Waiting,
 };
+use crate::tls::caller::Caller;
 use crate::users::TooMany;
 use crate::wire::codec::rfc5322_date;
 use crate::wire::path::Mailbox;
@@ -37,6 +39,8 @@ pub(super) struct Origin {
     pub(super) is_submission: bool,
     /// The cipher suite, under TLS.
     pub(super) tls: Option<&'static str>,
+    /// Who the client has shown to be.
+    pub(super) caller: Option<Arc<Caller>>,
     /// How long its content took to arrive.
     pub(super) receiving: Duration,
 }
@@ -149,6 +153,11 @@ impl<W: World> Shard<W> {
             by: &settings.hostname,
             with: transaction.protocol,
             tls: origin.tls,
+            certificate: origin
+                .caller
+                .as_ref()
+                .filter(|caller| caller.is_verified && !origin.is_hidden)
+                .map(|caller| caller.name()),
             id,
             recipient: match &transaction.envelope.recipients[..] {
                 [only] => Some(&only.mailbox),

@@ -287,10 +287,12 @@ impl<W: World> Connection<W> {
     /// Carries one message to `outgoing.recipients`.
     pub(super) async fn transact(
         &mut self,
-        outgoing: Outgoing,
+        mut outgoing: Outgoing,
         message: &Message,
         form: &Form,
     ) -> Results {
+        // Said to nobody who is not proved (RFC 8689 §2), whatever he offers: only a report gets here.
+        outgoing.require_tls &= self.terms.suit(TlsWish::Required);
         let began = self.shard.world.now();
         let mut results = Results::default();
         self.used += 1;

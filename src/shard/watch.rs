@@ -164,6 +164,8 @@ mod tests {
             config: Arc::new(Config::default()),
             tls: Ends {
                 server: None,
+                callers: None,
+                own: Arc::default(),
                 clients: Clients::with_roots(roots).unwrap(),
             },
             signers: Arc::default(),

@@ -404,6 +404,7 @@ fn peers_understand_each_other_and_their_ledger_is_true() {
                 breaks_permille: if moody { 200 } else { 0 },
                 body_max: 20_000,
                 tls: None,
+                trick: None,
             };
             let count = Rc::clone(&done);
             spawn(&clients, async move {

@@ -363,6 +363,12 @@ impl Reply {
         Self::fixed(530, 7, 0, "Must issue a STARTTLS command first")
     }
 
+    /// To MAIL of a client that has not shown the certificate that it needs.
+    #[must_use]
+    pub const fn certificate_required() -> Self {
+        Self::fixed(530, 7, 0, "A verified certificate is required")
+    }
+
     /// A reverse-path that is none.
     #[must_use]
     pub const fn bad_sender() -> Self {

@@ -9,7 +9,10 @@ use rustls::ServerConfig;
 use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    ClientHello, NoClientAuth, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert,
+};
 use rustls::sign::CertifiedKey;
 
 use super::provider;
@@ -45,19 +48,28 @@ pub fn server(pairs: &[(PathBuf, PathBuf)]) -> Result<Arc<ServerConfig>, Unusabl
             .unwrap_or_default(),
         why,
     };
+    config(Arc::new(ByName { keys }), Arc::new(NoClientAuth))
+        .map_err(|error| refuse(error.to_string()))
+}
+
+/// What shows these certificates, and asks clients for theirs as `verifier` does. Its tickets are its
+/// own: what another has agreed on is not resumed here, where more may be asked.
+pub(super) fn config(
+    shown: Arc<dyn ResolvesServerCert>,
+    verifier: Arc<dyn ClientCertVerifier>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| refuse(error.to_string()))?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(ByName { keys }));
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(shown);
     // Tickets instead of a cache: a client comes back to another shard, and nothing is kept.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer =
-        rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| refuse(error.to_string()))?;
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
     Ok(Arc::new(config))
 }
 
-fn read(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Unusable> {
+/// Reads a certificate chain and its key.
+pub fn read(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Unusable> {
     let unusable = |path: &Path, why: String| Unusable {
         path: path.to_owned(),
         why,

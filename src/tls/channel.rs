@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{
     CipherSuite, ClientConfig, ClientConnection, Connection, HandshakeKind, ServerConfig,
     ServerConnection,
@@ -68,6 +68,14 @@ impl<S> Channel<S> {
     #[must_use]
     pub fn facts(&self) -> Option<Facts> {
         self.secured.as_ref().and_then(|secured| secured.facts)
+    }
+
+    /// The certificates that the peer has shown, its own first.
+    #[must_use]
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        let secured = self.secured.as_ref();
+        let shown = secured.and_then(|secured| secured.connection.peer_certificates());
+        shown.unwrap_or_default()
     }
 
     /// What names this connection on both of its ends, and no other (`tls-exporter`, RFC 9266).

@@ -9,6 +9,7 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::dane::Dane;
@@ -111,6 +112,17 @@ impl Clients {
         let mut config = ClientConfig::clone(&self.unverified);
         config.resumption = Resumption::disabled();
         config.dangerous().set_certificate_verifier(Arc::new(dane));
+        Arc::new(config)
+    }
+
+    /// The same config where we show this certificate to whoever asks for one. Nothing is resumed: a
+    /// session may have begun without it.
+    #[must_use]
+    pub fn presenting(config: &ClientConfig, own: &Arc<CertifiedKey>) -> Arc<ClientConfig> {
+        let mut config = config.clone();
+        config.resumption = Resumption::disabled();
+        config.client_auth_cert_resolver =
+            Arc::new(SingleCertAndKey::from(CertifiedKey::clone(own)));
         Arc::new(config)
     }
 

@@ -32,6 +32,18 @@ const MECHANISMS: [&str; 5] = [
     "LOGIN",
     "OAUTHBEARER",
 ];
+/// The same with one for whom TLS has proved already; without a password to guess it is the best of
+/// those that need no channel.
+const WITH_EXTERNAL: [&str; 6] = [
+    "SCRAM-SHA-256-PLUS",
+    EXTERNAL,
+    "SCRAM-SHA-256",
+    "PLAIN",
+    "LOGIN",
+    "OAUTHBEARER",
+];
+/// Who a client is says its certificate.
+pub const EXTERNAL: &str = "EXTERNAL";
 static BOUND: [Mechanism; 5] = [SCRAM_SHA256_PLUS, SCRAM_SHA256, PLAIN, LOGIN, OAUTHBEARER];
 /// Without the first: to a server that has it, a client's word that it saw no such thing offered
 /// means that somebody on the way took it out (RFC 5802 §6).
@@ -46,6 +58,28 @@ pub struct Binding(pub [u8; 32]);
 pub fn mechanisms(is_bound: bool, has_issuer: bool) -> &'static [&'static str] {
     let end = MECHANISMS.len() - usize::from(!has_issuer);
     &MECHANISMS[usize::from(!is_bound)..end]
+}
+
+/// The same to a client whose certificate says that it is one of us (`is_known`).
+#[must_use]
+pub fn offered(is_bound: bool, has_issuer: bool, is_known: bool) -> &'static [&'static str] {
+    if !is_known {
+        return mechanisms(is_bound, has_issuer);
+    }
+    let end = WITH_EXTERNAL.len() - usize::from(!has_issuer);
+    &WITH_EXTERNAL[usize::from(!is_bound)..end]
+}
+
+/// Who a client is whose certificate lets it be one of `users`: the one that it names, or the first
+/// (RFC 4422 appendix A).
+#[must_use]
+pub fn external(users: &[String], said: &[u8]) -> Turn {
+    let named = |user: &&String| user.as_bytes().eq_ignore_ascii_case(said);
+    let found = match said {
+        [] => users.first(),
+        _ => users.iter().find(named),
+    };
+    found.map_or(Turn::Refused, |user| Turn::Proved(user.clone(), None))
 }
 
 /// An exchange under way.

@@ -18,6 +18,7 @@ mod support;
 
 mod alias;
 mod auth;
+mod client_certificates;
 mod commands;
 mod dane;
 mod delivery;
@@ -44,5 +45,6 @@ mod smarthost;
 mod sts;
 mod support_works;
 mod tls;
+mod tls_peers;
 mod tlsrpt;
 mod verify;

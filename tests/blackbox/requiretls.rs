@@ -202,17 +202,26 @@ fn the_sender_of_a_message_that_came_back_has_a_host_that_promises_it() {
     let script = promising().says("RCPT", "550 5.1.1 nobody");
     let _mx = d.mx(1, script);
     d.scene.dns.mx("c.test", &[(10, "mx2.test")]);
-    let home = d.mx(2, promising());
-    let relay = d.sender("");
-    submit(&relay, REQUIRED, &message("secret"));
-    let report = Report::parse(home.wait_for_mail_to("a@c.test"));
-    assert!(
-        report.received.mail.contains(" REQUIRETLS"),
-        "{}",
-        report.received.mail
-    );
-    assert_eq!(report.recipient("b@d.test").field("Status"), "5.1.1");
-    assert_eq!(report.returned.0, "text/rfc822-headers");
+    let shown = Shown::new("mx2.test");
+    let home = d.scene.tls_mx(2, &shown.files(), promising());
+    // Promises of somebody who is not proved are none.
+    for is_proved in [false, true] {
+        if is_proved {
+            for name in ["c.test", "mx2.test"] {
+                d.scene.dns.secure(name);
+            }
+            publish(&d.scene, "mx2.test", vec![shown.its_key()]);
+        }
+        let relay = d.sender("");
+        submit(&relay, REQUIRED, &message("secret"));
+        let received = home.wait_for(1 + usize::from(is_proved)).pop().unwrap();
+        assert!(received.is_for("a@c.test"));
+        let report = Report::parse(received);
+        let mail = &report.received.mail;
+        assert_eq!(mail.contains(" REQUIRETLS"), is_proved, "{mail}");
+        assert_eq!(report.recipient("b@d.test").field("Status"), "5.1.1");
+        assert_eq!(report.returned.0, "text/rfc822-headers");
+    }
 }
 
 #[test]

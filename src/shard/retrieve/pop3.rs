@@ -139,10 +139,8 @@ impl<W: World> Visit<'_, W> {
             }
             Step::Auth(mechanism, said) => {
                 let (mechanism, said) = (mechanism.to_owned(), said.map(<[u8]>::to_vec));
-                let (said, binding) = (said.as_deref(), self.connection.binding());
-                let begun = self
-                    .login
-                    .begin(self.shard, client, &mechanism, said, binding);
+                let (said, proofs) = (said.as_deref(), self.connection.proofs());
+                let begun = self.login.begin(self.shard, &mechanism, said, proofs);
                 let word = begun.await;
                 return Ok(self.answer_login(word));
             }
@@ -334,12 +332,12 @@ fn terms<W: World>(
     stamp: Option<String>,
 ) -> Terms {
     let settings = shard.settings();
-    let (client, is_secured) = (connection.client(), encryption == Encryption::Active);
+    let proofs = connection.proofs();
     Terms {
         tls: encryption == Encryption::Offered,
-        passwords: settings.may_log_in(is_secured, client),
-        mechanisms: settings.mechanisms(is_secured, connection.binding().is_some(), client),
-        stamp,
+        passwords: settings.may_log_in(&proofs),
+        mechanisms: settings.mechanisms(&proofs),
+        stamp: stamp.filter(|_| proofs.is_admitted),
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Client {
     pub body_max: u64,
     /// How it speaks TLS, where the relay offers it; `None`: never.
     pub tls: Option<Arc<ClientConfig>>,
+    /// What it does whenever TLS begins, where that is nothing drawn.
+    pub trick: Option<Trick>,
 }
 
 /// A message on its way in.
@@ -118,9 +120,14 @@ impl Client {
         })
         .await?;
         expect(talk.reply().await?.0, 220)?;
-        if talk.random.permille(self.breaks_permille) {
-            talk.limit.set(Trick::draw_end(&talk.random).limit());
+        let drawn = talk.random.permille(self.breaks_permille);
+        let drawn = drawn.then(|| Trick::draw_end(&talk.random));
+        let trick = self.trick.or(drawn).unwrap_or(Trick::None);
+        if trick == Trick::Garbage {
+            talk.say(b"EHLO client.test\r\n").await?;
+            talk.line().await?;
         }
+        talk.limit.set(trick.limit());
         talk.connect(Arc::clone(config), RELAY_NAME).await?;
         // What was begun in plain is over (RFC 3207 §4.2).
         talk.say(b"RCPT TO:<nobody@client.test>\r\n").await?;

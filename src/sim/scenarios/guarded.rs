@@ -273,6 +273,35 @@ fn a_host_goes_after_any_octet() {
     }
 }
 
+/// A client that goes, or falls silent, in its handshake leaves nothing behind, and nobody waits for
+/// it longer than a minute.
+#[test]
+fn clients_go_in_the_middle_of_their_handshake() {
+    let mut tricks = vec![Trick::None, Trick::Garbage];
+    for octets in [0, 5, 60, 500, 1_200] {
+        tricks.push(Trick::Closes(octets));
+        tricks.push(Trick::Resets(octets));
+        tricks.push(Trick::Stalls(octets));
+    }
+    for (seed, trick) in (0..).zip(tricks) {
+        let play = Guard::Opportunistic.stage(seed, 1);
+        play.boot_surely();
+        for _ in 0..2 {
+            play.tricky_client(3, &EVERYWHERE, (0, Some(trick)), 2_000);
+        }
+        // Clients that are silent stay so for ten minutes.
+        let is_left_alone = (0..12).any(|_| {
+            play.sim.run_for(Duration::from_secs(10));
+            play.facts().iter().all(|one| one.connections_in == 0)
+        });
+        assert!(is_left_alone, "{trick:?}");
+        play.finish_clients();
+        assert_eq!(play.ledger.accepted(), 6, "{trick:?}");
+        play.finish();
+        play.judge();
+    }
+}
+
 #[test]
 fn everything_goes_wrong_with_tls() {
     for guard in Guard::ALL {

@@ -23,7 +23,7 @@ use crate::sim::check::{Terms, broken_promises};
 use crate::sim::disk::SimDisk;
 use crate::sim::peers::client::Client;
 use crate::sim::peers::exchanger::{Exchanger, Mood};
-use crate::sim::peers::guard::{Keys, Trust};
+use crate::sim::peers::guard::{Keys, Trick, Trust};
 use crate::sim::peers::ledger::Ledger;
 use crate::sim::random::Random;
 use crate::sim::{NodeId, Sim, SimWorld, Weather};
@@ -110,6 +110,8 @@ impl Play {
             tls: Ends {
                 server: keys.map(|keys| Arc::clone(&keys.relay)),
                 clients: clients_of_hosts,
+                callers: None,
+                own: Arc::default(),
             },
             relay: relay.node(),
             ledger: Ledger::default(),
@@ -268,6 +270,17 @@ impl Play {
         breaks_permille: u32,
         body_max: u64,
     ) {
+        self.tricky_client(messages, domains, (breaks_permille, None), body_max);
+    }
+
+    /// The same of one that breaks off so often, or does this whenever TLS begins.
+    pub(super) fn tricky_client(
+        &self,
+        messages: usize,
+        domains: &[&str],
+        (breaks_permille, trick): (u32, Option<Trick>),
+        body_max: u64,
+    ) {
         let number = self.clients_begun.get();
         self.clients_begun.set(number + 1);
         let client = Client {
@@ -280,6 +293,7 @@ impl Play {
             breaks_permille,
             body_max,
             tls: self.clients_tls.clone(),
+            trick,
         };
         let left = Rc::clone(&self.clients_left);
         left.set(left.get() + 1);

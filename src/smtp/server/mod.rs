@@ -349,6 +349,13 @@ impl ServerSession {
     }
 }
 
+impl ServerSession {
+    /// The client has shown who it is, and may send to anybody.
+    pub fn trust(&mut self) {
+        self.may_relay = true;
+    }
+}
+
 /// Answers, each to the question that [`ServerSession::step`] put last.
 impl ServerSession {
     /// To [`Step::Mail`]: yes.

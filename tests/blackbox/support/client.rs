@@ -2,10 +2,10 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::PATIENCE;
-use super::front::{Octets, secured};
+use super::front::{Octets, secured_as};
 
 /// One reply, all its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,10 +79,16 @@ impl Client {
 
     /// Says STARTTLS, and EHLO under it. `authority` is the relay's certificate.
     #[track_caller]
-    pub fn secure(mut self, authority: &Path) -> Self {
+    pub fn secure(self, authority: &Path) -> Self {
+        self.secure_as(authority, None)
+    }
+
+    /// The same with a certificate that is shown to the relay.
+    #[track_caller]
+    pub fn secure_as(mut self, authority: &Path, shown: Option<&(PathBuf, PathBuf)>) -> Self {
         self.command("STARTTLS").is("220 ");
         let socket = self.stream.try_clone().expect("a second handle");
-        self.under_tls = Some(secured(socket, authority));
+        self.under_tls = Some(secured_as(socket, authority, shown));
         self.command("EHLO c.test").is("250 ");
         self
     }

@@ -19,24 +19,44 @@ impl<T: Read + Write + Send> Octets for T {}
 
 /// The client's end of TLS with the relay, whose certificate is `authority`.
 pub fn secured(socket: TcpStream, authority: &Path) -> Box<dyn Octets> {
+    secured_as(socket, authority, None)
+}
+
+/// The same of a client that shows a certificate.
+pub fn secured_as(
+    socket: TcpStream,
+    authority: &Path,
+    shown: Option<&(PathBuf, PathBuf)>,
+) -> Box<dyn Octets> {
     let pem = fs::read(authority).expect("the server's certificate");
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(&pem).expect("PEM"))
         .expect("a certificate");
-    let config = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config = ClientConfig::builder().with_root_certificates(roots);
+    let config = match shown {
+        None => config.with_no_client_auth(),
+        Some(pair) => {
+            let (chain, key) = pair_of(pair);
+            config.with_client_auth_cert(chain, key).expect("a pair")
+        }
+    };
     let name = ServerName::try_from("relay.test").expect("a name");
     let session = ClientConnection::new(Arc::new(config), name).expect("a session");
     Box::new(StreamOwned::new(session, socket))
 }
 
+fn pair_of(
+    (chain, key): &(PathBuf, PathBuf),
+) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let chain = CertificateDer::pem_file_iter(chain).expect("a chain");
+    let chain = chain.collect::<Result<_, _>>().expect("certificates");
+    (chain, PrivateKeyDer::from_pem_file(key).expect("a key"))
+}
+
 /// For a server that shows this chain.
 pub fn server_config(chain: &Path, key: &Path) -> Arc<ServerConfig> {
-    let chain = CertificateDer::pem_file_iter(chain).expect("a chain");
-    let chain: Vec<_> = chain.collect::<Result<_, _>>().expect("certificates");
-    let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+    let (chain, key) = pair_of(&(chain.to_owned(), key.to_owned()));
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let config = ServerConfig::builder_with_provider(provider.into())
         .with_safe_default_protocol_versions()
@@ -47,8 +67,8 @@ pub fn server_config(chain: &Path, key: &Path) -> Arc<ServerConfig> {
     Arc::new(config)
 }
 
-/// Listens at `at` and speaks STARTTLS there: what comes under TLS goes to the mail exchanger at
-/// `behind`, and its answers come back.
+/// Listens at `at` and speaks STARTTLS there: what comes, under TLS or in plain, goes to the mail
+/// exchanger at `behind`, and its answers come back.
 pub fn before(behind: SocketAddr, at: SocketAddr, (chain, key): &(PathBuf, PathBuf)) {
     let config = server_config(chain, key);
     let listener = TcpListener::bind(at).unwrap_or_else(|error| panic!("front at {at}: {error}"));
@@ -68,14 +88,24 @@ fn serve(mut socket: TcpStream, config: Arc<ServerConfig>, behind: SocketAddr) -
     socket.write_all(b"220 front ESMTP\r\n")?;
     line(&mut socket)?;
     socket.write_all(b"250-front\r\n250 STARTTLS\r\n")?;
-    if !line(&mut socket)?.eq_ignore_ascii_case(b"STARTTLS\r\n") {
-        return Ok(());
-    }
-    socket.write_all(b"220 2.0.0 go\r\n")?;
+    let said = line(&mut socket)?;
     let mut inner = TcpStream::connect(behind)?;
     line(&mut inner)?;
+    let is_plain = !said.eq_ignore_ascii_case(b"STARTTLS\r\n");
+    if is_plain {
+        // The peer behind has not been greeted yet.
+        inner.write_all(b"EHLO front\r\n")?;
+        while line(&mut inner)?.get(3) == Some(&b'-') {}
+        inner.write_all(&said)?;
+    } else {
+        socket.write_all(b"220 2.0.0 go\r\n")?;
+    }
     for stream in [&socket, &inner] {
         stream.set_read_timeout(Some(LOOK))?;
+    }
+    if is_plain {
+        while pass(&mut socket, &mut inner)? && pass(&mut inner, &mut socket)? {}
+        return Ok(());
     }
     let session = ServerConnection::new(config).map_err(io::Error::other)?;
     let mut outer = StreamOwned::new(session, socket);

@@ -35,6 +35,17 @@ impl Authority {
         Self { params, key, files }
     }
 
+    /// One that this one vouches for. What it issues comes without the certificate that says so.
+    pub fn below(&self) -> Self {
+        let mut lower = Self::new();
+        let name = &mut lower.params.distinguished_name;
+        name.push(DnType::CommonName, "intermediate");
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        let own = lower.params.signed_by(&lower.key, &issuer).expect("signed");
+        fs::write(lower.path(), own.pem()).expect("written");
+        lower
+    }
+
     /// PEM: what a relay trusts that trusts it.
     pub fn path(&self) -> PathBuf {
         self.files.path().join("authority.pem")

@@ -21,13 +21,11 @@ impl<W: World> Visit<'_, W> {
     /// What is offered to this client now.
     pub(super) fn terms(&self) -> Terms {
         let settings = self.shard.settings();
-        let client = self.connection.client();
-        let is_secured = self.encryption == Encryption::Active;
-        let is_bound = self.connection.binding().is_some();
+        let proofs = self.connection.proofs();
         Terms {
             tls: self.encryption == Encryption::Offered,
-            passwords: settings.may_log_in(is_secured, client),
-            mechanisms: settings.mechanisms(is_secured, is_bound, client),
+            passwords: settings.may_log_in(&proofs),
+            mechanisms: settings.mechanisms(&proofs),
         }
     }
 
@@ -147,10 +145,10 @@ impl<W: World> Visit<'_, W> {
             return Ok(Next::Again);
         }
         self.flush().await?;
-        let (client, binding) = (self.connection.client(), self.connection.binding());
+        let proofs = self.connection.proofs();
         let begun = self
             .login
-            .begin(self.shard, client, &mechanism, said.as_deref(), binding);
+            .begin(self.shard, &mechanism, said.as_deref(), proofs);
         let word = begun.await;
         Ok(self.login_word(tag, word))
     }
