@@ -68,7 +68,12 @@ pub fn run(arguments: &Arguments, config: &Config) -> ExitCode {
         Command::List { json } => read(&path).and_then(|users| list(&users, *json)),
         Command::Add { alias, targets } => check(alias, targets).and_then(|()| {
             let is_ours = config.ends_here();
-            change(&path, |users| add(users, alias, targets, is_ours))
+            let mut answer = change(&path, |users| add(users, alias, targets, &is_ours))?;
+            answer.remark = (!is_ours(alias)).then(|| {
+                let domain = alias.rsplit_once('@').map_or(&**alias, |(_, domain)| domain);
+                format!("no route takes mail for {domain} here: [[route]] domain = \"{domain}\", to = \"mailbox\"")
+            });
+            Ok(answer)
         }),
         Command::Remove { alias, targets } => change(&path, |users| {
             if users.remove_alias(alias, targets) {
@@ -85,7 +90,7 @@ fn add(
     users: &mut Users,
     alias: &str,
     targets: &[String],
-    is_ours: impl Fn(&str) -> bool,
+    is_ours: &impl Fn(&str) -> bool,
 ) -> Result<String, Complaint> {
     if !users.add_alias(alias, targets) {
         let why = format!("{alias} leads there already");
@@ -96,7 +101,15 @@ fn add(
     if let Some((name, fault)) = bad.find(|(name, _)| *name == alias) {
         return Err(Complaint::new(EX_DATAERR, format!("{name} {fault}")));
     }
-    Ok(format!("{alias} leads to {}\n", targets.join(" ")))
+    let elsewhere = users.leads(&alias, is_ours).elsewhere;
+    let shown = targets
+        .iter()
+        .map(|target| match elsewhere.contains(target) {
+            true => format!("{target} (elsewhere)"),
+            false => target.clone(),
+        });
+    let shown: Vec<String> = shown.collect();
+    Ok(format!("{alias} leads to {}\n", shown.join(", ")))
 }
 
 /// Addresses are addresses.

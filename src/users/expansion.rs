@@ -141,15 +141,14 @@ mod tests {
         users
     }
 
-    /// `ADDRESS NOTIFY ORCPT expanded`, what of it there is, after the aliases were followed.
-    fn expand(users: &Users, recipients: &[(&str, Option<Notify>)]) -> Vec<String> {
+    fn envelope(recipients: &[(&str, Option<Notify>)]) -> Envelope {
         let recipients = recipients.iter().map(|(address, notify)| Recipient {
             mailbox: Mailbox::parse(address.as_bytes(), true).unwrap(),
             notify: *notify,
             orcpt: None,
             expanded: false,
         });
-        let mut envelope = Envelope {
+        Envelope {
             reverse_path: ReversePath(None),
             ret: None,
             envid: None,
@@ -157,7 +156,12 @@ mod tests {
             smtputf8: false,
             require_tls: false,
             recipients: recipients.collect(),
-        };
+        }
+    }
+
+    /// `ADDRESS NOTIFY ORCPT expanded`, what of it there is, after the aliases were followed.
+    fn expand(users: &Users, recipients: &[(&str, Option<Notify>)]) -> Vec<String> {
+        let mut envelope = envelope(recipients);
         let is_ours = |address: &str| address.ends_with("@d.test");
         let leads = |mailbox: &Mailbox| match is_ours(mailbox.as_str()) {
             true => users.leads(mailbox.as_str(), is_ours),
@@ -260,20 +264,7 @@ mod tests {
             .map(|place| format!("a{place}@far.test"))
             .collect();
         users.alias.insert("out@d.test".to_owned(), targets);
-        let mut envelope = Envelope {
-            reverse_path: ReversePath(None),
-            ret: None,
-            envid: None,
-            body: BodyKind::SevenBit,
-            smtputf8: false,
-            require_tls: false,
-            recipients: vec![Recipient {
-                mailbox: Mailbox::parse(b"out@d.test", false).unwrap(),
-                notify: None,
-                orcpt: None,
-                expanded: false,
-            }],
-        };
+        let mut envelope = envelope(&[("out@d.test", None)]);
         let before = envelope.clone();
         let leads = |mailbox: &Mailbox| users.leads(mailbox.as_str(), |_| false);
         assert_eq!(users.expand(&mut envelope, leads), Err(TooMany));

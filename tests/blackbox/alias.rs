@@ -178,6 +178,16 @@ fn an_alias_at_the_relays_own_name_needs_no_route() {
     far.wait_for_mail_to("me@far.test");
     let explained = relay.ask(&["explain", "root@relay.test"]);
     assert!(explained.contains("leads to    me@far.test"), "{explained}");
+    let far = relay.run(&["alias", "add", "x@other.test", "me@far.test"]);
+    let said = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    assert_eq!(
+        said(&far.stdout),
+        "x@other.test leads to me@far.test (elsewhere)\n"
+    );
+    assert!(
+        said(&far.stderr).contains("no route takes mail for other.test here"),
+        "{far:?}"
+    );
     let typo = relay.run(&["alias", "add", "x@relay.test", "y@relay.test"]);
     assert_eq!(typo.status.code(), Some(65), "{typo:?}");
 }
