@@ -112,7 +112,8 @@
 //!
 //! # Mail for a mailbox here
 //!
-//! A lane may also lead to mailboxes. `users::alias` says whose, at RCPT already; then the shard that
+//! A lane may also lead to mailboxes. `users::alias` says whose, at RCPT already; what an alias sends
+//! elsewhere is a recipient of its own before the message is written (`users::expansion`). The shard that
 //! holds the message writes its files itself (`shard::deliver`, `mailbox::deliver`), whichever shard
 //! that is, and only a synced file settles a recipient. A letter tells the user's home shard, and a
 //! client that is waiting there hears of it.
