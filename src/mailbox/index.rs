@@ -182,15 +182,16 @@ impl Index {
 
     fn take_rows(&mut self, rows: Vec<Row>) -> Result<(), Misfit> {
         let mut last = self.rows.last().map_or(0, |row| row.uid);
-        let mut top = self.head.highest_modseq;
+        let (mut top, mut octets) = (self.head.highest_modseq, 0);
         for row in &rows {
             if row.uid <= last {
                 return Err(Misfit);
             }
             last = row.uid;
             top = top.max(row.modseq);
-            self.octets += u64::from(row.size);
+            octets += u64::from(row.size);
         }
+        self.octets += octets;
         self.head.uid_next = self.head.uid_next.max(last.saturating_add(1));
         self.head.highest_modseq = top;
         if self.rows.is_empty() {
@@ -203,12 +204,10 @@ impl Index {
 
     fn add(&mut self, added: &[Added]) -> Result<(), Misfit> {
         let uids = added.iter().map(|one| one.row.uid);
-        if !uids.clone().is_sorted_by(|a, b| a < b)
-            || uids
-                .clone()
-                .next()
-                .is_some_and(|first| first < self.head.uid_next)
-        {
+        // The last UID that there is has none behind it.
+        let last = self.rows.last().map_or(0, |row| row.uid);
+        let is_new = |first: u32| first >= self.head.uid_next && first > last;
+        if !uids.clone().is_sorted_by(|a, b| a < b) || !uids.clone().next().is_none_or(is_new) {
             return Err(Misfit);
         }
         for one in added {
@@ -283,3 +282,40 @@ impl From<&Row> for Entry {
 /// How many expunges are remembered: 1 MiB of them. A client that was away for longer is told
 /// which messages are left instead (RFC 7162 §3.2.5.2).
 pub const EXPUNGES_MAX: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(uid: u32) -> Row {
+        Row {
+            uid,
+            size: 7,
+            ..Row::default()
+        }
+    }
+
+    #[test]
+    fn what_is_refused_leaves_nothing_behind() {
+        let mut index = Index::new(Head::default());
+        index.apply(Record::Rows(vec![row(5)])).unwrap();
+        let unsorted = Record::Rows(vec![row(6), row(6)]);
+        assert_eq!(index.apply(unsorted), Err(Misfit));
+        assert_eq!((index.rows().len(), index.octets()), (1, 7));
+    }
+
+    #[test]
+    fn the_last_uid_is_given_once() {
+        let mut index = Index::new(Head::default());
+        let added = |uid| {
+            let name = String::new();
+            Record::Added(vec![Added {
+                row: row(uid),
+                name,
+            }])
+        };
+        index.apply(added(u32::MAX)).unwrap();
+        assert_eq!(index.apply(added(u32::MAX)), Err(Misfit));
+        assert_eq!(index.rows().len(), 1);
+    }
+}

@@ -97,9 +97,9 @@ impl Draft {
         let mut found = Vec::new();
         for field in &self.fields {
             if wanted.iter().any(|name| is(field, name))
-                && let Some(name) = name_of(field)
+                && let Some(colon) = memchr::memchr(b':', field)
             {
-                let mut value = field[name.len() + 1..].to_vec();
+                let mut value = field[colon + 1..].to_vec();
                 value.push(b'\n');
                 let parsed = MessageStream::new(&value).parse_address();
                 let Some(addresses) = parsed.as_address() else {
@@ -153,10 +153,11 @@ impl Draft {
     }
 }
 
-/// The name of a field; `None` for a line that begins none (RFC 5322 §2.2).
+/// The name of a field; `None` for a line that begins none (RFC 5322 §2.2). Blanks before the colon are
+/// the obsolete syntax of §4.5: what reads mail reads them.
 fn name_of(line: &[u8]) -> Option<&[u8]> {
     let end = memchr::memchr(b':', line)?;
-    let name = &line[..end];
+    let name = line[..end].trim_ascii_end();
     let fine = !name.is_empty() && name.iter().all(|octet| (33..=126).contains(octet));
     fine.then_some(name)
 }
@@ -231,6 +232,16 @@ mod tests {
     }
 
     #[test]
+    fn blind_copies_of_the_old_syntax_go_too_and_are_sent_to() {
+        let mut draft =
+            Draft::new(b"Subject: x\r\nBcc : e@d.test\r\nTo\t: f@d.test\r\n\r\nbody\r\n");
+        assert_eq!(draft.recipients(), ["e@d.test", "f@d.test"]);
+        draft.complete(&ANN);
+        let text = String::from_utf8(draft.into_content()).unwrap();
+        assert!(!text.contains("e@d.test"), "{text}");
+    }
+
+    #[test]
     fn what_is_there_stays_as_it_is() {
         let given = "FROM: x@d.test\r\nDATE: then\r\nmessage-id: <1@d.test>\r\n\r\nbody\r\n";
         let mut draft = Draft::new(given.as_bytes());
@@ -247,6 +258,25 @@ mod tests {
             let (header, rest) = text.split_once("\r\n\r\n").unwrap();
             assert!(header.starts_with("From: "), "{text}");
             assert_eq!(rest, body.trim_start_matches("\r\n"), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_is_lost_but_what_is_for_nobodys_eyes(
+            text in "((To|Bcc|bcc|Return-Path|Subject|A b)( |)(:|)[ a-z@.,<>]{0,12}\r\n( x\r\n)?){0,5}(\r\n|)([ -~]{0,10}\r\n){0,3}",
+        ) {
+            let mut draft = Draft::new(text.as_bytes());
+            let _ = draft.recipients();
+            draft.complete(&ANN);
+            let content = String::from_utf8(draft.into_content()).unwrap();
+            let (header, _) = content.split_once("\r\n\r\n").expect("an empty line");
+            for line in header.lines() {
+                let name = line.split(':').next().unwrap_or_default().trim_end();
+                proptest::prop_assert!(!HIDDEN.iter().any(|hidden| name.eq_ignore_ascii_case(hidden)), "{}", line);
+            }
+            let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+            proptest::prop_assert!(content.ends_with(body));
         }
     }
 }

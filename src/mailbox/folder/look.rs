@@ -468,9 +468,11 @@ fn former(text: &str) -> Option<Former> {
     }
     let uid_validity = uid_validity.filter(|validity| *validity > 0)?;
     let top = uids.values().max().map_or(1, |top| top.saturating_add(1));
-    Some(Former {
+    let uid_next = top.max(uid_next.unwrap_or(1));
+    // A list that leaves none to give would close the folder for good. Without it all are free again.
+    (uid_next <= u32::MAX - UIDS_LEFT_MIN).then_some(Former {
         uid_validity,
-        uid_next: top.max(uid_next.unwrap_or(1)),
+        uid_next,
         uids,
     })
 }
@@ -552,6 +554,8 @@ fn out_of_uids() -> io::Error {
 /// Dovecot's name for it, so that Dovecot reads ours too.
 const KEYWORDS_FILE: &str = "dovecot-keywords";
 const UIDLIST_FILE: &str = "dovecot-uidlist";
+/// A mailbox that gets a hundred messages a day needs them for centuries.
+const UIDS_LEFT_MIN: u32 = 1 << 24;
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 /// A file system that dates changes by the second (some network file systems do).
 const COARSE_STEP: i64 = 2 * NANOS_PER_SECOND;

@@ -432,3 +432,25 @@ fn a_maildir_that_was_dovecots_keeps_its_uids_and_keywords() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_list_that_leaves_no_uids_does_not_close_the_folder() {
+    for list in ["3 V7 N4294967295\n", "3 V7 N2\n4294967295 :1.a.h\n"] {
+        let sim = Sim::new(1);
+        let world = sim.node();
+        let inside = world.clone();
+        sim.run(&world, async move {
+            for part in ["cur", "new", "tmp"] {
+                inside.make_directory(&place().join(part)).await.unwrap();
+            }
+            for (path, text) in [("cur/1.a.h:2,", "a\n"), ("dovecot-uidlist", list)] {
+                let file = inside.open(&place().join(path), true).await.unwrap();
+                file.write_at(text.into(), 0).await.unwrap();
+            }
+            let folder = account(&inside).await.folder("INBOX").await.unwrap();
+            let uid = folder.append(message(b"b\r\n")).await.unwrap();
+            assert_eq!((folder.len(), folder.uid_next()), (2, uid + 1));
+        })
+        .unwrap();
+    }
+}
