@@ -555,7 +555,7 @@ pub(super) const LISTENER: &[Key<Listener>] = &[
     key!(
         "preflight",
         Restart,
-        "Look whether each header keeps the rules of large providers for bulk senders, as far as `ringpost preflight` can tell without the DNS: \"off\", \"count\" broken rules, \"warn\" (in the log too) or \"refuse\" (with 550 5.7.1).",
+        "Look whether each header keeps the rules of large providers for bulk senders, as far as `ringpost preflight` can tell without waiting for the DNS: \"off\", \"count\" broken rules, \"warn\" (in the log too) or \"refuse\" (with 550 5.7.1).",
         |l, v| choice(v, PREFLIGHTS).map(|choice| l.preflight = choice),
         |l| name_of(PREFLIGHTS, l.preflight)
     ),

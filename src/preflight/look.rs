@@ -12,7 +12,7 @@ use mail_auth::{
 };
 
 use super::form::LINE_OCTETS_MAX;
-use super::{Finding, Rule, form};
+use super::{Finding, Rule, form, named};
 use crate::dkim::{Signers, trimmed};
 
 /// How a message would travel.
@@ -156,20 +156,10 @@ impl Asked<'_> {
         }
         for &source in self.journey.sources {
             let found = self.dns.verify_iprev(source).await;
-            let names = found.ptr.as_deref().unwrap_or_default().join(", ");
+            let names = found.ptr.as_deref().unwrap_or_default();
             findings.push(match found.result {
-                IprevResult::Pass => Finding::ok(Rule::Ptr, format!("{source} is {names}")),
                 IprevResult::TempError(_) => unknown(Rule::Ptr, &source.to_string()),
-                _ if names.is_empty() => Finding::fail(
-                    Rule::Ptr,
-                    format!("{source} has no name"),
-                    "have a PTR record made by whoever the address is from",
-                ),
-                _ => Finding::fail(
-                    Rule::Ptr,
-                    format!("{source} is {names}, which has other addresses"),
-                    "make PTR and A or AAAA records agree",
-                ),
+                result => named(source, names, result == IprevResult::Pass),
             });
         }
     }

@@ -2,10 +2,12 @@
 //! at before anything is sent.
 //!
 //! [`form()`] looks at a header and at our keys, and asks nobody: cheap enough for every message that
-//! comes in. [`look()`] signs the message as it would leave, and asks the DNS what a receiver would.
+//! comes in; of the addresses that mail leaves from, [`named()`] says what the DNS has told before.
+//! [`look()`] signs the message as it would leave, and asks the DNS what a receiver would.
 
 mod form;
 mod look;
+mod source;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +17,7 @@ use serde::Serialize;
 
 pub use form::form;
 pub use look::{Journey, look};
+pub use source::{named, reverse_name};
 
 /// What one rule says of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -25,6 +25,8 @@ pub enum Kind {
     Tlsa,
     /// Texts.
     Txt,
+    /// Names of an address.
+    Ptr,
 }
 
 /// What came of a question.
@@ -78,6 +80,8 @@ pub enum Records {
     Tlsa(Vec<Tlsa>),
     /// Texts, each put together from its strings.
     Texts(Vec<Box<str>>),
+    /// Names that an address has.
+    Names(Vec<Box<str>>),
 }
 
 /// What a server's certificate, or that of its authority, is to be (RFC 6698 §2.1). The numbers

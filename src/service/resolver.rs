@@ -267,6 +267,7 @@ fn record_type(kind: Kind) -> RecordType {
         Kind::Aaaa => RecordType::AAAA,
         Kind::Tlsa => RecordType::TLSA,
         Kind::Txt => RecordType::TXT,
+        Kind::Ptr => RecordType::PTR,
     }
 }
 
@@ -276,6 +277,7 @@ fn records<'a>(kind: Kind, answers: impl Iterator<Item = &'a RData>) -> Option<R
     let mut addresses = Vec::new();
     let mut certificates = Vec::new();
     let mut texts = Vec::new();
+    let mut names = Vec::new();
     for data in answers {
         match (kind, data) {
             (Kind::Mx, RData::MX(mx)) => {
@@ -293,6 +295,7 @@ fn records<'a>(kind: Kind, answers: impl Iterator<Item = &'a RData>) -> Option<R
                 let whole = txt.txt_data.concat();
                 texts.push(String::from_utf8_lossy(&whole).into());
             }
+            (Kind::Ptr, RData::PTR(name)) => names.push(written(&name.0)),
             _ => {}
         }
     }
@@ -301,6 +304,7 @@ fn records<'a>(kind: Kind, answers: impl Iterator<Item = &'a RData>) -> Option<R
         Kind::A | Kind::Aaaa if !addresses.is_empty() => Some(Records::Addresses(addresses)),
         Kind::Tlsa if !certificates.is_empty() => Some(Records::Tlsa(certificates)),
         Kind::Txt if !texts.is_empty() => Some(Records::Texts(texts)),
+        Kind::Ptr if !names.is_empty() => Some(Records::Names(names)),
         _ => None,
     }
 }

@@ -156,6 +156,7 @@ async fn open<W: World>(
         messages_disowned: Default::default(),
         tls: Default::default(),
         preflights: Default::default(),
+        asks_for_sources: Cell::default(),
     });
     *home.borrow_mut() = Rc::downgrade(&shard);
     Ok((shard, recovery))

@@ -124,6 +124,8 @@ struct Shard<W: World> {
     messages_disowned: Cell<u64>,
     tls: secure::Tally,
     preflights: Cell<crate::preflight::Tally>,
+    /// What the DNS says of our own addresses is being asked for.
+    asks_for_sources: Cell<bool>,
 }
 
 impl<W: World> Shard<W> {

@@ -21,10 +21,8 @@ pub(super) struct Names {
 impl Names {
     /// The answer to a question, from the cache while it holds.
     pub(super) async fn lookup<W: World>(&self, world: &W, question: Question) -> Rc<Response> {
-        if let Some((response, until)) = self.known.borrow().get(&question)
-            && world.now() < *until
-        {
-            return Rc::clone(response);
+        if let Some(response) = self.known(world.now(), &question) {
+            return response;
         }
         let waiting = self.asked.borrow_mut().get_mut(&question).map(|waiters| {
             let (tell, told) = oneshot::channel();
@@ -37,6 +35,13 @@ impl Names {
             return response;
         }
         self.ask(world, question).await
+    }
+
+    /// The answer to a question, where it is in the cache and holds.
+    pub(super) fn known(&self, now: Tick, question: &Question) -> Option<Rc<Response>> {
+        let known = self.known.borrow();
+        let (response, until) = known.get(question)?;
+        (now < *until).then(|| Rc::clone(response))
     }
 
     async fn ask<W: World>(&self, world: &W, question: Question) -> Rc<Response> {

@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use ringpost::dkim::{Key, Kind};
 use serde_json::Value;
 
-use crate::support::{Relay, Scene, Script, message};
+use crate::support::dns::PTR;
+use crate::support::{Relay, Scene, Script, eventually, message};
 
 const SOURCE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
@@ -220,6 +221,55 @@ fn a_listener_refuses_what_breaks_a_rule() {
     relay.log_line(&["preflight: date: no Date field; message_id: no Message-ID field; key:"]);
     assert_eq!((broken(&relay, "key"), broken(&relay, "date")), (2, 1));
     assert!(mx.messages().is_empty() && relay.queue().is_empty());
+}
+
+/// Nobody is refused for what is the operator's affair, and nobody waits for the DNS.
+#[test]
+fn a_listener_sees_what_the_dns_says_of_our_addresses() {
+    for (ptr, name, wanted) in [
+        (None, "relay.test", Some(" has no name")),
+        (
+            Some("other.test"),
+            "relay.test",
+            Some(" is other.test, which has other addresses"),
+        ),
+        (Some("relay.test"), "relay.test", None),
+    ] {
+        let (scene, _mx) = Scene::with_mx(Script::new());
+        // Nothing leaves from there; of addresses on loopback no name server would be asked.
+        let source = Ipv4Addr::new(192, 0, 2, 1);
+        scene.dns.a(name, source);
+        if let Some(ptr) = ptr {
+            scene.dns.ptr(source, ptr);
+        }
+        let mut setup = scene.config("");
+        setup.extra = format!(
+            "delivery.source = [\"{source}\"]\n[[listener]]\nprotocol = \"smtp\"\n\
+             bind = [\"{}\"]\npreflight = \"warn\"\n",
+            setup.smtp
+        );
+        let relay = Relay::start(setup);
+        relay.submit("<a@c.test>", &["<b@d.test>"], &message("first"));
+        eventually("its names are asked for", || {
+            (scene.dns.asked("1.2.0.192.in-addr.arpa", PTR) > 0).then_some(())
+        });
+        let later = || relay.submit("<a@c.test>", &["<b@d.test>"], &message("later"));
+        match wanted {
+            Some(words) => {
+                eventually("a later message knows", || {
+                    later();
+                    (broken(&relay, "ptr") > 0).then_some(())
+                });
+                relay.log_line(&["preflight: ", &format!("ptr: {source}{words}")]);
+            }
+            None => {
+                for _ in 0..20 {
+                    later();
+                }
+                assert!(!relay.log().contains("ptr: "), "it is as it should be");
+            }
+        }
+    }
 }
 
 #[test]

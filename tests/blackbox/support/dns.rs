@@ -355,7 +355,7 @@ fn short(value: usize) -> [u8; 2] {
 
 const A: u16 = 1;
 pub const CNAME: u16 = 5;
-const PTR: u16 = 12;
+pub const PTR: u16 = 12;
 pub const MX: u16 = 15;
 pub const TXT: u16 = 16;
 const AAAA: u16 = 28;
