@@ -94,8 +94,8 @@ pub fn unfolded(value: &[u8]) -> Vec<u8> {
 /// A value with its encoded words decoded, on one line.
 #[must_use]
 pub fn text(value: &[u8]) -> String {
-    match MessageStream::new(&ended(value)).parse_unstructured() {
-        HeaderValue::Text(text) => text.into_owned(),
+    match MessageStream::new(&with_short_words(value)).parse_unstructured() {
+        HeaderValue::Text(text) => text.replace(char::from(EQUALS_ASIDE), "="),
         _ => String::new(),
     }
 }
@@ -123,22 +123,13 @@ impl Typed {
 /// Reads Content-Type or Content-Disposition; `None` for what is neither.
 #[must_use]
 pub fn typed(value: &[u8]) -> Option<Typed> {
-    let mut value = ended(value);
-    let mut parameters = 0;
+    let mut value = with_few_parameters(value);
     for at in 0..value.len() {
         match value[at] {
-            b';' if parameters == PARAMETERS_MAX => value.truncate(at),
-            b';' => parameters += 1,
             b'*' => value[at] = STAR_ASIDE,
             b'=' if value.get(at + 1) == Some(&b'?') => value[at] = EQUALS_ASIDE,
             _ => {}
         }
-        if at + 1 >= value.len() {
-            break;
-        }
-    }
-    if !value.ends_with(b"\n") {
-        value.extend_from_slice(b"\r\n");
     }
     let HeaderValue::ContentType(found) = MessageStream::new(&value).parse_content_type() else {
         return None;
@@ -238,6 +229,31 @@ pub fn encoding(header: &[u8]) -> String {
     word.trim_end_matches(';').trim().to_owned()
 }
 
+/// The boundary that a Content-Type names, which may be in pieces (RFC 2231 §3).
+#[must_use]
+pub fn boundary(value: &[u8]) -> Option<Vec<u8>> {
+    let plain = typed(value)?;
+    let boundary = match plain.parameter("boundary") {
+        Some(boundary) => boundary.to_owned(),
+        None => match MessageStream::new(&with_few_parameters(value)).parse_content_type() {
+            HeaderValue::ContentType(found) => found.attribute("boundary")?.to_owned(),
+            _ => return None,
+        },
+    };
+    let boundary = boundary.trim_end();
+    (!boundary.is_empty()).then(|| boundary.as_bytes().to_vec())
+}
+
+fn with_few_parameters(value: &[u8]) -> Vec<u8> {
+    let mut value = ended(value);
+    let surplus = memchr::memchr_iter(b';', &value).nth(PARAMETERS_MAX);
+    if let Some(at) = surplus {
+        value.truncate(at);
+        value.extend_from_slice(b"\r\n");
+    }
+    value
+}
+
 /// An address as ENVELOPE has it (RFC 9051 §7.5.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mailbox {
@@ -261,7 +277,16 @@ pub enum Mailbox {
 /// Reads a list of addresses. `decoded` decodes their names.
 #[must_use]
 pub fn addresses(value: &[u8], decoded: bool) -> Vec<Mailbox> {
-    let mut value = atoms_for_quoted(&ended(value));
+    let ended = if decoded {
+        with_short_words(value)
+    } else {
+        ended(value)
+    };
+    let mut value = atoms_for_quoted(&ended);
+    let colons: Vec<usize> = memchr::memchr_iter(b':', &value).skip(COLONS_MAX).collect();
+    for at in colons {
+        value[at] = COLON_ASIDE;
+    }
     if !decoded {
         for at in 0..value.len().saturating_sub(1) {
             if value[at..].starts_with(b"=?") {
@@ -331,7 +356,8 @@ fn atoms_for_quoted(value: &[u8]) -> Vec<u8> {
 /// Where the quote that began before `text` ends.
 fn end_of_quoted(text: &[u8]) -> Option<usize> {
     let mut escaped = false;
-    text.iter().position(|octet| {
+    // Each quote that is not closed would cost a look at all that follows.
+    text.iter().take(QUOTED_OCTETS_MAX).position(|octet| {
         let ends = *octet == b'"' && !escaped;
         escaped = *octet == b'\\' && !escaped;
         ends
@@ -417,6 +443,21 @@ fn ended(value: &[u8]) -> Vec<u8> {
     ended
 }
 
+/// A value in which what looks like an encoded word and does not end soon is none (RFC 2047 §2):
+/// mail-parser would look for its end in all that follows, and then for that of the next one.
+fn with_short_words(value: &[u8]) -> Vec<u8> {
+    let mut value = ended(value);
+    let beginnings: Vec<usize> = memchr::memmem::find_iter(&value, b"=?").collect();
+    for at in beginnings {
+        let rest = &value[at + 2..];
+        let near = &rest[..rest.len().min(WORD_OCTETS_MAX)];
+        if memchr::memmem::find(near, b"?=").is_none() {
+            value[at] = EQUALS_ASIDE;
+        }
+    }
+    value
+}
+
 fn put_back(text: &str) -> String {
     let back = |c| match c {
         '\u{1}' => '=',
@@ -434,6 +475,13 @@ fn put_back(text: &str) -> String {
 const VALUE_OCTETS_MAX: usize = 256 * 1024;
 /// Parameters of one field. Real ones have a handful.
 const PARAMETERS_MAX: usize = 100;
+/// Octets between quotes. Local parts have 64.
+const QUOTED_OCTETS_MAX: usize = 2000;
+/// Octets of an encoded word. RFC 2047 §2 allows 75; others write one for a whole subject.
+const WORD_OCTETS_MAX: usize = 2000;
+/// Colons of one list of addresses: behind them no group begins. mail-parser writes a name anew for
+/// each.
+const COLONS_MAX: usize = 200;
 /// Stands for `=` before `?`.
 const EQUALS_ASIDE: u8 = 1;
 /// Stands for `*`.
@@ -442,6 +490,8 @@ const STAR_ASIDE: u8 = 2;
 const QUOTED_ASIDE: &[u8; 11] = b" \"\\<>,;:()@";
 /// Control characters that no address has.
 const FIRST_ASIDE: u8 = 0x0e;
+/// Stands for `:`, as it does in [`QUOTED_ASIDE`].
+const COLON_ASIDE: u8 = FIRST_ASIDE + 7;
 /// Seconds of a day.
 pub const DAY_SECONDS: i64 = 86_400;
 
@@ -619,6 +669,20 @@ mod tests {
         );
         let twice = find_all(b"To: a@b\r\nCc: x@y\r\nTo: c@d\r\n\r\n", "to").unwrap();
         assert_eq!(addresses(&twice, false).len(), 2);
+    }
+
+    #[test]
+    fn words_and_groups_without_end_are_read_as_they_stand() {
+        let endless = "=?AB?q?x".repeat(30_000);
+        assert_eq!(text(endless.as_bytes()), endless);
+        assert_eq!(text(b"=?utf-8?q?=C3=B6?= =?utf-8?q?x"), "ö =?utf-8?q?x");
+        let long = format!("=?utf-8?q?{}?=", "x".repeat(1500));
+        assert_eq!(text(long.as_bytes()), "x".repeat(1500));
+        assert_eq!(QUOTED_ASIDE[7], b':');
+        let groups = addresses("a@b:".repeat(60_000).as_bytes(), true);
+        assert!(groups.len() <= 3 * (COLONS_MAX + 1), "{}", groups.len());
+        let quotes = addresses(r#""\""#.repeat(60_000).as_bytes(), true);
+        assert!(quotes.len() < 60_000);
     }
 
     #[test]

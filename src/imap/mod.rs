@@ -3,10 +3,11 @@
 //! ```text
 //! octets ─► frame ─► read (imap-codec) ─► Request ─► the driver, with: state, view, search, sort,
 //!                                                    thread ─► write ─► octets
-//! message ─► mime (mail-parser) ─► section, envelope, structure ─► summary
+//! message ─► mime, decode (mail-parser) ─► section, envelope, structure ─► summary
 //! ```
 
 pub mod capability;
+pub mod decode;
 pub mod envelope;
 pub mod field;
 pub mod frame;

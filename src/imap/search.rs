@@ -10,10 +10,14 @@ use imap_codec::imap_types::core::AString;
 use imap_codec::imap_types::datetime::NaiveDate;
 use imap_codec::imap_types::search::SearchKey;
 
-use super::field::{self, DAY_SECONDS};
-use super::mime::{self, Kind, Part};
+use super::field::DAY_SECONDS;
+use super::mime;
 use super::summary::{BCC, CC, FROM, Summary, TO};
 use super::view::{View, ranges};
+
+mod scan;
+
+pub use scan::{STEP_OCTETS, Scan, Seen};
 
 /// What the index knows of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -280,8 +284,8 @@ fn days_of(date: &NaiveDate) -> i64 {
 pub struct Evidence<'a> {
     /// What is kept of the message.
     pub summary: Option<&'a Summary>,
-    /// The message.
-    pub message: Option<(&'a [u8], &'a Part)>,
+    /// What looking through the message has shown.
+    pub seen: Option<&'a Seen<'a>>,
 }
 
 /// Is this message meant? `None`: not to be said without more evidence.
@@ -336,20 +340,7 @@ pub fn matches(key: &Key, facts: &Facts, evidence: Evidence<'_>) -> Option<bool>
             let people = evidence.summary?.people.get(*who)?;
             Some(people.to_lowercase().contains(&**words))
         }
-        Key::Header(name, words) => {
-            let (raw, message) = evidence.message?;
-            Some(header_has(message.header_of(raw), name, words))
-        }
-        Key::Body(words) => {
-            let (raw, message) = evidence.message?;
-            Some(body_has(raw, message, words))
-        }
-        Key::Text(words) => {
-            let (raw, message) = evidence.message?;
-            let in_header = field::fields(message.header_of(raw))
-                .any(|found| decoded_line(found).contains(&**words));
-            Some(in_header || body_has(raw, message, words))
-        }
+        Key::Header(..) | Key::Body(_) | Key::Text(_) => evidence.seen?.has(key),
     }
 }
 
@@ -361,35 +352,6 @@ fn has(flags: Flags, flag: SystemFlag) -> bool {
         SystemFlag::Seen => flags.seen,
         SystemFlag::Draft => flags.draft,
     }
-}
-
-/// An empty word is in every field of that name.
-fn header_has(header: &[u8], name: &str, words: &str) -> bool {
-    field::fields(header)
-        .filter(|found| found.name.eq_ignore_ascii_case(name.as_bytes()))
-        .any(|found| field::text(found.value).to_lowercase().contains(words))
-}
-
-fn decoded_line(found: field::Field<'_>) -> String {
-    let name = String::from_utf8_lossy(found.name);
-    format!("{name}: {}", field::text(found.value)).to_lowercase()
-}
-
-/// Texts and reports, and the headers of parts and messages within.
-fn body_has(raw: &[u8], message: &Part, words: &str) -> bool {
-    message.all().enumerate().any(|(at, part)| {
-        let report = || {
-            let is_report = part.typed.kind == "message" && matches!(part.kind, Kind::Leaf);
-            is_report.then(|| String::from_utf8_lossy(part.body_of(raw)).into_owned())
-        };
-        let text = part.text(raw).or_else(report).unwrap_or_default();
-        let in_header = || {
-            at > 0
-                && field::fields(part.header_of(raw))
-                    .any(|found| decoded_line(found).contains(words))
-        };
-        text.to_lowercase().contains(words) || in_header()
-    })
 }
 
 #[cfg(test)]

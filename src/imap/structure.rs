@@ -5,70 +5,98 @@ use super::field::{self, Typed};
 use super::mime::{Kind, Part};
 use super::write;
 
+/// What a part's header says of it besides its type, as it is sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Described {
+    /// ENVELOPE, where the header is that of a message.
+    pub envelope: Vec<u8>,
+    /// Id, description and encoding.
+    basic: Vec<u8>,
+    /// MD5.
+    md5: Vec<u8>,
+    /// Disposition, language and location.
+    extension: Vec<u8>,
+}
+
+impl Described {
+    /// Reads a header.
+    #[must_use]
+    pub fn of(header: &[u8], is_message: bool) -> Self {
+        let mut described = Self::default();
+        if is_message {
+            envelope::write(&mut described.envelope, header);
+        }
+        let out = &mut described.basic;
+        text(out, header, "Content-ID");
+        out.push(b' ');
+        text(out, header, "Content-Description");
+        out.push(b' ');
+        let encoding = match field::encoding(header) {
+            word if word.is_empty() => "7bit".to_owned(),
+            word => word,
+        };
+        write::string(out, encoding.as_bytes(), false);
+        text(&mut described.md5, header, "Content-MD5");
+        common_extension(&mut described.extension, header);
+        described
+    }
+}
+
 /// Writes BODYSTRUCTURE, or BODY where `extended` is false.
-pub fn write(out: &mut Vec<u8>, raw: &[u8], part: &Part, extended: bool) {
+pub fn write(out: &mut Vec<u8>, part: &Part, extended: bool) {
     out.push(b'(');
     match &part.kind {
         Kind::Multipart(parts) => {
             for part in parts {
-                write(out, raw, part, extended);
+                write(out, part, extended);
             }
             out.push(b' ');
             write::string(out, part.typed.subkind.as_bytes(), false);
             if extended {
                 out.push(b' ');
                 parameters(out, &part.typed);
-                common_extension(out, part.header_of(raw));
             }
         }
         Kind::Leaf => {
-            single(out, raw, part);
+            single(out, part);
             if part.typed.kind == "text" {
-                number(out, lines(part.body_of(raw)));
+                number(out, part.lines);
             }
         }
         Kind::Message(inner) => {
-            single(out, raw, part);
+            single(out, part);
             out.push(b' ');
-            envelope::write(out, inner.header_of(raw));
+            out.extend_from_slice(&inner.described.envelope);
             out.push(b' ');
-            write(out, raw, inner, extended);
-            number(out, lines(part.body_of(raw)));
+            write(out, inner, extended);
+            number(out, part.lines);
         }
     }
-    if extended && !matches!(part.kind, Kind::Multipart(_)) {
-        let header = part.header_of(raw);
+    if extended {
+        if !matches!(part.kind, Kind::Multipart(_)) {
+            out.push(b' ');
+            out.extend_from_slice(&part.described.md5);
+        }
         out.push(b' ');
-        text(out, header, "Content-MD5");
-        common_extension(out, header);
+        out.extend_from_slice(&part.described.extension);
     }
     out.push(b')');
 }
 
 /// Type, parameters, id, description, encoding and size.
-fn single(out: &mut Vec<u8>, raw: &[u8], part: &Part) {
-    let header = part.header_of(raw);
+fn single(out: &mut Vec<u8>, part: &Part) {
     write::string(out, part.typed.kind.as_bytes(), false);
     out.push(b' ');
     write::string(out, part.typed.subkind.as_bytes(), false);
     out.push(b' ');
     parameters(out, &part.typed);
     out.push(b' ');
-    text(out, header, "Content-ID");
-    out.push(b' ');
-    text(out, header, "Content-Description");
-    out.push(b' ');
-    let encoding = match field::encoding(header) {
-        word if word.is_empty() => "7bit".to_owned(),
-        word => word,
-    };
-    write::string(out, encoding.as_bytes(), false);
+    out.extend_from_slice(&part.described.basic);
     number(out, part.body.len());
 }
 
 /// Disposition, language and location.
 fn common_extension(out: &mut Vec<u8>, header: &[u8]) {
-    out.push(b' ');
     let disposition = field::find(header, "Content-Disposition").and_then(field::typed);
     match disposition {
         Some(disposition) => {
@@ -126,10 +154,6 @@ fn text(out: &mut Vec<u8>, header: &[u8], name: &str) {
 
 fn number(out: &mut Vec<u8>, number: usize) {
     out.extend_from_slice(format!(" {number}").as_bytes());
-}
-
-fn lines(body: &[u8]) -> usize {
-    memchr::memchr_iter(b'\n', body).count()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 /// that the message is a reply or forwarded.
 #[must_use]
 pub fn base(subject: &str) -> (String, bool) {
+    let subject = &subject[..subject.floor_char_boundary(SUBJECT_OCTETS_MAX)];
     let mut text: String = subject.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut is_reply = false;
     loop {
@@ -84,6 +85,9 @@ fn within_fwd_brackets(text: &str) -> Option<&str> {
     start.eq_ignore_ascii_case("[fwd:").then(|| inner.trim())
 }
 
+/// What is looked at of a subject. Each mark that is taken off costs a look at all others.
+const SUBJECT_OCTETS_MAX: usize = 2048;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +111,14 @@ mod tests {
             ("Größe", "GRÖSSE", false),
         ] {
             assert_eq!(base(subject), (expected.to_owned(), is_reply), "{subject}");
+        }
+    }
+
+    #[test]
+    fn a_subject_of_marks_alone_is_not_taken_apart_to_its_end() {
+        for marks in ["re:", "[a]", "[fwd:", "(fwd)", "fw[b]:"] {
+            let (base, _) = base(&marks.repeat(100_000));
+            assert!(base.len() <= SUBJECT_OCTETS_MAX, "{marks}: {}", base.len());
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::field::{self, Mailbox, Sent};
 use super::mime::Part;
-use super::{envelope, structure, subject};
+use super::{structure, subject};
 
 /// The summary of one message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Summary {
     /// The same, when its parts are known.
     #[must_use]
     pub fn with(raw: &[u8], message: &Part) -> Self {
-        let header = message.header_of(raw);
+        let header = message.head_of(raw);
         let value = |name| field::find(header, name).unwrap_or_default();
         let mut summary = Self {
             preview: preview(raw, message),
@@ -62,11 +62,11 @@ impl Summary {
                 .next()
                 .unwrap_or_default(),
             references: references(header),
+            envelope: message.described.envelope.clone(),
             ..Self::default()
         };
-        envelope::write(&mut summary.envelope, header);
-        structure::write(&mut summary.body, raw, message, false);
-        structure::write(&mut summary.structure, raw, message, true);
+        structure::write(&mut summary.body, message, false);
+        structure::write(&mut summary.structure, message, true);
         for (at, name) in ["From", "To", "Cc", "Bcc"].into_iter().enumerate() {
             let all = field::find_all(header, name).unwrap_or_default();
             let list = field::addresses(&all, true);
@@ -259,9 +259,9 @@ fn preview(raw: &[u8], message: &Part) -> String {
 }
 
 /// The form of the octets. Another form has another number.
-const VERSION: u8 = 1;
-/// More than this is made anew each time: the index is for many small ones.
-const KEPT_OCTETS_MAX: usize = 32 * 1024;
+const VERSION: u8 = 2;
+/// More than this is made anew each time. A message with ten thousand parts has less.
+pub const KEPT_OCTETS_MAX: usize = 8 << 20;
 /// RFC 8970 §3.1 asks for at most 256.
 const PREVIEW_CHARS_MAX: usize = 200;
 /// What a preview is made of.
@@ -304,9 +304,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_not_kept() {
-        let raw = format!("Subject: {}\r\n\r\n", "x".repeat(100_000));
-        assert_eq!(Summary::of(raw.as_bytes()).encode(), None);
+    fn what_has_ten_thousand_parts_or_half_a_megabyte_of_names_is_kept() {
+        let part = "--b\r\nContent-Type: text/plain; name=\"some file.txt\"\r\nContent-ID: <1@a.test>\r\nContent-Disposition: attachment; filename=\"some file.txt\"\r\n\r\n";
+        let parts = format!(
+            "Content-Type: multipart/mixed; boundary=b\r\n\r\n{}",
+            part.repeat(20_000)
+        );
+        let names = format!("To: {}\r\n\r\n", "some body <a@b.test>, ".repeat(30_000));
+        for raw in [parts, names] {
+            let summary = Summary::of(raw.as_bytes());
+            let kept = summary.encode().unwrap();
+            assert!(kept.len() > 256 * 1024);
+            assert_eq!(Summary::decode(&kept), Some(summary));
+        }
     }
 
     proptest::proptest! {

@@ -107,6 +107,13 @@ pub enum FolderError {
     Io(io::Error),
 }
 
+/// There is no room on the disk: it works again when there is.
+#[must_use]
+pub fn is_full_disk(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
+}
+
 impl From<io::Error> for FolderError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)

@@ -294,6 +294,29 @@ fn summaries_are_found_again() {
 }
 
 #[test]
+fn large_summaries_are_found_again_after_the_index_was_written_anew() {
+    tell(2, |world| async move {
+        let summary = |uid: u32| [&uid.to_le_bytes()[..], &vec![b'x'; 700_000]].concat();
+        {
+            let account = account(&world, Limit::default()).await;
+            let inbox = account.folder("INBOX").await.unwrap();
+            for _ in 0..5 {
+                inbox.append(message(b"a\r\n")).await.unwrap();
+            }
+            // What is not the last of a message makes the file worn.
+            for uid in (1..=5).chain(1..=5) {
+                inbox.keep_summary(uid, &summary(uid)).await;
+            }
+        }
+        let account = account(&world, Limit::default()).await;
+        let inbox = account.folder("INBOX").await.unwrap();
+        for uid in 1..=5 {
+            assert!(inbox.summary(uid).await.as_deref() == Some(&*summary(uid)));
+        }
+    });
+}
+
+#[test]
 fn folders_are_made_renamed_and_deleted() {
     tell(10, |world| async move {
         let account = account(&world, Limit::default()).await;

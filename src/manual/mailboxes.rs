@@ -62,6 +62,16 @@
 //! given out are never given again, and the next look finds what it told of. Without any head the
 //! index begins anew with another UIDVALIDITY.
 //!
+//! # Odd mail
+//!
+//! Where the parts of a message are is found in one pass (`imap::mime`), piece by piece, with a turn for
+//! others between. A line has a boundary when it begins with it (RFC 2046 §5.1.1); of those that begin
+//! alike, the one meant is that of which the line consists, or else the longest. Bounds, beyond which
+//! a message is content without structure: 10,000 parts, 100 deep; 512 KiB and 10,000 lines read
+//! of one header, 256 KiB of one field, 16 MiB of all headers; boundaries of 256 octets. SEARCH
+//! looks at all of it, 32 KiB at a time. What ENVELOPE and BODYSTRUCTURE say is kept in the index, up
+//! to 8 MiB for a message.
+//!
 //! # Who gets what
 //!
 //! A route with `to = "mailbox"` makes a domain local. `ringpost user add` makes a user, who has a

@@ -49,6 +49,7 @@
 //! | RFC 5256, RFC 5957 | SORT, SORT=DISPLAY, THREAD by subject and by references | `imap::sort`, `imap::thread` | `tests/blackbox/imap.rs` |
 //! | RFC 2231 | parameters in pieces are whole in BODYSTRUCTURE (§6) | `imap::field` | `imap::field` |
 //! | RFC 3516, RFC 8970 | BINARY, PREVIEW | `imap::section`, `imap::summary` | `tests/blackbox/imap.rs` |
+//! | RFC 2046 §5.1.1 | delimiter lines, boundaries that begin alike | `imap::mime` | `src/imap/mime/tests.rs` |
 //! | RFC 5258, RFC 5819, RFC 6154, RFC 8438 | LIST with options and STATUS, special uses, STATUS=SIZE | `imap::read`, `imap::pattern` | `tests/blackbox/imap.rs` |
 //! | RFC 4978, RFC 6855, RFC 9208, RFC 2971, RFC 2342 | COMPRESS=DEFLATE, UTF8=ACCEPT, QUOTA, ID, NAMESPACE | `shard::retrieve` | `tests/blackbox/imap.rs` |
 //!

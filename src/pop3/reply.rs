@@ -33,6 +33,8 @@ replies! {
     BYE_DELETED = "+OK Logging out, messages deleted.";
     /// QUIT, and messages should be gone and are not.
     NOT_DELETED = "-ERR [SYS/TEMP] Some messages could not be deleted.";
+    /// The same, and why.
+    NOT_DELETED_DISK_FULL = "-ERR [SYS/TEMP] The disk is full: nothing was deleted, try again later.";
     /// No such command.
     UNKNOWN = "-ERR Unknown command.";
     /// It comes after the login.

@@ -2,6 +2,7 @@ use imap_codec::imap_types::command::CommandBody;
 
 use super::*;
 use crate::imap::frame::Frame;
+use crate::imap::mime::Part;
 use crate::imap::read::{self, Body};
 
 const RAW: &[u8] = b"From: =?utf-8?q?Ann=C3=A9?= <ann@a.test>\r\nTo: b@b.test\r\nCc: c@c.test\r\nBcc: d@d.test\r\nSubject: =?utf-8?q?tw=C3=B6?= things\r\nDate: Tue, 2 Jan 2024 23:30:00 -0100\r\nX-Spam: No\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nGr=F6=DFe und mehr\r\n--b\r\nContent-Type: image/png; name=secret.png\r\n\r\nhidden\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.test\r\n--b--\r\n";
@@ -99,7 +100,7 @@ fn what_needs_more_says_so_and_is_found_with_it() {
     let summary = Summary::with(RAW, &message);
     let little = Evidence {
         summary: Some(&summary),
-        message: None,
+        seen: None,
     };
     for (text, expected) in [
         ("SUBJECT \"TW\u{d6} things\"", true),
@@ -114,10 +115,6 @@ fn what_needs_more_says_so_and_is_found_with_it() {
         assert_eq!(found(text, Evidence::default()), None, "{text}");
         assert_eq!(found(text, little), Some(expected), "{text}");
     }
-    let all = Evidence {
-        summary: Some(&summary),
-        message: Some((RAW, &message)),
-    };
     for (text, expected) in [
         ("HEADER X-SPAM no", true),
         ("HEADER X-SPAM \"\"", true),
@@ -133,6 +130,14 @@ fn what_needs_more_says_so_and_is_found_with_it() {
         ("NOT TEXT nowhere", true),
     ] {
         assert_eq!(found(text, little), None, "{text}");
+        let key = with_scope(|scope| ready(&keys(text), scope)).expect(text);
+        let mut scan = Scan::new(&key, RAW, &message);
+        while scan.step() {}
+        let seen = scan.end();
+        let all = Evidence {
+            summary: Some(&summary),
+            seen: Some(&seen),
+        };
         assert_eq!(found(text, all), Some(expected), "{text}");
     }
 }

@@ -3,7 +3,7 @@ use super::*;
 fn structure(raw: &str, extended: bool) -> String {
     let mut out = Vec::new();
     let raw = raw.as_bytes();
-    write(&mut out, raw, &Part::read(raw), extended);
+    write(&mut out, &Part::read(raw), extended);
     String::from_utf8_lossy(&out).into_owned()
 }
 

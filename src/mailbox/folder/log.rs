@@ -438,24 +438,26 @@ impl<W: World> Writing<'_, W> {
             at: 0,
             octets: Vec::new(),
         };
-        for rows in rows.chunks(ROWS_IN_RECORD) {
-            let mut items = Items::default();
+        let mut items = Items::default();
+        for (number, row) in rows.iter().enumerate() {
             let first = self.at + (self.octets.len() + HEAD_OCTETS) as u64;
-            for row in rows {
-                let mut copy = *row;
-                (copy.name_at, copy.summary_at) = (0, 0);
-                if let Some(name) = from.read(row.name_at, READ_OCTETS).await? {
-                    copy.name_at = first + items.push(&name);
-                }
-                if let Some(summary) = summaries.read(row.summary_at, READ_OCTETS).await? {
-                    copy.summary_at = first + items.push(&summary);
-                }
-                copies.push(copy);
+            let mut copy = *row;
+            (copy.name_at, copy.summary_at) = (0, 0);
+            if let Some(name) = from.read(row.name_at, READ_OCTETS).await? {
+                copy.name_at = first + items.push(&name);
             }
-            let at = self.at + self.octets.len() as u64;
-            self.octets.extend(items.encode(BASE_BATCH, at));
-            self.flush(0).await?;
-            self.world.breathe().await;
+            if let Some(summary) = summaries.read(row.summary_at, READ_OCTETS).await? {
+                copy.summary_at = first + items.push(&summary);
+            }
+            copies.push(copy);
+            let is_last = number + 1 == rows.len();
+            if is_last || (number + 1) % ROWS_IN_RECORD == 0 || items.len() >= READ_OCTETS {
+                let at = self.at + self.octets.len() as u64;
+                self.octets
+                    .extend(std::mem::take(&mut items).encode(BASE_BATCH, at));
+                self.flush(0).await?;
+                self.world.breathe().await;
+            }
         }
         Ok(copies)
     }

@@ -164,6 +164,6 @@ const NAMES_READ_OCTETS: usize = 32 << 10;
 /// Most summaries are shorter.
 const SUMMARY_READ_OCTETS: usize = 2048;
 /// Longer ones are not kept: the message is parsed again.
-pub(super) const SUMMARY_OCTETS_MAX: usize = 64 << 10;
+pub(super) const SUMMARY_OCTETS_MAX: usize = 8 << 20;
 /// How often another program may rename a file just before we open it.
 const ATTEMPTS_MAX: usize = 5;

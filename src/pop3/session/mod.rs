@@ -158,6 +158,17 @@ enum Turn {
     Close,
 }
 
+/// What became of the messages that a session has marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Updated {
+    /// They are gone, if there were any.
+    Done,
+    /// Some may still be there.
+    Failed,
+    /// They are still there: deleting takes a little room, too.
+    DiskFull,
+}
+
 impl Session {
     /// A session with somebody who has just connected to `hostname`. The greeting is in the output
     /// at once.
@@ -311,16 +322,17 @@ impl Session {
         }
     }
 
-    /// To [`Step::Update`]: it was done, or was not.
-    pub fn updated(&mut self, done: bool) {
+    /// To [`Step::Update`].
+    pub fn updated(&mut self, updated: Updated) {
         if !matches!(self.mode, Mode::Asking(Question::Update)) {
             return;
         }
         let some = self.messages.iter().any(|held| held.deleted);
-        self.hang_up(match (done, some) {
-            (true, true) => Reply::BYE_DELETED,
-            (true, false) => Reply::BYE,
-            (false, _) => Reply::NOT_DELETED,
+        self.hang_up(match (updated, some) {
+            (Updated::Done, true) => Reply::BYE_DELETED,
+            (Updated::Done, false) => Reply::BYE,
+            (Updated::Failed, _) => Reply::NOT_DELETED,
+            (Updated::DiskFull, _) => Reply::NOT_DELETED_DISK_FULL,
         });
     }
 

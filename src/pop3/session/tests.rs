@@ -1,5 +1,5 @@
 use super::state::{Rule, State, rule};
-use super::{Held, Session, Step, Terms};
+use super::{Held, Session, Step, Terms, Updated};
 use crate::pop3::command::Verb;
 use crate::pop3::reply::Reply;
 
@@ -92,7 +92,7 @@ impl Driver {
                 Step::Content(uid) => self.send(MESSAGES[uid as usize - 10]),
                 Step::Update => {
                     self.deleted = Some(self.session.deleted());
-                    self.session.updated(true);
+                    self.session.updated(Updated::Done);
                 }
                 Step::Close => {
                     self.flush();
@@ -556,11 +556,16 @@ fn deleting_is_for_quit_and_no_number_shifts() {
 
 #[test]
 fn what_could_not_be_deleted_is_said() {
-    let mut session = Session::new("d.test", Terms::default());
-    session.mode = super::Mode::Asking(super::Question::Update);
-    session.output().clear();
-    session.updated(false);
-    assert!(session.output().starts_with(b"-ERR [SYS/TEMP] "));
+    for (updated, reply) in [
+        (Updated::Failed, "-ERR [SYS/TEMP] Some messages"),
+        (Updated::DiskFull, "-ERR [SYS/TEMP] The disk is full"),
+    ] {
+        let mut session = Session::new("d.test", Terms::default());
+        session.mode = super::Mode::Asking(super::Question::Update);
+        session.output().clear();
+        session.updated(updated);
+        assert!(session.output().starts_with(reply.as_bytes()));
+    }
 }
 
 #[test]

@@ -6,9 +6,9 @@ use std::rc::Rc;
 
 use super::lodgers::Lodger;
 use super::{Shard, Speaking};
-use crate::mailbox::{Folder, FolderError, Names, Pop3Lock};
+use crate::mailbox::{Folder, FolderError, Names, Pop3Lock, is_full_disk};
 use crate::pop3::reply::Reply;
-use crate::pop3::session::{Held, Session, Step, Terms};
+use crate::pop3::session::{Held, Session, Step, Terms, Updated};
 use crate::pop3::unique_id;
 use crate::shard::connection::{Connection, Heard};
 use crate::shard::gate::Pass;
@@ -276,17 +276,22 @@ impl<W: World> Visit<'_, W> {
     }
 
     /// QUIT: what is marked goes, durably.
-    async fn update(&self) -> bool {
+    async fn update(&self) -> Updated {
         let deleted = self.session.deleted();
         let Some(maildrop) = self.maildrop.as_ref().filter(|_| !deleted.is_empty()) else {
-            return true;
+            return Updated::Done;
         };
         let done = maildrop.folder.expunge(&deleted).await;
-        if let Err(error) = &done {
-            self.shard
-                .warn(format_args!("messages cannot be deleted: {error}"));
+        let Err(error) = done else {
+            return Updated::Done;
+        };
+        self.shard
+            .warn(format_args!("messages cannot be deleted: {error}"));
+        if is_full_disk(&error) {
+            Updated::DiskFull
+        } else {
+            Updated::Failed
         }
-        done.is_ok()
     }
 
     async fn start_tls(&mut self) -> io::Result<()> {

@@ -10,7 +10,7 @@ use imap_codec::imap_types::fetch::{MacroOrMessageDataItemNames, MessageDataItem
 
 use super::store::GONE;
 use super::{Answer, Outcome, Trouble, Visit};
-use crate::imap::mime::{Encoding, Kind, Part};
+use crate::imap::mime::{Encoding, Part, Splitter};
 use crate::imap::section::{self, partial};
 use crate::imap::summary::Summary;
 use crate::imap::write;
@@ -314,8 +314,9 @@ impl<W: World> Visit<'_, W> {
         line.item(&mut self.out, name);
         match section::octets(&message.raw, &message.part, wanted) {
             Some(octets) => {
-                let range = partial(octets.len(), range);
-                write::literal(&mut self.out, &octets[range]);
+                let octets = &octets[partial(octets.len(), range)];
+                write::announce(&mut self.out, octets.len() as u64);
+                self.pieces(octets, line, write::without_nul).await?;
             }
             // RFC 9051 leaves room: Dovecot sends nothing of it, as a literal.
             None => write::literal(&mut self.out, b""),
@@ -359,6 +360,25 @@ impl<W: World> Visit<'_, W> {
         Ok(())
     }
 
+    /// The octets of a literal: of a long one, no more wait to be sent than a client is slow for.
+    async fn pieces(
+        &mut self,
+        octets: &[u8],
+        line: &mut Line,
+        mend: impl Fn(&mut [u8]),
+    ) -> Result<(), Fault> {
+        line.is_sent |= octets.len() > STREAMED_PIECE_OCTETS;
+        for piece in octets.chunks(STREAMED_PIECE_OCTETS) {
+            let start = self.out.len();
+            self.out.extend_from_slice(piece);
+            mend(&mut self.out[start..]);
+            if octets.len() > STREAMED_PIECE_OCTETS {
+                self.relieve().await.map_err(Trouble::Lost)?;
+            }
+        }
+        Ok(())
+    }
+
     async fn binary(
         &mut self,
         uid: u32,
@@ -381,8 +401,7 @@ impl<W: World> Visit<'_, W> {
         // literal8: NUL has its place there (RFC 3516 §4.2).
         self.out
             .extend_from_slice(format!("~{{{}}}\r\n", octets.len()).as_bytes());
-        self.out.extend_from_slice(octets);
-        Ok(())
+        self.pieces(octets, line, |_| {}).await
     }
 
     async fn binary_size(
@@ -417,16 +436,21 @@ impl<W: World> Visit<'_, W> {
         if path.is_empty() {
             return Ok(Some(message.raw.clone()));
         }
-        match message.part.locate(path) {
-            None => Ok(None),
-            Some(part) => match part.decoded(&message.raw) {
-                Some(octets) => Ok(Some(octets)),
-                None if part.encoding(&message.raw) == Encoding::Unknown => {
-                    Err(Fault::Undecodable(UNKNOWN_ENCODING))
-                }
-                None => Err(Fault::Undecodable(BROKEN_ENCODING)),
-            },
+        let Some(part) = message.part.locate(path) else {
+            return Ok(None);
+        };
+        let broken = |_| match part.encoding {
+            Encoding::Unknown => Fault::Undecodable(UNKNOWN_ENCODING),
+            _ => Fault::Undecodable(BROKEN_ENCODING),
+        };
+        let mut decoder = part.decoder();
+        let mut decoded = Vec::new();
+        for piece in part.body_of(&message.raw).chunks(STREAMED_PIECE_OCTETS) {
+            decoded.extend(decoder.push(piece).map_err(broken)?);
+            self.shard.world.breathe().await;
         }
+        decoded.extend(decoder.end().map_err(broken)?);
+        Ok(Some(decoded))
     }
 
     /// The summary: as it was kept, or made and kept.
@@ -471,12 +495,11 @@ impl<W: World> Visit<'_, W> {
         }
         selected.kept = None;
         let folder = Rc::clone(&selected.folder);
-        let raw = match folder.read(uid).await {
-            Ok(raw) => raw,
+        let (raw, part) = match self.read_message(&folder, uid).await {
+            Ok(read) => read,
             Err(FolderError::Gone) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let part = Part::read(&raw);
         let message = Rc::new(Message { raw, part });
         looked.message = Some(Rc::clone(&message));
         if let Some(selected) = &mut self.selected
@@ -485,6 +508,28 @@ impl<W: World> Visit<'_, W> {
             selected.kept = Some(Kept { uid, message });
         }
         Ok(())
+    }
+
+    /// A message, whole, and its parts. Others have their turn meanwhile.
+    async fn read_message(
+        &self,
+        folder: &Folder<W>,
+        uid: u32,
+    ) -> Result<(Vec<u8>, Part), FolderError> {
+        let size = folder.entry(uid).ok_or(FolderError::Gone)?.size;
+        let mut reader = folder.reader(uid).await?;
+        let mut raw = Vec::with_capacity(size as usize);
+        let mut splitter = Splitter::default();
+        while let Some(piece) = reader.next().await? {
+            for octets in piece.chunks(SPLIT_OCTETS) {
+                if !raw.is_empty() {
+                    self.shard.world.breathe().await;
+                }
+                splitter.push(octets);
+                raw.extend_from_slice(octets);
+            }
+        }
+        Ok((raw, splitter.end()))
     }
 
     /// The header alone; none when the message is gone.
@@ -505,12 +550,7 @@ impl<W: World> Visit<'_, W> {
             Err(error) => return Err(error.into()),
         };
         let message = Rc::new(Message {
-            part: Part {
-                header: 0..raw.len(),
-                body: raw.len()..raw.len(),
-                typed: crate::imap::field::Typed::default(),
-                kind: Kind::Leaf,
-            },
+            part: Part::of_header(raw.len()),
             raw,
         });
         looked.header = Some(Rc::clone(&message));
@@ -617,6 +657,11 @@ impl From<FolderError> for Fault {
 
 /// Larger messages go from the disk to the client piece by piece when they are wanted whole.
 const STREAMED_OCTETS: u32 = 256 * 1024;
+/// What of a literal is sent, or decoded, between turns.
+const STREAMED_PIECE_OCTETS: usize = 64 * 1024;
+/// What is looked at for parts between turns: some milliseconds where each line could be a delimiter
+/// of a hundred multiparts.
+const SPLIT_OCTETS: usize = 16 * 1024;
 /// Smaller messages are read again.
 const KEPT_OCTETS_MIN: usize = 64 * 1024;
 /// RFC 3516 §4.3.

@@ -10,7 +10,9 @@ use imap_codec::imap_types::search::SearchKey;
 use super::fetch::Looked;
 use super::{Answer, Outcome, Trouble, Visit};
 use crate::imap::read::Returns;
-use crate::imap::search::{self, Evidence, Facts, Flags, Key, Scope, Unready, asks_for_modseq};
+use crate::imap::search::{
+    self, Evidence, Facts, Flags, Key, Scan, Scope, Unready, asks_for_modseq,
+};
 use crate::imap::sort::{self, Candidate};
 use crate::imap::thread::{self, Member};
 use crate::imap::write;
@@ -281,15 +283,19 @@ impl<W: World> Visit<'_, W> {
         }
         let summary = looked.summary.take();
         self.whole(facts.uid, &mut looked).await?;
-        let message = looked.message.as_ref();
+        let Some(message) = looked.message else {
+            return Ok(false);
+        };
+        let mut scan = Scan::new(key, &message.raw, &message.part);
+        while scan.step() {
+            self.shard.world.breathe().await;
+        }
+        let seen = scan.end();
         let evidence = Evidence {
             summary: summary.as_ref(),
-            message: message.map(|message| (&*message.raw, &message.part)),
+            seen: Some(&seen),
         };
-        // No answer: it is gone.
-        let answer = search::matches(key, facts, evidence).unwrap_or(false);
-        self.shard.world.breathe().await;
-        Ok(answer)
+        Ok(search::matches(key, facts, evidence).unwrap_or(false))
     }
 
     /// What the index knows of the message with this number; `None` when it is gone.

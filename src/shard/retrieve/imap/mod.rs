@@ -34,7 +34,7 @@ use crate::imap::capability;
 use crate::imap::frame::{Frame, Framer, Step};
 use crate::imap::read::{self, Body, Request};
 use crate::imap::state::{State, place};
-use crate::mailbox::{Account, FolderError};
+use crate::mailbox::{Account, FolderError, is_full_disk};
 use crate::shard::budget::Charge;
 use crate::shard::connection::{Connection, Heard};
 use crate::shard::gate::Pass;
@@ -404,6 +404,9 @@ impl<'a, W: World> Visit<'a, W> {
                 let user = self.account.as_ref().map_or("", |account| account.user());
                 self.shard
                     .warn(format_args!("{user}: the mailbox cannot be used: {error}"));
+                if is_full_disk(error) {
+                    return Answer::no("[UNAVAILABLE] The disk is full: try again later.");
+                }
                 return Answer::no("[UNAVAILABLE] The mailbox cannot be used now.");
             }
         };
