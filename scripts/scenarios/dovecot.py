@@ -1,13 +1,12 @@
 """A Dovecot of our own: its configuration, its files and its sockets are in the world's directory."""
 import os
 import pwd
-import shutil
 import subprocess
 
-from mailworld import claim, eventually, is_open
+from mailworld import RELAY, claim, eventually, is_open
+from scenarios.imap import PASSWORD, USER
 
-DOVECOT, DOVECOT_PORT = "127.77.0.21", 2143
-USER, PASSWORD = "ann@c.test", "secret"
+DOVECOT, DOVECOT_PORT = RELAY.rsplit(".", 1)[0] + ".21", 2143
 
 
 class Dovecot:
@@ -74,7 +73,3 @@ namespace inbox {{
         if os.geteuid() == 0:
             done = subprocess.run(["chown", "-R", self.owner, place], capture_output=True, text=True, check=False)
             claim(done.returncode == 0, done.stderr)
-
-
-def is_there():
-    return shutil.which("dovecot") is not None

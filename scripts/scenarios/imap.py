@@ -12,11 +12,12 @@ IMAP_PORT, USER, PASSWORD = 2143, "ann@c.test", "secret"
 class Reader:
     """A relay with a listener for IMAP, a user, and some mail."""
 
-    def __init__(self, world, messages, folders=("Sent", "Archive/2024")):
+    def __init__(self, world, messages, folders=("Sent", "Archive/2024"), extra=""):
         world.start_relay(extra=f"""
 [[listener]]
 protocol = "imap"
 bind = ["{RELAY}:{IMAP_PORT}"]
+{extra}
 """)
         self.home = world.home
         done = subprocess.run([BINARY, "user", "add", USER, "--config", world.config], input=f"{PASSWORD}\n",

@@ -3,8 +3,8 @@ import shutil
 
 from mailworld import RELAY, World, claim, stop
 from scenarios.base import scenario
-from scenarios.dovecot import DOVECOT, DOVECOT_PORT, PASSWORD, USER, Dovecot
-from scenarios.imap import IMAP_PORT, Reader
+from scenarios.dovecot import DOVECOT, DOVECOT_PORT, Dovecot
+from scenarios.imap import IMAP_PORT, PASSWORD, USER, Reader
 from scenarios.mutt import mutt, shown
 from scenarios.talk import Talk
 

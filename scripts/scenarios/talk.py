@@ -29,7 +29,8 @@ def values(octets):
                 raise Failure(f"a parenthesis too many: {octets[max(0, place - 80):place]!r}")
             stack[-2].append(stack.pop())
         elif kind == "quoted":
-            stack[-1].append(re.sub(rb"\\(.)", rb"\1", token[kind], flags=re.S))
+            text = token[kind]
+            stack[-1].append(re.sub(rb"\\(.)", rb"\1", text, flags=re.S) if b"\\" in text else text)
         elif kind == "literal":
             size = int(token[kind])
             stack[-1].append(octets[place:place + size])

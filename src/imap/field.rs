@@ -317,32 +317,31 @@ pub fn addresses(value: &[u8], decoded: bool) -> Vec<Mailbox> {
 /// that space are gone, and what only quotes may have is set aside.
 fn atoms_for_quoted(value: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(value.len());
-    let mut rest = value;
+    let (mut rest, mut quotes_end, mut separator) = (value, true, 0);
     while let Some((octet, behind)) = rest.split_first() {
-        let quoted = (*octet == b'"').then(|| end_of_quoted(behind)).flatten();
-        if let Some(end) = quoted {
-            let (text, behind) = (&behind[..end], &behind[end + 1..]);
-            if behind.trim_ascii_start().starts_with(b"@") {
-                let mut escaped = false;
-                for octet in text {
-                    escaped = *octet == b'\\' && !escaped;
-                    let aside = QUOTED_ASIDE.iter().position(|special| special == octet);
-                    match aside.and_then(|at| u8::try_from(at).ok()) {
-                        _ if escaped => {}
-                        Some(at) => out.push(FIRST_ASIDE + at),
-                        None => out.push(*octet),
-                    }
-                }
+        let begins = *octet == b'"' && quotes_end;
+        let end = begins.then(|| end_of_quoted(behind)).flatten();
+        // One that does not end is looked for once.
+        quotes_end &= !begins || end.is_some();
+        let here = value.len() - behind.len();
+        if separator < here {
+            let next = behind.iter().position(|octet| matches!(octet, b'<' | b','));
+            separator = next.map_or(value.len(), |next| here + next);
+        }
+        if let Some(end) = end {
+            let (text, after) = (&behind[..end], &behind[end + 1..]);
+            if after.trim_ascii_start().starts_with(b"@") {
+                set_aside(&mut out, text);
             } else {
                 out.extend_from_slice(&rest[..end + 2]);
             }
-            rest = behind;
-        } else if *octet == b'@' {
+            rest = after;
+        } else if *octet == b'@' && value.get(separator) != Some(&b'<') {
             out.truncate(out.trim_ascii_end().len());
-            // A route begins behind `<`, a bare `@` behind nothing.
             out.push(b'@');
             rest = behind.trim_ascii_start();
         } else {
+            // Before `<` it is a name that has an `@`.
             out.push(*octet);
             rest = behind;
         }
@@ -351,6 +350,20 @@ fn atoms_for_quoted(value: &[u8]) -> Vec<u8> {
         out.extend_from_slice(b"\r\n");
     }
     out
+}
+
+/// What stood in quotes, as an atom could.
+fn set_aside(out: &mut Vec<u8>, text: &[u8]) {
+    let mut escaped = false;
+    for octet in text {
+        escaped = *octet == b'\\' && !escaped;
+        let aside = QUOTED_ASIDE.iter().position(|special| special == octet);
+        match aside.and_then(|at| u8::try_from(at).ok()) {
+            _ if escaped => {}
+            Some(at) => out.push(FIRST_ASIDE + at),
+            None => out.push(*octet),
+        }
+    }
 }
 
 /// Where the quote that began before `text` ends.
@@ -605,6 +618,12 @@ mod tests {
             "a\"b, (c) <d>;:\\@"
         );
         assert_eq!(local("a @ c.test"), "a");
+        assert_eq!(local("< a @ c.test >"), "a");
+        let named = addresses(b"B @ A <a@c.test>", false);
+        assert!(
+            matches!(&named[0], Mailbox::Person { name: Some(name), .. } if name == "B @ A"),
+            "{named:?}"
+        );
         let named = addresses(b"\"B, @ A\" <a@c.test>, \"open <x", false);
         assert!(
             matches!(&named[0], Mailbox::Person { name: Some(name), .. } if name == "B, @ A"),

@@ -9,6 +9,7 @@
 //! | CREATE x (USE (...)) | the list is taken out (RFC 6154) |
 //! | several messages in APPEND | each is read by itself (RFC 3502), its content by its place only |
 //! | FETCH PREVIEW, STATUS APPENDLIMIT | taken out (RFC 8970, RFC 7889) |
+//! | FETCH RFC822.PEEK | becomes BODY.PEEK[]: Outlook still says it as RFC 1730 has it |
 
 use std::ops::Range;
 
@@ -282,7 +283,7 @@ fn fetch(parts: &[&[u8]], at: usize) -> Option<Body> {
                 preview = true;
                 words.next_if(|word| is_lazy(word));
             } else {
-                kept.push(word);
+                kept.push(as_today(word));
             }
         }
         if kept.is_empty() && preview {
@@ -292,6 +293,8 @@ fn fetch(parts: &[&[u8]], at: usize) -> Option<Body> {
         list.extend_from_slice(&kept.join(&b' '));
         list.push(b')');
         parts[at + 1] = list;
+    } else {
+        parts[at + 1] = as_today(&items).to_vec();
     }
     let body = decode(&joined(&parts))?;
     let CommandBody::Fetch {
@@ -312,6 +315,11 @@ fn fetch(parts: &[&[u8]], at: usize) -> Option<Body> {
     } else {
         Body::Plain(body)
     })
+}
+
+fn as_today(item: &[u8]) -> &[u8] {
+    let is_old = item.eq_ignore_ascii_case(b"RFC822.PEEK");
+    if is_old { b"BODY.PEEK[]" } else { item }
 }
 
 fn is_lazy(word: &[u8]) -> bool {

@@ -425,6 +425,12 @@ fn a_full_mailbox_takes_no_more() {
             let large = inbox.append(message(b"123456789\r\n")).await;
             assert!(matches!(large, Err(FolderError::TooLarge)));
             assert!(files(&world, "tmp").await.is_empty());
+            // What is there already can be put away, and not doubled.
+            account.create("Trash").await.unwrap();
+            let trash = account.folder("Trash").await.unwrap();
+            let over = inbox.copy_to(&[1], &trash).await;
+            assert!(matches!(over, Err(FolderError::OverQuota)));
+            assert_eq!(inbox.move_to(&[1], &trash).await.unwrap(), [(1, 1)]);
         }
         // Counted before anybody has opened the folder.
         let account = account(&world, limit).await;

@@ -95,7 +95,7 @@
 //! `mailboxes.quota` and `quota_messages` hold for all folders together. Mail for a full mailbox
 //! waits (4.2.2) and is tried again; while that is known, RCPT is answered with 452 4.2.2. Other
 //! programs' changes count within ten seconds. Deliveries at the same moment may exceed a limit
-//! by what is under way.
+//! by what is under way. Moving mail from folder to folder needs no room.
 //!
 //! # What is not a folder here
 //!

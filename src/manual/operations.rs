@@ -125,7 +125,8 @@
 //! SELECT, NOOP and CHECK, and every 15 s under IDLE. A message may have `[smtp] max_message_size`
 //! octets; a larger one is refused by its announced size. A message of more than 10,000 parts, or with
 //! parts more than 100 deep, is shown with as many. Lists and searches by header are answered from
-//! the index after they were answered once; SEARCH for text in bodies reads the messages.
+//! the index after they were answered once; SEARCH for text in bodies reads the messages. Odd mail is
+//! answered about as Dovecot does; where not, `scripts/scenarios/dovecot_differences.txt` says why.
 //!
 //! # Mail of this machine's programs
 //!

@@ -145,6 +145,23 @@ fn create_names_its_use() {
 }
 
 #[test]
+fn what_outlook_says_as_rfc_1730_has_it_is_understood() {
+    for (old, today) in [
+        (
+            "(UID RFC822.SIZE RFC822.peek)",
+            "(UID RFC822.SIZE BODY.PEEK[])",
+        ),
+        ("RFC822.PEEK", "BODY.PEEK[]"),
+    ] {
+        let items = |items: &str| match read(&format!("a UID FETCH 3 {items}\r\n")) {
+            Ok(Body::Plain(body)) => body,
+            other => panic!("{items}: {other:?}"),
+        };
+        assert_eq!(items(old), items(today), "{old}");
+    }
+}
+
+#[test]
 fn previews_and_limits_are_taken_out() {
     for line in [
         "a FETCH 1 PREVIEW\r\n",

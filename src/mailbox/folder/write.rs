@@ -52,7 +52,7 @@ impl<W: World> Folder<W> {
         let written: Result<(), FolderError> = written.await;
         self.run(move |core| async move {
             let outcome = match written {
-                Ok(()) => core.add(&mut drafts).await,
+                Ok(()) => core.add(&mut drafts, true).await,
                 Err(error) => Err(error),
             };
             if outcome.is_err() {
@@ -101,7 +101,7 @@ impl<W: World> Folder<W> {
         to: &Folder<W>,
     ) -> Result<Vec<(u32, u32)>, FolderError> {
         let (uids, to) = (uids.to_vec(), Rc::clone(&to.core));
-        self.run(move |core| async move { Ok(core.copy(&uids, &to).await) })
+        self.run(move |core| async move { Ok(core.copy(&uids, &to, true).await) })
             .await?
     }
 
@@ -114,7 +114,8 @@ impl<W: World> Folder<W> {
     ) -> Result<Vec<(u32, u32)>, FolderError> {
         let (uids, to) = (uids.to_vec(), Rc::clone(&to.core));
         self.run(move |core| async move {
-            let copied = match core.copy(&uids, &to).await {
+            // What is moved takes no more room: whoever is over quota can still put mail away.
+            let copied = match core.copy(&uids, &to, false).await {
                 Ok(copied) => copied,
                 Err(error) => return Ok(Err(error)),
             };
@@ -170,14 +171,16 @@ impl<W: World> Core<W> {
         }
     }
 
-    /// Gives drafts their UIDs and their place.
-    async fn add(&self, drafts: &mut [Draft]) -> Result<Vec<u32>, FolderError> {
+    /// Gives drafts their UIDs and their place. `counts`: there has to be room for them.
+    async fn add(&self, drafts: &mut [Draft], counts: bool) -> Result<Vec<u32>, FolderError> {
         if drafts.is_empty() {
             return Ok(Vec::new());
         }
         let _mine = self.turn.take().await;
         let octets = drafts.iter().map(|draft| draft.size).sum();
-        self.allowance.admit(octets, drafts.len() as u64)?;
+        if counts {
+            self.allowance.admit(octets, drafts.len() as u64)?;
+        }
         for draft in drafts.iter_mut() {
             draft.bits = self.places_of(&draft.keywords).await?;
         }
@@ -430,10 +433,12 @@ impl<W: World> Core<W> {
     }
 
     /// Copies messages. It is nobody's turn meanwhile, and the other folder's at the end.
+    /// `counts`: what is copied has to have room.
     async fn copy(
         self: &Rc<Self>,
         uids: &[u32],
         to: &Self,
+        counts: bool,
     ) -> Result<Vec<(u32, u32)>, FolderError> {
         let (mut drafts, mut from) = (Vec::new(), Vec::new());
         let copied = async {
@@ -450,7 +455,7 @@ impl<W: World> Core<W> {
             Ok(())
         };
         let added = match copied.await {
-            Ok(()) => to.add(&mut drafts).await,
+            Ok(()) => to.add(&mut drafts, counts).await,
             Err(error) => Err(error),
         };
         if added.is_err() {
