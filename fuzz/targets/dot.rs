@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use ringpost::wire::dot::{DotScanner, Stuffer, unstuff_into};
+use ringpost_fuzz::halves;
 
 /// Octet by octet: content up to the first CRLF.CRLF, or a dot line at the very beginning.
 fn plain(octets: &[u8]) -> Option<(&[u8], usize)> {
@@ -13,14 +14,14 @@ fn plain(octets: &[u8]) -> Option<(&[u8], usize)> {
     Some((&octets[..at + 2], at + 5))
 }
 
-fuzz_target!(|input: (usize, &[u8])| {
-    let (split, octets) = input;
-    let split = split.checked_rem(octets.len() + 1).unwrap_or(0);
+fuzz_target!(|octets: &[u8]| {
+    let (first, second) = halves(octets);
+    let split = first.len();
     let mut scanner = DotScanner::new();
     let mut content = Vec::new();
     let mut end = None;
     let mut consumed = 0;
-    for piece in [&octets[..split], &octets[split..]] {
+    for piece in [first, second] {
         if end.is_some() {
             break;
         }

@@ -4,17 +4,11 @@
 
 use libfuzzer_sys::fuzz_target;
 use ringpost::mail::downgrade::to_seven_bit;
+use ringpost_fuzz::with_crlf;
 
 fuzz_target!(|octets: &[u8]| {
     // What gets this far has CRLF line ends only.
-    let mut message = Vec::new();
-    for &octet in octets {
-        match octet {
-            b'\r' | 0 => {}
-            b'\n' => message.extend_from_slice(b"\r\n"),
-            _ => message.push(octet),
-        }
-    }
+    let message = with_crlf(octets);
     let Ok(converted) = to_seven_bit(&message) else {
         return;
     };
@@ -27,5 +21,8 @@ fuzz_target!(|octets: &[u8]| {
         return;
     }
     // Once is enough.
-    assert_eq!(to_seven_bit(&converted).ok().as_deref(), Some(&converted[..]));
+    assert_eq!(
+        to_seven_bit(&converted).ok().as_deref(),
+        Some(&converted[..])
+    );
 });

@@ -14,7 +14,10 @@ fuzz_target!(|text: &str| {
         return;
     };
     if let Some(directory) = name.directory() {
-        assert!(!directory.contains(['/', '\0', '\r', '\n']), "{directory:?}");
+        assert!(
+            !directory.contains(['/', '\0', '\r', '\n']),
+            "{directory:?}"
+        );
         assert!(directory != "." && directory != "..", "{directory:?}");
         assert_eq!(FolderName::from_directory(&directory).as_ref(), Some(&name));
     }

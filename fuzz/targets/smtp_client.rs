@@ -9,12 +9,13 @@ use ringpost::smtp::client::{
     ClientSession, Hello, LogIn, Outgoing, OutgoingRecipient, Output, Peer, StartTls, Waits,
 };
 use ringpost::time::Tick;
+use ringpost_fuzz::halves;
 
-fuzz_target!(|input: (usize, &[u8])| {
-    let (split, octets) = input;
-    let split = split.checked_rem(octets.len() + 1).unwrap_or(0);
+fuzz_target!(|octets: &[u8]| {
+    let (first, second) = halves(octets);
     let hello = Hello {
         name: "relay.test".into(),
+        own_name: Some("relay.test".into()),
         lmtp: false,
         tls: StartTls::Never,
         log_in: LogIn::Never,
@@ -65,7 +66,7 @@ fuzz_target!(|input: (usize, &[u8])| {
         (began, over)
     };
     turn(&mut session, &mut fates);
-    for piece in [&octets[..split], &octets[split..]] {
+    for piece in [first, second] {
         session.handle_input(Tick(0), piece);
         turn(&mut session, &mut fates);
     }

@@ -14,7 +14,9 @@ fuzz_target!(|input: (u8, u32, u32, usize, u8, &[u8])| {
         return;
     }
     let mut octets = Vec::new();
-    append(&mut octets, kind, epoch, |out| out.extend_from_slice(payload));
+    append(&mut octets, kind, epoch, |out| {
+        out.extend_from_slice(payload)
+    });
     let room = octets.len() as u64;
     assert!(matches!(
         find(&octets, epoch, room),
@@ -23,12 +25,18 @@ fuzz_target!(|input: (u8, u32, u32, usize, u8, &[u8])| {
     ));
     for end in [0, HEADER_OCTETS - 1, octets.len() - 1] {
         let cut = &octets[..end.min(octets.len() - 1)];
-        assert!(matches!(find(cut, epoch, room), Found::More(_)), "cut at {end}");
+        assert!(
+            matches!(find(cut, epoch, room), Found::More(_)),
+            "cut at {end}"
+        );
     }
     if change != 0 {
         let place = place % octets.len();
         octets[place] ^= change;
         let found = find(&octets, epoch, room);
-        assert!(!matches!(found, Found::Whole(..)), "damage at {place} was not found");
+        assert!(
+            !matches!(found, Found::Whole(..)),
+            "damage at {place} was not found"
+        );
     }
 });
