@@ -286,9 +286,12 @@ fn functions(text: &str) -> Vec<(String, usize, usize)> {
             continue;
         }
         let depth = indent(line);
-        let end = lines[at + 1..]
-            .iter()
-            .position(|other| indent(other) == depth && other.trim_start().starts_with('}'));
+        let is_end = |other: &&str| {
+            indent(other) == depth && (other.trim_start().starts_with('}') || other.ends_with(';'))
+        };
+        // One that ends with a semicolon is a trait's, without a body.
+        let end = lines[at + 1..].iter().position(is_end);
+        let end = end.filter(|end| !lines[at + 1 + end].ends_with(';'));
         if let (Some(end), Some(name)) = (end, words.get(place + 1)) {
             found.push(((*name).to_owned(), at + 1, end + 2));
         }
@@ -301,6 +304,8 @@ fn function_lengths_are_counted_from_fn_to_brace() {
     let text = "impl A {\n    pub async fn long(\n        x: u8,\n    ) {\n        x;\n    }\n\n    fn one() {}\n}\n";
     let own = |name: &str, at, lines| (name.to_owned(), at, lines);
     assert_eq!(functions(text), [own("long", 2, 5)]);
+    let text = "trait A {\n    fn bare(\n        x: u8,\n    ) -> u8;\n    fn full() {\n        b();\n    }\n}\n";
+    assert_eq!(functions(text), [own("full", 5, 3)]);
     assert_eq!(functions("fn a() {\n    b();\n}\n"), [own("a", 1, 3)]);
 }
 

@@ -195,6 +195,18 @@ pub trait File: 'static {
     /// fdatasync: returns when everything written before is on stable storage. After an error
     /// the file's unsynced pages are lost for good and must not be synced again.
     fn sync(&self) -> impl Future<Output = io::Result<()>>;
+    /// [`File::write_at`] and [`File::sync`] at once, for these octets only: what others wrote
+    /// before may stay unsynced. After an error the same holds as after one of either.
+    fn write_durably(
+        &self,
+        octets: Vec<u8>,
+        position: u64,
+    ) -> impl Future<Output = io::Result<()>> {
+        async move {
+            self.write_at(octets, position).await?;
+            self.sync().await
+        }
+    }
     /// Octets in the file.
     fn len(&self) -> impl Future<Output = io::Result<u64>>;
     /// Cuts or extends the file.

@@ -7,14 +7,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
 use super::client::{
     Answer, Complaint, EX_DATAERR, EX_IOERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, print,
 };
-use crate::config::{Config, Dns};
+use crate::config::{Config, Dns, Runtime};
 use crate::observe::log::{Format, Journal, Level};
 use crate::service::{Desk, Service};
 use crate::spool::OpenError;
@@ -99,9 +98,11 @@ fn look(data: &Path) -> Result<CheckReport, Complaint> {
     let (tell, told) = mpsc::channel();
     let placements = vec![None];
     let sockets = start::bind(&[], placements.len())?;
-    let running = start::start(&placements, sockets, &desk, Duration::ZERO, |_| Check {
-        data: data.clone(),
-        tell: tell.clone(),
+    let running = start::start(&placements, sockets, &desk, &Runtime::default(), |_| {
+        Check {
+            data: data.clone(),
+            tell: tell.clone(),
+        }
     })?;
     drop(tell);
     let outcome = told.recv();

@@ -51,6 +51,7 @@ impl Default for Runtime {
             cores: Cores::All,
             memory: 1 << 30,
             spin: Duration::ZERO,
+            slice: Duration::from_micros(100),
         }
     }
 }

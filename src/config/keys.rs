@@ -168,6 +168,13 @@ const RUNTIME: &[Key<Config>] = &[
         |c, v| span(v).map(|spin| c.runtime.spin = spin),
         |c| Some(quoted(units::duration(c.runtime.spin)))
     ),
+    key!(
+        "slice",
+        Restart,
+        "The time slice that shards ask the scheduler for: the shorter, the sooner they run beside busy programs. \"0s\" leaves the kernel's.",
+        |c, v| span(v).map(|slice| c.runtime.slice = slice),
+        |c| Some(quoted(units::duration(c.runtime.slice)))
+    ),
 ];
 
 const TLS: &[Key<Config>] = &[

@@ -83,6 +83,8 @@ pub struct Runtime {
     pub memory: u64,
     /// How long an idle shard polls before it sleeps.
     pub spin: Duration,
+    /// The time slice that shards ask the kernel's scheduler for; zero leaves it its own.
+    pub slice: Duration,
 }
 
 /// Which cores the shards run on.

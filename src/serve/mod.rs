@@ -101,9 +101,9 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     };
     current.begin_reports();
     let (end, ended) = mpsc::channel();
-    let spin = current.rules.config.runtime.spin;
+    let runtime = current.rules.config.runtime.clone();
     let running = start_shards(&current, &journal, end, |make| {
-        start::start(&placements, sockets, &desk, spin, make)
+        start::start(&placements, sockets, &desk, &runtime, make)
     })?;
     let control_at = control.as_ref().map(|(_, at)| *at);
     if let Some((listener, _)) = control {

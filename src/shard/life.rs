@@ -196,9 +196,11 @@ fn log_settings<W: World>(
 fn on_commit(recorder: Rc<RefCell<Recorder>>) -> Box<dyn Fn(CommitFacts)> {
     Box::new(move |facts| {
         let records = u64::from(facts.records);
-        recorder
-            .borrow_mut()
-            .record_count(Stage::CommitBatch, records);
+        let recorder = &mut *recorder.borrow_mut();
+        recorder.record_count(Stage::CommitBatch, records);
+        if let Some(took) = facts.disk {
+            recorder.record(Stage::CommitDisk, took);
+        }
     })
 }
 

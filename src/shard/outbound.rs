@@ -428,7 +428,7 @@ impl<'a, W: World> Courier<'a, W> {
             attempt.take(results);
             let moved_on = attempt.remaining().len() < open;
             let refused = attempt.last_deferral().is_some();
-            if moved_on && !refused && connection.is_usable() && !connection.may_begin() {
+            if moved_on && !refused && connection.is_ready() && !connection.may_begin() {
                 // Its limits are reached, and count from none again over the next connection
                 // (RFC 9422 §4). It ends: each connection settles some, or is the last.
                 rest = Rest::AnotherConnection;
@@ -445,7 +445,8 @@ impl<'a, W: World> Courier<'a, W> {
         if attempt.is_done() {
             self.shard.queue.borrow_mut().lane_ok(self.lane);
         }
-        if connection.is_usable() {
+        // Whether its peer has left since is asked when somebody wants to use it.
+        if connection.is_ready() {
             self.connection = Some(connection);
         }
         rest

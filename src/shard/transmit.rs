@@ -157,9 +157,14 @@ impl<W: World> Connection<W> {
         }
     }
 
-    /// True when it can carry another transaction.
+    /// True when its last transaction left it in order.
+    pub(super) fn is_ready(&self) -> bool {
+        self.state == State::Ready
+    }
+
+    /// True when it can carry another transaction: asks the system whether the peer has left.
     pub(super) fn is_usable(&mut self) -> bool {
-        self.state == State::Ready && !self.stream.is_stale()
+        self.is_ready() && !self.stream.is_stale()
     }
 
     /// True when a message that wants this of TLS may go over it.

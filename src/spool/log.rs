@@ -56,12 +56,8 @@ pub struct Settings {
 pub struct CommitFacts {
     /// Records.
     pub records: u32,
-    /// Octets.
-    pub octets: u64,
-    /// Writing it.
-    pub write: Duration,
-    /// fdatasync.
-    pub sync: Duration,
+    /// How long the disk took to make it safe; `None` when nobody waited for that.
+    pub disk: Option<Duration>,
 }
 
 /// What the queue knows of a message.

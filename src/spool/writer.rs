@@ -180,30 +180,12 @@ impl<W: World> Inner<W> {
         let octets = std::mem::take(&mut batch.octets);
         let len = octets.len() as u64;
         let end = batch.offset + len;
-        let written = async {
-            let file = self.file_for(desk, &batch).await?;
-            if len > 0 {
-                self.fill_ahead(&file, batch.epoch.number, end).await;
-                file.write_at(octets, batch.offset).await?;
-            }
-            Ok(file)
-        };
-        let file = match written.await {
-            Ok(file) => file,
-            Err(error) => return Err((error, batch)),
-        };
-        let between = self.world.now();
         let waits = !batch.waiters.is_empty();
-        if self.settings.durable && waits {
-            if let Err(error) = file.sync().await {
-                // The kernel may have dropped the pages and called them clean: to sync again
-                // would be a lie (fsyncgate). Whatever the error, the disk is not to be trusted.
-                return Err((io::Error::other(error), batch));
-            }
-            desk.unsynced = None;
-        } else if len > 0 {
-            desk.unsynced.get_or_insert(between);
+        let durably = self.settings.durable && waits;
+        if let Err(error) = self.put(desk, &batch, octets, durably).await {
+            return Err((error, batch));
         }
+        let took = self.world.now().since(began);
         if let Some(segment) = self
             .state
             .borrow_mut()
@@ -219,9 +201,7 @@ impl<W: World> Inner<W> {
         }
         (self.settings.on_commit)(CommitFacts {
             records: batch.records,
-            octets: len,
-            write: between.since(began),
-            sync: self.world.now().since(between),
+            disk: durably.then_some(took),
         });
         self.state.borrow_mut().end_reports(&batch, true);
         for waiter in batch.waiters {
@@ -229,6 +209,37 @@ impl<W: World> Inner<W> {
             let _ = waiter.send(Ok(()));
         }
         self.remove_doomed(desk.synced);
+        Ok(())
+    }
+
+    /// Writes a batch's octets, `durably` or not.
+    async fn put(
+        &self,
+        desk: &mut Desk,
+        batch: &Batch,
+        octets: Vec<u8>,
+        durably: bool,
+    ) -> io::Result<()> {
+        let file = self.file_for(desk, batch).await?;
+        let len = octets.len() as u64;
+        let is_filled = self.fill_ahead(&file, batch, len).await;
+        // What stands before these octets must be as safe as they are: recovery reads up to the
+        // first record that is not whole. And only octets that need no new block are written and
+        // synced at once: an error is then never one of a full disk after it was called written.
+        if durably && is_filled && desk.unsynced.is_none() {
+            return file.write_durably(octets, batch.offset).await;
+        }
+        if len > 0 {
+            file.write_at(octets, batch.offset).await?;
+        }
+        if durably {
+            // The kernel may have dropped the pages and called them clean: to sync again would
+            // be a lie (fsyncgate). Whatever the error, the disk is not to be trusted.
+            file.sync().await.map_err(io::Error::other)?;
+            desk.unsynced = None;
+        } else if len > 0 {
+            desk.unsynced.get_or_insert_with(|| self.world.now());
+        }
         Ok(())
     }
 
@@ -289,26 +300,32 @@ impl<W: World> Inner<W> {
         Ok(file)
     }
 
-    /// Writes zeros ahead of the records, in steps: see [`segment::Segment::filled`].
-    async fn fill_ahead(&self, file: &W::File, number: u32, end: u64) {
+    /// Writes zeros ahead of the records, in steps: see [`segment::Segment::filled`]. True when
+    /// the batch's place was written before.
+    async fn fill_ahead(&self, file: &W::File, batch: &Batch, len: u64) -> bool {
+        let (number, end) = (batch.epoch.number, batch.offset + len);
         let filled = {
             let state = self.state.borrow();
             let segment = state.segments.get(&number);
             segment.map_or(u64::MAX, |segment| segment.filled)
         };
-        if end <= filled || end >= self.settings.segment_octets {
-            return;
+        if end <= filled {
+            return true;
+        }
+        if len == 0 || end >= self.settings.segment_octets {
+            return false;
         }
         let target = (end + FILL_OCTETS).min(self.settings.segment_octets);
-        let Ok(len) = usize::try_from(target.saturating_sub(filled)) else {
-            return;
+        let Ok(octets) = usize::try_from(target.saturating_sub(filled)) else {
+            return false;
         };
         // Without room the records themselves may still fit; their write decides.
-        if file.write_at(vec![0; len], filled).await.is_ok()
+        if file.write_at(vec![0; octets], filled).await.is_ok()
             && let Some(segment) = self.state.borrow_mut().segments.get_mut(&number)
         {
             segment.filled = target;
         }
+        false
     }
 
     async fn sync_notes(&self, desk: &mut Desk) -> io::Result<()> {

@@ -4,10 +4,12 @@
 //! What glommio has no call for (listing, renaming, making directories) runs on its blocking
 //! thread, off the shard.
 
+use std::cell::RefCell;
 use std::fs::FileType;
 use std::io;
-
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use glommio::io::{BufferedFile, Directory, OpenOptions};
 use rustix::fs::OFlags;
@@ -19,6 +21,19 @@ use crate::world::File;
 pub struct UringFile {
     /// Taken only when the file is dropped.
     file: Option<BufferedFile>,
+    /// The same file, opened so that a write returns when it is on stable storage. A write and an
+    /// fdatasync each wake a worker of the kernel's, and the shard again; this one does it once.
+    durable: RefCell<Durable>,
+}
+
+/// Opened when it is first wanted.
+#[derive(Default)]
+enum Durable {
+    #[default]
+    Unopened,
+    Open(Rc<BufferedFile>),
+    /// There is no /proc here: a write and a sync do the same.
+    Impossible,
 }
 
 impl UringFile {
@@ -27,13 +42,53 @@ impl UringFile {
             .as_ref()
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
+
+    async fn durable(&self) -> io::Result<Option<Rc<BufferedFile>>> {
+        match &*self.durable.borrow() {
+            Durable::Open(file) => return Ok(Some(Rc::clone(file))),
+            Durable::Impossible => return Ok(None),
+            Durable::Unopened => {}
+        }
+        // By its descriptor: the file may have got another name since it was opened.
+        let path = format!("/proc/self/fd/{}", self.open_file()?.as_raw_fd());
+        let mut options = OpenOptions::new();
+        options.write(true).custom_flags(DURABLY);
+        let opened = options.buffered_open(path).await.ok().map(Rc::new);
+        *self.durable.borrow_mut() = match &opened {
+            Some(file) => Durable::Open(Rc::clone(file)),
+            None => Durable::Impossible,
+        };
+        Ok(opened)
+    }
+}
+
+/// Writes all of `octets`.
+async fn write_all(file: &BufferedFile, octets: Vec<u8>, position: u64) -> io::Result<()> {
+    let len = octets.len();
+    let written = file.write_at(octets, position).await.map_err(plain)?;
+    // A regular file takes all or, when the disk fills up half way, a part: io_uring goes on
+    // with a short buffered write by itself otherwise.
+    if written == len {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+}
+
+fn close(file: BufferedFile) {
+    // Dropped unclosed, glommio closes it too, with a complaint in the log each time.
+    drop(glommio::spawn_local(async move { file.close().await }).detach());
 }
 
 impl Drop for UringFile {
     fn drop(&mut self) {
-        // Dropped unclosed, glommio closes it too, with a complaint in the log each time.
         if let Some(file) = self.file.take() {
-            drop(glommio::spawn_local(async move { file.close().await }).detach());
+            close(file);
+        }
+        if let Durable::Open(file) = self.durable.take()
+            && let Some(file) = Rc::into_inner(file)
+        {
+            close(file);
         }
     }
 }
@@ -57,19 +112,15 @@ impl File for UringFile {
     }
 
     async fn write_at(&self, octets: Vec<u8>, position: u64) -> io::Result<()> {
-        let len = octets.len();
-        let written = self
-            .open_file()?
-            .write_at(octets, position)
-            .await
-            .map_err(plain)?;
-        // A regular file takes all or, when the disk fills up half way, a part: io_uring goes on
-        // with a short buffered write by itself otherwise.
-        if written == len {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::StorageFull.into())
-        }
+        write_all(self.open_file()?, octets, position).await
+    }
+
+    async fn write_durably(&self, octets: Vec<u8>, position: u64) -> io::Result<()> {
+        let Some(file) = self.durable().await? else {
+            self.write_at(octets, position).await?;
+            return self.sync().await;
+        };
+        write_all(&file, octets, position).await
     }
 
     async fn sync(&self) -> io::Result<()> {
@@ -95,7 +146,10 @@ pub(super) async fn open(path: &Path, create: bool) -> io::Result<UringFile> {
         // A link in a mailbox must not lead a relay that runs as root to files of others.
         .custom_flags(NO_LINKS);
     let file = options.buffered_open(path).await.map_err(plain)?;
-    Ok(UringFile { file: Some(file) })
+    Ok(UringFile {
+        file: Some(file),
+        durable: RefCell::default(),
+    })
 }
 
 pub(super) async fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
@@ -228,6 +282,8 @@ async fn off_shard<T: Send + 'static>(
 
 /// O_NOFOLLOW: what is opened is no link. Directories before the last name may be.
 const NO_LINKS: i32 = OFlags::NOFOLLOW.bits().cast_signed();
+/// O_DSYNC: each write is followed by an fdatasync of what it wrote.
+const DURABLY: i32 = OFlags::DSYNC.bits().cast_signed();
 /// Mail is for nobody else's eyes.
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;

@@ -5,6 +5,7 @@
 
 mod disk;
 mod net;
+mod slice;
 pub mod start;
 #[cfg(test)]
 mod tests;

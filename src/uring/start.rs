@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{Uring, net};
-use crate::config::Cores;
+use super::{Uring, net, slice};
+use crate::config::{Cores, Runtime};
 use crate::mail::envelope::SHARDS_MAX;
 use crate::service::Desk;
 
@@ -215,7 +215,7 @@ pub fn start<F, T>(
     placements: &Placements,
     sockets: Sockets,
     desk: &Desk,
-    spin: Duration,
+    runtime: &Runtime,
     make: F,
 ) -> Result<Vec<Running>, Refused>
 where
@@ -226,9 +226,11 @@ where
     for ((number, placement), share) in placements.iter().enumerate().zip(sockets.shares) {
         let main = make(number);
         let desk = desk.clone();
-        let handle = builder(*placement, spin)
+        let slice = runtime.slice;
+        let handle = builder(*placement, runtime.spin)
             .name(&format!("shard-{number}"))
             .spawn(move || async move {
+                slice::ask(slice);
                 super::beat();
                 main.run(Uring::new(desk, share)).await;
             })

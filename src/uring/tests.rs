@@ -176,6 +176,10 @@ fn files_hold_what_was_written_and_directories_list_it() {
         file.set_len(4).await.unwrap();
         assert_eq!(file.len().await.unwrap(), 4);
         world.rename(&path, &directory.join("two")).await.unwrap();
+        // Under its new name it is still the same file, also where it is opened once more.
+        file.write_durably(b"all".to_vec(), 4).await.unwrap();
+        file.write_durably(b"yes".to_vec(), 1).await.unwrap();
+        assert_eq!(file.read_at(0, 100).await.unwrap(), b"\0yesall");
         world.sync_directory(&directory).await.unwrap();
         assert_eq!(
             world.list(&directory).await.unwrap(),

@@ -27,6 +27,8 @@ pub enum Stage {
     Verify,
     /// The content is complete; until it is on stable storage.
     CommitWait,
+    /// The disk's share of it: writing and syncing a batch.
+    CommitDisk,
     /// Messages that one fdatasync made safe: a count, not a time.
     CommitBatch,
     /// A command of a user who fetches mail is read; until its reply is written.
@@ -59,12 +61,13 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::AcceptToBanner,
         Self::Command,
         Self::BodyReceived,
         Self::Verify,
         Self::CommitWait,
+        Self::CommitDisk,
         Self::CommitBatch,
         Self::RetrievalCommand,
         Self::QueueWait,
@@ -90,6 +93,7 @@ impl Stage {
             Self::BodyReceived => "body_received",
             Self::Verify => "verify",
             Self::CommitWait => "commit_wait",
+            Self::CommitDisk => "commit_disk",
             Self::CommitBatch => "commit_batch",
             Self::RetrievalCommand => "retrieval_command",
             Self::QueueWait => "queue_wait",
