@@ -1,6 +1,7 @@
 """What scripts/interop, scripts/crash and scripts/load share: a relay process, a name server, sinks.
 
-Everything listens in 127.77.0.0/16, on ports over 1024, in a directory of its own.
+Everything listens in 127.77.0.0/16, on ports over 1024, in a directory of its own; relay and name server in
+what MAILWORLD_NET names (127.77.0), so that runs side by side do not meet.
 """
 import asyncio
 import http.client
@@ -19,8 +20,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARY = os.environ.get("RINGPOST", str(ROOT / "target/release/ringpost"))
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 
-RELAY, SMTP_PORT, CONTROL_PORT = "127.77.0.1", 2525, 8025
-DNS, DNS_PORT = "127.77.0.53", 5353
+NET = os.environ.get("MAILWORLD_NET", "127.77.0")
+RELAY, SMTP_PORT, CONTROL_PORT = f"{NET}.1", 2525, 8025
+DNS, DNS_PORT = f"{NET}.53", 5353
 MX_PORT = 2526
 
 
@@ -80,7 +82,7 @@ class World:
     # -- names ------------------------------------------------------------------------------
     def start_dns(self, records):
         """nsd with the zone test.; `records` are lines of a zone file."""
-        zone = "$ORIGIN test.\n$TTL 60\n@ IN SOA ns root 1 3600 600 86400 1\n@ IN NS ns\nns IN A 127.77.0.53\n"
+        zone = f"$ORIGIN test.\n$TTL 60\n@ IN SOA ns root 1 3600 600 86400 1\n@ IN NS ns\nns IN A {DNS}\n"
         (self.home / "test.zone").write_text(zone + "\n".join(records) + "\n")
         (self.home / "nsd.conf").write_text(f"""
 server:
