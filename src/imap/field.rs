@@ -460,12 +460,15 @@ fn ended(value: &[u8]) -> Vec<u8> {
 /// mail-parser would look for its end in all that follows, and then for that of the next one.
 fn with_short_words(value: &[u8]) -> Vec<u8> {
     let mut value = ended(value);
-    let beginnings: Vec<usize> = memchr::memmem::find_iter(&value, b"=?").collect();
-    for at in beginnings {
-        let rest = &value[at + 2..];
-        let near = &rest[..rest.len().min(WORD_OCTETS_MAX)];
-        if memchr::memmem::find(near, b"?=").is_none() {
-            value[at] = EQUALS_ASIDE;
+    let mut from = 0;
+    while let Some(begins) = memchr::memmem::find(&value[from..], b"=?") {
+        let at = from + begins;
+        from = at + 2;
+        let near = &value[from..value.len().min(from + WORD_OCTETS_MAX)];
+        match memchr::memmem::find(near, b"?=") {
+            // None begins within a word: base64 may end in `=`, and then comes the word's `?=`.
+            Some(ends) => from += ends + 2,
+            None => value[at] = EQUALS_ASIDE,
         }
     }
     value
@@ -695,6 +698,8 @@ mod tests {
         let endless = "=?AB?q?x".repeat(30_000);
         assert_eq!(text(endless.as_bytes()), endless);
         assert_eq!(text(b"=?utf-8?q?=C3=B6?= =?utf-8?q?x"), "ö =?utf-8?q?x");
+        assert_eq!(text(b"=?utf-8?b?dHfDtg==?="), "twö");
+        assert_eq!(text(b"=?utf-8?b?dHfDtg==?= =?utf-8?B?dHfDtg==?="), "twötwö");
         let long = format!("=?utf-8?q?{}?=", "x".repeat(1500));
         assert_eq!(text(long.as_bytes()), "x".repeat(1500));
         assert_eq!(QUOTED_ASIDE[7], b':');
