@@ -26,6 +26,10 @@ DNS, DNS_PORT = f"{NET}.53", 5353
 MX_PORT = 2526
 
 
+class Skipped(Exception):
+    """What a scenario drives is not on this machine."""
+
+
 class Failure(Exception):
     """A scenario's claim did not hold."""
 

@@ -4,7 +4,7 @@ import os
 import pathlib
 import subprocess
 
-from mailworld import RELAY, World, claim
+from mailworld import RELAY, Skipped, World, claim
 from scenarios.base import scenario
 from scenarios.imap import IMAP_PORT, PASSWORD, USER, Reader
 from scenarios.mutt import mutt
@@ -64,6 +64,8 @@ def imap_mutt():
 
 @scenario(quick=True)
 def imap_imapflow():
+    if not os.path.isdir(os.path.join(PACKAGES, "node_modules", "imapflow")):
+        raise Skipped("imapflow is not installed")
     with World() as world:
         Reader(world, 0)
         script = pathlib.Path(__file__).parent / "imapflow.cjs"
