@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::FolderError;
 use super::folder::{Core, Folder, Home, read_text, size_in_name, write_text};
 use super::name::FolderName;
-use super::quota::{Allowance, Limit, Quota};
+use super::quota::{Allowance, Limit, Promises, Quota};
 use super::turn::Turn;
 use crate::world::{Tick, World};
 
@@ -25,6 +25,8 @@ pub struct Accounts<W: World> {
     open: RefCell<HashMap<String, Weak<Account<W>>>>,
     /// Accounts that mail was admitted to just now: what they hold need not be counted again.
     counted: RefCell<VecDeque<(Tick, Rc<Account<W>>)>>,
+    /// Room that was promised, by user: it outlives the account that counted.
+    promises: RefCell<HashMap<String, Rc<Promises>>>,
     turn: Turn,
 }
 
@@ -110,6 +112,7 @@ impl<W: World> Accounts<W> {
             limit: Cell::new(limit),
             open: RefCell::default(),
             counted: RefCell::default(),
+            promises: RefCell::default(),
             turn: Turn::default(),
         }
     }
@@ -130,7 +133,8 @@ impl<W: World> Accounts<W> {
         Ok(self.root.join(directory_of(user)?))
     }
 
-    /// Is there room for a message of so many octets?
+    /// Promises room for a message of so many octets, where there is some. To be settled with
+    /// [`Accounts::settle`].
     pub async fn admit(&self, user: &str, octets: u64) -> Result<(), FolderError> {
         let oldest = self.world.now() - COUNTED_WAIT;
         self.counted.borrow_mut().retain(|(at, _)| *at > oldest);
@@ -143,7 +147,18 @@ impl<W: World> Accounts<W> {
             }
             counted.push_back((self.world.now(), Rc::clone(&account)));
         }
-        account.quota().admit(octets, 1)
+        let now = self.world.now();
+        account.allowance.promises.forget(now - PROMISE_WAIT);
+        account.allowance.promise(now, octets, 1)
+    }
+
+    /// A message that room was promised for has come, or does not come.
+    pub fn settle(&self, user: &str, octets: u64) {
+        let mut promises = self.promises.borrow_mut();
+        if let Some(promised) = promises.get(user) {
+            promised.settle(octets, 1);
+        }
+        promises.retain(|_, promised| !promised.is_empty() || Rc::strong_count(promised) > 1);
     }
 
     /// Opens a user's mailbox, which is made where there is none. Shared while anybody holds it.
@@ -155,6 +170,7 @@ impl<W: World> Accounts<W> {
         }
         let directory = self.root.join(directory_of(&user)?);
         make_maildir(&self.world, &directory).await?;
+        let promises = Rc::clone(self.promises.borrow_mut().entry(user.clone()).or_default());
         let account = Rc::new_cyclic(|me| Account {
             me: me.clone(),
             world: self.world.clone(),
@@ -163,6 +179,7 @@ impl<W: World> Accounts<W> {
             host: Rc::clone(&self.host),
             allowance: Rc::new(Allowance {
                 limit: self.limit.get(),
+                promises,
                 ..Allowance::default()
             }),
             is_measured: Cell::new(false),
@@ -621,6 +638,8 @@ const NOTES: &str = "ringpost.toml";
 /// How long a count is believed that other programs may have changed.
 const COUNTED_WAIT: Duration = Duration::from_secs(10);
 const COUNTED_MAX: usize = 64;
+/// A delivery that takes longer has been given up by a crash of its shard, or is hopelessly slow.
+const PROMISE_WAIT: Duration = Duration::from_secs(300);
 /// No folder's name: a level of it would be empty.
 const TRASH: &str = "..gone-";
 /// Open folders of one user that nobody uses, at most.

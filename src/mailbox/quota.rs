@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::{FolderError, FolderName};
+use crate::time::Tick;
 
 /// What a mailbox may hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,11 +52,48 @@ pub(super) struct Figures {
     pub(super) messages: Cell<u64>,
 }
 
+/// Room that was given to messages which are not counted yet: two at the same moment must not get
+/// the same room.
+#[derive(Debug, Default)]
+pub(super) struct Promises {
+    open: RefCell<Vec<Promise>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Promise {
+    made: Tick,
+    octets: u64,
+    messages: u64,
+}
+
+impl Promises {
+    /// The messages are counted now, or come no more.
+    pub(super) fn settle(&self, octets: u64, messages: u64) {
+        let mut open = self.open.borrow_mut();
+        let mut promises = open.iter();
+        // Any that is as large: it is their sum that counts.
+        let same = |one: &Promise| (one.octets, one.messages) == (octets, messages);
+        if let Some(place) = promises.position(same) {
+            open.swap_remove(place);
+        }
+    }
+
+    /// Whoever was promised room before `oldest` will not come back.
+    pub(super) fn forget(&self, oldest: Tick) {
+        self.open.borrow_mut().retain(|one| one.made > oldest);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.borrow().is_empty()
+    }
+}
+
 /// What all folders of a user hold together.
 #[derive(Debug, Default)]
 pub(super) struct Allowance {
     pub(super) limit: Limit,
     pub(super) folders: RefCell<BTreeMap<FolderName, Rc<Figures>>>,
+    pub(super) promises: Rc<Promises>,
 }
 
 impl Allowance {
@@ -71,8 +109,28 @@ impl Allowance {
         quota
     }
 
-    pub(super) fn admit(&self, octets: u64, messages: u64) -> Result<(), FolderError> {
-        self.quota().admit(octets, messages)
+    /// Promises room, where there is enough beside what was promised before. It is to be settled.
+    pub(super) fn promise(
+        &self,
+        made: Tick,
+        octets: u64,
+        messages: u64,
+    ) -> Result<(), FolderError> {
+        let mut quota = self.quota();
+        let mut open = self.promises.open.borrow_mut();
+        for promise in &*open {
+            quota.octets += promise.octets;
+            quota.messages += promise.messages;
+        }
+        quota.admit(octets, messages)?;
+        if self.limit != Limit::default() {
+            open.push(Promise {
+                made,
+                octets,
+                messages,
+            });
+        }
+        Ok(())
     }
 
     /// The figures of a folder.
@@ -101,5 +159,23 @@ mod tests {
         assert!(matches!(quota.admit(101, 1), Err(FolderError::TooLarge)));
         quota.limit = Limit::default();
         assert!(quota.admit(u64::MAX, u64::MAX).is_ok());
+    }
+
+    #[test]
+    fn room_is_promised_once() {
+        let allowance = Allowance {
+            limit: Limit {
+                octets: Some(100),
+                messages: None,
+            },
+            ..Allowance::default()
+        };
+        let at = Tick::NEVER;
+        let promise = |octets| allowance.promise(at, octets, 1).is_ok();
+        assert!(promise(60) && !promise(60) && promise(40) && !promise(1));
+        allowance.promises.settle(60, 1);
+        assert!(promise(60) && !promise(1));
+        allowance.promises.forget(at);
+        assert!(promise(100), "those who do not come back hold nothing");
     }
 }

@@ -22,7 +22,7 @@ use crate::mail::envelope::Recipient;
 use crate::mail::outcome::{Blame, Diagnosis, Outcome, RemoteReply, Success};
 use crate::mailbox::FolderError;
 use crate::mailbox::deliver::{Copy, Parcel, Source, deliver, folder_of_tag};
-use crate::mailbox::text::to_disk;
+use crate::mailbox::text::{Measure, to_disk};
 use crate::route::Target;
 use crate::smtp::reply::Reply;
 use crate::users::alias::Place;
@@ -44,6 +44,13 @@ pub enum MailboxWord {
         maildir: PathBuf,
         /// Of the message, with CRLF.
         octets: u64,
+        /// What it was admitted with.
+        admitted: u64,
+    },
+    /// A message that was admitted did not come in.
+    Failed {
+        /// What it was admitted with.
+        admitted: u64,
     },
 }
 
@@ -64,6 +71,10 @@ pub enum Room {
 struct Drop {
     place: Place,
     maildir: PathBuf,
+    /// What stands before the content, with LF.
+    head: Vec<u8>,
+    /// Of the message with it, with CRLF.
+    octets: u64,
     recipients: Vec<u16>,
 }
 
@@ -98,10 +109,9 @@ impl<W: World> Shard<W> {
         attempt.relay = Some("mailbox".into());
         let mut failures: BTreeMap<u16, Outcome> = BTreeMap::new();
         let drops = self.drops(message, attempt, &mut failures).await;
-        let size = message.content.size + message.trace.len() as u64;
         let mut admitted = Vec::with_capacity(drops.len());
         for drop in drops {
-            match self.room(&drop.place.user, size).await {
+            match self.room(&drop.place.user, drop.octets).await {
                 Room::Enough => admitted.push(drop),
                 room => fail(&mut failures, &drop.recipients, &no_room(room)),
             }
@@ -110,7 +120,7 @@ impl<W: World> Shard<W> {
             .iter()
             .map(|drop| Copy {
                 maildir: drop.maildir.clone(),
-                head: head(message, &drop.place),
+                head: drop.head.clone(),
                 source: match &message.body {
                     Body::Memory(octets) => Source::Memory(octets),
                     Body::Extent(len) => Source::Pieces(*len),
@@ -130,10 +140,18 @@ impl<W: World> Shard<W> {
             match outcome {
                 Ok(octets) => {
                     let maildir = drop.maildir;
-                    let word = MailboxWord::Arrived { maildir, octets };
+                    let word = MailboxWord::Arrived {
+                        maildir,
+                        octets,
+                        admitted: drop.octets,
+                    };
                     self.tell_home(drop.place.user, word);
                 }
                 Err(error) => {
+                    let word = MailboxWord::Failed {
+                        admitted: drop.octets,
+                    };
+                    self.tell_home(drop.place.user.clone(), word);
                     let user = &drop.place.user;
                     self.warn(format_args!(
                         "{}: {user}: not delivered: {error}",
@@ -179,11 +197,7 @@ impl<W: World> Shard<W> {
                 match self.maildir(&place).await {
                     Ok(maildir) => drops
                         .entry(maildir.clone())
-                        .or_insert_with(|| Drop {
-                            place,
-                            maildir,
-                            recipients: Vec::new(),
-                        })
+                        .or_insert_with(|| Drop::new(message, place, maildir))
                         .recipients
                         .push(number),
                     Err(error) => fail(failures, &[number], &disk_trouble(&error)),
@@ -249,9 +263,15 @@ impl<W: World> Shard<W> {
                     // Whoever asked may have stopped waiting.
                     let _ = tell.send(room);
                 }
-                MailboxWord::Arrived { maildir, octets } => {
+                MailboxWord::Arrived {
+                    maildir,
+                    octets,
+                    admitted,
+                } => {
                     shard.welcome_mail(&user, &maildir, octets).await;
+                    shard.accounts.settle(&user, admitted);
                 }
+                MailboxWord::Failed { admitted } => shard.accounts.settle(&user, admitted),
             }
         });
     }
@@ -262,6 +282,21 @@ impl<W: World> Shard<W> {
         };
         if let Err(error) = account.arrived(maildir, octets).await {
             self.warn(format_args!("{user}: the mailbox cannot be read: {error}"));
+        }
+    }
+}
+
+impl Drop {
+    fn new(message: &Message, place: Place, maildir: PathBuf) -> Self {
+        let head = head(message, &place);
+        let mut measure = Measure::default();
+        measure.push(&head);
+        Self {
+            octets: message.content.size + measure.octets(),
+            place,
+            maildir,
+            head,
+            recipients: Vec::new(),
         }
     }
 }

@@ -155,6 +155,37 @@ fn a_full_mailbox_is_said_to_be_full_and_takes_mail_again_later() {
 }
 
 #[test]
+fn mail_that_comes_at_the_same_moment_does_not_overfill_a_mailbox() {
+    let scene = Scene::new();
+    let extra = "mailboxes.quota = \"4KiB\"\nqueue.retry = [\"1h\"]\n";
+    let relay = relay(&scene, &["ann@d.test"], extra);
+    until_known(&relay, "ann@d.test");
+    let mut clients: Vec<_> = (0..12).map(|_| relay.client()).collect();
+    for client in &mut clients {
+        client.command("MAIL FROM:<a@c.test>").is("250 ");
+        client.command("RCPT TO:<ann@d.test>").is("250 ");
+    }
+    let content = format!("Subject: many\r\n\r\n{}\r\n", "x".repeat(900));
+    let content = content.as_bytes();
+    std::thread::scope(|scope| {
+        for client in &mut clients {
+            scope.spawn(move || client.data(content).is("250 ").queue_id());
+        }
+    });
+    let place = maildir(&relay, "ann@d.test");
+    let mail = wait_for(&place, 3);
+    relay.log_line(&["to=<ann@d.test>", "dsn=4.2.2", "status=deferred"]);
+    let octets: usize = mail
+        .values()
+        .map(|text| text.replace('\n', "\r\n").len())
+        .sum();
+    assert!(
+        mail.len() == 3 && octets <= 4096,
+        "{octets} octets: {mail:?}"
+    );
+}
+
+#[test]
 fn what_was_answered_is_in_the_mailbox_once_however_often_the_relay_is_killed() {
     let scene = Scene::new();
     let mut relay = relay(&scene, &["ann@d.test"], "queue.retry = [\"1s\"]\n");

@@ -178,9 +178,19 @@ impl<W: World> Core<W> {
         }
         let _mine = self.turn.take().await;
         let octets = drafts.iter().map(|draft| draft.size).sum();
+        let messages = drafts.len() as u64;
         if counts {
-            self.allowance.admit(octets, drafts.len() as u64)?;
+            self.allowance.promise(self.world.now(), octets, messages)?;
         }
+        let added = self.add_admitted(drafts).await;
+        if counts {
+            self.allowance.promises.settle(octets, messages);
+        }
+        added
+    }
+
+    /// The caller's turn.
+    async fn add_admitted(&self, drafts: &mut [Draft]) -> Result<Vec<u32>, FolderError> {
         for draft in drafts.iter_mut() {
             draft.bits = self.places_of(&draft.keywords).await?;
         }
