@@ -102,8 +102,9 @@
 //! A `pop3` listener offers STLS, a `pop3s` one speaks TLS first; users log in as above. A session
 //! has the mailbox's INBOX as it was at the login, to itself: a second one hears `[IN-USE]`. DELE is
 //! done at QUIT and at no other end. Unique ids are the names of the Maildir's files, so they
-//! survive a lost index, another machine, and a Maildir taken over from another server; flags are
-//! left alone.
+//! survive a lost index, another machine, and a Maildir taken over from another server. What was
+//! retrieved is `\Seen` for IMAP's clients when the session ends, with QUIT or without (but for RSET),
+//! as with Dovecot.
 //!
 //! All sessions of a user run on one shard, the user's home (a hash of the address): a connection
 //! that was accepted elsewhere moves there when its user has logged in, with its TLS. So ten users

@@ -1,5 +1,6 @@
 //! Users who fetch their mail with POP3.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -89,6 +90,16 @@ impl House {
         let draft = home.join("tmp").join(&name);
         fs::write(&draft, content).unwrap();
         fs::rename(draft, home.join("new").join(name)).unwrap();
+    }
+
+    /// The letters of the files in INBOX, in order of name.
+    fn flags(&self, user: &str) -> Vec<String> {
+        let cur = self.maildir(user).join("cur");
+        let names = fs::read_dir(cur).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let names: BTreeSet<String> = names.collect();
+        let letters = names.iter().map(|name| name.rsplit_once(":2,").unwrap().1);
+        letters.map(str::to_owned).collect()
     }
 
     fn client(&self) -> Pop3 {
@@ -324,6 +335,25 @@ fn client_deletes_at_quit_and_not_before() {
         ids(&after),
         [&ids(&before)[..1], &ids(&before)[2..]].concat()
     );
+}
+
+#[test]
+fn client_retrieves_and_other_clients_see_what_was_read() {
+    let house = House::start("", &[ONE, TWO, THREE]);
+    let mut ann = house.ann();
+    ann.list("TOP 2 5");
+    ann.list("RETR 3");
+    ann.expect("QUIT", "+OK Logging out.");
+    assert_eq!(house.flags("ann@d.test"), ["", "", "S"]);
+    let mut ann = house.ann();
+    ann.list("RETR 1");
+    ann.expect("RSET", "+OK");
+    ann.list("RETR 2");
+    // Lost without QUIT: what was read was read.
+    drop(ann);
+    eventually("the lost session has left its mark", || {
+        (house.flags("ann@d.test") == ["", "S", "S"]).then_some(())
+    });
 }
 
 /// A session of ann's, unless her maildrop is locked.

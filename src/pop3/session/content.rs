@@ -43,6 +43,11 @@ impl Content {
         }
     }
 
+    /// All of the message is wanted.
+    pub(super) fn is_whole(&self) -> bool {
+        self.top.is_none()
+    }
+
     /// Appends the next octets as they go over the wire; false when no more are wanted.
     pub(super) fn append(&mut self, output: &mut Vec<u8>, octets: &[u8]) -> bool {
         let Some(mut header) = self.header.take() else {

@@ -76,6 +76,8 @@ pub struct Held {
     /// Octets, with CRLF line ends and without hiding dots.
     pub size: u32,
     deleted: bool,
+    /// RETR has sent all of it.
+    retrieved: bool,
 }
 
 impl Held {
@@ -86,6 +88,7 @@ impl Held {
             uid,
             size,
             deleted: false,
+            retrieved: false,
         }
     }
 }
@@ -121,8 +124,8 @@ enum Mode {
     AuthResponse,
     /// Nothing before the list is complete: LIST or UIDL, from this place on.
     Listing(List, usize),
-    /// Nothing before the content is complete.
-    Sending(Content),
+    /// Nothing before the content of the message in this place is complete.
+    Sending(usize, Content),
     /// Nothing before the handshake.
     Securing,
     /// Nothing ever again.
@@ -243,6 +246,18 @@ impl Session {
         let deleted = self.messages.iter().filter(|held| held.deleted);
         deleted.map(|held| held.uid).collect()
     }
+
+    /// What was retrieved and stays; once. However the session ends, IMAP tells then that it was read,
+    /// as with Dovecot.
+    #[must_use]
+    pub fn take_retrieved(&mut self) -> Vec<u32> {
+        let messages = self.messages.iter_mut();
+        let retrieved = messages.filter_map(|held| {
+            let stays = std::mem::take(&mut held.retrieved) && !held.deleted;
+            stays.then_some(held.uid)
+        });
+        retrieved.collect()
+    }
 }
 
 /// Answers, each to the question that [`Session::step`] put last.
@@ -303,21 +318,22 @@ impl Session {
             None => self.say_octets(place),
             Some(_) => self.say(Reply::OK),
         }
-        self.mode = Mode::Sending(Content::new(lines, self.utf8));
+        self.mode = Mode::Sending(place, Content::new(lines, self.utf8));
     }
 
     /// The next octets, with CRLF line ends; false when no more are wanted.
     pub fn content(&mut self, octets: &[u8]) -> bool {
         match &mut self.mode {
-            Mode::Sending(content) => content.append(&mut self.output, octets),
+            Mode::Sending(_, content) => content.append(&mut self.output, octets),
             _ => false,
         }
     }
 
     /// That was all.
     pub fn content_ends(&mut self) {
-        if let Mode::Sending(content) = &mut self.mode {
+        if let Mode::Sending(place, content) = &mut self.mode {
             content.end(&mut self.output);
+            self.messages[*place].retrieved |= content.is_whole();
             self.mode = Mode::Command;
         }
     }

@@ -555,6 +555,23 @@ fn deleting_is_for_quit_and_no_number_shifts() {
 }
 
 #[test]
+fn what_was_retrieved_whole_and_stays_is_told_once() {
+    let mut driver = Driver::new();
+    let lines = [
+        "USER ann", "PASS p", "RETR 1", "TOP 2 9", "RETR 3", "DELE 3",
+    ];
+    say(&mut driver, &lines);
+    assert_eq!(driver.session.take_retrieved(), [10]);
+    assert_eq!(driver.session.take_retrieved(), [0; 0]);
+    say(&mut driver, &["RETR 2", "RSET", "RETR 3"]);
+    assert_eq!(
+        driver.session.take_retrieved(),
+        [12],
+        "RSET undoes it, as with Dovecot"
+    );
+}
+
+#[test]
 fn what_could_not_be_deleted_is_said() {
     for (updated, reply) in [
         (Updated::Failed, "-ERR [SYS/TEMP] Some messages"),

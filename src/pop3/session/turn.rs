@@ -26,7 +26,7 @@ impl Session {
             Mode::Asking(_) => (0, Turn::Ask),
             Mode::Securing => (0, Turn::StartTls),
             // The driver has the word, and says when it is over.
-            Mode::Sending(_) => (0, Turn::Flush),
+            Mode::Sending(..) => (0, Turn::Flush),
             Mode::Closed => (0, Turn::Close),
         }
     }
@@ -167,9 +167,9 @@ impl Session {
             }
             Verb::Stat => self.stat(),
             Verb::Rset => {
-                self.messages
-                    .iter_mut()
-                    .for_each(|held| held.deleted = false);
+                for held in &mut self.messages {
+                    (held.deleted, held.retrieved) = (false, false);
+                }
                 self.say(Reply::OK);
             }
             Verb::Noop => self.say(Reply::OK),

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::lodgers::Lodger;
 use super::{Shard, Speaking};
-use crate::mailbox::{Folder, FolderError, Names, Pop3Lock, is_full_disk};
+use crate::mailbox::{Change, Folder, FolderError, Names, Pop3Lock, System, is_full_disk};
 use crate::pop3::reply::Reply;
 use crate::pop3::session::{Held, Session, Step, Terms, Updated};
 use crate::pop3::unique_id;
@@ -69,6 +69,7 @@ async fn go_on<W: World>(
             Ok(None) | Err(_) => break,
         }
     }
+    visit.mark_seen().await;
     visit.connection.close(shard).await;
 }
 
@@ -275,8 +276,24 @@ impl<W: World> Visit<'_, W> {
         Ok(())
     }
 
+    /// What was retrieved is \Seen from here on. A failure takes nothing from anybody.
+    async fn mark_seen(&mut self) {
+        let seen = self.session.take_retrieved();
+        let Some(maildrop) = self.maildrop.as_ref().filter(|_| !seen.is_empty()) else {
+            return;
+        };
+        let marking = maildrop
+            .folder
+            .change_flags(&seen, Change::Add, System::SEEN, &[], None);
+        if let Err(error) = marking.await {
+            self.shard
+                .warn(format_args!("messages cannot be marked as seen: {error}"));
+        }
+    }
+
     /// QUIT: what is marked goes, durably.
-    async fn update(&self) -> Updated {
+    async fn update(&mut self) -> Updated {
+        self.mark_seen().await;
         let deleted = self.session.deleted();
         let Some(maildrop) = self.maildrop.as_ref().filter(|_| !deleted.is_empty()) else {
             return Updated::Done;
