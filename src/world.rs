@@ -125,6 +125,8 @@ pub trait World: Clone + 'static {
 
     /// Opens a file for reading and writing; `create` makes it where it is not (mode 0600).
     fn open(&self, path: &Path, create: bool) -> impl Future<Output = io::Result<Self::File>>;
+    /// Opens a file that is only read: where the system has it in memory, that and reading cost little.
+    fn open_to_read(&self, path: &Path) -> impl Future<Output = io::Result<Self::File>>;
     /// Names of the files, links and directories in a directory, sorted. `NotFound` when there is
     /// none.
     fn list(&self, directory: &Path) -> impl Future<Output = io::Result<Vec<PathBuf>>>;

@@ -129,35 +129,54 @@ impl View {
     /// Takes over how the mailbox is now: `current` has its UIDs, ascending. What is gone keeps
     /// its number unless `may_expunge`.
     pub fn refresh(&mut self, current: &[u32], may_expunge: bool) -> News {
-        let mut news = News::default();
-        let before = self.uids.len();
-        if may_expunge {
-            let mut gone = 0;
-            let mut left = current.iter().peekable();
-            let mut kept = Vec::with_capacity(self.uids.len());
-            for (at, uid) in self.uids.iter().enumerate() {
-                while left.next_if(|other| *other < uid).is_some() {}
-                if left.next_if(|other| *other == uid).is_some() {
-                    kept.push(*uid);
-                } else {
-                    let number = u32::try_from(at + 1 - gone).unwrap_or(u32::MAX);
-                    news.expunged.push(number);
-                    news.vanished.push(*uid);
-                    gone += 1;
-                }
-            }
-            if gone > 0 {
-                self.uids = kept;
+        let mut gone = Vec::new();
+        let mut left = current.iter().peekable();
+        for uid in &self.uids {
+            while left.next_if(|other| *other < uid).is_some() {}
+            if left.next_if(|other| *other == uid).is_none() {
+                gone.push(*uid);
             }
         }
         let last = self.uids.last().copied().unwrap_or(0);
-        let last = last.max(news.vanished.last().copied().unwrap_or(0));
         let new = current.partition_point(|uid| *uid <= last);
-        self.uids.extend_from_slice(&current[new..]);
-        if self.uids.len() > before - news.expunged.len() {
+        self.update(&gone, &current[new..], may_expunge)
+    }
+
+    /// Takes over what has happened since: `gone` has UIDs that are not there any more, ascending,
+    /// and `new` those that came after the last one of the view. What is gone keeps its number
+    /// unless `may_expunge`.
+    pub fn update(&mut self, gone: &[u32], new: &[u32], may_expunge: bool) -> News {
+        let mut news = News::default();
+        if may_expunge {
+            for uid in gone {
+                if let Ok(at) = self.uids.binary_search(uid) {
+                    let number = u32::try_from(at + 1 - news.vanished.len()).unwrap_or(u32::MAX);
+                    news.expunged.push(number);
+                    news.vanished.push(*uid);
+                }
+            }
+            match news.vanished.as_slice() {
+                [] => {}
+                // All that stands behind it moves; for a few that is less than to look at each.
+                [uid] => {
+                    if let Ok(at) = self.uids.binary_search(uid) {
+                        self.uids.remove(at);
+                    }
+                }
+                vanished => self.uids.retain(|uid| vanished.binary_search(uid).is_err()),
+            }
+        }
+        self.uids.extend_from_slice(new);
+        if !new.is_empty() {
             news.exists = Some(self.len());
         }
         news
+    }
+
+    /// Are some of these in the view?
+    #[must_use]
+    pub fn has_any(&self, uids: &[u32]) -> bool {
+        uids.iter().any(|uid| self.uids.binary_search(uid).is_ok())
     }
 
     /// The UIDs that a set of message numbers names, ascending; `None` when a number is beyond the

@@ -16,6 +16,11 @@ pub struct Index {
     keywords: Vec<Rc<str>>,
     /// Modseq and UID, in order of modseq; the oldest are forgotten.
     expunged: VecDeque<(u64, u32)>,
+    /// Modseq and UID of the latest changes, new messages among them, in order of modseq; so that
+    /// whoever missed a few need not look through all messages.
+    changed: VecDeque<(u64, u32)>,
+    /// All changes after this modseq are among them.
+    changed_from: u64,
     looked: Looked,
     /// Sum of the rows' sizes.
     octets: u64,
@@ -34,6 +39,8 @@ impl Index {
             rows: Vec::new(),
             keywords: Vec::new(),
             expunged: VecDeque::new(),
+            changed: VecDeque::new(),
+            changed_from: head.highest_modseq,
             looked: Looked::default(),
             octets: 0,
         }
@@ -82,11 +89,20 @@ impl Index {
         self.octets
     }
 
-    /// Messages that changed after `modseq`.
+    /// Messages that changed after `modseq`, in order of UID.
     #[must_use]
     pub fn changed_since(&self, modseq: u64) -> Vec<Entry> {
-        let rows = self.rows.iter().filter(|row| row.modseq > modseq);
-        rows.map(Entry::from).collect()
+        let is_later = |row: &&Row| row.modseq > modseq;
+        if modseq < self.changed_from {
+            let rows = self.rows.iter().filter(is_later);
+            return rows.map(Entry::from).collect();
+        }
+        let first = self.changed.partition_point(|(of, _)| *of <= modseq);
+        let mut uids: Vec<u32> = self.changed.range(first..).map(|(_, uid)| *uid).collect();
+        uids.sort_unstable();
+        uids.dedup();
+        let rows = uids.iter().filter_map(|uid| self.row(*uid));
+        rows.filter(is_later).map(Entry::from).collect()
     }
 
     /// Messages that went after `modseq`.
@@ -131,6 +147,15 @@ impl Index {
         self.rows = rows;
     }
 
+    fn note_changed(&mut self, modseq: u64, uid: u32) {
+        self.changed.push_back((modseq, uid));
+        if self.changed.len() > CHANGES_MAX
+            && let Some((modseq, _)) = self.changed.pop_front()
+        {
+            self.changed_from = modseq;
+        }
+    }
+
     /// Takes in what a record says.
     pub fn apply(&mut self, record: Record) -> Result<(), Misfit> {
         match record {
@@ -144,6 +169,7 @@ impl Index {
                         row.system = flags.system;
                         row.keywords = flags.keywords;
                         row.modseq = modseq;
+                        self.note_changed(modseq, uid);
                     }
                 }
             }
@@ -194,6 +220,8 @@ impl Index {
         self.octets += octets;
         self.head.uid_next = self.head.uid_next.max(last.saturating_add(1));
         self.head.highest_modseq = top;
+        // Nobody knows in which order these changed.
+        self.changed_from = top;
         if self.rows.is_empty() {
             self.rows = rows;
         } else {
@@ -214,6 +242,7 @@ impl Index {
             self.rise(one.row.modseq);
             self.octets += u64::from(one.row.size);
             self.rows.push(one.row);
+            self.note_changed(one.row.modseq, one.row.uid);
         }
         if let Some(last) = added.last() {
             self.head.uid_next = last.row.uid.saturating_add(1);
@@ -225,11 +254,19 @@ impl Index {
         let mut uids: Vec<u32> = gone.iter().map(|(_, uid)| *uid).collect();
         uids.sort_unstable();
         let mut octets = 0;
-        self.rows.retain(|row| {
-            let is_gone = uids.binary_search(&row.uid).is_ok();
-            octets += if is_gone { u64::from(row.size) } else { 0 };
-            !is_gone
-        });
+        if uids.len() <= FEW {
+            for uid in uids {
+                if let Some(place) = self.place(uid) {
+                    octets += u64::from(self.rows.remove(place).size);
+                }
+            }
+        } else {
+            self.rows.retain(|row| {
+                let is_gone = uids.binary_search(&row.uid).is_ok();
+                octets += if is_gone { u64::from(row.size) } else { 0 };
+                !is_gone
+            });
+        }
         self.octets -= octets;
         for (modseq, uid) in gone {
             self.rise(modseq);
@@ -282,6 +319,10 @@ impl From<&Row> for Entry {
 /// How many expunges are remembered: 1 MiB of them. A client that was away for longer is told
 /// which messages are left instead (RFC 7162 §3.2.5.2).
 pub const EXPUNGES_MAX: usize = 64 * 1024;
+/// How many changes are remembered: a session that has missed more looks through all messages.
+const CHANGES_MAX: usize = 4096;
+/// So many are taken out of the list one by one: each moves what stands behind it.
+const FEW: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -317,5 +358,33 @@ mod tests {
         index.apply(added(u32::MAX)).unwrap();
         assert_eq!(index.apply(added(u32::MAX)), Err(Misfit));
         assert_eq!(index.rows().len(), 1);
+    }
+
+    #[test]
+    fn changes_are_the_same_whether_they_are_remembered_or_looked_for() {
+        let mut index = Index::new(Head::default());
+        for uid in 1..=9 {
+            let row = Row {
+                modseq: u64::from(uid),
+                ..row(uid)
+            };
+            let name = String::new();
+            index
+                .apply(Record::Added(vec![Added { row, name }]))
+                .unwrap();
+        }
+        for modseq in 10..2 * CHANGES_MAX as u64 {
+            let uid = u32::try_from(modseq % 7).unwrap();
+            let changes = vec![(uid, Flags::default())];
+            index.apply(Record::Flagged { modseq, changes }).unwrap();
+            let looked_for = |since: u64| {
+                let rows = index.rows().iter().filter(|row| row.modseq > since);
+                rows.map(Entry::from).collect::<Vec<_>>()
+            };
+            for since in [0, 8, modseq - 9, modseq - 1, modseq] {
+                assert_eq!(index.changed_since(since), looked_for(since), "{since}");
+            }
+        }
+        assert!(index.changed_from > 0, "some are forgotten");
     }
 }

@@ -34,7 +34,7 @@ use std::rc::Rc;
 
 pub use account::{Account, Accounts, FolderInfo, Pop3Lock, SpecialUse};
 pub use flags::{Change, Flags, System};
-pub use folder::{Folder, Names, Reader};
+pub use folder::{Folder, Names, Reader, Summaries};
 pub use name::FolderName;
 pub use quota::{Limit, Quota};
 

@@ -224,6 +224,10 @@ impl World for SimWorld {
         })
     }
 
+    async fn open_to_read(&self, path: &Path) -> io::Result<SimFile> {
+        self.open(path, false).await
+    }
+
     async fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
         self.on_names(|disk| disk.list(directory)).await
     }

@@ -348,7 +348,7 @@ impl<W: World> Log<W> {
     /// Reads a part of a large message's content; shorter only at its end.
     pub async fn read_extent(&self, id: QueueId, position: u64, len: usize) -> io::Result<Vec<u8>> {
         let path = layout::extent(&self.inner.directory, id);
-        let file = self.inner.world.open(&path, false).await?;
+        let file = self.inner.world.open_to_read(&path).await?;
         file.read_at(position, len).await
     }
 

@@ -1,26 +1,28 @@
 //! Files on glommio: `BufferedFile` (opened, read, written and synced through io_uring). DMA
 //! files gave nothing for their alignment; the measurements stand in `manual`.
 //!
-//! What glommio has no call for (listing, renaming, making directories) runs on its blocking
-//! thread, off the shard.
+//! What the kernel has in memory is opened and read in place: system calls that refuse to wait for
+//! the disk cost less than the way through the ring and back. What glommio has no call for (listing,
+//! renaming, making directories) runs on its blocking thread, off the shard.
 
 use std::cell::RefCell;
 use std::fs::FileType;
-use std::io;
-use std::os::fd::AsRawFd as _;
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use glommio::io::{BufferedFile, Directory, OpenOptions};
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::ReadWriteFlags;
 
 use super::plain;
 use crate::world::File;
 
 /// An open file.
 pub struct UringFile {
-    /// Taken only when the file is dropped.
-    file: Option<BufferedFile>,
+    opened: Opened,
     /// The same file, opened so that a write returns when it is on stable storage. A write and an
     /// fdatasync each wake a worker of the kernel's, and the shard again; this one does it once.
     durable: RefCell<Durable>,
@@ -36,11 +38,48 @@ enum Durable {
     Impossible,
 }
 
+enum Opened {
+    /// Through the ring. Taken only when the file is dropped.
+    Ring(Option<BufferedFile>),
+    /// In place, for reading: its name was in memory.
+    InPlace(Arc<OwnedFd>),
+}
+
 impl UringFile {
-    fn open_file(&self) -> io::Result<&BufferedFile> {
-        self.file
-            .as_ref()
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    fn through_ring(&self) -> io::Result<&BufferedFile> {
+        match &self.opened {
+            Opened::Ring(Some(file)) => Ok(file),
+            Opened::Ring(None) => Err(io::ErrorKind::NotFound.into()),
+            Opened::InPlace(_) => Err(io::ErrorKind::PermissionDenied.into()),
+        }
+    }
+
+    /// Reads what is in memory of the octets wanted; true when that is all there is.
+    fn read_in_place(&self, position: u64, wanted: usize, octets: &mut Vec<u8>) -> bool {
+        let descriptor = match &self.opened {
+            Opened::InPlace(file) => file.as_fd(),
+            // SAFETY: the file is open as long as it is not taken out of `self`, which `drop` alone
+            // does, and `self` is borrowed.
+            Opened::Ring(Some(file)) => unsafe { BorrowedFd::borrow_raw(file.as_raw_fd()) },
+            Opened::Ring(None) => return false,
+        };
+        octets.resize(wanted, 0);
+        let mut have = 0;
+        let is_all = loop {
+            let mut into = [IoSliceMut::new(&mut octets[have..])];
+            let at = position + have as u64;
+            match rustix::io::preadv2(descriptor, &mut into, at, ReadWriteFlags::NOWAIT) {
+                Ok(0) => break true,
+                Ok(more) => have += more,
+                // Not in memory, or a file system that cannot tell.
+                Err(_) => break false,
+            }
+            if have == wanted {
+                break true;
+            }
+        };
+        octets.truncate(have);
+        is_all
     }
 
     async fn durable(&self) -> io::Result<Option<Rc<BufferedFile>>> {
@@ -50,7 +89,7 @@ impl UringFile {
             Durable::Unopened => {}
         }
         // By its descriptor: the file may have got another name since it was opened.
-        let path = format!("/proc/self/fd/{}", self.open_file()?.as_raw_fd());
+        let path = format!("/proc/self/fd/{}", self.through_ring()?.as_raw_fd());
         let mut options = OpenOptions::new();
         options.write(true).custom_flags(DURABLY);
         let opened = options.buffered_open(path).await.ok().map(Rc::new);
@@ -82,7 +121,9 @@ fn close(file: BufferedFile) {
 
 impl Drop for UringFile {
     fn drop(&mut self) {
-        if let Some(file) = self.file.take() {
+        if let Opened::Ring(file) = &mut self.opened
+            && let Some(file) = file.take()
+        {
             close(file);
         }
         if let Durable::Open(file) = self.durable.take()
@@ -95,11 +136,18 @@ impl Drop for UringFile {
 
 impl File for UringFile {
     async fn read_at(&self, position: u64, len: usize) -> io::Result<Vec<u8>> {
-        let mut octets = Vec::with_capacity(len);
+        let mut octets = Vec::new();
+        if self.read_in_place(position, len, &mut octets) {
+            return Ok(octets);
+        }
+        if let Opened::InPlace(file) = &self.opened {
+            let file = Arc::clone(file);
+            return off_shard(move || read_waiting(&file, position, octets, len)).await;
+        }
         while octets.len() < len {
             let at = position + octets.len() as u64;
             let part = self
-                .open_file()?
+                .through_ring()?
                 .read_at(at, len - octets.len())
                 .await
                 .map_err(plain)?;
@@ -112,7 +160,7 @@ impl File for UringFile {
     }
 
     async fn write_at(&self, octets: Vec<u8>, position: u64) -> io::Result<()> {
-        write_all(self.open_file()?, octets, position).await
+        write_all(self.through_ring()?, octets, position).await
     }
 
     async fn write_durably(&self, octets: Vec<u8>, position: u64) -> io::Result<()> {
@@ -124,16 +172,40 @@ impl File for UringFile {
     }
 
     async fn sync(&self) -> io::Result<()> {
-        self.open_file()?.fdatasync().await.map_err(plain)
+        self.through_ring()?.fdatasync().await.map_err(plain)
     }
 
     async fn len(&self) -> io::Result<u64> {
-        self.open_file()?.file_size().await.map_err(plain)
+        match &self.opened {
+            Opened::InPlace(file) => size_of(file),
+            Opened::Ring(_) => self.through_ring()?.file_size().await.map_err(plain),
+        }
     }
 
     async fn set_len(&self, len: u64) -> io::Result<()> {
-        self.open_file()?.truncate(len).await.map_err(plain)
+        self.through_ring()?.truncate(len).await.map_err(plain)
     }
+}
+
+/// Reads on, as far as there is something.
+fn read_waiting(
+    file: &OwnedFd,
+    position: u64,
+    mut octets: Vec<u8>,
+    wanted: usize,
+) -> io::Result<Vec<u8>> {
+    let mut have = octets.len();
+    octets.resize(wanted, 0);
+    while have < wanted {
+        match rustix::io::pread(file, &mut octets[have..], position + have as u64) {
+            Ok(0) => break,
+            Ok(more) => have += more,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    octets.truncate(have);
+    Ok(octets)
 }
 
 pub(super) async fn open(path: &Path, create: bool) -> io::Result<UringFile> {
@@ -147,9 +219,23 @@ pub(super) async fn open(path: &Path, create: bool) -> io::Result<UringFile> {
         .custom_flags(NO_LINKS);
     let file = options.buffered_open(path).await.map_err(plain)?;
     Ok(UringFile {
-        file: Some(file),
+        opened: Opened::Ring(Some(file)),
         durable: RefCell::default(),
     })
+}
+
+/// Opens a file that is only read.
+pub(super) async fn open_to_read(path: &Path) -> io::Result<UringFile> {
+    // O_NONBLOCK: a pipe that stands in the place of a file is opened at once, and cannot be read.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED) {
+        Ok(file) => Ok(UringFile {
+            opened: Opened::InPlace(Arc::new(file)),
+            durable: RefCell::default(),
+        }),
+        // It has to be looked for on the disk, is not there, or the kernel is older than 5.12.
+        Err(_) => open(path, false).await,
+    }
 }
 
 pub(super) async fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
@@ -248,6 +334,12 @@ pub(super) async fn link(from: &Path, to: &Path) -> io::Result<()> {
 
 pub(super) async fn modified(path: &Path) -> io::Result<i64> {
     use std::os::unix::fs::MetadataExt as _;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let in_memory = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED);
+    if let Ok(about) = in_memory.and_then(rustix::fs::fstat) {
+        let nanos = i64::try_from(about.st_mtime_nsec).map_err(io::Error::other)?;
+        return Ok(about.st_mtime * NANOS_PER_SECOND + nanos);
+    }
     let path = path.to_path_buf();
     off_shard(move || {
         let about = std::fs::metadata(path)?;
@@ -268,9 +360,14 @@ pub(super) async fn set_modified(path: &Path, seconds: i64) -> io::Result<()> {
             last_modification: moment,
         };
         let flags = rustix::fs::AtFlags::empty();
-        Ok(rustix::fs::utimensat(rustix::fs::CWD, path, &times, flags)?)
+        Ok(rustix::fs::utimensat(CWD, path, &times, flags)?)
     })
     .await
+}
+
+fn size_of(file: &OwnedFd) -> io::Result<u64> {
+    let size = rustix::fs::fstat(file)?.st_size;
+    u64::try_from(size).map_err(io::Error::other)
 }
 
 /// Runs a call that may wait for the disk on glommio's blocking thread.

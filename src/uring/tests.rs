@@ -191,6 +191,37 @@ fn files_hold_what_was_written_and_directories_list_it() {
 }
 
 #[test]
+fn what_is_only_read_is_read_like_the_rest_and_cannot_be_written() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    in_world(|world| async move {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        let octets: Vec<u8> = (0..300_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+        std::fs::write(at("file"), &octets).unwrap();
+        let file = world.open_to_read(&at("file")).await.unwrap();
+        assert_eq!(file.len().await.unwrap(), 300_000);
+        assert_eq!(file.read_at(0, 300_000).await.unwrap(), octets);
+        assert_eq!(file.read_at(299_990, 100).await.unwrap(), octets[299_990..]);
+        assert!(file.read_at(300_000, 1).await.unwrap().is_empty());
+        assert!(file.write_at(b"x".to_vec(), 0).await.is_err());
+        // Out of memory, if the kernel hears of it: then the disk is waited for.
+        let plain = std::fs::File::open(at("file")).unwrap();
+        plain.sync_all().unwrap();
+        rustix::fs::fadvise(&plain, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        assert_eq!(file.read_at(5, 299_000).await.unwrap(), octets[5..299_005]);
+        let missing = world.open_to_read(&at("none")).await.err().unwrap();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        std::os::unix::fs::symlink(at("file"), at("link")).unwrap();
+        assert!(world.open_to_read(&at("link")).await.is_err());
+        mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        // Nobody waits for its writer.
+        if let Ok(pipe) = world.open_to_read(&at("pipe")).await {
+            assert!(pipe.read_at(0, 10).await.is_err());
+        }
+    });
+}
+
+#[test]
 fn a_pipe_is_not_listed_for_nobody_may_wait_for_its_writer() {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     in_world(|world| async move {

@@ -111,6 +111,12 @@ impl<W: World> ItemReader<W> {
         Rc::ptr_eq(&self.file, &log.file)
     }
 
+    /// Does `at` stand right behind what was read?
+    pub(super) fn is_next(&self, at: u64) -> bool {
+        let end = self.at + self.octets.len() as u64;
+        (self.at..=end + HEAD_OCTETS as u64).contains(&at)
+    }
+
     /// The item at `at`; `None` where there is none or it is damaged. Reads `ahead` octets.
     pub(super) async fn read(&mut self, at: u64, ahead: usize) -> io::Result<Option<Vec<u8>>> {
         if at == 0 {

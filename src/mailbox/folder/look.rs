@@ -42,6 +42,10 @@ impl<W: World> Core<W> {
 
     /// Takes over what happened in the directories since the last look. The caller's turn.
     pub(super) async fn look(&self, former: Option<&Former>) -> io::Result<()> {
+        if self.is_closed.get() {
+            // What is in the directory now is another folder of this name.
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let was = self.looked();
         let (new, cur) = (self.time_of("new").await?, self.time_of("cur").await?);
         if new == was.new && cur == was.cur {
@@ -502,7 +506,7 @@ pub(in crate::mailbox) async fn size_in_name<W: World>(
 
 /// The size with CRLF of a file whose name does not tell.
 async fn measure<W: World>(world: &W, path: &Path) -> io::Result<u64> {
-    let file = world.open(path, false).await?;
+    let file = world.open_to_read(path).await?;
     let mut measure = Measure::default();
     let mut at = 0;
     loop {
@@ -520,7 +524,7 @@ pub(in crate::mailbox) async fn read_text<W: World>(
     world: &W,
     path: &Path,
 ) -> io::Result<Option<String>> {
-    let file = match world.open(path, false).await {
+    let file = match world.open_to_read(path).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };

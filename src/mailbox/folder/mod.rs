@@ -33,7 +33,7 @@ use crate::world::{Class, World};
 
 use log::{Batch, ItemReader, Log, Snapshot};
 pub(super) use look::{read_text, size_in_name, write_text};
-pub use read::{Names, Reader};
+pub use read::{Names, Reader, Summaries};
 
 /// One open folder.
 pub struct Folder<W: World> {
@@ -177,6 +177,15 @@ impl<W: World> Folder<W> {
         state.index.rows().iter().map(Entry::from).collect()
     }
 
+    /// The UIDs above `uid`.
+    #[must_use]
+    pub fn uids_after(&self, uid: u32) -> Vec<u32> {
+        let state = self.core.state.borrow();
+        let rows = state.index.rows();
+        let first = rows.partition_point(|row| row.uid <= uid);
+        rows[first..].iter().map(|row| row.uid).collect()
+    }
+
     /// Calls `each` with every message, in order of UID, without copying the list.
     pub fn for_each(&self, each: impl FnMut(Entry)) {
         let state = self.core.state.borrow();
@@ -275,10 +284,12 @@ impl<W: World> Folder<W> {
     {
         let (tell, told) = oneshot::channel();
         let changing = change(Rc::clone(&self.core));
+        let core = Rc::clone(&self.core);
         let keeper = self.keeper.clone();
         self.core.world.spawn(Class::Retrieve, async move {
             // Whoever asked may be gone.
             let _ = tell.send(changing.await);
+            core.write_riders().await;
             drop(keeper);
         });
         told.await
@@ -328,7 +339,16 @@ impl<W: World> Core<W> {
         self.append(records, true).await
     }
 
-    /// The same; `durably` or not.
+    /// Writes what nobody waits for, so that it is known after a restart: then the directories need
+    /// not be looked through. It stands behind what it tells of; lost, it costs only that look.
+    async fn write_riders(&self) {
+        if !self.state.borrow().riders.is_empty() {
+            let _mine = self.turn.take().await;
+            let _ = self.append(Vec::new(), false).await;
+        }
+    }
+
+    /// Writes records, `durably` or not, and takes them in. The caller's turn.
     async fn append(&self, records: Vec<Record>, durably: bool) -> io::Result<()> {
         if self.is_closed.get() {
             return Err(io::ErrorKind::NotFound.into());

@@ -13,15 +13,23 @@ use crate::world::{File, World};
 
 /// A message being read piece by piece, with CRLF. It goes on when the message is expunged.
 pub struct Reader<W: World> {
-    file: Rc<W::File>,
+    file: W::File,
     at: u64,
+    /// What is read at one go.
+    piece: usize,
+    /// The file ended with the last piece.
+    is_at_end: bool,
     to_wire: ToWire,
 }
 
 impl<W: World> Reader<W> {
     /// The next piece; `None` at the end.
     pub async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let piece = self.file.read_at(self.at, PIECE_OCTETS).await?;
+        if self.is_at_end {
+            return Ok(None);
+        }
+        let piece = self.file.read_at(self.at, self.piece).await?;
+        self.is_at_end = piece.len() < self.piece;
         if piece.is_empty() {
             return Ok(None);
         }
@@ -29,6 +37,27 @@ impl<W: World> Reader<W> {
         let mut out = Vec::with_capacity(piece.len() + piece.len() / 32);
         self.to_wire.push(&piece, &mut out);
         Ok(Some(out))
+    }
+}
+
+/// Reads the summaries of many messages, most of which stand one behind the other.
+pub struct Summaries<W: World> {
+    core: Rc<Core<W>>,
+    items: ItemReader<W>,
+}
+
+impl<W: World> Summaries<W> {
+    /// What was kept with [`Folder::keep_summary`].
+    pub async fn of(&mut self, uid: u32) -> Option<Vec<u8>> {
+        let row = self.core.row(uid)?;
+        if !self.items.is_of(&self.core.state.borrow().log) {
+            self.items = self.core.state.borrow().log.items();
+        }
+        let ahead = match self.items.is_next(row.summary_at) {
+            true => SUMMARIES_READ_OCTETS,
+            false => SUMMARY_READ_OCTETS,
+        };
+        self.items.read(row.summary_at, ahead).await.ok()?
     }
 }
 
@@ -80,20 +109,30 @@ impl<W: World> Folder<W> {
 
     /// A message piece by piece.
     pub async fn reader(&self, uid: u32) -> Result<Reader<W>, FolderError> {
-        let file = Rc::new(self.core.open_message(uid).await?);
+        let file = self.core.open_message(uid).await?;
+        // On disk it has no more octets than with CRLF; one more would show that it has grown.
+        let size = self.entry(uid).map_or(0, |entry| entry.size as usize);
         Ok(Reader {
             file,
             at: 0,
+            piece: PIECE_OCTETS.min(size + 1),
+            is_at_end: false,
             to_wire: ToWire::default(),
         })
     }
 
+    /// For the summaries of messages.
+    #[must_use]
+    pub fn summaries(&self) -> Summaries<W> {
+        Summaries {
+            core: Rc::clone(&self.core),
+            items: self.core.state.borrow().log.items(),
+        }
+    }
+
     /// What was kept with [`Folder::keep_summary`].
-    pub async fn summary(&self, uid: u32) -> Option<Rc<[u8]>> {
-        let row = self.core.row(uid)?;
-        let mut items = self.core.state.borrow().log.items();
-        let found = items.read(row.summary_at, SUMMARY_READ_OCTETS).await;
-        Some(found.ok()??.into())
+    pub async fn summary(&self, uid: u32) -> Option<Vec<u8>> {
+        self.summaries().of(uid).await
     }
 
     /// Keeps something about a message's content with it. It is a cache: a crash may lose it.
@@ -142,7 +181,7 @@ impl<W: World> Core<W> {
         let Some(path) = self.message_path(&row).await? else {
             return Ok(None);
         };
-        match self.world.open(&path, false).await {
+        match self.world.open_to_read(&path).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             file => Ok(Some(file?)),
         }
@@ -163,6 +202,8 @@ const PIECE_OCTETS: usize = 64 << 10;
 const NAMES_READ_OCTETS: usize = 32 << 10;
 /// Most summaries are shorter.
 const SUMMARY_READ_OCTETS: usize = 2048;
+/// Some dozens of them.
+const SUMMARIES_READ_OCTETS: usize = 32 << 10;
 /// Longer ones are not kept: the message is parsed again.
 pub(super) const SUMMARY_OCTETS_MAX: usize = 8 << 20;
 /// How often another program may rename a file just before we open it.

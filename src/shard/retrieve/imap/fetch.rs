@@ -458,11 +458,12 @@ impl<W: World> Visit<'_, W> {
         if looked.summary.is_some() {
             return Ok(());
         }
-        let Some(selected) = &self.selected else {
+        let Some(selected) = &mut self.selected else {
             return Ok(());
         };
         let folder = Rc::clone(&selected.folder);
-        let kept = folder.summary(uid).await;
+        let summaries = selected.summaries.get_or_insert_with(|| folder.summaries());
+        let kept = summaries.of(uid).await;
         looked.summary = kept.and_then(|octets| Summary::decode(&octets));
         if looked.summary.is_some() {
             return Ok(());

@@ -318,7 +318,11 @@ impl<'a, W: World> Visit<'a, W> {
             },
             other => other,
         };
-        let answer = match self.perform(&tag, body, frame).await {
+        let performed = self.perform(&tag, body, frame).await;
+        if let Some(selected) = &mut self.selected {
+            selected.summaries = None;
+        }
+        let answer = match performed {
             Ok(answer) => answer,
             Err(Trouble::Folder(error)) => self.refusal(&error, false),
             Err(Trouble::Lost(error)) => return Err(error),
@@ -392,7 +396,8 @@ impl<'a, W: World> Visit<'a, W> {
     /// What a client hears of what could not be done. `making` asks it to make the folder.
     fn refusal(&self, error: &FolderError, making: bool) -> Answer {
         let code = match error {
-            FolderError::NotFound if making => "TRYCREATE",
+            // One that only holds others can be made, too.
+            FolderError::NotFound | FolderError::NoSelect if making => "TRYCREATE",
             FolderError::NotFound => "NONEXISTENT",
             FolderError::Exists => "ALREADYEXISTS",
             FolderError::NoSelect | FolderError::BadName => "CANNOT",

@@ -6,7 +6,7 @@ use super::Visit;
 use super::select::Selected;
 use crate::imap::view::News;
 use crate::imap::write;
-use crate::mailbox::{Entry, System};
+use crate::mailbox::{Entry, Expunged, System};
 use crate::world::World;
 
 impl<W: World> Visit<'_, W> {
@@ -40,11 +40,8 @@ impl<W: World> Visit<'_, W> {
             return Ok(());
         }
         selected.version = version;
-        let mut current = Vec::with_capacity(selected.folder.len());
-        selected.folder.for_each(|entry| current.push(entry.uid));
         let last_known = selected.view.uids().last().copied().unwrap_or(0);
-        let news = selected.view.refresh(&current, may_expunge);
-        selected.has_ghosts = current.len() < selected.view.uids().len();
+        let news = selected.catch_up(may_expunge);
         if news.exists.is_some()
             && !selected.read_only
             && let Some(first) = selected.folder.take_recent()
@@ -132,6 +129,31 @@ impl<W: World> Visit<'_, W> {
 }
 
 impl<W: World> Selected<W> {
+    /// Brings the view up to date.
+    fn catch_up(&mut self, may_expunge: bool) -> News {
+        let folder = &self.folder;
+        let news = match folder.expunged_since(self.cleared) {
+            Expunged::Known(gone) => {
+                let last = self.view.uids().last().copied().unwrap_or(0);
+                let new = folder.uids_after(last);
+                let news = self.view.update(&gone, &new, may_expunge);
+                self.has_ghosts = !may_expunge && self.view.has_any(&gone);
+                news
+            }
+            // Too many to be remembered one by one.
+            Expunged::Unknown => {
+                let current = folder.uids_after(0);
+                let news = self.view.refresh(&current, may_expunge);
+                self.has_ghosts = current.len() < self.view.uids().len();
+                news
+            }
+        };
+        if !self.has_ghosts {
+            self.cleared = folder.highest_modseq();
+        }
+        news
+    }
+
     /// A message's flags as they are written.
     pub(super) fn flags(&self, entry: &Entry) -> String {
         let mut flags: Vec<&str> = NAMES

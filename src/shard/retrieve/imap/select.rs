@@ -11,7 +11,7 @@ use super::{Answer, Outcome, Trouble, Visit};
 use crate::imap::state::State;
 use crate::imap::view::{View, ranges};
 use crate::imap::write;
-use crate::mailbox::{Expunged, Folder, FolderError, System};
+use crate::mailbox::{Expunged, Folder, FolderError, Summaries, System};
 use crate::world::World;
 
 /// The open folder.
@@ -23,12 +23,16 @@ pub(super) struct Selected<W: World> {
     pub(super) version: u64,
     /// The view has messages that are gone.
     pub(super) has_ghosts: bool,
+    /// The view has none that went up to this modification sequence.
+    pub(super) cleared: u64,
     /// How many keywords the client has heard of.
     pub(super) keywords_told: usize,
     /// What `$` stands for (RFC 5182).
     pub(super) saved: Vec<u32>,
     /// The message that FETCH has looked into last.
     pub(super) kept: Option<super::fetch::Kept>,
+    /// While a command asks for one summary after the other.
+    pub(super) summaries: Option<Summaries<W>>,
 }
 
 /// What a client that comes back says that it knows.
@@ -118,8 +122,10 @@ impl<W: World> Visit<'_, W> {
             read_only,
             version,
             has_ghosts: false,
+            cleared: folder.highest_modseq(),
             saved: Vec::new(),
             kept: None,
+            summaries: None,
             folder,
         };
         let (flags, permanent) = selected.flag_lists();
