@@ -79,10 +79,14 @@ fn without_recent(flags: &str) -> String {
 }
 
 /// The same numbers for the same seed (xorshift).
-struct Chance(u64);
+pub struct Chance(u64);
 
 impl Chance {
-    fn next(&mut self) -> u64 {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -132,7 +136,7 @@ fn whoever_believes_every_answer_knows_the_mailbox() {
     let office = Office::new();
     office.ann().command("CREATE Other").is("OK ");
     for seed in 1..=8_u64 {
-        let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut chance = Chance::new(seed);
         let mut believers: Vec<Believer> = (0..3).map(|_| Believer::new(&office)).collect();
         let mut appended = 0;
         for _ in 0..120 {

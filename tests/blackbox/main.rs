@@ -24,6 +24,7 @@ mod dane;
 mod delivery;
 mod dialogue;
 mod explain;
+mod folder_model;
 mod imap;
 mod imap_model;
 mod life;
