@@ -6,13 +6,22 @@
 //! as a seed decides; unsynced names survive up to some moment, in the order they were made, as
 //! on a journaling file system.
 
+mod image;
+mod names;
+
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::time::Wall;
+
+use image::{Image, Inode, PAGE_OCTETS, Random, SECTOR_OCTETS};
+use names::{Change, Entry};
 
 /// The disk. Cloning gives another handle to the same one.
 #[derive(Clone, Default)]
@@ -64,35 +73,6 @@ struct Inner {
     touched: BTreeMap<PathBuf, i64>,
     /// The moment of the last change. No two are of the same.
     moment: i64,
-}
-
-#[derive(Clone)]
-enum Entry {
-    Directory,
-    File(Node),
-}
-
-#[derive(Clone)]
-enum Change {
-    Put(PathBuf, Entry),
-    Take(PathBuf),
-    Move(PathBuf, PathBuf),
-}
-
-#[derive(Default)]
-struct Inode {
-    live: Image,
-    durable: Image,
-    modified: i64,
-    /// Sectors of `live` that no sync has made durable.
-    dirty: BTreeSet<u64>,
-}
-
-/// The content of a file; pages never written are zero and take no room.
-#[derive(Default)]
-struct Image {
-    pages: BTreeMap<u64, Box<[u8; PAGE_OCTETS]>>,
-    len: u64,
 }
 
 impl SimDisk {
@@ -517,283 +497,8 @@ impl Inner {
     }
 }
 
-impl Change {
-    /// Whose directory has to be synced for it: of a move, the new one.
-    fn place(&self) -> &Path {
-        match self {
-            Self::Put(path, _) | Self::Take(path) | Self::Move(_, path) => path,
-        }
-    }
-
-    /// What the names in a directory change at.
-    fn places(&self) -> [Option<&Path>; 2] {
-        match self {
-            Self::Put(path, _) | Self::Take(path) => [Some(path), None],
-            Self::Move(from, to) => [Some(from), Some(to)],
-        }
-    }
-
-    /// The directory it happened in has another name now.
-    fn follow(&mut self, from: &Path, to: &Path) {
-        match self {
-            Self::Put(path, _) | Self::Take(path) => *path = moved(path, from, to),
-            Self::Move(old, new) => {
-                *old = moved(old, from, to);
-                *new = moved(new, from, to);
-            }
-        }
-    }
-
-    fn apply(&self, names: &mut BTreeMap<PathBuf, Entry>) {
-        match self {
-            Self::Put(path, entry) => {
-                names.insert(path.clone(), entry.clone());
-            }
-            Self::Take(path) => names.retain(|name, _| !name.starts_with(path)),
-            Self::Move(from, to) => {
-                let inside: Vec<PathBuf> = names
-                    .keys()
-                    .filter(|name| name.starts_with(from))
-                    .cloned()
-                    .collect();
-                for name in inside {
-                    if let Some(entry) = names.remove(&name) {
-                        names.insert(moved(&name, from, to), entry);
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl Inode {
-    fn write(&mut self, position: u64, octets: &[u8]) {
-        if octets.is_empty() {
-            return;
-        }
-        self.live.write(position, octets);
-        let last = (position + octets.len() as u64 - 1) / SECTOR_OCTETS;
-        self.dirty.extend(position / SECTOR_OCTETS..=last);
-    }
-
-    fn lose_power(&mut self, random: &mut Random) {
-        let Self {
-            live,
-            durable,
-            dirty,
-            ..
-        } = self;
-        if live.len != durable.len && random.below(2) == 0 {
-            durable.set_len(live.len);
-        }
-        // One cut in four keeps all or nothing; the others draw for each sector.
-        let mood = random.below(8);
-        for sector in std::mem::take(dirty) {
-            let keeps = mood == 0 || (mood != 1 && random.below(2) == 0);
-            if keeps && sector * SECTOR_OCTETS < durable.len {
-                durable.copy_sector(live, sector);
-            }
-        }
-        *live = Image {
-            pages: durable.pages.clone(),
-            len: durable.len,
-        };
-    }
-}
-
-impl Image {
-    fn read(&self, position: u64, len: usize) -> Vec<u8> {
-        let end = self.len.min(position.saturating_add(len as u64));
-        let mut octets = vec![0; end.saturating_sub(position) as usize];
-        let mut done = 0;
-        while done < octets.len() {
-            let (page, from, len) = span(position + done as u64, octets.len() - done);
-            if let Some(page) = self.pages.get(&page) {
-                octets[done..done + len].copy_from_slice(&page[from..from + len]);
-            }
-            done += len;
-        }
-        octets
-    }
-
-    fn write(&mut self, position: u64, octets: &[u8]) {
-        let mut done = 0;
-        while done < octets.len() {
-            let (page, from, len) = span(position + done as u64, octets.len() - done);
-            let page = self
-                .pages
-                .entry(page)
-                .or_insert_with(|| Box::new([0; PAGE_OCTETS]));
-            page[from..from + len].copy_from_slice(&octets[done..done + len]);
-            done += len;
-        }
-        self.len = self.len.max(position + octets.len() as u64);
-    }
-
-    fn set_len(&mut self, len: u64) {
-        if len < self.len {
-            let keep = len.div_ceil(PAGE_OCTETS as u64);
-            self.pages.retain(|page, _| *page < keep);
-            let tail = (len % PAGE_OCTETS as u64) as usize;
-            if tail > 0
-                && let Some(page) = self.pages.get_mut(&(keep - 1))
-            {
-                page[tail..].fill(0);
-            }
-        }
-        self.len = len;
-    }
-
-    fn copy_sector(&mut self, from: &Self, sector: u64) {
-        let octets = from.read(sector * SECTOR_OCTETS, SECTOR_OCTETS as usize);
-        let len = self.len;
-        self.write(sector * SECTOR_OCTETS, &octets);
-        self.set_len(len);
-    }
-}
-
-/// What `path` is called when `from` is called `to`.
-fn moved(path: &Path, from: &Path, to: &Path) -> PathBuf {
-    match path.strip_prefix(from) {
-        Ok(rest) if rest.as_os_str().is_empty() => to.into(),
-        Ok(rest) => to.join(rest),
-        Err(_) => path.into(),
-    }
-}
-
-/// The page of a position, the place in it, and how much of `len` lies in that page.
-fn span(position: u64, len: usize) -> (u64, usize, usize) {
-    let from = (position % PAGE_OCTETS as u64) as usize;
-    (
-        position / PAGE_OCTETS as u64,
-        from,
-        len.min(PAGE_OCTETS - from),
-    )
-}
-
 fn no_power() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the power is off")
 }
 
-/// SplitMix64: small, seeded, the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % limit.max(1)
-    }
-}
-
-/// What a disk writes whole or not at all.
-const SECTOR_OCTETS: u64 = 512;
 const NANOS_PER_MICRO: i64 = 1_000;
-/// What a file system gives out.
-const PAGE_OCTETS: usize = 4096;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn disk_with_file() -> (SimDisk, SimFile) {
-        let disk = SimDisk::new();
-        disk.make_directory(Path::new("d")).unwrap();
-        let file = disk.open(Path::new("d/a"), true).unwrap();
-        (disk, file)
-    }
-
-    #[test]
-    fn unsynced_sectors_are_kept_or_lost_whole() {
-        let (mut lost, mut kept) = (0, 0);
-        for seed in 0..64 {
-            let (disk, file) = disk_with_file();
-            disk.sync_directory(Path::new("d")).unwrap();
-            file.write_at(&[1; 4096], 0).unwrap();
-            file.sync().unwrap();
-            file.write_at(&[2; 4096], 0).unwrap();
-            disk.power_cut(seed);
-            assert!(file.read_at(0, 1).is_err(), "the handle outlived the power");
-            let file = disk.open(Path::new("d/a"), false).unwrap();
-            for sector in file.read_at(0, 4096).unwrap().chunks(512) {
-                assert!(sector.iter().all(|octet| *octet == sector[0]));
-                match sector[0] {
-                    1 => lost += 1,
-                    2 => kept += 1,
-                    other => panic!("octet {other} out of nowhere"),
-                }
-            }
-        }
-        assert!(lost > 50 && kept > 50);
-    }
-
-    #[test]
-    fn a_name_is_durable_only_after_its_directory_was_synced() {
-        let mut survivors = 0;
-        for seed in 0..32 {
-            let (disk, file) = disk_with_file();
-            file.write_at(b"x", 0).unwrap();
-            file.sync().unwrap();
-            disk.power_cut(seed);
-            survivors += usize::from(disk.open(Path::new("d/a"), false).is_ok());
-        }
-        assert!(survivors > 0 && survivors < 32);
-        let (disk, _file) = disk_with_file();
-        disk.sync_directory(Path::new("d")).unwrap();
-        disk.remove(Path::new("d/a")).unwrap();
-        disk.sync_directory(Path::new("d")).unwrap();
-        disk.power_cut(1);
-        assert!(disk.open(Path::new("d/a"), false).is_err());
-    }
-
-    #[test]
-    fn a_full_disk_takes_what_fits_and_says_so() {
-        let (disk, file) = disk_with_file();
-        disk.set_faults(Faults {
-            capacity_octets: Some(8192),
-            ..Faults::default()
-        });
-        file.set_len(1 << 20).unwrap();
-        let error = file.write_at(&[1; 10_000], 0).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        assert_eq!(disk.used_octets(), 8192);
-        file.write_at(&[2; 8192], 0).unwrap();
-    }
-
-    #[test]
-    fn after_a_failed_sync_the_octets_are_never_durable() {
-        let (disk, file) = disk_with_file();
-        disk.sync_directory(Path::new("d")).unwrap();
-        disk.set_faults(Faults {
-            fail_sync_at: Some(1),
-            ..Faults::default()
-        });
-        file.write_at(&[7; 512], 0).unwrap();
-        assert!(file.sync().is_err());
-        file.sync().unwrap();
-        disk.power_cut(3);
-        let file = disk.open(Path::new("d/a"), false).unwrap();
-        assert!(
-            file.read_at(0, 512)
-                .unwrap()
-                .iter()
-                .all(|octet| *octet == 0)
-        );
-    }
-
-    #[test]
-    fn the_power_fails_at_the_operation_asked_for() {
-        let (disk, file) = disk_with_file();
-        disk.set_faults(Faults {
-            cut_at: Some(2),
-            ..Faults::default()
-        });
-        file.write_at(b"a", 0).unwrap();
-        assert!(file.write_at(b"b", 0).is_err() && disk.is_off());
-        assert!(disk.list(Path::new("d")).is_err());
-        disk.power_cut(0);
-        assert!(!disk.is_off() && disk.list(Path::new("d")).is_ok());
-    }
-}
