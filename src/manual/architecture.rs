@@ -21,33 +21,34 @@
 //! the connections of users whose mailbox is at home elsewhere.
 //!
 //! **Cores** (`wire`, `mail`, `smtp`, `pop3`, `imap`, `queue`, `route`, `spool::record`, most of
-//! `mailbox`) are pure: octets or events in, octets or decisions out. They have no clock, no socket,
-//! no file and no `async`, so every one of their tests is a plain function call. **Drivers** (`shard`,
-//! `spool::log`, `mailbox::folder`) move octets between a core and a [`World`](crate::world::World). There are two worlds: `uring` is the real
-//! one, `sim` a seeded one with power cuts, slow peers and a clock that a test turns. `tidy` checks
-//! these borders.
+//! `mailbox`) are pure: octets or events in, octets or decisions out. They have no clock, no
+//! socket, no file and no `async`, so every one of their tests is a plain function call.
+//! **Drivers** (`shard`, `spool::log`, `mailbox::folder`) move octets between a core and a
+//! [`World`](crate::world::World). There are two worlds: `uring` is the real one, `sim` a seeded
+//! one with power cuts, slow peers and a clock that a test turns. `tidy` checks these borders.
 //!
 //! The **service thread** runs what is written for tokio: the resolver, HTTPS for policies and
-//! reports, checks of passwords and of signatures, and `control`, which commands and Prometheus ask.
-//! A shard puts a question on its [`Desk`](crate::service::Desk) and goes on with other work until the
-//! answer is there.
+//! reports, checks of passwords and of signatures, and `control`, which commands and Prometheus
+//! ask. A shard puts a question on its [`Desk`](crate::service::Desk) and goes on with other work
+//! until the answer is there.
 //!
 //! # 1. A client connects
 //!
-//! `uring::net` accepts. `shard::door` takes off a balancer's header, counts the client, and hands
-//! the stream to what is spoken behind that door, for mail `shard::inbound`. The session itself is
-//! `smtp::server`: the driver gives it octets and does what it answers (a recipient to judge,
-//! content to keep, a message to commit). Lines are found in place (`wire::line`), a command
+//! `uring::net` accepts. `shard::clients::door` takes off a balancer's header, counts the client,
+//! and hands the stream to what is spoken behind that door, for mail `shard::inbound`. The session
+//! itself is `smtp::server`: the driver gives it octets and does what it answers (a recipient to
+//! judge, content to keep, a message to commit). Lines are found in place (`wire::line`), a command
 //! borrows from the receive buffer (`smtp::command`), and an address is parsed once, into a type
 //! that cannot be wrong (`wire::path`).
 //!
 //! Whether a recipient is taken is decided here: `route` has a way for it, and the client may relay
 //! because of where it connects from (`smtp.trusted_networks`) or who it has proved to be
-//! (`shard::login`; SASL itself is in `users`). Everybody else hears a 5xx, so the default is not an
-//! open relay. Only what a route discards is taken from anybody: it goes nowhere.
+//! (`shard::clients::login`; SASL itself is in `users`). Everybody else hears a 5xx, so the default
+//! is not an open relay. Only what a route discards is taken from anybody: it goes nowhere.
 //!
-//! STARTTLS turns the stream into a `tls::Channel` under TLS; what came in plain behind it is thrown
-//! away. rustls decides there, our buffers move, and everything above reads and writes as before.
+//! STARTTLS turns the stream into a `tls::Channel` under TLS; what came in plain behind it is
+//! thrown away. rustls decides there, our buffers move, and everything above reads and writes as
+//! before.
 //!
 //! # 2. The content arrives
 //!
@@ -58,13 +59,13 @@
 //! The content is kept as it came, dot-stuffed with CRLF, because that is how it leaves. It is
 //! looked at once on the way (`wire::header`): 8-bit octets, longest line, count of `Received`.
 //! A small message gathers in memory; a large one streams into an extent of the spool, so that
-//! memory for each connection is bounded (`shard::gather`).
+//! memory for each connection is bounded (`shard::inbound::gather`).
 //!
-//! What a listener wants beyond that is looked at on the same way (`shard::watch`): a submission
-//! loses its Bcc (`wire::sieve`) and gets what it lacks (`shard::store`); for the rules of bulk senders
-//! its header is kept (`preflight`). Where a listener verifies, the body is hashed, and at its end the
-//! service thread is asked who the message is from (`shard::verify`, `verify`): that stands before the
-//! trace field.
+//! What a listener wants beyond that is looked at on the same way (`shard::inbound::watch`): a
+//! submission loses its Bcc (`wire::sieve`) and gets what it lacks (`shard::inbound::store`); for
+//! the rules of bulk senders its header is kept (`preflight`). Where a listener verifies, the body
+//! is hashed, and at its end the service thread is asked who the message is from
+//! (`shard::inbound::verify`, `verify`): that stands before the trace field.
 //!
 //! # 3. The commit
 //!
@@ -82,28 +83,30 @@
 //!
 //! # 5. The delivery
 //!
-//! `shard::outbound` takes what a lane has due: routes it (`route`), asks for MX and addresses
-//! (`shard::names`, then `service::resolver`), leases a connection permit from the destination's home
-//! shard (`shard::permits`), learns what TLS has to be there, from DANE or the domain's own policy
-//! (`shard::demand`, `tls::dane`, `route::sts`), connects, and runs `smtp::client` over the stream
-//! (`shard::transmit`). What leaves is signed once for each form in which it leaves (`shard::sign`, `dkim`).
-//! The client session pipelines where the peer allows it and gives one
-//! [`Outcome`](crate::mail::outcome::Outcome) for each recipient. A connection serves further
-//! messages of its lane.
+//! `shard::outbound` takes what a lane has due and routes it (`route`). `shard::hosts` finds out
+//! who may take it: MX and addresses (`shard::hosts::names`, then `service::resolver`), and what
+//! TLS has to be there, from DANE or the domain's own policy (`shard::hosts::demand`, `tls::dane`,
+//! `route::sts`). It leases a connection permit from the destination's home shard
+//! (`shard::outbound::permits`), connects, and runs `smtp::client` over the stream
+//! (`shard::outbound::transmit`). What leaves is signed once for each form in which it leaves
+//! (`shard::message::sign`, `dkim`). The client session pipelines where the peer allows it and
+//! gives one [`Outcome`](crate::mail::outcome::Outcome) for each recipient. A connection serves
+//! further messages of its lane.
 //!
 //! # 6. The outcome
 //!
-//! The variant alone decides: *delivered* settles the recipient, *deferred* schedules it again,
-//! *failed* makes a report (`mail::dsn`) that enters the spool like any message. *Doubtful* is the
-//! connection that died between the final dot and its reply: the peer may hold a copy. It is
-//! tried again, because twice is better than never, and is shown to the operator.
+//! The variant alone decides (`shard::settle`): *delivered* settles the recipient, *deferred*
+//! schedules it again, *failed* makes a report (`shard::settle::report`, `mail::dsn`) that enters
+//! the spool like any message. *Doubtful* is the connection that died between the final dot and its
+//! reply: the peer may hold a copy. It is tried again, because twice is better than never, and is
+//! shown to the operator.
 //!
 //! Outcomes are records in the same log. They ride with the next batch and cost no sync of their
 //! own: what a crash can repeat is a delivery whose outcome was not on disk yet.
 //!
 //! Everything that happened to a message on the way is in `observe`: a histogram for each stage, a
 //! log line for each attempt, its history for `ringpost trace`. What came of TLS is counted for
-//! the domains that want to know (`shard::tell`, `service::reports`).
+//! the domains that want to know (`shard::hosts::tell`, `service::reports`).
 //!
 //! # 7. The end
 //!
@@ -112,11 +115,11 @@
 //!
 //! # Mail for a mailbox here
 //!
-//! A lane may also lead to mailboxes. `users::alias` says whose, at RCPT already; what an alias sends
-//! elsewhere is a recipient of its own before the message is written (`users::expansion`). The shard that
-//! holds the message writes its files itself (`shard::deliver`, `mailbox::deliver`), whichever shard
-//! that is, and only a synced file settles a recipient. A letter tells the user's home shard, and a
-//! client that is waiting there hears of it.
+//! A lane may also lead to mailboxes. `users::alias` says whose, at RCPT already; what an alias
+//! sends elsewhere is a recipient of its own before the message is written (`users::expansion`).
+//! The shard that holds the message writes its files itself (`shard::outbound::deliver`,
+//! `mailbox::deliver`), whichever shard that is, and only a synced file settles a recipient. A
+//! letter tells the user's home shard, and a client that is waiting there hears of it.
 //!
 //! # Mail is fetched
 //!
@@ -126,23 +129,25 @@
 //!                                                              └ no: the connection moves, TLS and all
 //! ```
 //!
-//! A user's **home** is a shard, by a hash of the address (`shard::mesh`). Whoever logs in elsewhere
-//! moves there with the connection (`shard::retrieve`), so all sessions of a user share one account
-//! (`mailbox::account`) and one of each open folder (`mailbox::folder`), and no lock is needed: writers
-//! take turns (`mailbox::turn`). `pop3` and `imap` are cores like `smtp`: `pop3::session` is fed
-//! octets, `imap::frame` finds where a command ends, and `imap-codec` reads it. `imap::view` gives the
-//! messages the numbers that one client knows, brought up to date only when the client may hear of it.
+//! A user's **home** is a shard, by a hash of the address (`shard::mesh`). Whoever logs in
+//! elsewhere moves there with the connection (`shard::retrieve`), so all sessions of a user share
+//! one account (`mailbox::account`) and one of each open folder (`mailbox::folder`), and no lock is
+//! needed: writers take turns (`mailbox::turn`). `pop3` and `imap` are cores like `smtp`:
+//! `pop3::session` is fed octets, `imap::frame` finds where a command ends, and `imap-codec` reads
+//! it. `imap::view` gives the messages the numbers that one client knows, brought up to date only
+//! when the client may hear of it.
 //!
-//! The Maildir's files are the mail. What a Maildir has no place for, UIDs above all, is in an index
-//! (`mailbox::index`) that is made anew when it is lost, and that believes the files where they differ.
+//! The Maildir's files are the mail. What a Maildir has no place for, UIDs above all, is in an
+//! index (`mailbox::index`) that is made anew when it is lost, and that believes the files where
+//! they differ.
 //!
 //! # Mail of this machine's programs
 //!
-//! `ringpost sendmail` is a client like any other: it submits to the first `smtp` listener. While no
-//! relay runs, mail waits in a directory that the relay picks up at its start (`maildrop`).
+//! `ringpost sendmail` is a client like any other: it submits to the first `smtp` listener. While
+//! no relay runs, mail waits in a directory that the relay picks up at its start (`maildrop`).
 //!
 //! # After a crash
 //!
 //! `spool::recover` reads the segments in order, ends each at its torn tail, and tells what waits;
 //! `shard::life` rebuilds the queue from it and logs what was found. Directories of shards that no
-//! longer exist are taken over then (`shard::adopt`, `spool::adopt`).
+//! longer exist are taken over then (`shard::life::adopt`, `spool::adopt`).

@@ -27,20 +27,20 @@
 //! | RFC 7505 | null MX | `route::mx` | `tests/blackbox/mx.rs` |
 //! | RFC 3848 | keywords of the `with` clause | `mail::received` | `tests/blackbox/dialogue.rs` |
 //! | RFC 3207, RFC 8314 | STARTTLS both sides, TLS first, the `tls` clause | `tls`, `smtp::server`, `smtp::client` | `tests/blackbox/tls.rs` |
-//! | RFC 8461 | MTA-STS towards hosts | `route::sts`, `service::policies`, `shard::demand` | `tests/blackbox/sts.rs` |
-//! | RFC 8460 | TLSRPT: reports to domains, by mail and HTTPS | `mail::tlsrpt`, `service::reports`, `shard::tell` | `tests/blackbox/tlsrpt.rs` |
-//! | RFC 7672, RFC 7671, RFC 6698 | DANE towards hosts, signatures checked by a local resolver | `tls::dane`, `shard::demand` | `tests/blackbox/dane.rs` |
-//! | RFC 8689 | REQUIRETLS, both sides; the TLS-Required field | `mail::envelope`, `shard::hosts`, `shard::demand` | `tests/blackbox/requiretls.rs` |
-//! | RFC 6376, RFC 8301, RFC 8463 | DKIM signatures | `dkim`, `shard::sign` | `tests/blackbox/signing.rs` |
-//! | RFC 4954, RFC 4616, RFC 5802, RFC 7677, RFC 9266 | AUTH with PLAIN, LOGIN, SCRAM-SHA-256 and, under TLS 1.3, SCRAM-SHA-256-PLUS | `users`, `smtp::server`, `shard::login` | `tests/blackbox/auth.rs` |
+//! | RFC 8461 | MTA-STS towards hosts | `route::sts`, `service::policies`, `shard::hosts::demand` | `tests/blackbox/sts.rs` |
+//! | RFC 8460 | TLSRPT: reports to domains, by mail and HTTPS | `mail::tlsrpt`, `service::reports`, `shard::hosts::tell` | `tests/blackbox/tlsrpt.rs` |
+//! | RFC 7672, RFC 7671, RFC 6698 | DANE towards hosts, signatures checked by a local resolver | `tls::dane`, `shard::hosts::demand` | `tests/blackbox/dane.rs` |
+//! | RFC 8689 | REQUIRETLS, both sides; the TLS-Required field | `mail::envelope`, `shard::hosts`, `shard::hosts::demand` | `tests/blackbox/requiretls.rs` |
+//! | RFC 6376, RFC 8301, RFC 8463 | DKIM signatures | `dkim`, `shard::message::sign` | `tests/blackbox/signing.rs` |
+//! | RFC 4954, RFC 4616, RFC 5802, RFC 7677, RFC 9266 | AUTH with PLAIN, LOGIN, SCRAM-SHA-256 and, under TLS 1.3, SCRAM-SHA-256-PLUS | `users`, `smtp::server`, `shard::clients::login` | `tests/blackbox/auth.rs` |
 //! | RFC 7628, RFC 6750, RFC 7519, RFC 7517 | AUTH with OAUTHBEARER: JWTs of one issuer, by its JWK set | `users::token`, `users::sasl` | `tests/blackbox/oauth.rs` |
-//! | RFC 7208, RFC 6376, RFC 8617, RFC 9989 | SPF, DKIM, ARC and DMARC of incoming mail | `verify`, `shard::verify` | `tests/blackbox/verify.rs` |
+//! | RFC 7208, RFC 6376, RFC 8617, RFC 9989 | SPF, DKIM, ARC and DMARC of incoming mail | `verify`, `shard::inbound::verify` | `tests/blackbox/verify.rs` |
 //! | RFC 8058, RFC 5322 §3.6, §2.1.1 | what bulk senders are asked for, looked at beforehand | `preflight` | `tests/blackbox/preflight.rs` |
 //! | RFC 8601 | Authentication-Results: added, and those of others in our name removed | `verify` | `tests/blackbox/verify.rs` |
-//! | RFC 4422 appendix A, RFC 5280 §4.2.1.6 | EXTERNAL: users and trusted clients by certificate | `tls::caller`, `shard::login` | `tests/blackbox/client_certificates.rs` |
+//! | RFC 4422 appendix A, RFC 5280 §4.2.1.6 | EXTERNAL: users and trusted clients by certificate | `tls::caller`, `shard::clients::login` | `tests/blackbox/client_certificates.rs` |
 //! | RFC 4954, RFC 5802, RFC 9266 | AUTH at smart hosts | `smtp::client`, `users::client` | `tests/blackbox/smarthost.rs` |
-//! | PROXY protocol 1 and 2 | clients behind a balancer | `smtp::proxy`, `shard::door` | `tests/blackbox/proxy.rs` |
-//! | RFC 6409 | submission: logging in, own addresses only, Date, Message-ID, Bcc | `shard::login`, `wire::sieve`, `shard::store` | `tests/blackbox/auth.rs` |
+//! | PROXY protocol 1 and 2 | clients behind a balancer | `smtp::proxy`, `shard::clients::door` | `tests/blackbox/proxy.rs` |
+//! | RFC 6409 | submission: logging in, own addresses only, Date, Message-ID, Bcc | `shard::clients::login`, `wire::sieve`, `shard::inbound::store` | `tests/blackbox/auth.rs` |
 //! | RFC 3501, RFC 9051 | IMAP4rev1 and IMAP4rev2, all commands in all states | `imap`, `shard::retrieve` | `tests/blackbox/imap.rs` |
 //! | RFC 7888, RFC 3502, RFC 7889 | literals that need no asking (LITERAL- before the login), MULTIAPPEND, APPENDLIMIT | `imap::frame`, `imap::read` | `tests/blackbox/imap.rs` |
 //! | RFC 4315, RFC 6851, RFC 2177, RFC 3691 | UIDPLUS, MOVE, IDLE, UNSELECT | `shard::retrieve` | `tests/blackbox/imap.rs` |

@@ -2,7 +2,7 @@
 //!
 //! hickory's futures must be `Send` and glommio's sockets are not, so the resolver lives on the
 //! service thread and shards ask it through a bounded channel: about 50 us for what its cache
-//! holds. Each shard keeps a small cache of its own in front (`shard::names`).
+//! holds. Each shard keeps a small cache of its own in front (`shard::hosts::names`).
 //!
 //! Signatures of DNSSEC are checked by the name servers, and what they say of it (the AD bit) counts
 //! when all of them are on loopback. Where an alias was followed, each step is asked for by itself:

@@ -2,53 +2,31 @@
 //! [`World`].
 //!
 //! ```text
-//!  inbound ─► gather ─► store ─► queue ─► outbound ─► transmit ─► attempt ─► settle ─► report
-//!  (client's session)   (spool)           (lane's connections)               (spool)   (DSN)
+//!  clients ─► inbound ──────────► queue ─► outbound ◄─► hosts     ─► settle
+//!  door,      gather, watch,      lanes    attempt,     in order,    outcomes to the spool,
+//!  login      store in the spool           transmit     under terms  reports (DSN)
+//!     └─► retrieve: POP3, IMAP
 //! ```
 //!
-//! Users fetch their mail through `retrieve`.
-//!
-//! What shards tell each other goes through [`mesh`]; how one starts and ends stands in [`life`].
+//! - [`life`]: how a shard starts, what it goes by, what it may use, how it ends.
+//! - [`clients`]: who connects, whatever is spoken: doors, counts, logins.
+//! - `inbound`: a client's SMTP session, and its messages until they are stored and queued.
+//! - `outbound`: a lane's connections; an attempt, to a host or into mailboxes here.
+//! - `hosts`: which hosts may take a message, what the DNS says of them, what TLS has to be there.
+//! - `message`: a message as deliveries hold it, and our signatures on it.
+//! - `settle`: what comes of an attempt: the queue's decisions, records, reports to senders.
+//! - `retrieve`: users fetch their mail.
+//! - [`mesh`]: what shards and the control plane tell each other.
 
-mod adopt;
-mod answer;
-mod attempt;
-mod bell;
-mod budget;
-mod connection;
-mod deliver;
-mod demand;
-mod door;
-mod explain;
-mod gate;
-mod gather;
+pub mod clients;
 mod hosts;
-mod idle;
 mod inbound;
 pub mod life;
-mod login;
 pub mod mesh;
 mod message;
-mod names;
 mod outbound;
-mod permits;
-mod preflight;
-mod report;
-mod resident;
 mod retrieve;
-pub mod rules;
-mod secure;
-mod settings;
 mod settle;
-mod sign;
-mod store;
-pub mod suspects;
-mod tell;
-mod transmit;
-mod verify;
-pub mod visitors;
-mod watch;
-mod ways;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -67,21 +45,21 @@ use crate::spool::log::{Health, Log};
 use crate::verify::Tally as Verified;
 use crate::world::{Tick, World};
 
-use bell::Bell;
-use budget::Budget;
-use gate::Gate;
-use hosts::Hosts;
-use idle::Idle;
+use clients::suspects::Suspects;
+use clients::visitors::Visitors;
+use hosts::names::Names;
+use hosts::{Hosts, secure};
+use life::budget::Budget;
+use life::gate::Gate;
+use life::settings::Settings;
 use mesh::Mesh;
-use names::Names;
-use permits::Permits;
-use resident::Resident;
+use message::resident::Resident;
+use message::sign::Tally;
+use outbound::bell::Bell;
+use outbound::idle::Idle;
+use outbound::permits::Permits;
+use outbound::ways::Ways;
 use retrieve::Lodgers;
-use settings::Settings;
-use sign::Tally;
-use suspects::Suspects;
-use visitors::Visitors;
-use ways::Ways;
 
 /// A shard's rooms. Every task of the shard shares it; none holds a borrow across an await.
 struct Shard<W: World> {

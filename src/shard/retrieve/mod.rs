@@ -10,7 +10,7 @@
 //! mailbox is open once and nothing of it needs a lock. A session that begins elsewhere moves when
 //! its client has logged in, with its TLS and with what was read ahead; the client notices nothing.
 //!
-//! [`Mesh::home_of_user`]: super::mesh::Mesh::home_of_user
+//! [`Mesh::home_of_user`]: crate::shard::mesh::Mesh::home_of_user
 
 mod imap;
 mod lodgers;
@@ -19,12 +19,12 @@ mod pop3;
 use std::rc::Rc;
 
 use super::Shard;
-use super::connection::{Connection, Packed};
-use super::door::Arrival;
-use super::gate::Pass;
-use super::mesh::Letter;
 use crate::observe::stage::Stage;
 use crate::pop3::reply::Reply;
+use crate::shard::clients::connection::{Connection, Packed};
+use crate::shard::clients::door::Arrival;
+use crate::shard::life::gate::Pass;
+use crate::shard::mesh::Letter;
 use crate::smtp::server::Encryption;
 use crate::world::{Class, World};
 

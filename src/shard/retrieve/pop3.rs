@@ -10,9 +10,9 @@ use crate::mailbox::{Change, Folder, FolderError, Names, Pop3Lock, System, is_fu
 use crate::pop3::reply::Reply;
 use crate::pop3::session::{Held, Session, Step, Terms, Updated};
 use crate::pop3::unique_id;
-use crate::shard::connection::{Connection, Heard};
-use crate::shard::gate::Pass;
-use crate::shard::login::{Login, Word};
+use crate::shard::clients::connection::{Connection, Heard};
+use crate::shard::clients::login::{Login, Word};
+use crate::shard::life::gate::Pass;
 use crate::smtp::server::Encryption;
 use crate::world::{Tick, World};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_lite::future;
 
 use super::{Answer, Next, Visit};
-use crate::shard::gate::Pass;
+use crate::shard::life::gate::Pass;
 use crate::world::World;
 
 /// What ends a wait.

@@ -13,7 +13,7 @@ use super::compress::Pair;
 use super::{Answer, Awaits, Next, Visit};
 use crate::imap::capability::{self, Terms};
 use crate::imap::state::State;
-use crate::shard::login::Word;
+use crate::shard::clients::login::Word;
 use crate::smtp::server::Encryption;
 use crate::world::World;
 
@@ -157,12 +157,12 @@ impl<W: World> Visit<'_, W> {
     pub(super) async fn sasl_answer(&mut self, tag: String, line: &[u8]) -> io::Result<Next> {
         let line = line.trim_ascii_end();
         if line == b"*" {
-            self.login = crate::shard::login::Login::default();
+            self.login = crate::shard::clients::login::Login::default();
             self.answer(&tag, &Answer::bad("Authentication aborted by client."));
             return Ok(Next::Again);
         }
         let Ok(said) = STANDARD.decode(line) else {
-            self.login = crate::shard::login::Login::default();
+            self.login = crate::shard::clients::login::Login::default();
             self.answer(&tag, &Answer::bad("Invalid base64 data"));
             return Ok(self.fault());
         };

@@ -35,10 +35,10 @@ use crate::imap::frame::{Frame, Framer, Step};
 use crate::imap::read::{self, Body, Request};
 use crate::imap::state::{State, place};
 use crate::mailbox::{Account, FolderError, is_full_disk};
-use crate::shard::budget::Charge;
-use crate::shard::connection::{Connection, Heard};
-use crate::shard::gate::Pass;
-use crate::shard::login::Login;
+use crate::shard::clients::connection::{Connection, Heard};
+use crate::shard::clients::login::Login;
+use crate::shard::life::budget::Charge;
+use crate::shard::life::gate::Pass;
 use crate::smtp::server::Encryption;
 use crate::world::{Tick, World};
 

@@ -1,0 +1,333 @@
+//! A client's connection, whatever it speaks: the channel, what was read of it and not consumed,
+//! and until when it may last.
+
+use std::io::{self, IoSlice};
+use std::net::IpAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::future;
+
+use super::login::Proofs;
+use super::visitors::Visitor;
+use crate::observe::stage::Stage;
+use crate::shard::Shard;
+use crate::shard::life::gate::Pass;
+use crate::tls::caller::{Caller, ClientAuth};
+use crate::tls::{Channel, Facts};
+use crate::users::sasl::Binding;
+use crate::world::{Parcel, Stream as _, Tick, World};
+
+/// The connection.
+pub(in crate::shard) struct Connection<W: World> {
+    stream: Channel<W::Stream>,
+    buffer: Vec<u8>,
+    /// What of `buffer` was read and not yet consumed.
+    unread: Range<usize>,
+    standing: Standing,
+}
+
+/// A connection on its way to another shard.
+pub(in crate::shard) struct Packed {
+    stream: Channel<Parcel>,
+    unread: Vec<u8>,
+    standing: Standing,
+}
+
+/// What is known of a connection beside its octets.
+struct Standing {
+    client: IpAddr,
+    /// Where the time that a command takes is recorded.
+    stage: Stage,
+    /// When it was accepted; `None` once it was greeted.
+    accepted: Option<Tick>,
+    /// When what is being answered was read; `None` when all of it is.
+    heard: Option<Tick>,
+    /// When it ends whatever it does.
+    ends: Tick,
+    /// What is asked of the client's certificate.
+    asks: ClientAuth,
+    /// Who the client has shown to be under TLS.
+    caller: Option<Arc<Caller>>,
+    _visitor: Visitor,
+}
+
+/// What waiting for the client has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::shard) enum Heard {
+    /// Octets.
+    Octets,
+    /// The end: the client has closed, or reset.
+    End,
+    /// Nothing for too long.
+    Silence,
+    /// The shard's gate closes.
+    Closing,
+}
+
+impl<W: World> Connection<W> {
+    /// A connection of `client`, accepted at `accepted`, of which `early` was read already.
+    pub(super) fn new(
+        stream: Channel<W::Stream>,
+        early: Vec<u8>,
+        client: IpAddr,
+        accepted: Tick,
+        visitor: Visitor,
+    ) -> Self {
+        Self {
+            stream,
+            unread: 0..early.len(),
+            buffer: early,
+            standing: Standing {
+                client,
+                stage: Stage::Command,
+                accepted: Some(accepted),
+                heard: None,
+                ends: Tick::NEVER,
+                asks: ClientAuth::None,
+                caller: None,
+                _visitor: visitor,
+            },
+        }
+    }
+
+    /// Who it is.
+    pub(in crate::shard) const fn client(&self) -> IpAddr {
+        self.standing.client
+    }
+
+    /// What TLS has agreed on; `None` in plain.
+    pub(in crate::shard) fn facts(&self) -> Option<Facts> {
+        self.stream.facts()
+    }
+
+    /// Asks this of the client when TLS begins.
+    pub(super) fn asking(mut self, asks: ClientAuth) -> Self {
+        self.standing.asks = asks;
+        self
+    }
+
+    /// Who the client has shown to be.
+    pub(in crate::shard) fn caller(&self) -> Option<&Arc<Caller>> {
+        self.standing.caller.as_ref()
+    }
+
+    /// Has the client shown what it must show before anything else counts?
+    pub(in crate::shard) fn is_admitted(&self) -> bool {
+        let is_verified = self.caller().is_some_and(|caller| caller.is_verified);
+        self.standing.asks != ClientAuth::Require || is_verified
+    }
+
+    /// What the connection itself proves of who is at its other end.
+    pub(in crate::shard) fn proofs(&self) -> Proofs {
+        Proofs {
+            client: self.client(),
+            is_secured: self.facts().is_some(),
+            binding: self.stream.binding().map(Binding),
+            caller: self.caller().cloned(),
+            is_admitted: self.is_admitted(),
+        }
+    }
+
+    /// When it ends whatever it does.
+    pub(in crate::shard) fn end_at(&mut self, ends: Tick) {
+        self.standing.ends = ends;
+    }
+
+    /// Where the time that a command takes is recorded.
+    pub(in crate::shard) fn record_as(&mut self, stage: Stage) {
+        self.standing.stage = stage;
+    }
+
+    /// What was read and not yet consumed.
+    pub(super) fn unread(&self) -> &[u8] {
+        &self.buffer[self.unread.clone()]
+    }
+
+    /// The same, and where it begins: whoever consumes of it moves that on.
+    pub(in crate::shard) fn input(&mut self) -> (&[u8], &mut usize) {
+        (&self.buffer[self.unread.clone()], &mut self.unread.start)
+    }
+
+    /// TLS, as its server. What the client has sent behind its command was not said under TLS, and
+    /// whoever sent it may be somebody else: it is thrown away (RFC 3207 §4.2).
+    pub(in crate::shard) async fn secure(&mut self, shard: &Shard<W>) -> io::Result<()> {
+        let injected = self.unread.len();
+        self.unread = 0..0;
+        if injected > 0 {
+            let client = self.standing.client;
+            shard.warn(format_args!(
+                "{client}: {injected} octets in plain behind STARTTLS were thrown away"
+            ));
+        }
+        self.begin_tls(shard).await
+    }
+
+    /// TLS that comes first (RFC 8314 §3): what came with a balancer's header belongs to it.
+    pub(in crate::shard) async fn begin_tls(&mut self, shard: &Shard<W>) -> io::Result<()> {
+        let settings = shard.settings();
+        let Some(server) = settings.tls.server(self.standing.asks).cloned() else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let until = (shard.world.now() + HANDSHAKE_WAIT).min(self.standing.ends);
+        let early = &self.buffer[std::mem::take(&mut self.unread)];
+        let secured = self.stream.accept_after(early, server, until).await;
+        let client = self.standing.client;
+        match &secured {
+            Err(error) => shard.say(format_args!("{client}: no TLS: {error}")),
+            Ok(()) => {
+                let callers = settings.tls.callers.as_ref();
+                let caller = callers.and_then(|callers| callers.judge(self.stream.certificates()));
+                if let Some(caller) = &caller {
+                    shard.say(format_args!("{client}: certificate of {caller}"));
+                }
+                self.standing.caller = caller.map(Arc::new);
+            }
+        }
+        secured
+    }
+
+    /// Writes what is in `output`, in one call, and clears it.
+    pub(in crate::shard) async fn send(
+        &mut self,
+        shard: &Shard<W>,
+        output: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        if output.is_empty() {
+            return Ok(());
+        }
+        let until = shard.world.now() + write_wait(output.len());
+        let written = self.stream.write(&mut [IoSlice::new(output)], until).await;
+        output.clear();
+        if let Some(heard) = self.standing.heard.take() {
+            shard.record(self.standing.stage, shard.world.now().since(heard));
+        }
+        if let Some(accepted) = self.standing.accepted.take() {
+            let took = shard.world.now().since(accepted);
+            shard.record(Stage::AcceptToBanner, took);
+        }
+        written
+    }
+
+    /// Waits for octets, `wait` at most. With `pass`, it ends too when the gate closes.
+    pub(in crate::shard) async fn receive(
+        &mut self,
+        shard: &Shard<W>,
+        wait: Duration,
+        pass: Option<&Pass>,
+    ) -> io::Result<Heard> {
+        self.receive_into(shard, wait, pass, LINE_BUFFER_OCTETS)
+            .await
+    }
+
+    /// The same with room for so many octets.
+    pub(in crate::shard) async fn receive_into(
+        &mut self,
+        shard: &Shard<W>,
+        wait: Duration,
+        pass: Option<&Pass>,
+        room: usize,
+    ) -> io::Result<Heard> {
+        self.make_room(room);
+        let deadline = (shard.world.now() + wait).min(self.standing.ends);
+        let read = self
+            .stream
+            .read(&mut self.buffer[self.unread.end..], deadline);
+        let read = match pass {
+            Some(pass) => {
+                let closed = async {
+                    pass.closed().await;
+                    Err(io::ErrorKind::Interrupted.into())
+                };
+                future::or(read, closed).await
+            }
+            None => read.await,
+        };
+        match read {
+            Ok(0) => Ok(Heard::End),
+            Ok(len) => {
+                self.unread.end += len;
+                Ok(Heard::Octets)
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => Ok(Heard::Closing),
+                io::ErrorKind::TimedOut => Ok(Heard::Silence),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// The time of the command that was read begins.
+    pub(in crate::shard) fn note_heard(&mut self, now: Tick) {
+        self.standing.heard = Some(now);
+    }
+
+    /// Ends it, with TLS's own word where there is TLS.
+    pub(in crate::shard) async fn close(mut self, shard: &Shard<W>) {
+        let until = shard.world.now() + PARTING_WAIT;
+        self.stream.close(until).await;
+    }
+
+    /// For another shard: with its TLS, and with what was read and not consumed.
+    pub(in crate::shard) fn pack(self, world: &W) -> io::Result<Packed> {
+        Ok(Packed {
+            unread: self.unread().to_vec(),
+            stream: self.stream.over(|stream| world.pack(stream))?,
+            standing: self.standing,
+        })
+    }
+
+    /// From another shard.
+    pub(in crate::shard) fn unpack(world: &W, packed: Packed) -> io::Result<Self> {
+        Ok(Self {
+            stream: packed.stream.over(|parcel| world.unpack(parcel))?,
+            unread: 0..packed.unread.len(),
+            buffer: packed.unread,
+            standing: packed.standing,
+        })
+    }
+
+    /// Makes sure that a read has somewhere to go, without keeping more than the moment needs.
+    /// A buffer grows to `most` with what fills it: who sends nothing must not hold a large one.
+    fn make_room(&mut self, most: usize) {
+        let growth = if self.unread.end == self.buffer.len() {
+            4
+        } else {
+            1
+        };
+        let wanted = (self.buffer.len() * growth).clamp(most.min(FIRST_BUFFER_OCTETS), most);
+        if self.unread.is_empty() {
+            self.unread = 0..0;
+        } else if self.unread.start > 0 {
+            self.buffer.copy_within(self.unread.clone(), 0);
+            self.unread = 0..self.unread.len();
+        }
+        if self.buffer.len() > wanted && self.unread.end < wanted {
+            self.buffer.truncate(wanted);
+            self.buffer.shrink_to_fit();
+        }
+        if self.buffer.len() < wanted || self.buffer.len() == self.unread.end {
+            self.buffer.resize(wanted.max(self.unread.end * 2), 0);
+        }
+    }
+}
+
+/// How long a client may take to take so much: some time, and then as long as a slow line needs.
+fn write_wait(octets: usize) -> Duration {
+    let seconds = octets / SLOW_OCTETS_PER_SECOND;
+    WRITE_WAIT + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
+/// How long a client may take for a TLS handshake: a few round trips and a slow machine.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(60);
+/// How long a client is given to take the end of TLS.
+const PARTING_WAIT: Duration = Duration::from_secs(1);
+/// How long a client may take no octet of our replies (RFC 5321 §4.5.3.2 has no figure for it).
+const WRITE_WAIT: Duration = Duration::from_secs(60);
+/// A client that takes less is not worth the memory it holds.
+const SLOW_OCTETS_PER_SECOND: usize = 512;
+/// The buffer of a session between messages: most commands are short, most sessions idle.
+const LINE_BUFFER_OCTETS: usize = 1024;
+/// The buffer when content begins: most messages fit.
+const FIRST_BUFFER_OCTETS: usize = 4 * 1024;

@@ -1,0 +1,7 @@
+//! Clients, whatever they speak: how they come in, how many there are of them, and who they are.
+
+pub(super) mod connection;
+pub(super) mod door;
+pub(super) mod login;
+pub mod suspects;
+pub mod visitors;

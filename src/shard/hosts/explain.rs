@@ -1,0 +1,187 @@
+//! How mail to a recipient would travel, found out without sending any: by the same rules, look-ups
+//! and demands as a delivery.
+
+use std::time::Duration;
+
+use futures_lite::future;
+
+use super::demand::Demand;
+use super::secure::Terms;
+use super::{Candidate, Candidates, NoHost, Step};
+use crate::mail::envelope::TlsWish;
+use crate::observe::explained::{Address, Explained, Host, Lane, Policy};
+use crate::queue::Gate;
+use crate::route::sts::Found;
+use crate::route::{How, NextHop};
+use crate::shard::Shard;
+use crate::shard::life::settings::Settings;
+use crate::wire::path::Mailbox;
+use crate::world::World;
+
+impl<W: World> Shard<W> {
+    /// The way of mail to `mailbox`.
+    pub(in crate::shard) async fn explain(&self, mailbox: &Mailbox) -> Explained {
+        let settings = self.settings();
+        let hop = settings.next_hop(mailbox);
+        let delivery = &settings.config.delivery;
+        let mut told = Explained {
+            recipient: mailbox.as_str().to_owned(),
+            rule: rule(&settings, mailbox.domain()),
+            next_hop: hop.lane.to_string(),
+            way: way(&hop).to_owned(),
+            connections_max: delivery.connections_per_destination,
+            messages_per_connection: delivery.messages_per_connection,
+            lanes: self.lane(&hop.lane).into_iter().collect(),
+            ..Explained::default()
+        };
+        if let How::Fail(diagnosis) = &hop.how {
+            told.trouble = Some(diagnosis.text.to_string());
+        }
+        if hop.how == How::Mailbox {
+            let leads = settings.leads(mailbox);
+            if leads.is_nowhere() {
+                told.trouble = Some("there is no such mailbox here".to_owned());
+            }
+            let users = leads.here.into_iter().map(|place| place.user);
+            told.leads_to = users.chain(leads.elsewhere).collect();
+        }
+        if hop.how.is_remote() {
+            let until = self.world.now() + PATIENCE;
+            let late = async {
+                self.world.sleep(until).await;
+                false
+            };
+            let asked = async {
+                self.ask_around(&settings, &hop.how, &mut told).await;
+                true
+            };
+            if !future::or(asked, late).await {
+                told.trouble = Some("names are not looked up yet: ask again".to_owned());
+            }
+        }
+        told
+    }
+
+    /// Goes through the hosts as a delivery would.
+    async fn ask_around(&self, settings: &Settings, how: &How, told: &mut Explained) {
+        let mut candidates = match Candidates::new(self, how, TlsWish::Usual, None).await {
+            Ok(candidates) => candidates,
+            Err(NoHost { diagnosis, .. }) => {
+                told.trouble = Some(diagnosis.text.into());
+                return;
+            }
+        };
+        told.policy = published(candidates.published());
+        while let Some(step) = candidates.step(self).await {
+            let host = self.host(settings, how, &step);
+            told.hosts.push(host);
+        }
+        if told.hosts.iter().all(|host| host.trouble.is_some()) {
+            told.trouble = Some(candidates.verdict(None).diagnosis.text.into());
+        }
+    }
+
+    fn host(&self, settings: &Settings, how: &How, step: &Step) -> Host {
+        let first = step.candidates.first();
+        let (tls, tls_from) = first.map_or(Default::default(), |candidate| {
+            let terms = Terms::new(settings, candidate, how);
+            (terms.grade_name(), source_of(settings, how, candidate))
+        });
+        let now = self.world.now();
+        let address = |candidate: &Candidate| Address {
+            to: candidate.address.to_string(),
+            from: settings
+                .source(candidate.address, 0)
+                .map(|source| source.to_string()),
+            rests: self
+                .hosts
+                .rests(now, candidate.address)
+                .map(|rests| rests.as_secs()),
+        };
+        Host {
+            name: step.name.to_string(),
+            preference: step.preference,
+            addresses: step.candidates.iter().map(address).collect(),
+            tls: tls.to_owned(),
+            tls_from: tls_from.to_owned(),
+            trouble: step.trouble.as_ref().map(|why| why.text.to_string()),
+        }
+    }
+
+    fn lane(&self, name: &str) -> Option<Lane> {
+        let now = self.world.now();
+        let queue = self.queue.borrow();
+        let lane = queue.lanes().find(|lane| *lane.name == *name)?;
+        Some(Lane {
+            shard: self.mesh.here(),
+            messages: lane.parts,
+            in_flight: lane.in_flight,
+            connections: lane.connections,
+            state: match lane.gate {
+                Gate::Open => "open",
+                Gate::Closed => "backing off",
+                Gate::Probing => "probing",
+            }
+            .to_owned(),
+            next_attempt: lane.reopens.map(|at| at.since(now).as_secs()),
+            failures: lane.failures,
+            reason: lane.diagnosis.map(|diagnosis| diagnosis.text.to_string()),
+        })
+    }
+}
+
+/// The rule that a domain's mail follows, as the configuration has it.
+fn rule(settings: &Settings, domain: &str) -> Option<String> {
+    let place = settings.routes.place(domain)?;
+    let route = settings.config.route.get(place)?;
+    let number = place + 1;
+    Some(format!("route {number}: {} to {}", route.domain, route.to))
+}
+
+fn way(hop: &NextHop) -> &'static str {
+    match hop.how {
+        How::Mx(_) => "mx",
+        How::Host { .. } => "host",
+        How::Address { .. } => "address",
+        How::Mailbox => "mailbox",
+        How::Discard => "discard",
+        How::Fail(_) => "fail",
+    }
+}
+
+/// Who says what TLS has to be.
+fn source_of(settings: &Settings, how: &How, candidate: &Candidate) -> &'static str {
+    match candidate.demand {
+        Demand::Certificate { .. } | Demand::Encryption => "DANE",
+        Demand::Policy => "MTA-STS",
+        Demand::Configured | Demand::Trial { .. } | Demand::Waived | Demand::Proof => {
+            let own = match how {
+                How::Mx(domain) => settings.routes.tls(domain),
+                How::Host { tls, .. } | How::Address { tls, .. } => *tls,
+                How::Mailbox | How::Discard | How::Fail(_) => None,
+            };
+            own.map_or("[delivery] tls", |_| "route")
+        }
+    }
+}
+
+fn published(found: &Found) -> Option<Policy> {
+    let trouble = found
+        .trouble
+        .as_ref()
+        .map(|trouble| trouble.why.to_string());
+    let Some(policy) = &found.policy else {
+        return trouble.map(|trouble| Policy {
+            trouble: Some(trouble),
+            ..Policy::default()
+        });
+    };
+    Some(Policy {
+        mode: policy.mode.name().to_owned(),
+        mx: policy.mx.iter().map(ToString::to_string).collect(),
+        trouble,
+    })
+}
+
+/// How long names may be looked up: an operator waits.
+const PATIENCE: Duration = Duration::from_secs(3);

@@ -1,0 +1,159 @@
+//! A message while it arrives: in memory while it is small, in an extent of the spool from then
+//! on, so that memory per connection stays bounded.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+
+use super::watch::{Seen, Watch};
+use crate::mail::envelope::QueueId;
+use crate::shard::Shard;
+use crate::shard::life::budget::Charge;
+use crate::shard::message::Body;
+use crate::spool::log::{self, ExtentSeal, ExtentWriter, INLINE_OCTETS_MAX};
+use crate::world::World;
+
+/// The content gathered so far, in wire form.
+pub(super) struct Gathering<W: World> {
+    /// The id the message will have if it is accepted.
+    pub(super) id: QueueId,
+    tail: Vec<u8>,
+    extent: Option<ExtentWriter<W>>,
+    _arriving: Arriving,
+    /// What it takes of the shard's memory budget.
+    charge: Charge,
+    /// Looks at it as it arrives.
+    watch: Option<Watch>,
+    /// What was spilled last ended with CRLF.
+    ends_line: bool,
+    /// The spool could not take a part: the message is read to its end and refused.
+    failure: Option<io::Error>,
+}
+
+/// Counts a message that is coming in.
+struct Arriving(Rc<Cell<usize>>);
+
+impl Arriving {
+    fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Content that is complete.
+pub(super) enum Gathered {
+    /// All of it in memory, with what it takes of the budget.
+    Memory(Vec<u8>),
+    /// In an extent that is on stable storage.
+    Extent(ExtentSeal),
+}
+
+impl<W: World> Gathering<W> {
+    /// Nothing yet. `announced` is what SIZE said.
+    pub(super) fn new(shard: &Shard<W>, announced: u64, watch: Option<Watch>) -> Self {
+        let first = usize::try_from(announced)
+            .unwrap_or(INLINE_OCTETS_MAX)
+            .clamp(FIRST_OCTETS, INLINE_OCTETS_MAX);
+        let charge = shard.budget.charge(first);
+        Self {
+            id: shard.log.next_id(),
+            tail: Vec::with_capacity(first),
+            extent: None,
+            _arriving: Arriving::new(&shard.arriving),
+            charge,
+            watch,
+            ends_line: false,
+            failure: None,
+        }
+    }
+
+    /// Adds octets.
+    pub(super) async fn append(&mut self, shard: &Shard<W>, octets: &[u8]) {
+        if self.failure.is_some() {
+            return;
+        }
+        self.tail.extend_from_slice(octets);
+        self.charge.set(self.tail.capacity());
+        if self.tail.len() > INLINE_OCTETS_MAX
+            && let Err(error) = self.spill(shard).await
+        {
+            self.failure = Some(error);
+            self.tail = Vec::new();
+        }
+    }
+
+    async fn spill(&mut self, shard: &Shard<W>) -> io::Result<()> {
+        if let Some(watch) = &mut self.watch {
+            watch
+                .pass(&mut self.tail, async || shard.world.breathe().await)
+                .await;
+        }
+        let extent = match &mut self.extent {
+            Some(extent) => extent,
+            none => none.insert(shard.log.extent(self.id).await?),
+        };
+        self.ends_line = self.tail.ends_with(b"\r\n");
+        let full = std::mem::replace(&mut self.tail, Vec::with_capacity(INLINE_OCTETS_MAX));
+        extent.append(full).await
+    }
+
+    /// What was seen of it, now that all of it is there; `None` where nobody looks.
+    pub(super) async fn seen(&mut self, shard: &Shard<W>) -> Option<Seen> {
+        let breathe = async || shard.world.breathe().await;
+        Some(self.watch.take()?.finish(&mut self.tail, breathe).await)
+    }
+
+    /// All of it, safe on disk where it was large.
+    pub(super) async fn finish(mut self, shard: &Shard<W>) -> io::Result<Gathered> {
+        if !(self.tail.ends_with(b"\r\n") || self.tail.is_empty() && self.ends_line) {
+            // A BDAT message may end in the middle of a line (RFC 3030 §3); the dot of a DATA
+            // message stands on a line of its own.
+            self.append(shard, b"\r\n").await;
+        }
+        if let Some(error) = self.failure.take() {
+            self.discard().await;
+            return Err(error);
+        }
+        if self.extent.is_some() && !self.tail.is_empty() {
+            self.spill(shard).await?;
+        }
+        match self.extent.take() {
+            Some(extent) => Ok(Gathered::Extent(extent.seal().await?)),
+            None => Ok(Gathered::Memory(std::mem::take(&mut self.tail))),
+        }
+    }
+
+    /// The message will not be accepted: nothing of it stays.
+    pub(super) async fn discard(mut self) {
+        if let Some(extent) = self.extent.take() {
+            extent.abandon().await;
+        }
+    }
+}
+
+impl Gathered {
+    /// As the spool takes it.
+    pub(super) fn as_body(&self) -> log::Body<'_> {
+        match self {
+            Self::Memory(octets) => log::Body::Inline(octets),
+            Self::Extent(seal) => log::Body::Extent(seal),
+        }
+    }
+
+    /// As a delivery sends it.
+    pub(super) fn into_body(self) -> Body {
+        match self {
+            Self::Memory(octets) => Body::Memory(octets),
+            Self::Extent(seal) => Body::Extent(seal.len()),
+        }
+    }
+}
+
+/// What a message without SIZE gets to begin with: most fit.
+const FIRST_OCTETS: usize = 4 * 1024;

@@ -1,0 +1,331 @@
+//! A client's session: stream to [`ServerSession`] to spool to queue.
+//!
+//! ```text
+//! read ─► session.step ─► Recipient ─► route ─► accepted or refused
+//!                         Content   ─► gather (memory, then extent)
+//!                         Message   ─► spool.accept ─► Receipt ─► queue ─► 250
+//! ```
+
+mod gather;
+mod preflight;
+mod store;
+mod verify;
+pub(super) mod watch;
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Shard;
+use crate::observe::stage::Stage;
+use crate::preflight::Rule;
+use crate::shard::clients::connection::{Connection, Heard};
+use crate::shard::clients::door::{Arrival, Manners};
+use crate::shard::clients::login::{Login, Word};
+use crate::shard::life::gate::Pass;
+use crate::smtp::reply::Reply;
+use crate::smtp::server::{Encryption, ServerKind, ServerSession, Step, Transaction};
+use crate::tls::caller::{Caller, Guest};
+use crate::world::{Tick, World};
+
+use gather::Gathering;
+use store::Origin;
+
+/// A session of a client, from its first octet to its last.
+pub(super) async fn receive<W: World>(
+    shard: &Rc<Shard<W>>,
+    manners: Manners,
+    arrival: Arrival<W>,
+    pass: &Pass,
+) {
+    let Arrival {
+        mut connection,
+        is_trusted,
+        encryption,
+        guests,
+        accepted,
+    } = arrival;
+    let settings = shard.settings();
+    connection.end_at(accepted + settings.config.smtp.session_timeout);
+    let client = connection.client();
+    let limits = Rc::clone(&settings.server);
+    let visit = Visit {
+        shard,
+        session: ServerSession::new(limits, manners.kind, client, is_trusted, encryption),
+        connection,
+        gathering: None,
+        login: Login::default(),
+        manners,
+        guests,
+        began: accepted,
+    };
+    visit.run(pass).await;
+}
+
+/// One connection of a client.
+struct Visit<'a, W: World> {
+    shard: &'a Rc<Shard<W>>,
+    connection: Connection<W>,
+    session: ServerSession,
+    gathering: Option<Gathering<W>>,
+    login: Login,
+    manners: Manners,
+    /// Whom a certificate lets relay.
+    guests: Rc<[Guest]>,
+    /// When the message's body began.
+    began: Tick,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Again,
+    Read,
+    End,
+}
+
+impl<W: World> Visit<'_, W> {
+    async fn run(mut self, pass: &Pass) {
+        let mut secured = Ok(());
+        if self.session.encryption() == Encryption::Active {
+            secured = self.connection.begin_tls(self.shard).await;
+            self.recognize();
+        }
+        self.offer_auth();
+        while secured.is_ok() {
+            let next = match self.step().await {
+                Ok(Next::Read) => self.read(pass).await,
+                other => other,
+            };
+            match next {
+                Ok(Next::End) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        if let Some(gathering) = self.gathering.take() {
+            gathering.discard().await;
+        }
+        self.connection.close(self.shard).await;
+    }
+
+    /// One step of the session.
+    async fn step(&mut self) -> io::Result<Next> {
+        let may_relay = self.session.may_relay();
+        let (input, begin) = self.connection.input();
+        let (consumed, step) = self.session.step(input);
+        *begin += consumed;
+        match step {
+            Step::NeedInput => return Ok(Next::Read),
+            Step::Flush => self.flush().await?,
+            Step::Recipient(recipient) => match self.shard.judge_recipient(recipient, may_relay) {
+                Ok(()) => self.session.recipient_accepted(),
+                Err(reply) => self.session.recipient_refused(reply),
+            },
+            Step::Mail => match self.may_begin() {
+                Ok(()) => self.session.mail_accepted(),
+                Err(reply) => self.session.mail_refused(reply),
+            },
+            Step::Data => self.begin_message().await,
+            Step::Content(piece) => {
+                if let Some(gathering) = &mut self.gathering {
+                    gathering.append(self.shard, piece.held).await;
+                    gathering.append(self.shard, piece.octets).await;
+                }
+            }
+            Step::Message => self.end_message().await,
+            Step::StartTls => return self.start_tls().await,
+            Step::Auth(mechanism, said) => {
+                let (mechanism, said) = (mechanism.to_owned(), said.map(<[u8]>::to_vec));
+                let shard = self.shard;
+                let (said, proofs) = (said.as_deref(), self.connection.proofs());
+                let begun = self.login.begin(shard, &mechanism, said, proofs);
+                let word = begun.await;
+                self.answer_login(word);
+            }
+            Step::AuthResponse(said) => {
+                let said = said.to_vec();
+                let (shard, client) = (self.shard, self.connection.client());
+                let word = self.login.go_on(shard, client, Some(&said)).await;
+                self.answer_login(word);
+            }
+            Step::Discard => {
+                if let Some(gathering) = self.gathering.take() {
+                    gathering.discard().await;
+                }
+            }
+            Step::Close => {
+                self.flush().await?;
+                return Ok(Next::End);
+            }
+        }
+        Ok(Next::Again)
+    }
+
+    /// Lets a message begin: memory first by waiting, then by saying so.
+    async fn begin_message(&mut self) {
+        if self.shard.budget.room(&self.shard.world).await {
+            let announced = self.session.announced_size();
+            let is_user = self.session.user().is_some();
+            let watch = self.manners.looks.watch(self.shard.settings(), is_user);
+            self.gathering = Some(Gathering::new(self.shard, announced, watch));
+            self.began = self.shard.world.now();
+            self.session.data_accepted();
+        } else {
+            self.session.data_refused(Reply::out_of_memory());
+        }
+    }
+
+    /// The message is complete: on disk first, then 250.
+    async fn end_message(&mut self) {
+        let shard = self.shard;
+        let (Some(mut gathering), Some(mut transaction)) =
+            (self.gathering.take(), self.session.transaction())
+        else {
+            self.session.message_refused(Reply::local_error());
+            return;
+        };
+        let receiving = shard.world.now().since(self.began);
+        shard.record(Stage::BodyReceived, receiving);
+        let origin = Origin {
+            client: self.connection.client(),
+            is_hidden: self.manners.hides,
+            is_submission: self.manners.kind == ServerKind::Submission,
+            tls: self.connection.facts().map(|facts| facts.suite),
+            caller: self.connection.caller().cloned(),
+            receiving,
+        };
+        let field = match self.judge(&mut gathering, &mut transaction).await {
+            Ok(field) => field,
+            Err(reply) => {
+                gathering.discard().await;
+                self.session.message_refused(reply);
+                return;
+            }
+        };
+        match shard.store(gathering, transaction, &origin, field).await {
+            Ok(receipt) => self.session.message_accepted(&receipt),
+            Err(reply) => self.session.message_refused(reply),
+        }
+    }
+
+    /// What the listener wants to know of a complete message: the field to stand before it, or why
+    /// it is refused.
+    async fn judge(
+        &self,
+        gathering: &mut Gathering<W>,
+        transaction: &mut Transaction,
+    ) -> Result<Vec<u8>, Reply> {
+        let Some(mut seen) = gathering.seen(self.shard).await else {
+            return Ok(Vec::new());
+        };
+        let id = gathering.id;
+        if self.manners.kind == ServerKind::Submission {
+            // What is not there will be added.
+            let content = &transaction.content;
+            seen.findings.retain(|finding| match finding.rule {
+                Rule::Date => content.date,
+                Rule::MessageId => content.message_id.is_some(),
+                _ => true,
+            });
+        }
+        self.shard
+            .preflight(id, &seen.findings, self.manners.looks.preflight)?;
+        let (client, may_relay) = (self.connection.client(), self.session.may_relay());
+        self.shard
+            .verify(id, seen, transaction, client, may_relay)
+            .await
+    }
+
+    /// 220, and the handshake.
+    async fn start_tls(&mut self) -> io::Result<Next> {
+        self.flush().await?;
+        self.connection.secure(self.shard).await?;
+        self.session.secured();
+        self.recognize();
+        self.offer_auth();
+        Ok(Next::Again)
+    }
+
+    /// Whoever has shown a certificate of somebody trusted may relay.
+    fn recognize(&mut self) {
+        let guests = &self.guests;
+        let is_guest = |caller: &Arc<Caller>| guests.iter().any(|guest| guest.is(caller));
+        if self.connection.caller().is_some_and(is_guest) {
+            self.session.trust();
+        }
+    }
+
+    fn offer_auth(&mut self) {
+        let settings = self.shard.settings();
+        self.session.offer_auth(match self.session.kind() {
+            ServerKind::Lmtp => &[],
+            _ => settings.mechanisms(&self.connection.proofs()),
+        });
+    }
+
+    fn answer_login(&mut self, word: Word) {
+        match word {
+            Word::Challenge(challenge) => self.session.challenge(&challenge),
+            Word::In(user) => self.session.authenticated(Rc::from(user)),
+            Word::Wrong => self.session.auth_refused(&Reply::not_authenticated()),
+            Word::Later => self.session.auth_refused(&Reply::too_many_failures()),
+        }
+    }
+
+    /// May a transaction begin? Not while its message could not be stored, and not with somebody
+    /// else's address.
+    fn may_begin(&self) -> Result<(), Reply> {
+        if !self.connection.is_admitted() {
+            return Err(match self.session.encryption() {
+                Encryption::Offered => Reply::must_start_tls(),
+                _ => Reply::certificate_required(),
+            });
+        }
+        self.shard.may_begin()?;
+        self.shard.settings().judge_sender(&self.session)
+    }
+
+    /// Writes what the session has to say, in one call.
+    async fn flush(&mut self) -> io::Result<()> {
+        self.connection
+            .send(self.shard, self.session.output())
+            .await
+    }
+
+    /// Reads once, after all replies are out.
+    async fn read(&mut self, pass: &Pass) -> io::Result<Next> {
+        let is_closing = self.shard.visits.is_closed();
+        if is_closing && !self.session.in_transaction() {
+            // Said once; the session then wants to close.
+            self.session.shutdown();
+            self.flush().await?;
+            return Ok(Next::End);
+        }
+        self.flush().await?;
+        let (shard, wait) = (self.shard, self.session.wait());
+        let pass = (!is_closing && !self.session.in_transaction()).then_some(pass);
+        let heard = if self.gathering.is_some() {
+            let room = DATA_BUFFER_OCTETS;
+            self.connection.receive_into(shard, wait, pass, room).await
+        } else {
+            self.connection.receive(shard, wait, pass).await
+        };
+        match heard? {
+            Heard::End => Ok(Next::End),
+            Heard::Octets => {
+                if self.gathering.is_none() {
+                    self.connection.note_heard(shard.world.now());
+                }
+                Ok(Next::Again)
+            }
+            Heard::Closing => Ok(Next::Read),
+            Heard::Silence => {
+                self.session.handle_timeout();
+                self.flush().await?;
+                Ok(Next::End)
+            }
+        }
+    }
+}
+
+/// The buffer while content comes in: what a socket holds after one round trip of a fast sender.
+const DATA_BUFFER_OCTETS: usize = 64 * 1024;

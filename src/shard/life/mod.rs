@@ -1,0 +1,363 @@
+//! How a shard starts, what it listens to while it runs, and how it ends.
+//!
+//! ```text
+//! open the log ─► recover ─► adopt what gone shards left ─► queue ─► listen ─► ready
+//!      drain: listeners closed ─► sessions and deliveries end ─► log synced ─► gone
+//! ```
+
+mod adopt;
+pub(super) mod budget;
+pub(super) mod gate;
+pub mod rules;
+pub(super) mod settings;
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::future;
+
+use super::Shard;
+use crate::config::{Config, Durability};
+use crate::mailbox::Accounts;
+use crate::observe::ask::Tell;
+use crate::observe::log as journal;
+use crate::observe::stage::{Recorder, Stage};
+use crate::queue::Queue;
+use crate::shard::clients::door::{self, Door};
+use crate::shard::clients::suspects::Suspects;
+use crate::shard::clients::visitors::Visitors;
+use crate::shard::mesh::{Directory, Letter, Mesh};
+use crate::shard::outbound::bell::Bell;
+use crate::shard::outbound::permits::Permits;
+use crate::spool::log::{self, CommitFacts, Log, MessageState, Recovery};
+use crate::world::{Class, Listener as _, Tick, World};
+
+use budget::Budget;
+use gate::Gate;
+use rules::Rules;
+use settings::Settings;
+
+/// What a shard is given to start with.
+pub struct Start {
+    /// What it goes by.
+    pub rules: Rules,
+    /// Every shard's inbox.
+    pub directory: Directory,
+    /// This shard's number.
+    pub number: usize,
+    /// Connections of clients, counted over all shards.
+    pub visitors: Visitors,
+    /// Who has failed to log in, counted over all shards.
+    pub suspects: Suspects,
+    /// Where its log lines go.
+    pub journal: journal::Log,
+    /// Told once: ready, or why not.
+    pub ready: Box<dyn FnOnce(Result<(), String>) + Send>,
+}
+
+/// Runs a shard to its end.
+pub async fn run<W: World>(world: W, start: Start) {
+    let Start {
+        rules,
+        directory,
+        number,
+        visitors,
+        suspects,
+        journal,
+        ready,
+    } = start;
+    let shards = directory.shards();
+    let config = Arc::clone(&rules.config);
+    let crowds = (visitors, suspects);
+    let opened = open(&world, rules, directory, number, crowds, journal).await;
+    let (shard, recovery) = match opened {
+        Ok(opened) => opened,
+        Err(why) => return ready(Err(why)),
+    };
+    shard.take_back(&recovery);
+    drop(recovery);
+    if let Err(why) = shard.adopt(&spool_root(&config), number, shards).await {
+        return ready(Err(why));
+    }
+    let doors = match shard.open_doors(&config) {
+        Ok(doors) => doors,
+        Err(why) => return ready(Err(why)),
+    };
+    for door in &doors {
+        let (shard, door) = (Rc::clone(&shard), Rc::clone(door));
+        let world = shard.world.clone();
+        world.spawn(Class::Inbound, door::accept(shard, door));
+    }
+    let world = &shard.world;
+    world.spawn(Class::Outbound, Rc::clone(&shard).keep_time());
+    world.spawn(Class::Chores, Rc::clone(&shard).keep_house());
+    shard.pump();
+    ready(Ok(()));
+    shard.listen(&doors).await;
+    shard.drain().await;
+}
+
+async fn open<W: World>(
+    world: &W,
+    mut rules: Rules,
+    directory: Directory,
+    number: usize,
+    (visitors, suspects): (Visitors, Suspects),
+    journal: journal::Log,
+) -> Result<(Rc<Shard<W>>, Recovery), String> {
+    rules.tls.clients = rules.tls.clients.for_shard();
+    let config = &Arc::clone(&rules.config);
+    let shards = directory.shards();
+    let recorder =
+        Recorder::new().map_err(|error| format!("histograms cannot be made: {error}"))?;
+    let recorder = Rc::new(RefCell::new(recorder));
+    let arriving: Rc<Cell<usize>> = Rc::default();
+    // The log tells of moved messages, and exists before the queue that is told.
+    let home: Rc<RefCell<Weak<Shard<W>>>> = Rc::default();
+    let settings = log_settings(config, number, &home, &arriving, &recorder);
+    let place = spool_of(config, number);
+    let (log, recovery) = Log::open(world.clone(), place.clone(), settings)
+        .await
+        .map_err(|error| format!("{}: {error}", place.display()))?;
+    let mesh = Rc::new(Mesh::new(directory, number));
+    let limit = u32::try_from(config.delivery.connections_per_destination).unwrap_or(u32::MAX);
+    let budget = usize::try_from(config.runtime.memory).unwrap_or(usize::MAX) / shards.max(1);
+    let shard = Rc::new(Shard {
+        world: world.clone(),
+        log,
+        queue: RefCell::new(Queue::new(settings::queue_settings(config))),
+        bell: Bell::new(),
+        permits: Permits::new(Rc::clone(&mesh), limit),
+        mesh,
+        ways: Default::default(),
+        names: Default::default(),
+        hosts: Default::default(),
+        idle: Default::default(),
+        resident: Default::default(),
+        budget: Budget::new(budget),
+        visits: Gate::default(),
+        visitors,
+        lodgers: Default::default(),
+        accounts: Accounts::new(
+            world,
+            &config.data_dir.join(&config.mailboxes.dir),
+            &config.hostname(),
+            settings::mailbox_limit(config),
+        ),
+        full: Default::default(),
+        suspects,
+        couriers: Gate::default(),
+        settings: RefCell::new(Rc::new(Settings::new(rules))),
+        arriving,
+        rerouted: Cell::new(false),
+        recorder,
+        journal,
+        history: Default::default(),
+        messages_accepted: Cell::new(0),
+        signing: Default::default(),
+        verified: Default::default(),
+        messages_disowned: Default::default(),
+        tls: Default::default(),
+        preflights: Default::default(),
+        asks_for_sources: Cell::default(),
+    });
+    *home.borrow_mut() = Rc::downgrade(&shard);
+    Ok((shard, recovery))
+}
+
+/// What the log is told, and whom it tells.
+fn log_settings<W: World>(
+    config: &Config,
+    number: usize,
+    home: &Rc<RefCell<Weak<Shard<W>>>>,
+    arriving: &Rc<Cell<usize>>,
+    recorder: &Rc<RefCell<Recorder>>,
+) -> log::Settings {
+    let (moved, state, arriving) = (Rc::clone(home), Rc::clone(home), Rc::clone(arriving));
+    log::Settings {
+        shard: u16::try_from(number).unwrap_or(u16::MAX),
+        segment_octets: config.spool.segment,
+        durable: config.spool.durability == Durability::Fsync,
+        arriving: Box::new(move || arriving.get()),
+        on_commit: on_commit(Rc::clone(recorder)),
+        on_move: Box::new(move |id, locator| {
+            let Some(shard) = moved.borrow().upgrade() else {
+                return;
+            };
+            let mut queue = shard.queue.borrow_mut();
+            if let Some(message) = queue.find(id) {
+                queue.relocate(message, locator);
+            }
+        }),
+        state: Box::new(move |id| {
+            let shard = state.borrow().upgrade();
+            shard.map_or_else(MessageState::default, |shard| shard.state_of(id))
+        }),
+    }
+}
+
+fn on_commit(recorder: Rc<RefCell<Recorder>>) -> Box<dyn Fn(CommitFacts)> {
+    Box::new(move |facts| {
+        let records = u64::from(facts.records);
+        let recorder = &mut *recorder.borrow_mut();
+        recorder.record_count(Stage::CommitBatch, records);
+        if let Some(took) = facts.disk {
+            recorder.record(Stage::CommitDisk, took);
+        }
+    })
+}
+
+/// The directory of a shard's log.
+fn spool_of(config: &Config, number: usize) -> PathBuf {
+    spool_root(config).join(format!("{number:02}"))
+}
+
+fn spool_root(config: &Config) -> PathBuf {
+    config.data_dir.join("spool")
+}
+
+impl<W: World> Shard<W> {
+    /// Queues what recovery found, and says what it was.
+    pub(super) fn take_back(self: &Rc<Self>, recovery: &Recovery) {
+        for damage in &recovery.damage {
+            self.warn(format_args!("spool: {damage}"));
+        }
+        let found = recovery.messages.len();
+        if found > 0 || recovery.torn_octets > 0 {
+            self.say(format_args!(
+                "spool: {found} messages found in {} segments, {} octets of unfinished writes dropped",
+                recovery.segments, recovery.torn_octets
+            ));
+        }
+        for message in &recovery.messages {
+            self.readmit(message);
+        }
+    }
+
+    fn open_doors(&self, config: &Config) -> Result<Vec<Rc<Door<W>>>, String> {
+        let mut doors = Vec::new();
+        for listener in &config.listener {
+            for &at in &listener.bind {
+                doors.push(Rc::new(Door::new(self.door(at)?, listener)));
+            }
+        }
+        Ok(doors)
+    }
+
+    fn door(&self, at: SocketAddr) -> Result<W::Listener, String> {
+        self.world
+            .listen(at)
+            .map_err(|error| format!("cannot listen on {at}: {error}"))
+    }
+
+    /// Takes letters until one says to end.
+    async fn listen(self: &Rc<Self>, doors: &[Rc<Door<W>>]) {
+        loop {
+            match self.mesh.receive().await {
+                Letter::Drain => break,
+                letter => self.open_letter(letter),
+            }
+        }
+        self.visits.close();
+        self.couriers.close();
+        for door in doors {
+            door.listener.close();
+        }
+        let shard = Rc::clone(self);
+        // Permits and questions still want answers while the last ones leave.
+        self.world.spawn(Class::Chores, async move {
+            loop {
+                let letter = shard.mesh.receive().await;
+                shard.open_letter(letter);
+            }
+        });
+    }
+
+    fn open_letter(self: &Rc<Self>, letter: Letter) {
+        match letter {
+            Letter::Permits {
+                from,
+                destination,
+                word,
+            } => self.permits.hear(from, destination, word),
+            Letter::Ask(ask, reply) => {
+                let shard = Rc::clone(self);
+                self.world.spawn(Class::Chores, async move {
+                    let tell: Tell = shard.answer(ask).await;
+                    // The control plane may have stopped waiting.
+                    let _ = reply.send(tell);
+                });
+            }
+            Letter::Guest(guest) => self.welcome(*guest),
+            Letter::Mailbox(user, word) => self.hear_of_mailbox(user, word),
+            Letter::Reload(rules) => self.reload(rules),
+            Letter::Drain => {}
+        }
+    }
+
+    fn reload(&self, mut rules: Rules) {
+        let config = &rules.config;
+        let limit = u32::try_from(config.delivery.connections_per_destination);
+        self.permits.set_limit(limit.unwrap_or(u32::MAX));
+        self.queue
+            .borrow_mut()
+            .set_settings(settings::queue_settings(config));
+        self.accounts.set_limit(settings::mailbox_limit(config));
+        let ours = self.settings().tls.clients.clone();
+        rules.tls.clients = if rules.tls.clients.trusts_as(&ours) {
+            // They know sessions to resume.
+            ours
+        } else {
+            rules.tls.clients.for_shard()
+        };
+        let new = Settings::new(rules);
+        if new.routes != self.settings().routes || new.hostname != self.settings().hostname {
+            self.rerouted.set(true);
+        }
+        *self.settings.borrow_mut() = Rc::new(new);
+    }
+
+    /// Lets everybody leave, but not for ever, and leaves everything on the disk.
+    async fn drain(self: &Rc<Self>) {
+        let gone = async {
+            self.visits.empty().await;
+            self.couriers.empty().await;
+        };
+        let until = self.world.now() + DRAIN_WAIT;
+        future::or(gone, self.world.sleep(until)).await;
+        self.log.close().await;
+        self.journal.flush();
+    }
+
+    /// Sees to what time brings.
+    async fn keep_time(self: Rc<Self>) {
+        while !self.couriers.is_closed() {
+            let next = self.queue.borrow().next_deadline();
+            self.bell
+                .wait(&self.world, next.unwrap_or(Tick::NEVER))
+                .await;
+            self.pump();
+            self.world.breathe().await;
+        }
+    }
+
+    /// Small things that nobody waits for.
+    async fn keep_house(self: Rc<Self>) {
+        loop {
+            let until = self.world.now() + HOUSE_PERIOD;
+            self.world.sleep(until).await;
+            self.journal.flush();
+            self.mesh.flush();
+        }
+    }
+}
+
+/// How long transactions in progress may take at the end: the process promises to be gone in
+/// 10 s, and the log wants its last sync.
+const DRAIN_WAIT: Duration = Duration::from_secs(8);
+/// How often log lines are handed on when there are few.
+const HOUSE_PERIOD: Duration = Duration::from_millis(50);

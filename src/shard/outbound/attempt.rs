@@ -1,0 +1,244 @@
+//! One attempt: the recipients of a message for one next hop, and what became of each.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::transmit::{Form, Results};
+use crate::mail::envelope::QueueId;
+use crate::mail::outcome::{Blame, Diagnosis, Outcome, RemoteReply, Success};
+use crate::observe::stage::{Stage, Times};
+use crate::queue::{Assignment, MessageKey};
+use crate::shard::Shard;
+use crate::shard::hosts::secure::Security;
+use crate::shard::message::Message;
+use crate::smtp::client::{Outgoing, OutgoingRecipient};
+use crate::wire::status::{EnhancedStatus, ReplyCode};
+use crate::world::{Tick, World};
+
+/// An attempt under way. Dropped unsettled (its task ended early), it gives its recipients back
+/// to the queue as not attempted.
+pub(in crate::shard) struct Attempt<W: World> {
+    shard: Rc<Shard<W>>,
+    assignment: Assignment,
+    /// When it was taken from the queue.
+    pub(in crate::shard) taken: Tick,
+    /// Recipients without an outcome.
+    remaining: Vec<u16>,
+    results: Vec<(u16, Outcome)>,
+    /// Why a host did not take some of the remaining.
+    deferral: Option<Diagnosis>,
+    /// The host that had the last word: `mx.test[192.0.2.1]:25`.
+    pub(in crate::shard) relay: Option<Rc<str>>,
+    /// What came of TLS there.
+    pub(in crate::shard) security: Option<Security>,
+    /// Looking up, dialling, greeting.
+    pub(in crate::shard) setup: Duration,
+    /// MAIL to the reply to the dot.
+    pub(in crate::shard) transfer: Duration,
+    /// How long its stages took.
+    pub(in crate::shard) stages: Times,
+    settled: bool,
+}
+
+impl<W: World> Attempt<W> {
+    pub(super) fn new(shard: &Rc<Shard<W>>, assignment: Assignment) -> Self {
+        Self {
+            shard: Rc::clone(shard),
+            taken: shard.world.now(),
+            remaining: assignment.recipients.clone(),
+            results: Vec::with_capacity(assignment.recipients.len()),
+            assignment,
+            deferral: None,
+            relay: None,
+            security: None,
+            setup: Duration::ZERO,
+            transfer: Duration::ZERO,
+            stages: Times::default(),
+            settled: false,
+        }
+    }
+
+    pub(super) fn id(&self) -> QueueId {
+        self.assignment.id
+    }
+
+    pub(super) fn message(&self) -> MessageKey {
+        self.assignment.message
+    }
+
+    /// An earlier attempt, or an earlier life of ours, may have got further than is known.
+    pub(super) fn may_repeat(&self) -> bool {
+        self.assignment.attempts > 0 || self.assignment.accepted < Tick(0)
+    }
+
+    /// When the message was accepted.
+    pub(in crate::shard) fn accepted(&self) -> Tick {
+        self.assignment.accepted
+    }
+
+    /// From the moment it could have been delivered to now.
+    pub(super) fn waited(&self) -> Duration {
+        self.taken.since(self.assignment.due)
+    }
+
+    pub(super) fn remaining(&self) -> &[u16] {
+        &self.remaining
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.remaining.is_empty()
+    }
+
+    /// Why a host would not take those that remain.
+    pub(super) fn last_deferral(&self) -> Option<Diagnosis> {
+        self.deferral.clone()
+    }
+
+    /// Names were looked up since `began`.
+    pub(super) fn looked_up(&mut self, began: Tick) {
+        let took = self.shard.world.now().since(began);
+        self.stages.add(Stage::Dns, took);
+    }
+
+    /// Hands recipients for whom the routes name another next hop by now over to its lane.
+    pub(super) fn reroute(&mut self, message: &Message, lane: &str) {
+        let shard = Rc::clone(&self.shard);
+        let settings = shard.settings();
+        let mut moved: HashMap<Rc<str>, Vec<u16>> = HashMap::new();
+        for &place in &self.remaining {
+            let Some(recipient) = message.envelope.recipients.get(usize::from(place)) else {
+                continue;
+            };
+            let hop = settings.next_hop(&recipient.mailbox);
+            if *hop.lane != *lane {
+                let lane = shard.ways.learn(&shard.queue.borrow(), hop);
+                moved.entry(lane).or_default().push(place);
+            }
+        }
+        let now = shard.world.now();
+        for (lane, places) in moved {
+            self.remaining.retain(|place| !places.contains(place));
+            let mut queue = shard.queue.borrow_mut();
+            queue.reroute(now, self.assignment.part, &places, &lane);
+        }
+    }
+
+    /// What was said does not count.
+    pub(super) fn forget_deferral(&mut self) {
+        self.deferral = None;
+    }
+
+    /// The transaction for those that remain.
+    pub(super) fn outgoing(&self, message: &Message, form: &Form) -> Outgoing {
+        let envelope = &message.envelope;
+        let recipients = self.remaining.iter().filter_map(|&index| {
+            let recipient = envelope.recipients.get(usize::from(index))?;
+            Some(OutgoingRecipient {
+                index,
+                address: recipient.mailbox.as_str().into(),
+                notify: recipient.notify,
+                orcpt: recipient.orcpt.clone(),
+            })
+        });
+        let recipients: Vec<OutgoingRecipient> = recipients.collect();
+        let sender = &envelope.reverse_path.0;
+        let has_utf8_path = sender.as_ref().is_some_and(|path| path.needs_smtputf8())
+            || !recipients
+                .iter()
+                .all(|recipient| recipient.address.is_ascii());
+        Outgoing {
+            reverse_path: envelope.reverse_path.to_string(),
+            ret: envelope.ret,
+            envid: envelope.envid.clone(),
+            eight_bit: form.eight_bit,
+            // A message that was sent under SMTPUTF8 without need travels without it.
+            smtputf8: has_utf8_path || envelope.smtputf8 && message.content.eight_bit_header,
+            require_tls: envelope.require_tls,
+            size: form.size,
+            recipients,
+        }
+    }
+
+    /// Takes what a transaction brought.
+    pub(super) fn take(&mut self, mut results: Results) {
+        self.transfer += results.transfer;
+        self.stages.take(&mut results.stages);
+        self.deferral = None;
+        for (recipient, outcome) in results.settled {
+            match outcome {
+                // The host's trouble: the next host may take it.
+                Outcome::Deferred {
+                    blame: Blame::Host,
+                    diagnosis,
+                } => self.deferral = Some(diagnosis),
+                outcome => self.end(recipient, outcome),
+            }
+        }
+    }
+
+    /// One recipient ends like this.
+    pub(super) fn end(&mut self, recipient: u16, outcome: Outcome) {
+        self.remaining.retain(|&open| open != recipient);
+        self.results.push((recipient, outcome));
+    }
+
+    /// All that remain end like this.
+    pub(super) fn end_all(&mut self, outcome: &Outcome) {
+        for recipient in std::mem::take(&mut self.remaining) {
+            self.results.push((recipient, outcome.clone()));
+        }
+    }
+
+    /// All that remain are delivered, with our own words.
+    pub(super) fn deliver_all(&mut self, words: &str) {
+        let reply = RemoteReply {
+            code: ReplyCode::OK,
+            status: EnhancedStatus::new(2, 0, 0),
+            text: words.into(),
+        };
+        self.end_all(&Outcome::Delivered {
+            reply,
+            remote_mta: None,
+            success: Some(Success::Delivered),
+        });
+    }
+
+    /// All that remain wait.
+    pub(super) fn defer_all(&mut self, blame: Blame, diagnosis: &Diagnosis) {
+        self.end_all(&Outcome::Deferred {
+            blame,
+            diagnosis: diagnosis.clone(),
+        });
+    }
+
+    /// All that remain fail.
+    pub(super) fn fail_all(&mut self, blame: Blame, diagnosis: &Diagnosis) {
+        self.end_all(&Outcome::Failed {
+            blame,
+            diagnosis: diagnosis.clone(),
+        });
+    }
+
+    /// Ends it: log lines, and the outcomes to the queue.
+    pub(super) fn settle(mut self, message: Option<&Message>) {
+        self.settled = true;
+        let results = std::mem::take(&mut self.results);
+        let shard = Rc::clone(&self.shard);
+        if let Some(message) = message {
+            shard.log_attempt(&self, message, &results);
+        }
+        shard.settle(self.assignment.part, results);
+    }
+}
+
+impl<W: World> Drop for Attempt<W> {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.shard.settle(self.assignment.part, Vec::new());
+        }
+    }
+}
+
+/// Trouble of our own (RFC 3463 §3.4: other or undefined mail system status).
+pub(super) const LOCAL_TROUBLE: EnhancedStatus = EnhancedStatus::new(4, 3, 0);

@@ -1,0 +1,529 @@
+//! Deliveries: a lane's connections, and an attempt from the queue to its outcomes.
+//!
+//! ```text
+//! queue.take ─► message (memory or spool) ─► hosts in order ─► connection ─► transaction
+//!      ▲                                        next host ◄─ host's fault ─┘      │
+//!      └──────────────── settle ◄──────────────────────────────── outcomes ───────┘
+//! ```
+//!
+//! A connection belongs to its lane and carries message after message. It ends when the lane has
+//! nothing for it for [`IDLE_WAIT`], when it has carried `messages_per_connection`, or when
+//! another shard waits for its permit.
+
+pub(super) mod attempt;
+pub(super) mod bell;
+pub(super) mod deliver;
+pub(super) mod idle;
+pub(super) mod permits;
+mod transmit;
+pub(super) mod ways;
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_lite::future;
+
+use super::Shard;
+use crate::mail::envelope::TlsWish;
+use crate::mail::outcome::{Blame, Diagnosis};
+use crate::observe::stage::Stage;
+use crate::queue::LaneKey;
+use crate::route::How;
+use crate::route::sts::Found;
+use crate::shard::hosts::secure::Terms;
+use crate::shard::hosts::{Candidate, Candidates, NO_ANSWER, NoHost};
+use crate::shard::life::gate::Pass;
+use crate::shard::message::Message;
+use crate::smtp::client::{ClientSession, Hello, Peer, Waits};
+use crate::world::{Class, World};
+
+use attempt::Attempt;
+use permits::Permit;
+use transmit::Connection;
+
+impl<W: World> Shard<W> {
+    /// Sees to it that a lane's mail is taken: wakes idle connections, and opens new ones.
+    pub(super) fn attend(self: &Rc<Self>, lane: LaneKey) {
+        let (mut ready, wanted) = {
+            let queue = self.queue.borrow();
+            (queue.ready(lane), queue.connections_wanted(lane))
+        };
+        while ready > 0 && self.idle.wake(lane) {
+            ready -= 1;
+        }
+        for _ in 0..wanted.min(ready) {
+            let Some(pass) = self.couriers.enter() else {
+                return;
+            };
+            self.queue.borrow_mut().connection_opened(lane);
+            let open = Open {
+                shard: Rc::clone(self),
+                lane,
+            };
+            self.world.spawn(Class::Outbound, async move {
+                Courier::run(&open.shard, lane, &pass).await;
+                drop((open, pass));
+            });
+        }
+    }
+}
+
+/// Tells the queue that a connection is gone, however its task ended.
+struct Open<W: World> {
+    shard: Rc<Shard<W>>,
+    lane: LaneKey,
+}
+
+impl<W: World> Drop for Open<W> {
+    fn drop(&mut self) {
+        let shard = &self.shard;
+        shard.queue.borrow_mut().connection_closed(self.lane);
+        // Only rung for: what is dropped where nothing can be begun any more must not begin
+        // another connection, which would be dropped, and so on.
+        shard.bell.set(shard.world.now());
+    }
+}
+
+/// One connection's life, dial to QUIT.
+struct Courier<'a, W: World> {
+    shard: &'a Rc<Shard<W>>,
+    lane: LaneKey,
+    name: Rc<str>,
+    how: How,
+    /// What the next hop's domain says of its hosts, asked for before the permit.
+    published: Option<Found>,
+    connection: Option<Connection<W>>,
+}
+
+impl<'a, W: World> Courier<'a, W> {
+    async fn run(shard: &'a Rc<Shard<W>>, lane: LaneKey, pass: &Pass) {
+        let Some(name) = shard.queue.borrow().lane_name(lane) else {
+            return;
+        };
+        let Some(how) = shard.ways.find(&name) else {
+            return;
+        };
+        let leave = async {
+            // A web server may take long over a policy: no connection of others waits for it.
+            let published = shard.published(&how).await;
+            let asked = shard.world.now();
+            let permit = shard.permits.acquire(&name).await?;
+            let is_fresh = shard.world.now().since(asked) < PUBLISHED_HOLD;
+            Some((permit, published.filter(|_| is_fresh)))
+        };
+        let closed = async {
+            pass.closed().await;
+            None
+        };
+        let Some((permit, published)) = future::or(leave, closed).await else {
+            return;
+        };
+        let mut courier = Self {
+            shard,
+            lane,
+            name,
+            how,
+            published,
+            connection: None,
+        };
+        courier.carry(&permit, pass).await;
+        if let Some(connection) = courier.connection.take() {
+            connection.quit().await;
+        }
+    }
+
+    /// Takes message after message, for as long as there are any.
+    async fn carry(&mut self, permit: &Permit, pass: &Pass) {
+        let shard = self.shard;
+        while !shard.couriers.is_closed() {
+            let now = shard.world.now();
+            let assignment = shard.queue.borrow_mut().take(now, self.lane);
+            let Some(assignment) = assignment else {
+                let until = now + IDLE_WAIT;
+                if self.may_wait(permit)
+                    && shard
+                        .idle
+                        .wait(&shard.world, self.lane, until, pass.closed())
+                        .await
+                {
+                    continue;
+                }
+                return;
+            };
+            self.attempt(Attempt::new(shard, assignment)).await;
+            self.retire().await;
+            if permit.is_recalled() || self.connection.is_none() && self.how.is_remote() {
+                // Without a connection another task begins afresh: the queue decides whether now.
+                return;
+            }
+            shard.world.breathe().await;
+        }
+    }
+
+    /// True when a connection is worth keeping while there is no mail for it.
+    fn may_wait(&mut self, permit: &Permit) -> bool {
+        self.connection.as_mut().is_some_and(Connection::is_usable) && !permit.is_recalled()
+    }
+
+    /// Ends a connection that is used up.
+    async fn retire(&mut self) {
+        let limit = self
+            .shard
+            .settings()
+            .config
+            .delivery
+            .messages_per_connection;
+        let spent = |connection: &mut Connection<W>| {
+            usize::try_from(connection.used).is_ok_and(|used| used >= limit)
+                || !connection.may_begin()
+        };
+        if self.connection.as_mut().is_some_and(spent)
+            && let Some(connection) = self.connection.take()
+        {
+            connection.quit().await;
+        }
+    }
+
+    async fn attempt(&mut self, mut attempt: Attempt<W>) {
+        let shard = self.shard;
+        let waited = attempt.waited();
+        shard.record(Stage::QueueWait, waited);
+        attempt.stages.add(Stage::QueueWait, waited);
+        let message = match shard.load(attempt.message(), attempt.id()).await {
+            Ok(message) => message,
+            Err(error) => {
+                let diagnosis = shard.unreadable(attempt.id(), &error);
+                attempt.defer_all(Blame::Message, &diagnosis);
+                return attempt.settle(None);
+            }
+        };
+        if shard.rerouted.get() {
+            attempt.reroute(&message, &self.name);
+        }
+        match &self.how {
+            _ if attempt.is_done() => {}
+            How::Discard => attempt.deliver_all(DISCARDED),
+            How::Fail(diagnosis) => attempt.fail_all(Blame::Recipient, &diagnosis.clone()),
+            How::Mailbox => shard.deliver_here(&message, &mut attempt).await,
+            How::Mx(_) | How::Host { .. } | How::Address { .. } => {
+                self.deliver(&message, &mut attempt).await;
+            }
+        }
+        attempt.settle(Some(&message));
+    }
+
+    /// Over the connection at hand, then host by host, until every recipient has an outcome.
+    async fn deliver(&mut self, message: &Rc<Message>, attempt: &mut Attempt<W>) {
+        let wish = message.tls_wish();
+        if let Some(connection) = self.kept(wish).await {
+            self.transact(connection, message, attempt).await;
+            if attempt.is_done() {
+                return;
+            }
+            // A kept connection that fails says nothing of its host: begin afresh with it.
+            attempt.forget_deferral();
+        }
+        let began = self.shard.world.now();
+        let published = self.published.take();
+        let candidates = Candidates::new(self.shard, &self.how, wish, published).await;
+        attempt.looked_up(began);
+        let mut candidates = match candidates {
+            Ok(candidates) => candidates,
+            Err(nobody) => return self.give_up(attempt, wish, nobody),
+        };
+        let mut worst: Option<NoHost> = None;
+        let mut once_more = None;
+        loop {
+            let candidate = match once_more.take() {
+                Some(candidate) => candidate,
+                None => {
+                    let began = self.shard.world.now();
+                    let next = candidates.next(self.shard).await;
+                    attempt.looked_up(began);
+                    match next {
+                        Some(candidate) => candidate,
+                        None => break,
+                    }
+                }
+            };
+            // One permit is one connection: a host that took only some is left before the next.
+            if let Some(before) = self.connection.take() {
+                before.quit().await;
+            }
+            let connected = self.connect(&candidate, &candidates, attempt);
+            match connected.await {
+                Ok(connection) => {
+                    self.shard.hosts.worked(candidate.address);
+                    let rest = self.transact(connection, message, attempt).await;
+                    if attempt.is_done() {
+                        return;
+                    }
+                    once_more = (rest == Rest::AnotherConnection).then_some(candidate);
+                }
+                Err(Refusal::Host(nobody)) => {
+                    // One host that may come back is a reason to wait.
+                    if worst.as_ref().is_none_or(|worst| worst.permanent) {
+                        worst = Some(nobody);
+                    }
+                }
+                Err(Refusal::Ourselves) => candidates.came_home(),
+                Err(Refusal::Local(diagnosis)) => {
+                    return attempt.defer_all(Blame::Local, &diagnosis);
+                }
+            }
+        }
+        let nobody = match attempt.last_deferral() {
+            Some(diagnosis) => NoHost {
+                diagnosis,
+                permanent: false,
+            },
+            None => candidates.verdict(worst),
+        };
+        self.give_up(attempt, wish, nobody);
+    }
+
+    /// The connection at hand, where this message may go over it.
+    async fn kept(&mut self, wish: TlsWish) -> Option<Connection<W>> {
+        let mut connection = self.connection.take()?;
+        if !connection.is_usable() {
+            return None;
+        }
+        if !connection.suits(wish) {
+            connection.quit().await;
+            return None;
+        }
+        Some(connection)
+    }
+
+    /// Nobody is left to try.
+    fn give_up(&self, attempt: &mut Attempt<W>, wish: TlsWish, nobody: NoHost) {
+        let shard = self.shard;
+        if nobody.permanent {
+            return attempt.fail_all(Blame::Destination, &nobody.diagnosis);
+        }
+        if wish == TlsWish::Required {
+            // It may be that this message alone finds no host.
+            return attempt.defer_all(Blame::Message, &nobody.diagnosis);
+        }
+        let (now, random) = (shard.world.now(), shard.world.random());
+        shard.queue.borrow_mut().lane_failed(
+            now,
+            self.lane,
+            Blame::Destination,
+            &nobody.diagnosis,
+            random,
+        );
+        attempt.defer_all(Blame::Destination, &nobody.diagnosis);
+    }
+
+    /// Dials and greets; in plain when TLS is broken there and mail may go without it.
+    async fn connect(
+        &self,
+        candidate: &Candidate,
+        candidates: &Candidates,
+        attempt: &mut Attempt<W>,
+    ) -> Result<Connection<W>, Refusal> {
+        let mut terms = Terms::new(&self.shard.settings(), candidate, &self.how);
+        loop {
+            let mut connection = self.dial(candidate, terms, attempt).await?;
+            let began = self.shard.world.now();
+            let is_ready = connection.greet().await;
+            attempt.setup += self.shard.world.now().since(began);
+            attempt.stages.take(&mut connection.stages);
+            if let Some(security) = connection.sighted() {
+                attempt.security = Some(security);
+                self.shard.tls.count(security);
+                if let How::Mx(domain) = &self.how {
+                    let from = connection.local().ip();
+                    self.shard
+                        .tell(domain, candidates.published(), candidate, security, from);
+                }
+            }
+            let wish = candidates.wish();
+            if is_ready && connection.suits(wish) {
+                return Ok(connection);
+            }
+            if wish == TlsWish::Required
+                && let Some(nobody) = connection.unfit()
+            {
+                connection.quit().await;
+                return Err(Refusal::Host(nobody));
+            }
+            if connection.is_ourselves() {
+                return Err(Refusal::Ourselves);
+            }
+            let failure = connection.failure();
+            match connection.terms_without_tls() {
+                Some(plain) => terms = plain,
+                None => return Err(self.down(candidate, failure)),
+            }
+            self.shard.say(format_args!(
+                "{}; trying again in plain",
+                failure.diagnosis.text
+            ));
+        }
+    }
+
+    /// A host does not work: the next delivery tries others first.
+    fn down(&self, candidate: &Candidate, nobody: NoHost) -> Refusal {
+        let now = self.shard.world.now();
+        self.shard.hosts.failed(now, candidate.address);
+        Refusal::Host(nobody)
+    }
+
+    async fn dial(
+        &self,
+        candidate: &Candidate,
+        terms: Terms,
+        attempt: &mut Attempt<W>,
+    ) -> Result<Connection<W>, Refusal> {
+        let shard = self.shard;
+        let settings = shard.settings();
+        let began = shard.world.now();
+        let relay: Rc<str> = relay_name(candidate).into();
+        attempt.relay = Some(Rc::clone(&relay));
+        let source = settings.source(candidate.address, shard.world.random());
+        let deadline = began + settings.connect_timeout();
+        let dialled = shard.world.dial(source, candidate.address, deadline).await;
+        let now = shard.world.now();
+        shard.record_for(&self.name, Stage::Connect, now.since(began));
+        attempt.stages.add(Stage::Connect, now.since(began));
+        attempt.setup += now.since(began);
+        let stream = dialled.map_err(|error| match unreachable_host(&relay, &error) {
+            Refusal::Host(nobody) => self.down(candidate, nobody),
+            refusal => refusal,
+        })?;
+        let hello = Hello {
+            name: Rc::clone(&settings.helo),
+            own_name: settings.own_name(candidate.address.port()),
+            lmtp: false,
+            tls: terms.say,
+            log_in: terms.log_in,
+        };
+        let peer = Peer {
+            name: Rc::clone(&candidate.name),
+            address: candidate.address.ip(),
+        };
+        let session = ClientSession::new(hello, peer, Waits::default(), now);
+        let lane = Rc::clone(&self.name);
+        Ok(Connection::new(shard, stream, session, terms, relay, lane))
+    }
+
+    /// One transaction after the other over `connection`, while the peer takes only some of the
+    /// recipients in each. Keeps the connection for the next message if it can be used again.
+    async fn transact(
+        &mut self,
+        mut connection: Connection<W>,
+        message: &Rc<Message>,
+        attempt: &mut Attempt<W>,
+    ) -> Rest {
+        attempt.relay = Some(Rc::clone(&connection.relay));
+        attempt.security = Some(connection.security());
+        let mut rest = Rest::AnotherHost;
+        loop {
+            let form = connection.form_of(message).await;
+            attempt.stages.take(&mut connection.stages);
+            let form = match form {
+                Ok(form) => form,
+                Err(outcome) => {
+                    attempt.end_all(&outcome);
+                    break;
+                }
+            };
+            let open = attempt.remaining().len();
+            let outgoing = attempt.outgoing(message, &form);
+            let results = connection.transact(outgoing, message, &form).await;
+            attempt.take(results);
+            let moved_on = attempt.remaining().len() < open;
+            let refused = attempt.last_deferral().is_some();
+            if moved_on && !refused && connection.is_ready() && !connection.may_begin() {
+                // Its limits are reached, and count from none again over the next connection
+                // (RFC 9422 §4). It ends: each connection settles some, or is the last.
+                rest = Rest::AnotherConnection;
+            }
+            if attempt.is_done() || !moved_on || !connection.is_usable() || !connection.may_begin()
+            {
+                break;
+            }
+            if refused {
+                // The host refuses some for reasons of its own: the next host may take them.
+                break;
+            }
+        }
+        if attempt.is_done() {
+            self.shard.queue.borrow_mut().lane_ok(self.lane);
+        }
+        // Whether its peer has left since is asked when somebody wants to use it.
+        if connection.is_ready() {
+            self.connection = Some(connection);
+        }
+        rest
+    }
+}
+
+/// Who may take the recipients that a connection left over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// The same host, over a new connection.
+    AnotherConnection,
+    /// The next host.
+    AnotherHost,
+}
+
+/// Why there is no connection.
+enum Refusal {
+    /// The host's doing.
+    Host(NoHost),
+    /// The host is this relay.
+    Ourselves,
+    /// Our own: no descriptor, no port, no memory.
+    Local(Diagnosis),
+}
+
+fn unreachable_host(relay: &str, error: &io::Error) -> Refusal {
+    let words = match error.kind() {
+        io::ErrorKind::TimedOut => "connection timed out".to_owned(),
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        _ => error.to_string(),
+    };
+    let diagnosis = |status| Diagnosis {
+        status,
+        text: format!("connect to {relay}: {words}").into(),
+        reply: None,
+        remote_mta: None,
+    };
+    match error.raw_os_error() {
+        Some(EMFILE | ENFILE | EADDRNOTAVAIL | ENOBUFS | ENOMEM) => {
+            Refusal::Local(diagnosis(attempt::LOCAL_TROUBLE))
+        }
+        _ => Refusal::Host(NoHost {
+            diagnosis: diagnosis(NO_ANSWER),
+            permanent: false,
+        }),
+    }
+}
+
+/// `mx.test[192.0.2.1]:25`, as the log writes it.
+fn relay_name(candidate: &Candidate) -> String {
+    let Candidate { name, address, .. } = candidate;
+    if name.starts_with('[') {
+        return format!("{name}:{}", address.port());
+    }
+    format!("{name}[{}]:{}", address.ip(), address.port())
+}
+
+/// How long a connection waits for the next message. Longer saves handshakes and keeps a slot of
+/// the peer's; Postfix uses 2 s for the same reason.
+const IDLE_WAIT: Duration = Duration::from_secs(2);
+/// How long a policy that was asked for before the permit is taken for the present one.
+const PUBLISHED_HOLD: Duration = Duration::from_secs(1);
+/// What the log says of mail that a route drops.
+const DISCARDED: &str = "discarded by a route";
+
+// Errors that say that we are short of something (errno of Linux).
+const ENOMEM: i32 = 12;
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+const EADDRNOTAVAIL: i32 = 99;
+const ENOBUFS: i32 = 105;

@@ -1,0 +1,270 @@
+//! Connections to a destination, exact over all shards: the shard's side of the lease.
+//!
+//! A destination's count is kept by its home shard ([`Mesh::home`]) in a [`Home`]. Here a
+//! delivery asks for a permit, waits for its grant, holds it as long as its connection lives, and
+//! gives it back by dropping it.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::rc::Rc;
+
+use futures_channel::oneshot;
+
+use crate::queue::permits::{Home, Notice, What};
+use crate::shard::mesh::{Letter, Mesh, PermitWord};
+
+/// The permits of one shard. Cloning shares them.
+#[derive(Clone)]
+pub(in crate::shard) struct Permits {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    mesh: Rc<Mesh>,
+    /// The counts of the destinations that are at home here.
+    home: RefCell<Home>,
+    leases: RefCell<HashMap<u64, Lease>>,
+}
+
+/// What this shard has and wants of one destination.
+#[derive(Default)]
+struct Lease {
+    /// Deliveries that wait.
+    line: VecDeque<oneshot::Sender<Permit>>,
+    /// Permits in hand, each with a delivery.
+    held: u32,
+    /// Of them, asked back by home and not yet returned.
+    recalled: u32,
+}
+
+/// Leave for one connection. Dropped, it goes to the next delivery in line or back home.
+pub(super) struct Permit {
+    inner: Rc<Inner>,
+    destination: u64,
+}
+
+impl Permit {
+    /// True when another shard waits for a permit of this destination: end this connection after
+    /// the message in hand.
+    #[must_use]
+    pub(super) fn is_recalled(&self) -> bool {
+        self.inner
+            .leases
+            .borrow()
+            .get(&self.destination)
+            .is_some_and(|lease| lease.recalled > 0)
+    }
+}
+
+impl Permits {
+    /// The permits of a shard that lends `limit` for each destination at home on it.
+    #[must_use]
+    pub(in crate::shard) fn new(mesh: Rc<Mesh>, limit: u32) -> Self {
+        let home = RefCell::new(Home::new(limit));
+        Self {
+            inner: Rc::new(Inner {
+                mesh,
+                home,
+                leases: RefCell::default(),
+            }),
+        }
+    }
+
+    /// A new limit for the destinations at home here.
+    pub(in crate::shard) fn set_limit(&self, limit: u32) {
+        let notices = self.inner.home.borrow_mut().set_limit(limit);
+        self.inner.deliver(notices);
+    }
+
+    /// Waits for leave to open one more connection to `lane`. Given up by dropping the future.
+    pub(super) async fn acquire(&self, lane: &str) -> Option<Permit> {
+        let destination = hash(lane);
+        let (tell, told) = oneshot::channel();
+        self.inner
+            .leases
+            .borrow_mut()
+            .entry(destination)
+            .or_default()
+            .line
+            .push_back(tell);
+        self.inner.want(destination);
+        told.await.ok()
+    }
+
+    /// Takes a word that came through the mesh.
+    pub(in crate::shard) fn hear(&self, from: usize, destination: u64, word: PermitWord) {
+        let from = shard_number(from);
+        let notices = match word {
+            PermitWord::Want(permits) => {
+                self.inner
+                    .home
+                    .borrow_mut()
+                    .request(destination, from, permits)
+            }
+            PermitWord::Return(permits) => {
+                self.inner
+                    .home
+                    .borrow_mut()
+                    .release(destination, from, permits)
+            }
+            PermitWord::Grant(permits) => return self.inner.granted(destination, permits),
+            PermitWord::Recall(permits) => return self.inner.recalled(destination, permits),
+        };
+        self.inner.deliver(notices);
+    }
+
+    /// Permits in hand, over all destinations.
+    #[must_use]
+    pub(in crate::shard) fn held(&self) -> u32 {
+        self.inner
+            .leases
+            .borrow()
+            .values()
+            .map(|lease| lease.held)
+            .sum()
+    }
+}
+
+impl Inner {
+    /// Tells the home how many deliveries wait here.
+    fn want(self: &Rc<Self>, destination: u64) {
+        let waiting = self
+            .leases
+            .borrow()
+            .get(&destination)
+            .map_or(0, |lease| lease.line.len());
+        self.tell_home(
+            destination,
+            PermitWord::Want(u32::try_from(waiting).unwrap_or(u32::MAX)),
+        );
+    }
+
+    fn tell_home(self: &Rc<Self>, destination: u64, word: PermitWord) {
+        let (here, home) = (self.mesh.here(), self.mesh.home(destination));
+        if home == here {
+            Permits {
+                inner: Rc::clone(self),
+            }
+            .hear(here, destination, word);
+        } else {
+            self.mesh.send(
+                home,
+                Letter::Permits {
+                    from: here,
+                    destination,
+                    word,
+                },
+            );
+        }
+    }
+
+    /// Passes on what the home here has to say.
+    fn deliver(self: &Rc<Self>, notices: Vec<Notice>) {
+        for notice in notices {
+            let word = match notice.what {
+                What::Granted => PermitWord::Grant(notice.permits),
+                What::Recalled => PermitWord::Recall(notice.permits),
+            };
+            let (here, to) = (self.mesh.here(), usize::from(notice.shard));
+            if to == here {
+                Permits {
+                    inner: Rc::clone(self),
+                }
+                .hear(here, notice.destination, word);
+            } else {
+                self.mesh.send(
+                    to,
+                    Letter::Permits {
+                        from: here,
+                        destination: notice.destination,
+                        word,
+                    },
+                );
+            }
+        }
+    }
+
+    fn granted(self: &Rc<Self>, destination: u64, permits: u32) {
+        self.leases
+            .borrow_mut()
+            .entry(destination)
+            .or_default()
+            .held += permits;
+        for _ in 0..permits {
+            // Dropped without a taker, the permit goes straight back.
+            drop(self.hand_on(Permit {
+                inner: Rc::clone(self),
+                destination,
+            }));
+        }
+    }
+
+    fn recalled(self: &Rc<Self>, destination: u64, permits: u32) {
+        if let Some(lease) = self.leases.borrow_mut().get_mut(&destination) {
+            lease.recalled = (lease.recalled + permits).min(lease.held);
+        }
+    }
+
+    /// Gives a permit to the first delivery that still waits.
+    fn hand_on(self: &Rc<Self>, mut permit: Permit) -> Option<Permit> {
+        loop {
+            let next = self
+                .leases
+                .borrow_mut()
+                .get_mut(&permit.destination)?
+                .line
+                .pop_front();
+            match next {
+                None => return Some(permit),
+                Some(waiting) => match waiting.send(permit) {
+                    Ok(()) => return None,
+                    Err(back) => permit = back,
+                },
+            }
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let destination = self.destination;
+        let next = {
+            let mut leases = self.inner.leases.borrow_mut();
+            let Some(lease) = leases.get_mut(&destination) else {
+                return;
+            };
+            lease.line.retain(|waiting| !waiting.is_canceled());
+            if lease.recalled == 0 && !lease.line.is_empty() {
+                lease.line.pop_front()
+            } else {
+                lease.held -= 1;
+                lease.recalled = lease.recalled.saturating_sub(1);
+                if lease.held == 0 && lease.line.is_empty() {
+                    leases.remove(&destination);
+                }
+                None
+            }
+        };
+        match next {
+            // A receiver that went away in this very moment drops the permit, which comes here again.
+            Some(waiting) => drop(waiting.send(Self {
+                inner: Rc::clone(&self.inner),
+                destination,
+            })),
+            None => self.inner.tell_home(destination, PermitWord::Return(1)),
+        }
+    }
+}
+
+/// A destination's number, the same on every shard. Two destinations of one number would share a
+/// limit, which is strict and never too lax.
+fn hash(lane: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    lane.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn shard_number(shard: usize) -> u16 {
+    u16::try_from(shard).unwrap_or(u16::MAX)
+}

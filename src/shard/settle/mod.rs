@@ -1,0 +1,186 @@
+//! After an attempt: outcomes to the queue, its decisions to the spool and the log.
+
+mod report;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Shard;
+use crate::mail::outcome::Outcome;
+use crate::observe::history::{Event, Fate};
+use crate::observe::log::Delivery;
+use crate::observe::stage::Stage;
+use crate::queue::{Decision, Due, PartKey, Report};
+use crate::shard::life::gate::Gate;
+use crate::shard::message::Message;
+use crate::shard::outbound::attempt::Attempt;
+use crate::spool::log::Note;
+use crate::wire::status::EnhancedStatus;
+use crate::world::{Class, World};
+
+impl<W: World> Shard<W> {
+    /// Ends an attempt.
+    pub(super) fn settle(self: &Rc<Self>, part: PartKey, results: Vec<(u16, Outcome)>) {
+        let (now, random) = (self.world.now(), self.world.random());
+        let decisions = self.queue.borrow_mut().settle(now, part, results, random);
+        self.carry_out(decisions);
+        self.pump();
+    }
+
+    /// Does what the queue decided, in its order.
+    pub(super) fn carry_out(self: &Rc<Self>, decisions: Vec<Decision>) {
+        self.carry_out_within(decisions, None);
+    }
+
+    /// The same; whoever waits for `reports` to be empty waits for the reports begun here.
+    pub(super) fn carry_out_within(
+        self: &Rc<Self>,
+        decisions: Vec<Decision>,
+        reports: Option<&Gate>,
+    ) {
+        for decision in decisions {
+            match decision {
+                Decision::Delivered { id, recipient, .. } => {
+                    self.log.note(Note::Delivered { id, recipient });
+                }
+                Decision::Retry {
+                    id,
+                    recipients,
+                    at,
+                    attempts,
+                    diagnosis,
+                    doubtful,
+                    ..
+                } => {
+                    // It waits for long: memory is for those who do not.
+                    self.resident.forget(id);
+                    self.log.note(Note::Deferred {
+                        id,
+                        recipients: &recipients,
+                        attempts,
+                        due: self.wall_at(at),
+                        diagnosis: &diagnosis,
+                        doubtful,
+                    });
+                }
+                Decision::Failed { id, recipient, .. } => {
+                    self.log.note(Note::Failed { id, recipient });
+                }
+                Decision::Removed { id, recipient, .. } => {
+                    self.log.note(Note::Removed { id, recipient });
+                }
+                Decision::Report(report) => self.begin_report(report, reports),
+                Decision::Finished { id, .. } => {
+                    self.resident.forget(id);
+                    self.log.forget(id);
+                    self.journal.removed(id);
+                    self.remember(id, Event::Finished);
+                }
+            }
+        }
+    }
+
+    fn begin_report(self: &Rc<Self>, report: Report, reports: Option<&Gate>) {
+        // Under the couriers' gate: a shard that ends waits for the report, or finds the same
+        // failure again after the next start.
+        let Some(pass) = self.couriers.enter() else {
+            return;
+        };
+        let awaited = reports.and_then(Gate::enter);
+        let shard = Rc::clone(self);
+        self.world.spawn(Class::Chores, async move {
+            shard.report(report).await;
+            drop((pass, awaited));
+        });
+    }
+
+    /// Asks the queue what is due and sees to it. Called whenever something changed.
+    pub(super) fn pump(self: &Rc<Self>) {
+        for _ in 0..PUMP_TURNS_MAX {
+            let now = self.world.now();
+            let due = self.queue.borrow_mut().poll(now);
+            if due.is_empty() {
+                break;
+            }
+            for item in due {
+                match item {
+                    Due::Lane(lane) => self.attend(lane),
+                    Due::Decision(decision) => self.carry_out(vec![decision]),
+                }
+            }
+        }
+        let next = self.queue.borrow().next_deadline();
+        if let Some(next) = next {
+            self.bell.set(next);
+        }
+    }
+
+    /// The lines of an attempt, and the latencies of what was delivered.
+    pub(super) fn log_attempt(
+        &self,
+        attempt: &Attempt<W>,
+        message: &Message,
+        results: &[(u16, Outcome)],
+    ) {
+        let now = self.world.now();
+        let whole = now.since(attempt.accepted());
+        let journal = &self.journal;
+        let mut fates = Vec::with_capacity(results.len());
+        for (place, outcome) in results {
+            let Some(recipient) = message.envelope.recipients.get(usize::from(*place)) else {
+                continue;
+            };
+            let (status, dsn, text) = words(outcome);
+            fates.push(Fate {
+                to: recipient.mailbox.as_str().into(),
+                status: status.into(),
+                dsn: dsn.to_string(),
+                text: text.into(),
+            });
+            let security = attempt.security.as_ref();
+            journal.delivery(&Delivery {
+                id: message.id,
+                to: recipient.mailbox.as_str(),
+                orcpt: recipient.orcpt.as_deref(),
+                relay: attempt.relay.as_deref(),
+                tls: security.map(|security| security as &dyn std::fmt::Display),
+                delay: whole,
+                delays: [
+                    // Before the queue: nothing, because what is counted begins with the acceptance.
+                    Duration::ZERO,
+                    attempt.taken.since(attempt.accepted()),
+                    attempt.setup,
+                    attempt.transfer,
+                ],
+                dsn,
+                status,
+                text,
+            });
+            if status == SENT {
+                self.record(Stage::AcceptedToDelivered, whole);
+            }
+        }
+        let attempted = Event::Attempt {
+            relay: attempt.relay.as_deref().map(Into::into),
+            tls: attempt.security.as_ref().map(ToString::to_string),
+            stages: attempt.stages,
+            outcomes: fates,
+        };
+        self.remember(message.id, attempted);
+    }
+}
+
+/// Status word, code and text of an outcome, as the log has them.
+fn words(outcome: &Outcome) -> (&'static str, EnhancedStatus, &str) {
+    match outcome {
+        Outcome::Delivered { reply, .. } => (SENT, reply.status, &reply.text),
+        Outcome::Deferred { diagnosis, .. } | Outcome::Doubtful { diagnosis } => {
+            ("deferred", diagnosis.status, &diagnosis.text)
+        }
+        Outcome::Failed { diagnosis, .. } => ("bounced", diagnosis.status, &diagnosis.text),
+    }
+}
+
+const SENT: &str = "sent";
+/// Turns of one pump: what is left is found by the timer, after others had theirs.
+const PUMP_TURNS_MAX: usize = 4;
