@@ -31,7 +31,7 @@ pub struct HeaderFacts {
     pub message_id: Option<Box<str>>,
     /// There is one TLS-Required field, and it says No (RFC 8689 §3).
     pub tls_optional: bool,
-    /// The values of Delivered-To fields, the first [`DELIVERED_TO_MAX`] of them.
+    /// The values of Delivered-To fields, the first `DELIVERED_TO_MAX` of them.
     pub delivered_to: Vec<Box<str>>,
     /// The body has octets over 127.
     pub eight_bit: bool,

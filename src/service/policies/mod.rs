@@ -63,7 +63,7 @@ impl Policies {
         Self { requests }
     }
 
-    /// The policy of a domain. Takes as long as a name server, and [`FETCH_WAIT`] where it is new; too
+    /// The policy of a domain. Takes as long as a name server, and `FETCH_WAIT` where it is new; too
     /// many questions are answered with none.
     pub async fn find(&self, domain: Box<str>, web: Web) -> Found {
         let (reply, found) = oneshot::channel();

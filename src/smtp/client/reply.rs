@@ -27,9 +27,9 @@ pub struct ReplyReader {
 pub enum Garbled {
     /// A line does not begin with a code of SMTP.
     NoCode,
-    /// A line goes on beyond [`LINE_OCTETS_MAX`].
+    /// A line goes on beyond `LINE_OCTETS_MAX`.
     LineTooLong,
-    /// There are more lines than [`LINES_MAX`].
+    /// There are more lines than `LINES_MAX`.
     TooManyLines,
 }
 
