@@ -6,8 +6,8 @@ use toml::de::DeValue;
 
 use super::value::{
     COUNT_MAX, HEADER_SIZE, HTTPS_PORT, MEMORY, MESSAGE_SIZE, RECIPIENTS_MAX, SEGMENT, SMTP_PORT,
-    Wrong, address, boolean, choice, cores, count, guest, host_name, list, mailbox, optional,
-    parsed, path, paths, size_within, socket_address, span, text, wait,
+    Wrong, address, boolean, choice, cores, count, guest, host_name, list, mailbox, network,
+    optional, parsed, path, paths, size_within, socket_address, span, text, wait,
 };
 use super::{
     Config, Cores, Disowned, Dkim, Dnssec, Durability, Listener, Preflight, Protocol, Route,
@@ -281,12 +281,8 @@ const SMTP: &[Key<Config>] = &[
     key!(
         "trusted_networks",
         Takes,
-        "Who may send to anybody without AUTH.",
-        |c, v| list(v, |item| parsed(
-            item,
-            "a network such as \"192.168.0.0/16\""
-        ))
-        .map(|networks| c.smtp.trusted_networks = networks),
+        "Who may send to anybody without AUTH. IPv4 networks may be written as IPv6 too (\"::ffff:10.0.0.0/104\").",
+        |c, v| list(v, network).map(|networks| c.smtp.trusted_networks = networks),
         |c| Some(strings(&c.smtp.trusted_networks))
     ),
 ];

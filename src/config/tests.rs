@@ -382,6 +382,29 @@ fn a_reload_names_what_needs_a_restart() {
 }
 
 #[test]
+fn a_network_of_mapped_addresses_is_the_ipv4_network() {
+    for (written, read) in [
+        ("::ffff:127.0.0.0/104", "127.0.0.0/8"),
+        ("::ffff:192.0.2.1/128", "192.0.2.1/32"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        // Wider ones are of IPv6, and so are others.
+        ("::/0", "::/0"),
+        ("2001:db8::/32", "2001:db8::/32"),
+        ("::1/128", "::1/128"),
+        ("10.0.0.0/8", "10.0.0.0/8"),
+    ] {
+        let config = parse(&format!("smtp.trusted_networks = [\"{written}\"]")).unwrap();
+        let networks: Vec<String> = config
+            .smtp
+            .trusted_networks
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(networks, [read], "{written}");
+    }
+}
+
+#[test]
 fn the_machine_is_known_by_its_full_name() {
     let hosts = "127.0.0.1 localhost\n127.0.1.1 box.example.org box # here\n";
     assert_eq!(full_name(hosts, "box").as_deref(), Some("box.example.org"));

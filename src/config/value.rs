@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::{IpNet, Ipv4Net};
 use toml::de::DeValue;
 
 use super::{Cores, units};
@@ -179,6 +180,21 @@ pub(super) fn socket_address(value: &DeValue<'_>) -> Result<SocketAddr, Wrong> {
     )
 }
 
+/// A network. One of IPv4 addresses written in IPv6 (RFC 4291 §2.5.5.2) is the IPv4 network:
+/// clients are compared by their IPv4 address, also where one socket listens for both.
+pub(super) fn network(value: &DeValue<'_>) -> Result<IpNet, Wrong> {
+    let network: IpNet = parsed(value, "a network such as \"192.168.0.0/16\"")?;
+    let mapped = match network {
+        IpNet::V4(_) => None,
+        IpNet::V6(network) => {
+            let len = network.prefix_len().checked_sub(MAPPED_PREFIX_LEN);
+            network.addr().to_ipv4_mapped().zip(len)
+        }
+    };
+    let mapped = mapped.and_then(|(address, len)| Ipv4Net::new(address, len).ok());
+    Ok(mapped.map_or(network, IpNet::V4))
+}
+
 pub(super) fn host_name(value: &DeValue<'_>) -> Result<String, Wrong> {
     let text = text(value)?;
     domain(text).ok_or_else(|| {
@@ -261,6 +277,8 @@ pub(super) const SEGMENT: RangeInclusive<u64> = 4 << 20..=1 << 30;
 /// accepted and forgotten.
 pub(super) const RECIPIENTS_MAX: usize = 50_000;
 pub(super) const COUNT_MAX: usize = 1_000_000;
+/// Bits before an IPv4 address that is written in IPv6.
+const MAPPED_PREFIX_LEN: u8 = 96;
 /// Nobody waits longer, and sums of two stay far from the end of the clock.
 const SPAN_MAX: Duration = Duration::from_secs(1000 * 24 * 60 * 60);
 /// Characters of a string that a fault quotes.
