@@ -9,7 +9,7 @@ use imap_codec::imap_types::extensions::sort::{SortCriterion, SortKey};
 use imap_codec::imap_types::fetch::{Part as Numbers, Section};
 use libfuzzer_sys::fuzz_target;
 use ringpost::imap::mime::{DEPTH_MAX, PARTS_MAX, Part};
-use ringpost::imap::search::{Evidence, Facts, Flags, Key, matches};
+use ringpost::imap::search::{Evidence, Facts, Flags, Key, Scan, matches};
 use ringpost::imap::sort::{Candidate, sort};
 use ringpost::imap::summary::Summary;
 use ringpost::imap::thread::{Member, by_references, by_subject};
@@ -50,11 +50,15 @@ fn sections(raw: &[u8], message: &Part) {
 }
 
 fn searches(raw: &[u8], message: &Part, summary: &Summary) {
-    let evidence = Evidence {
-        summary: Some(summary),
-        message: Some((raw, message)),
+    let found = |key: &Key| {
+        let mut scan = Scan::new(key, raw, message);
+        while scan.step() {}
+        let evidence = Evidence {
+            summary: Some(summary),
+            seen: Some(&scan.end()),
+        };
+        matches(key, &facts(1, raw.len()), evidence)
     };
-    let found = |key: &Key| matches(key, &facts(1, raw.len()), evidence);
     let word: String = summary.subject.to_lowercase().chars().take(5).collect();
     let subject = Key::Subject(word.clone());
     assert_eq!(found(&subject), Some(true), "its own subject");

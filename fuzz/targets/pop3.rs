@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use ringpost::pop3::reply::Reply;
-use ringpost::pop3::session::{Held, Session, Step, Terms};
+use ringpost::pop3::session::{Held, Session, Step, Terms, Updated};
 use ringpost_fuzz::halves;
 
 const MESSAGES: [&[u8]; 3] = [
@@ -52,7 +52,7 @@ fn run(pieces: &[&[u8]]) -> (Vec<u8>, Option<Vec<u32>>) {
                 }
                 Step::Update => {
                     deleted = Some(session.deleted());
-                    session.updated(true);
+                    session.updated(Updated::Done);
                 }
                 Step::Close => {
                     said.append(session.output());
