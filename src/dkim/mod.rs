@@ -166,8 +166,13 @@ pub fn trimmed(message: &[u8]) -> &[u8] {
 }
 
 /// The domain of the author: of the first address in From, as A-labels in lower case. A message
-/// with two From fields has no author: it is not what we would vouch for (RFC 5322 §3.6).
+/// with two From fields has no author: it is not what we would vouch for (RFC 5322 §3.6). Nor has
+/// one that begins with a blank: that line continues whatever comes to stand before it, our
+/// signature too (RFC 5322 §2.2.3).
 fn author_domain(message: &[u8]) -> Option<String> {
+    if message.starts_with(b" ") || message.starts_with(b"\t") {
+        return None;
+    }
     let parsed = MessageParser::new().parse_headers(message)?;
     let mut fields = parsed.headers().iter().filter(|field| is_from(field));
     let (field, other) = (fields.next()?, fields.next());

@@ -166,6 +166,31 @@ fn a_message_of_two_authors_is_signed_for_the_first_and_one_with_two_from_fields
 }
 
 #[test]
+fn a_message_that_begins_with_a_blank_is_not_signed() {
+    for blank in [" ", "\t", " \r\n"] {
+        for rest in [
+            "From: joe@example.com\r\n",
+            "x\r\nFrom: joe@example.com\r\n",
+        ] {
+            let message = format!("{blank}{rest}\r\nx\r\n");
+            assert_eq!(signed(&signers(), &message), "", "{message:?}");
+            assert_eq!(signers().signer_of(message.as_bytes()), None);
+        }
+        // Behind our trace field the line is a part of that: there is no author either, unless
+        // another line names one.
+        let trace = "Received: by relay.test; now\r\n";
+        let message = format!("{trace}{blank}From: joe@example.com\r\n\r\nx\r\n");
+        if blank != " \r\n" {
+            assert_eq!(signed(&signers(), &message), "", "{message:?}");
+        }
+        let message = format!("{trace}{blank}x\r\nFrom: joe@example.com\r\n\r\nx\r\n");
+        let fields = signed(&signers(), &message);
+        assert_eq!(tag(&fields, "d"), "example.com");
+        assert!(signers().proves(fields.as_bytes(), message.as_bytes()));
+    }
+}
+
+#[test]
 fn keys_that_are_weak_or_unknown_are_refused() {
     assert!(Key::parse("").is_err());
     assert!(Key::parse("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").is_err());
