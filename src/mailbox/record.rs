@@ -76,6 +76,15 @@ pub struct Head {
     pub key: [u8; 16],
 }
 
+impl Head {
+    /// False for one that was never written: neither number of a folder is 0 (RFC 9051 §9,
+    /// nz-number).
+    #[must_use]
+    pub const fn is_possible(&self) -> bool {
+        self.uid_validity != 0 && self.uid_next != 0
+    }
+}
+
 /// One message, in memory and on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Row {

@@ -262,7 +262,7 @@ impl<W: World> Loading<'_, W> {
         }
         let end = matches!(record, Record::Rows(_));
         match (&mut self.index, record) {
-            (None, Record::Head(head)) if at < HEAD_SEARCH_OCTETS => {
+            (None, Record::Head(head)) if at < HEAD_SEARCH_OCTETS && head.is_possible() => {
                 self.index = Some(Index::new(head));
             }
             (None, _) => return false,

@@ -370,6 +370,42 @@ fn a_damaged_index_loses_no_message_and_gives_no_uid_twice() {
 }
 
 #[test]
+fn an_index_whose_head_names_uid_0_is_made_anew() {
+    for (uid_validity, uid_next) in [(0, 9), (9, 0)] {
+        let sim = Sim::new(1);
+        let world = sim.node();
+        let inside = world.clone();
+        let before = sim.run(&world, async move {
+            inside.make_directory(Path::new(ROOT)).await.unwrap();
+            let folder = account(&inside).await.folder("INBOX").await.unwrap();
+            folder.append(message(b"a\r\n")).await.unwrap();
+            let mut index = Snapshot::of(&folder.core.state.borrow().index);
+            let known = index.head.uid_validity;
+            index.rows.clear();
+            (index.head.uid_validity, index.head.uid_next) = (uid_validity, uid_next);
+            let path = place().join(INDEX_FILE);
+            log::write_anew(&inside, &path, &index, None).await.unwrap();
+            known
+        });
+        sim.kill(world.node());
+        let world = sim.boot(world.node());
+        let inside = world.clone();
+        sim.run(&world, async move {
+            let mut validities = vec![before.unwrap()];
+            for _ in 0..2 {
+                // The second time from the new index.
+                let folder = account(&inside).await.folder("INBOX").await.unwrap();
+                validities.push(folder.uid_validity());
+                assert_eq!(folder.uid_next(), 2);
+                assert_eq!(folder.read(1).await.unwrap(), b"a\r\n");
+            }
+            assert!(validities[0] < validities[1] && validities[1] == validities[2]);
+        })
+        .unwrap();
+    }
+}
+
+#[test]
 fn uids_that_dovecot_gave_to_messages_that_are_gone_are_not_given_again() {
     let sim = Sim::new(1);
     let world = sim.node();
