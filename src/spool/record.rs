@@ -276,6 +276,18 @@ pub fn void_head(octets: Vec<u8>, epoch: Epoch) -> Option<Vec<u8>> {
 /// the segment: no record is longer.
 #[must_use]
 pub fn find(octets: &[u8], epoch: Epoch, room: u64) -> Found<'_> {
+    find_by(octets, epoch, room, |crc, len| {
+        crc32c::crc32c_append(crc, &octets[HEADER_OCTETS..HEADER_OCTETS + len])
+    })
+}
+
+/// The same, where `append` continues a checksum over a payload of so many octets.
+pub(super) fn find_by(
+    octets: &[u8],
+    epoch: Epoch,
+    room: u64,
+    append: impl FnOnce(u32, usize) -> u32,
+) -> Found<'_> {
     let Some(header) = octets.first_chunk::<HEADER_OCTETS>() else {
         return Found::More(HEADER_OCTETS);
     };
@@ -290,16 +302,22 @@ pub fn find(octets: &[u8], epoch: Epoch, room: u64) -> Found<'_> {
     let Some(record) = octets.get(..len) else {
         return Found::More(len);
     };
-    if checksum(record, epoch.salt) != u32::from_le_bytes([c0, c1, c2, c3]) {
+    let payload = &record[HEADER_OCTETS..];
+    let crc = append(head_checksum(record, epoch.salt), payload.len());
+    if crc != u32::from_le_bytes([c0, c1, c2, c3]) {
         return Found::Nothing;
     }
-    Found::Whole(kind, &record[HEADER_OCTETS..], len)
+    Found::Whole(kind, payload, len)
 }
 
 /// Over all but the checksum itself.
 fn checksum(record: &[u8], salt: u32) -> u32 {
-    let crc = crc32c::crc32c_append(salt, &record[..9]);
-    crc32c::crc32c_append(crc, &record[HEADER_OCTETS..])
+    crc32c::crc32c_append(head_checksum(record, salt), &record[HEADER_OCTETS..])
+}
+
+/// Of that, what comes before the payload.
+fn head_checksum(record: &[u8], salt: u32) -> u32 {
+    crc32c::crc32c_append(salt, &record[..9])
 }
 
 impl Accepted<'_> {

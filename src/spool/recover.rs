@@ -3,6 +3,9 @@
 //! [`Replay`] is pure: it is told records in the order of the log and keeps what they add up to.
 //! `scan` reads a segment's records, stops at a torn tail, and goes on behind damage.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
@@ -11,6 +14,7 @@ use super::layout::{self, OpenError};
 pub use super::record::RecipientState;
 use super::record::{self, Carried, Epoch, Found, Record, Stored, StoredBody};
 use super::segment::{HEADER_OCTETS, Header};
+use super::sums::Sums;
 use memchr::memmem;
 
 use crate::mail::Locator;
@@ -235,6 +239,8 @@ pub(super) struct Scanned {
     /// Places of such octets, and how many, in the last segment: damage, or what a crash left of
     /// a batch that was not synced.
     pub(super) holes: Vec<(u64, u64)>,
+    /// Octets that were gone over to look for records behind such octets.
+    pub(super) summed: u64,
 }
 
 /// A segment that was read.
@@ -393,11 +399,7 @@ pub(super) async fn scan<W: World>(
 ) -> io::Result<Scanned> {
     let len = file.len().await?;
     let limit = sealed.map_or(len, |sealed| sealed.min(len));
-    let mut window = Window {
-        start: HEADER_OCTETS as u64,
-        octets: Vec::new(),
-        at: 0,
-    };
+    let mut window = Window::new(HEADER_OCTETS as u64);
     let mut scanned = Scanned {
         end: window.position(),
         damaged: sealed.map_or(0, |sealed| sealed.saturating_sub(len)),
@@ -410,7 +412,7 @@ pub(super) async fn scan<W: World>(
         if room == 0 {
             break;
         }
-        match record::find(&window.octets[window.at..], epoch, room) {
+        match window.find(epoch, room, skipped > 0) {
             Found::Whole(kind, payload, octets) => {
                 let locator = Locator {
                     segment: epoch.number,
@@ -445,6 +447,7 @@ pub(super) async fn scan<W: World>(
             Found::Nothing => skipped += window.skip(epoch.number),
         }
     }
+    scanned.summed = window.sums.summed();
     match sealed {
         Some(sealed) => {
             scanned.end = sealed.min(len);
@@ -481,11 +484,38 @@ struct Window {
     octets: Vec<u8>,
     /// So many of its octets are dealt with.
     at: usize,
+    sums: Sums,
 }
 
 impl Window {
+    fn new(start: u64) -> Self {
+        Self {
+            start,
+            octets: Vec::new(),
+            at: 0,
+            sums: Sums::default(),
+        }
+    }
+
     fn position(&self) -> u64 {
         self.start + self.at as u64
+    }
+
+    /// Looks for a record at the next octets. Those `behind_damage` are most likely none.
+    fn find(&mut self, epoch: Epoch, room: u64, behind_damage: bool) -> Found<'_> {
+        let Self {
+            start,
+            octets,
+            at,
+            sums,
+        } = self;
+        if !behind_damage {
+            return record::find(&octets[*at..], epoch, room);
+        }
+        let payload = *at + record::HEADER_OCTETS;
+        record::find_by(&octets[*at..], epoch, room, |crc, len| {
+            sums.append(crc, octets, *start, (payload, payload + len))
+        })
     }
 
     /// Goes to the next octets that may begin a record of segment `number`, as far as they are
@@ -516,14 +546,16 @@ impl Window {
         limit: u64,
         missing: usize,
     ) -> io::Result<bool> {
-        self.octets.drain(..self.at);
-        self.start += self.at as u64;
-        self.at = 0;
+        let from = self.sums.forget_before(self.position());
+        let gone = usize::try_from(from - self.start).unwrap_or_default();
+        self.octets.drain(..gone);
+        self.start = from;
+        self.at -= gone;
         let position = self.start + self.octets.len() as u64;
         let room = usize::try_from(limit.saturating_sub(position)).unwrap_or(usize::MAX);
-        let read = file
-            .read_at(position, missing.max(READ_OCTETS).min(room))
-            .await?;
+        // As much again as is kept: lengths that grow by little must not move it each time.
+        let wanted = missing.max(READ_OCTETS).max(self.octets.len());
+        let read = file.read_at(position, wanted.min(room)).await?;
         self.octets.extend_from_slice(&read);
         Ok(!read.is_empty() && read.len() >= missing.min(room))
     }
