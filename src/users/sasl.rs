@@ -218,6 +218,12 @@ impl Exchange {
         parts.all(is_attribute)
     }
 
+    /// Somebody else vouches for the client, with what nobody can guess.
+    #[must_use]
+    pub fn is_vouched_for(&self) -> bool {
+        self.mechanism == "OAUTHBEARER"
+    }
+
     /// The user whom the client tries to be, where there is one of that name.
     #[must_use]
     pub fn user(&self) -> Option<&str> {

@@ -130,7 +130,7 @@ impl Issuer {
         let mut why = BadToken::Signature;
         for key in self.keys.iter().filter(|key| key.may_have_signed(header)) {
             match jsonwebtoken::decode(token, &key.key, &rules) {
-                Ok(data) => return Ok(data.claims),
+                Ok(data) => return self.issued_by_one(data.claims),
                 Err(error) => why = bad(&error),
             }
             if why != BadToken::Signature {
@@ -138,6 +138,15 @@ impl Issuer {
             }
         }
         Err(why)
+    }
+
+    /// A token has one issuer (RFC 7519 §4.1.1); the library would take a list with ours in it.
+    fn issued_by_one(&self, claims: Map<String, Value>) -> Result<Map<String, Value>, BadToken> {
+        let issuer = claims.get("iss").and_then(Value::as_str);
+        match issuer == Some(&*self.terms.issuer) {
+            true => Ok(claims),
+            false => Err(BadToken::Issuer),
+        }
     }
 }
 

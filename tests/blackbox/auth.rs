@@ -334,3 +334,42 @@ fn client_writes_from_where_nobody_is_to_know() {
     // Our own log still knows.
     relay.log_line(&["client=", "127."]);
 }
+
+/// With a few addresses a stranger has tried a user's password as often as may be. That keeps out
+/// himself and his like, not the user where she is known, and nobody who needs no password.
+#[test]
+fn stranger_who_guesses_from_many_addresses_locks_nobody_out_at_home() {
+    let scene = Scene::new();
+    let mut setup = scene.config("");
+    setup.extra = format!(
+        "auth.allow_plaintext = \"always\"\nlistener = [{{ protocol = \"submission\", \
+         bind = [\"{}\"], proxy_protocol = true }}]",
+        setup.smtp
+    );
+    let mut relay = Relay::prepare(setup);
+    relay.write_config();
+    let output = relay.run_with(&["user", "add", "ann@c.test"], "secret\n");
+    assert!(output.status.success(), "{output:?}");
+    relay.restart();
+    let from = |host: u8| {
+        let mut client = Client::dial(relay.setup.smtp);
+        client.send(format!(
+            "PROXY TCP4 192.0.2.{host} 192.0.2.250 4711 587\r\nEHLO c.test\r\n"
+        ));
+        client.reply().is("220 ");
+        client.reply().is("250 ");
+        client
+    };
+    let (home, elsewhere) = (100, 101);
+    plain(&mut from(home), "ann@c.test", "secret").is("235 ");
+    thread::scope(|scope| {
+        for host in 0..30 {
+            let from = &from;
+            scope.spawn(move || plain(&mut from(host), "ann@c.test", "guess").is("535 "));
+        }
+    });
+    plain(&mut from(elsewhere), "ann@c.test", "secret").is("535 ");
+    plain(&mut from(home), "ann@c.test", "guess").is("535 ");
+    plain(&mut from(home), "ann@c.test", "secret").is("235 ");
+    scram(&mut from(home), "ann@c.test", "secret").is("235 ");
+}

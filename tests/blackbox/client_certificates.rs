@@ -4,10 +4,12 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rcgen::string::Ia5String;
 use rcgen::{CertificateParams, SanType};
+use rustix::process::Signal;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
@@ -171,6 +173,34 @@ fn authorities_of_clients_are_replaced() {
         (client.command("RCPT TO:<b@d.test>").code == 554).then_some(())
     });
     house.may_relay(Some(&next.issue("c.test")), "250 ");
+}
+
+/// Its listener asks for certificates until a restart, and nobody can be verified any more.
+#[test]
+fn nothing_is_said_in_plain_where_tls_comes_first() {
+    let (scene, authority) = (Scene::new(), Authority::new());
+    let mut setup = scene.config("");
+    let listener = format!("protocol = \"submissions\", bind = [\"{}\"]", setup.smtp);
+    setup.extra = format!(
+        "tls.client_ca = {:?}\nlistener = [{{ {listener}, client_auth = \"require\" }}]",
+        authority.path()
+    );
+    let mut relay = Relay::start(setup);
+    relay.setup.extra = format!("listener = [{{ {listener} }}]");
+    relay.write_config();
+    relay.signal(Signal::HUP);
+    relay.log_line(&["reload: done"]);
+    eventually("the connection ends", || {
+        let mut socket = TcpStream::connect(relay.setup.smtp).unwrap();
+        // Before, it waits for the client's first record.
+        let wait = Duration::from_millis(200);
+        socket.set_read_timeout(Some(wait)).unwrap();
+        let mut buffer = [0; 64];
+        let heard = std::io::Read::read(&mut socket, &mut buffer).ok()?;
+        assert_eq!(heard, 0, "{}", buffer.escape_ascii());
+        Some(())
+    });
+    relay.log_line(&["no TLS: it is not to be had here now"]);
 }
 
 /// What comes next, one line or several.

@@ -168,6 +168,10 @@ impl<W: World> Connection<W> {
     pub(in crate::shard) async fn begin_tls(&mut self, shard: &Shard<W>) -> io::Result<()> {
         let settings = shard.settings();
         let Some(server) = settings.tls.server(self.standing.asks).cloned() else {
+            let client = self.standing.client;
+            shard.warn(format_args!(
+                "{client}: no TLS: it is not to be had here now"
+            ));
             return Err(io::ErrorKind::Unsupported.into());
         };
         let until = (shard.world.now() + HANDSHAKE_WAIT).min(self.standing.ends);

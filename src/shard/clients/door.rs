@@ -157,7 +157,8 @@ async fn let_in<W: World>(
     }
     let is_trusted = is_named && shard.settings().trusts(client);
     let encryption = match shard.settings().tls.server(door.asks) {
-        Some(_) if door.tls_first => Encryption::Active,
+        // Where there is none now, the connection ends: nothing is said in plain at such a door.
+        _ if door.tls_first => Encryption::Active,
         Some(_) => Encryption::Offered,
         None => Encryption::Absent,
     };

@@ -51,12 +51,31 @@ pub(in crate::shard) enum Word {
     Later,
 }
 
-/// One try that counts: at the client and, where there is such a user, at the user.
+/// One try that counts: at the client and, where somebody may be guessing at a user, at the user.
 struct Attempt {
     by: Try,
     at: Option<Try>,
     /// Too many have failed to be this user.
     is_barred: bool,
+}
+
+/// What somebody who is logging in relies on.
+enum Claim {
+    /// A password, which may be guessed, of this user, who may be nobody.
+    Guess(String),
+    /// A certificate or a token. Somebody else vouches for it, and nobody can guess one: who guesses
+    /// at the user's password does not keep its owner out.
+    Voucher,
+}
+
+impl Claim {
+    /// At whom it counts: the user whose password may be guessed, or nobody.
+    fn guessed<'a>(&self, user: &'a str) -> &'a str {
+        match self {
+            Self::Guess(_) => user,
+            Self::Voucher => "",
+        }
+    }
 }
 
 impl Settings {
@@ -119,8 +138,8 @@ impl<W: World> Shard<W> {
         may
     }
 
-    /// Counts a try of this client to be this user, who may be nobody. Where many are under way, it
-    /// waits for its turn; `None` when none comes.
+    /// Counts a try of this client at guessing this user's password; with no user, at the client
+    /// alone. Where many are under way, it waits for its turn; `None` when none comes.
     async fn begin_attempt(&self, client: IpAddr, user: &str) -> Option<Attempt> {
         let until = self.world.now() + TURN_WAIT;
         let by = match self
@@ -139,7 +158,8 @@ impl<W: World> Shard<W> {
             at: None,
             is_barred: false,
         };
-        if !user.is_empty() {
+        let is_regular = || self.suspects.is_regular(self.world.now(), client, user);
+        if !user.is_empty() && !is_regular() {
             match self.turn(until, |now| self.suspects.user(now, user)).await {
                 Leave::Try(at) => attempt.at = Some(at),
                 Leave::Wait => return None,
@@ -171,7 +191,7 @@ impl<W: World> Shard<W> {
             return Word::Later;
         }
         let turn = sasl::compare(&self.settings().users, name, password);
-        self.judge(client, String::new(), turn).await
+        self.judge(client, Claim::Guess(String::new()), turn).await
     }
 
     /// A name, and what APOP makes of the password and `stamp`.
@@ -189,17 +209,19 @@ impl<W: World> Shard<W> {
         let claimed = users.find(name).map(|(name, _)| name.to_owned());
         let proved = users::check_apop(&users, name, stamp, shown);
         let turn = proved.map_or(Turn::Refused, |user| Turn::Proved(user.to_owned(), None));
-        self.judge(client, claimed.unwrap_or_default(), turn).await
+        let claim = Claim::Guess(claimed.unwrap_or_default());
+        self.judge(client, claim, turn).await
     }
 
-    /// What the last turn of an exchange has shown of somebody who says to be `claimed`.
-    async fn judge(&self, client: IpAddr, claimed: String, turn: Turn) -> Word {
-        let user = match &turn {
-            Turn::Check { user, .. } | Turn::Proved(user, _) => user.clone(),
-            Turn::Challenge(_) | Turn::Denied(..) | Turn::Refused => claimed,
+    /// What the last turn of an exchange has shown of somebody who claims this.
+    async fn judge(&self, client: IpAddr, claim: Claim, turn: Turn) -> Word {
+        let user = match (&turn, &claim) {
+            (Turn::Check { user, .. } | Turn::Proved(user, _), _) => user.clone(),
+            (_, Claim::Guess(claimed)) => claimed.clone(),
+            (_, Claim::Voucher) => String::new(),
         };
         // What has been shown is not said before it counts: who is barred learns nothing.
-        let Some(attempt) = self.begin_attempt(client, &user).await else {
+        let Some(attempt) = self.begin_attempt(client, claim.guessed(&user)).await else {
             return Word::Later;
         };
         let is_right = match turn {
@@ -216,6 +238,7 @@ impl<W: World> Shard<W> {
         };
         if is_right && !attempt.is_barred {
             attempt.by.forgive();
+            self.suspects.welcome(self.world.now(), client, &user);
             self.say(format_args!("{client}: logged in as {user}"));
             return Word::In(user);
         }
@@ -274,19 +297,21 @@ impl Login {
             *self = Self::default();
             return Word::In(user);
         }
-        let (mut turn, mut claimed) = (Turn::Refused, String::new());
+        let (mut turn, mut claim) = (Turn::Refused, Claim::Voucher);
         if let Some(external) = &self.external {
             let ask = || Turn::Challenge(Vec::new());
             turn = said.map_or_else(ask, |said| sasl::external(external, said));
         } else if let Some(exchange) = &mut self.exchange {
             turn = exchange.step(said);
-            claimed = exchange.user().unwrap_or_default().to_owned();
+            if !exchange.is_vouched_for() {
+                claim = Claim::Guess(exchange.user().unwrap_or_default().to_owned());
+            }
         }
         match turn {
             Turn::Challenge(challenge) => Word::Challenge(challenge),
             Turn::Proved(user, Some(last)) => {
                 let proof = Turn::Proved(user, None);
-                match shard.judge(client, claimed, proof).await {
+                match shard.judge(client, claim, proof).await {
                     Word::In(user) => {
                         self.proved = Some(user);
                         Word::Challenge(last)
@@ -298,7 +323,7 @@ impl Login {
                 }
             }
             Turn::Denied(say, why) => {
-                let Some(attempt) = shard.begin_attempt(client, &claimed).await else {
+                let Some(attempt) = shard.begin_attempt(client, "").await else {
                     *self = Self::default();
                     return Word::Later;
                 };
@@ -309,7 +334,7 @@ impl Login {
             }
             last => {
                 *self = Self::default();
-                shard.judge(client, claimed, last).await
+                shard.judge(client, claim, last).await
             }
         }
     }

@@ -3,5 +3,6 @@
 pub(super) mod connection;
 pub(super) mod door;
 pub(super) mod login;
+mod regulars;
 pub mod suspects;
 pub mod visitors;

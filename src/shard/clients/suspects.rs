@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::regulars::Regulars;
 use super::visitors::household;
 use crate::world::Tick;
 
@@ -25,6 +26,9 @@ pub struct Suspects {
     /// Apart from the clients: however many of those there are, their guesses at a user count.
     /// Nobody is here who is not in the users' file.
     users: Table,
+    /// Those for whom the failures at a user do not count: with a few addresses a stranger could lock
+    /// out whom he likes.
+    regulars: Regulars,
 }
 
 /// May somebody try?
@@ -51,6 +55,7 @@ impl Default for Suspects {
         Self {
             clients: Table::new(CLIENT_SETS, CLIENT_FAILURES_MAX),
             users: Table::new(USER_SETS, USER_FAILURES_MAX),
+            regulars: Regulars::default(),
         }
     }
 }
@@ -66,7 +71,17 @@ impl Suspects {
         self.clients.admit(now, household(client))
     }
 
-    /// May somebody try to be this user?
+    /// This user has logged in from this client.
+    pub(super) fn welcome(&self, now: Tick, client: IpAddr, user: &str) {
+        self.regulars.welcome(now, client, user);
+    }
+
+    /// Has this user logged in from this client of late? Its tries count at the client alone.
+    pub(super) fn is_regular(&self, now: Tick, client: IpAddr, user: &str) -> bool {
+        self.regulars.knows(now, client, user)
+    }
+
+    /// May somebody try to be this user, who is not known where he comes from?
     pub(super) fn user(&self, now: Tick, user: &str) -> Leave {
         self.users.admit(now, user)
     }

@@ -171,6 +171,10 @@ fn token_says_what_it_has_to_or_does_not_count() {
         (json!({ "nbf": "never" }), Err(BadToken::Claims)),
         (json!({ "iss": "https://id.d.test" }), Err(BadToken::Issuer)),
         (json!({ "iss": null }), Err(BadToken::Claims)),
+        (
+            json!({ "iss": ["https://id.c.test", "https://id.d.test"] }),
+            Err(BadToken::Issuer),
+        ),
         (json!({ "aud": "mail" }), Ok(())),
         (json!({ "aud": "chat" }), Err(BadToken::Audience)),
         (json!({ "aud": [] }), Err(BadToken::Audience)),
