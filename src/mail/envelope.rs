@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::wire::dot::Facts;
+use crate::wire::header::HeaderFacts;
 use crate::wire::path::{Mailbox, ReversePath};
 
 /// Names a message for its whole life, over restarts and on every shard.
@@ -183,6 +185,26 @@ pub struct Content {
     pub header_len: u32,
     /// The aliases that its Delivered-To fields name: of interest while it comes, not kept on disk.
     pub delivered_to: Vec<Box<str>>,
+}
+
+impl Content {
+    /// From what was seen of its lines and of its header.
+    #[must_use]
+    pub fn new(facts: Facts, header: HeaderFacts) -> Self {
+        Self {
+            size: facts.size,
+            stuffed: facts.stuffed,
+            eight_bit: header.eight_bit,
+            eight_bit_header: header.eight_bit_header,
+            longest_line: facts.longest_line,
+            received: header.received,
+            date: header.date,
+            message_id: header.message_id,
+            tls_optional: header.tls_optional,
+            header_len: header.header_len,
+            delivered_to: header.delivered_to,
+        }
+    }
 }
 
 /// Shards that a relay may have: a queue id has ten bits for the shard's number. With one more,

@@ -275,20 +275,7 @@ impl Wire {
 
     /// What is told of a message goes on the same terms as the message (RFC 8689 §5).
     fn finish(self, sender: &Mailbox, require_tls: bool) -> Composed {
-        let (facts, header) = (self.stuffer.facts(), self.scan.finish());
-        let content = Content {
-            size: facts.size,
-            stuffed: facts.stuffed,
-            eight_bit: header.eight_bit,
-            eight_bit_header: header.eight_bit_header,
-            longest_line: facts.longest_line,
-            received: header.received,
-            date: header.date,
-            message_id: header.message_id,
-            tls_optional: header.tls_optional,
-            header_len: header.header_len,
-            delivered_to: header.delivered_to,
-        };
+        let content = Content::new(self.stuffer.facts(), self.scan.finish());
         let body = if content.eight_bit || content.eight_bit_header {
             BodyKind::EightBit
         } else {

@@ -203,11 +203,7 @@ fn power_is_cut_while_quit_deletes() {
         let quits = || session.visit.borrow().quits;
         let what = "QUIT is said";
         house.play.run_until(what, quits, Duration::from_secs(3600));
-        let cut_at = Some(1 + house.play.random().below(12));
-        house.play.disk().set_faults(Faults {
-            cut_at,
-            ..Faults::default()
-        });
+        house.play.cut_power_within(12);
         house.wait_for(&session);
         house.play.disk().set_faults(Faults::default());
         runs += 1;

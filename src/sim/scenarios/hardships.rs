@@ -126,19 +126,9 @@ fn the_power_goes_while_segments_are_swept() {
         for round in 1..5 {
             let many = || play.ledger.accepted() >= 25 * round || play.clients_are_done();
             play.run_until("segments are full", many, Duration::from_secs(3600));
-            let cut_at = Some(1 + play.random().below(100));
-            play.disk().set_faults(Faults {
-                cut_at,
-                ..Faults::default()
-            });
-            let world = play.sim.boot(play.relay);
-            let gone = || !world.is_alive() || play.clients_are_done();
-            play.run_until("the power goes", gone, Duration::from_secs(3600));
-            if world.is_alive() {
+            if !play.lose_power_within(100) {
                 break;
             }
-            play.note_crash();
-            play.boot_surely();
         }
         play.disk().set_faults(Faults::default());
         play.finish_clients();
@@ -396,11 +386,7 @@ fn the_power_goes_while_a_shard_is_taken_over() {
         for shards in [1, 3, 2, 4] {
             play.crash();
             play.set_shards(shards);
-            let cut_at = Some(1 + play.random().below(40));
-            play.disk().set_faults(Faults {
-                cut_at,
-                ..Faults::default()
-            });
+            play.cut_power_within(40);
             if !play.boot() {
                 play.note_crash();
             }

@@ -111,19 +111,9 @@ fn the_power_goes_in_the_middle_of_a_write() {
             play.client(6, &EVERYWHERE, 50, 40_000);
         }
         for _ in 0..3 {
-            let cut_at = Some(1 + play.random().below(60));
-            play.disk().set_faults(Faults {
-                cut_at,
-                ..Faults::default()
-            });
-            let world = play.sim.boot(play.relay);
-            let gone = || !world.is_alive() || play.clients_are_done();
-            play.run_until("the power goes", gone, Duration::from_secs(3600));
-            if world.is_alive() {
+            if !play.lose_power_within(60) {
                 break;
             }
-            play.note_crash();
-            play.boot_surely();
         }
         play.disk().set_faults(Faults::default());
         play.finish_clients();

@@ -20,7 +20,7 @@ use crate::shard::life;
 use crate::shard::life::rules::Rules;
 use crate::shard::mesh::{Directory, Letter};
 use crate::sim::check::{Terms, broken_promises};
-use crate::sim::disk::SimDisk;
+use crate::sim::disk::{Faults, SimDisk};
 use crate::sim::peers::client::Client;
 use crate::sim::peers::exchanger::{Exchanger, Mood};
 use crate::sim::peers::guard::{Keys, Trick, Trust};
@@ -243,6 +243,29 @@ impl Play {
             self.sim.kill(self.relay);
         }
         self.note_crash();
+    }
+
+    /// Lets the power fail within the next so many operations that change something on the disk.
+    pub(super) fn cut_power_within(&self, operations: u64) {
+        let cut_at = Some(1 + self.random().below(operations));
+        self.disk().set_faults(Faults {
+            cut_at,
+            ..Faults::default()
+        });
+    }
+
+    /// The same, waits for it, and starts the relay again. False where the clients were done before.
+    pub(super) fn lose_power_within(&self, operations: u64) -> bool {
+        self.cut_power_within(operations);
+        let world = self.sim.boot(self.relay);
+        let gone = || !world.is_alive() || self.clients_are_done();
+        self.run_until("the power goes", gone, Duration::from_secs(3600));
+        if world.is_alive() {
+            return false;
+        }
+        self.note_crash();
+        self.boot_surely();
+        true
     }
 
     pub(super) fn note_crash(&self) {

@@ -177,19 +177,7 @@ impl Incoming {
         if header.received >= self.max_hops {
             return Err(Reply::too_many_hops());
         }
-        Ok(Content {
-            size: facts.size,
-            stuffed: facts.stuffed,
-            eight_bit: header.eight_bit,
-            eight_bit_header: header.eight_bit_header,
-            longest_line: facts.longest_line,
-            received: header.received,
-            date: header.date,
-            message_id: header.message_id,
-            tls_optional: header.tls_optional,
-            header_len: header.header_len,
-            delivered_to: header.delivered_to,
-        })
+        Ok(Content::new(facts, header))
     }
 
     /// Puts the wire form of `parts` into the scratch.
