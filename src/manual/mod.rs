@@ -5,12 +5,14 @@
 //! - [`operations`]: starting, watching, steering, stopping; what each limit does when reached.
 //! - [`mailboxes`]: users' mail on disk, octet by octet, and who gets what.
 //! - [`spool`]: its files, octet by octet.
+//! - [`changing`]: where a change begins, what it must hold to, how to try it.
 //! - [`rfc`]: what is implemented, where, and where it is tested.
 //!
 //! A name like `wire::path` is the file `src/wire/path.rs`, or `mod.rs` in a folder of that
 //! name.
 
 pub mod architecture;
+pub mod changing;
 pub mod config;
 pub mod mailboxes;
 pub mod operations;

@@ -74,7 +74,7 @@
 //! where the user writes from (the log still does).
 //!
 //! A wrong password costs its client a second. After 10 a client waits ten minutes, after 30 from
-//! wherever nobody gets in as that user for ten minutes, on each core; a stranger's name is
+//! wherever nobody gets in as that user for ten minutes, counted over all cores; a stranger's name is
 //! answered like a user's.
 //!
 //! With an identity provider users can log in with its tokens (OAUTHBEARER, in SMTP, POP3 and IMAP):
@@ -91,7 +91,7 @@
 //! does not count. The log says why a token was refused, its client does not hear it. Nobody fetches
 //! the keys: let a timer do that, into a new file that is renamed over the old one.
 //!
-//! # Users here
+//! # Mailboxes
 //!
 //! `to = "mailbox"` in a route, `ringpost user add` and `ringpost alias add` are all that a domain
 //! needs; a running relay takes changes within a second. [`super::mailboxes`] says who gets what, and

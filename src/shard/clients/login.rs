@@ -12,8 +12,8 @@ use crate::shard::life::settings::Settings;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::{ServerKind, ServerSession};
 use crate::tls::caller::Caller;
+use crate::users;
 use crate::users::sasl::{self, Binding, Exchange, Turn};
-use crate::users::{self};
 use crate::world::{Tick, World};
 
 /// What a connection proves by itself of who is at its other end.
