@@ -118,6 +118,44 @@ fn a_large_write_to_a_slow_reader_is_whole_and_one_to_a_dead_reader_ends() {
 }
 
 #[test]
+fn a_task_that_breathes_lets_others_hear_from_the_network() {
+    in_world(|world| async move {
+        let (mut ours, mut theirs) = pair(&world).await;
+        let echo = world.clone();
+        world.spawn(Class::Inbound, async move {
+            let mut octet = [0];
+            while theirs.read(&mut octet, soon(&echo)).await.unwrap() > 0 {
+                let back = &mut [IoSlice::new(&octet)];
+                theirs.write(back, soon(&echo)).await.unwrap();
+            }
+        });
+        let asker = world.clone();
+        let (tell, mut told) = futures_channel::oneshot::channel();
+        world.spawn(Class::Inbound, async move {
+            let mut octet = [0];
+            for _ in 0..ROUNDS {
+                let there = &mut [IoSlice::new(b"?")];
+                ours.write(there, soon(&asker)).await.unwrap();
+                ours.read(&mut octet, soon(&asker)).await.unwrap();
+            }
+            let _ = tell.send(());
+        });
+        let mut steps = 0;
+        while told.try_recv().unwrap().is_none() {
+            let until = world.now() + Duration::from_micros(100);
+            while world.now() < until {}
+            steps += 1;
+            world.breathe().await;
+        }
+        // Two looks for a round, ten steps between two looks; one look a second would be 10,000.
+        assert!(steps < 4_000, "{steps} steps");
+    });
+}
+
+/// There and back.
+const ROUNDS: usize = 20;
+
+#[test]
 fn a_peer_that_reset_in_the_backlog_is_passed_over_for_the_next() {
     in_world(|world| async move {
         let listener = world.listen(ANYWHERE.parse().unwrap()).unwrap();
