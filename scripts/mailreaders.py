@@ -1,4 +1,4 @@
-"""What scripts/mailbox-bench and scripts/mailbox-crash share: servers with mailboxes, and readers of mail that
+"""What scripts/mailbox-bench and scripts/crash --mailboxes share: servers with mailboxes, and readers of mail that
 cost little themselves: sockets, and no parsing of what nobody asked about.
 """
 import os

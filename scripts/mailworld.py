@@ -1,4 +1,4 @@
-"""What scripts/interop, scripts/crash and scripts/load share: a relay process, a name server, sinks.
+"""What scripts/interop, crash, load and mailbox-bench share: a relay process, a name server, sinks.
 
 Everything listens in 127.77.0.0/16, on ports over 1024, in a directory of its own; relay and name server in
 what MAILWORLD_NET names (127.77.0), so that runs side by side do not meet.

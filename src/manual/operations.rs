@@ -73,8 +73,9 @@
 //! where they are missing, and takes Bcc out; with `hide_client = true` the trace field does not say
 //! where the user writes from (the log still does).
 //!
-//! A wrong password costs its client a second. After 10 a client waits ten minutes, after 30 from
-//! wherever nobody gets in as that user for ten minutes, counted over all cores; a stranger's name is
+//! A wrong password costs its client a second. After 10 a client waits ten minutes. After 30, from
+//! wherever they come, nobody gets in as that user for ten minutes but from where the user has logged in
+//! within a month, or with a certificate or a token. All cores count together; a stranger's name is
 //! answered like a user's.
 //!
 //! With an identity provider users can log in with its tokens (OAUTHBEARER, in SMTP, POP3 and IMAP):
