@@ -14,7 +14,7 @@ use super::value::Wrong;
 use super::{Config, Control, Dkim, Dns, Dnssec, Fault, Named, Oauth, Route, TlsPolicy};
 use crate::dkim::Key;
 use crate::route::{BadRoute, RouteTable, Target, Written};
-use crate::tls::caller::{ClientAuth, verifier};
+use crate::tls::caller::{ClientAuth, Guest, verifier};
 use crate::tls::certificate;
 use crate::tls::client::roots;
 use crate::users::Users;
@@ -286,6 +286,15 @@ impl Reader<'_> {
                     "trusted_clients: nobody is asked for a certificate: client_auth = \"request\"";
                 let at = self.place(&format!("listener.{place}.trusted_clients"));
                 self.fault(at, message.to_owned());
+            }
+            let mut guests = listener.trusted_clients.iter();
+            let named = guests.find(|guest| matches!(guest, Guest::Name(_)));
+            if let (Some(name), None) = (named, authorities) {
+                let message = format!(
+                    "trusted_clients: \"{name}\" counts in a verified certificate alone: it needs [tls] client_ca = \"FILE\""
+                );
+                let at = self.place(&format!("listener.{place}.trusted_clients"));
+                self.fault(at, message);
             }
         }
     }

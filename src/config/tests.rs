@@ -241,6 +241,22 @@ fn a_file_that_is_no_toml_is_told_where() {
     assert!(faults[0].starts_with("r.toml:2:"), "{faults:?}");
 }
 
+/// What nobody issued counts by its fingerprint, and by nothing that is written in it.
+#[test]
+fn names_of_trusted_clients_need_an_authority() {
+    let listener = |guest: &str| {
+        format!(
+            "[[listener]]\nbind = [\"127.0.0.1:25\"]\nclient_auth = \"request\"\n\
+             trusted_clients = [\"{guest}\"]\n"
+        )
+    };
+    let print = format!("sha256:{}", "ab".repeat(32));
+    assert!(parse(&listener(&print)).is_ok());
+    let faults = parse(&listener("a.test")).unwrap_err();
+    let words = "r.toml:4:19: trusted_clients: \"a.test\" counts in a verified certificate alone";
+    assert!(faults[0].starts_with(words), "{faults:?}");
+}
+
 #[test]
 fn values_that_contradict_each_other_are_faults() {
     for (text, words) in [
