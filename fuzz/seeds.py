@@ -37,7 +37,7 @@ MIME = [
     "Content-Type: application/pgp-signature\n\nx\n--s--\n",
     "Received: a\n by b\nReceived: c\nBcc: x,\n y\nTLS-Required: No\nAuthentication-Results: relay.test; spf=pass\n"
     "Authentication-Results: (x) \"relay.test\" 1; none\n\nbody\n",
-    " \nAuthentication-Results: relay.test; spf=pass\n\nx\n",
+    " \nAuthentication-Results: relay.test; spf=pass\n\nx\n", " From: a@c.test\n\nx\n",
     "From: a@c.test\nDKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed; d=c.test; s=s1; h=from; bh=x; b=y\n"
     "ARC-Seal: i=1; a=rsa-sha256; cv=none; d=c.test; s=s; b=x\nARC-Message-Signature: i=1; a=rsa-sha256; d=c.test; s=s; h=from; bh=x; b=x\n"
     "ARC-Authentication-Results: i=1; relay.test; spf=pass\n\n x \n\n\n",

@@ -41,6 +41,10 @@ async fn look(world: SimWorld, adds: usize) -> Seen {
         let uid = folder.append(new).await.expect("room");
         folder.keep_summary(uid, b"kept").await;
     }
+    assert!(
+        folder.uid_validity() > 0 && folder.uid_next() > 0,
+        "a number that no client takes"
+    );
     let mut content = BTreeMap::new();
     for entry in folder.entries() {
         let octets = folder.read(entry.uid).await.expect("a message");
