@@ -203,8 +203,7 @@ fn one(key: &SearchKey<'_>, scope: &Scope<'_>) -> Result<Key, Unready> {
         }
         SearchKey::Uid(set) if super::read::is_saved(set) => Key::Saved(scope.saved.to_vec()),
         SearchKey::SequenceSet(set) => {
-            scope.view.numbered(set).ok_or(Unready::Number)?;
-            Key::Numbers(ranges(set, scope.view.len()))
+            Key::Numbers(scope.view.numbers(set).ok_or(Unready::Number)?)
         }
         SearchKey::Uid(set) => {
             Key::Uids(ranges(set, scope.view.uids().last().copied().unwrap_or(0)))

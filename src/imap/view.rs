@@ -183,18 +183,33 @@ impl View {
     /// last (RFC 9051 §9, seq-number).
     #[must_use]
     pub fn numbered(&self, set: &SequenceSet) -> Option<Vec<u32>> {
-        let ranges = ranges(set, self.len());
-        let beyond = |range: &RangeInclusive<u32>| *range.end() > self.len() || *range.start() == 0;
-        if ranges.iter().any(beyond) {
-            return None;
-        }
         let mut uids = Vec::new();
-        for range in ranges {
+        for range in self.numbers(set)? {
             let from = usize::try_from(*range.start()).ok()? - 1;
             let to = usize::try_from(*range.end()).ok()?;
             uids.extend_from_slice(self.uids.get(from..to)?);
         }
         Some(uids)
+    }
+
+    /// The same as ranges of numbers.
+    #[must_use]
+    pub fn numbers(&self, set: &SequenceSet) -> Option<Vec<RangeInclusive<u32>>> {
+        let ranges = ranges(set, self.len());
+        let beyond = |range: &RangeInclusive<u32>| *range.end() > self.len() || *range.start() == 0;
+        (!ranges.iter().any(beyond)).then_some(ranges)
+    }
+
+    /// The last UID up to which a client that knows these numbers by these UIDs has heard of every
+    /// expunge; 0 for none (RFC 7162 §3.2.5.2).
+    #[must_use]
+    pub fn agreed(&self, numbers: &SequenceSet, uids: &SequenceSet) -> u32 {
+        let last = self.uids.last().copied().unwrap_or(0);
+        let numbers = ranges(numbers, self.len()).into_iter().flatten();
+        let uids = ranges(uids, last).into_iter().flatten();
+        let pairs = numbers.zip(uids);
+        let agreed = pairs.take_while(|(number, uid)| self.uid(*number) == Some(*uid));
+        agreed.last().map_or(0, |(_, uid)| uid)
     }
 
     /// The UIDs of this view that a set of UIDs names, ascending. What is not there is passed over.
@@ -259,6 +274,16 @@ mod tests {
         let empty = View::default();
         assert_eq!(empty.numbered(&set("*")), None);
         assert_eq!(empty.named(&set("1:*")), Vec::<u32>::new());
+    }
+
+    #[test]
+    fn where_number_and_uid_agree_nothing_before_was_missed() {
+        let view = View::new(vec![1, 3, 8, 9], 1);
+        assert_eq!(view.agreed(&set("1,3"), &set("1,8")), 8);
+        assert_eq!(view.agreed(&set("1:2,4"), &set("1,3,10")), 3);
+        assert_eq!(view.agreed(&set("2"), &set("2")), 0);
+        assert_eq!(view.agreed(&set("1:4294967295"), &set("1,3,8:9,11")), 9);
+        assert_eq!(View::default().agreed(&set("1"), &set("1")), 0);
     }
 
     #[test]

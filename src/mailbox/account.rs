@@ -224,7 +224,7 @@ impl<W: World> Account<W> {
         }
         let info = |name: &FolderName| FolderInfo {
             is_selectable: real.contains(name),
-            has_children: all.iter().any(|other| name.contains(other)),
+            has_children: name.has_one_below(&all),
             special_use: notes.special_use.get(name.as_str()).copied(),
             is_subscribed: subscribed.contains(name.as_str()),
             name: name.clone(),

@@ -7,6 +7,8 @@
 //! Entwürfe         .Entw&APw-rfe
 //! ```
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::alphabet::IMAP_MUTF7;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
@@ -93,6 +95,14 @@ impl FolderName {
     pub fn contains(&self, other: &Self) -> bool {
         let below = other.0.strip_prefix(&*self.0);
         below.is_some_and(|rest| rest.starts_with('/'))
+    }
+
+    /// Is one of `names` somewhere below this one?
+    #[must_use]
+    pub fn has_one_below(&self, names: &BTreeSet<Self>) -> bool {
+        let first = Self(format!("{}/", self.0).into());
+        let found = names.range(first..).next();
+        found.is_some_and(|other| self.contains(other))
     }
 
     /// The name of the folder above.
@@ -211,6 +221,19 @@ mod tests {
             assert_eq!(folder.directory().as_deref(), Some(directory));
             assert_eq!(FolderName::from_directory(directory), Some(folder));
         }
+    }
+
+    #[test]
+    fn what_lies_below_is_found_behind_names_that_sort_before_it() {
+        let names = ["a", "a b", "a/b", "aa/b", "c"];
+        let names = names.map(|name| FolderName::new(name).unwrap());
+        let all = BTreeSet::from(names.clone());
+        let parents: Vec<&str> = names
+            .iter()
+            .filter(|name| name.has_one_below(&all))
+            .map(FolderName::as_str)
+            .collect();
+        assert_eq!(parents, ["a"]);
     }
 
     #[test]

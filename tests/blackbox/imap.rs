@@ -521,6 +521,17 @@ fn whoever_comes_back_hears_what_was_missed() {
         ))
         .has("* VANISHED (EARLIER) 2")
         .has("* 1 FETCH (UID 1 FLAGS (\\Seen) MODSEQ (");
+    // Whoever knows that number 2 is UID 3 has heard that 2 is gone; whoever takes it for 2 has not.
+    for (pairs, has_heard) in [("1:2 1,3", true), ("1:2 1:2", false)] {
+        let again = other
+            .command(&format!(
+                "SELECT INBOX (QRESYNC ({validity} {modseq} 1:4 ({pairs})))"
+            ))
+            .is("OK ")
+            .has("* 1 FETCH (UID 1 ");
+        let told = again.untagged.iter().any(|line| line.contains("VANISHED"));
+        assert_eq!(told, !has_heard, "{pairs}: {:?}", again.untagged);
+    }
     client
         .command("STORE 1 +FLAGS.SILENT (\\Deleted)")
         .is("OK ");
@@ -589,6 +600,37 @@ fn large_messages_come_whole_and_in_pieces() {
         .says(&[&format!(
             "* 1 FETCH (BODY[TEXT]<500000> {{100}}\r\n{piece})"
         )]);
+}
+
+/// The first part is large enough to be on its way when the second one fails.
+#[test]
+fn a_part_that_cannot_be_decoded_does_not_break_off_a_line() {
+    let office = Office::new();
+    let mut client = office.ann();
+    let large = "0123456789\r\n".repeat(20_000);
+    let message = format!(
+        "Content-Type: multipart/mixed; boundary=XX\r\n\r\n--XX\r\n\r\n{large}\r\n--XX\r\nContent-Transfer-Encoding: x\r\n\r\nhello\r\n--XX--\r\n"
+    );
+    client.append("INBOX", &message);
+    client.command("SELECT INBOX").is("OK ");
+    let len = large.len();
+    let part = format!("BODY[1] {{{len}}}\r\n{large}");
+    for (items, expected) in [
+        ("BINARY.PEEK[2] BODY.PEEK[1]", None),
+        (
+            "BODY.PEEK[1] BINARY.PEEK[2] UID",
+            Some(format!("* 1 FETCH ({part})")),
+        ),
+        (
+            "BODY.PEEK[1] UID BODY.PEEK[1]",
+            Some(format!("* 1 FETCH ({part} UID 1 {part})")),
+        ),
+    ] {
+        let answer = client.command(&format!("FETCH 1 ({items})"));
+        let found: Vec<&String> = answer.untagged.iter().collect();
+        assert!(found == expected.iter().collect::<Vec<_>>(), "{items}");
+        client.command("NOOP").says(&[]);
+    }
 }
 
 #[test]

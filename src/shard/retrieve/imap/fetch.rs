@@ -9,7 +9,7 @@ use imap_codec::imap_types::command::{CommandBody, FetchModifier};
 use imap_codec::imap_types::fetch::{MacroOrMessageDataItemNames, MessageDataItemName, Section};
 
 use super::store::GONE;
-use super::{Answer, Outcome, Trouble, Visit};
+use super::{Answer, OUTPUT_OCTETS, Outcome, Trouble, Visit};
 use crate::imap::mime::{Encoding, Part, Splitter};
 use crate::imap::section::{self, partial};
 use crate::imap::summary::Summary;
@@ -87,7 +87,7 @@ impl<W: World> Visit<'_, W> {
             Err(answer) => return Ok(answer),
         };
         if vanished && let Some(modseq) = wanted.changed_since {
-            let gone = self.gone_since(modseq, Some(&sequence_set));
+            let gone = self.gone_since(modseq, Some(&sequence_set), 0);
             if !gone.is_empty() {
                 self.line(&format!("* VANISHED (EARLIER) {gone}"));
             }
@@ -192,17 +192,17 @@ impl<W: World> Visit<'_, W> {
         if modseq || newly_seen && self.enabled.condstore {
             line.item(&mut self.out, &format!("MODSEQ ({})", entry.modseq));
         }
-        for item in &wanted.items {
-            let written = self.item(entry, item, &mut looked, &mut line).await;
-            if let Err(fault) = written {
-                if !line.is_sent {
-                    self.out.truncate(start);
-                }
-                return Err(fault);
+        let written = self.items(entry, wanted, &mut looked, &mut line).await;
+        if let Err(fault) = written {
+            if line.is_sent {
+                // What was sent are whole items.
+                self.line(")");
+            } else {
+                self.out.truncate(start);
             }
+            return Err(fault);
         }
         if wanted.preview {
-            self.summary(uid, &mut looked).await?;
             let preview = looked.summary.as_ref().map(|summary| &*summary.preview);
             line.item(&mut self.out, "PREVIEW ");
             write::string(
@@ -212,6 +212,30 @@ impl<W: World> Visit<'_, W> {
             );
         }
         self.line(")");
+        Ok(())
+    }
+
+    /// What was asked for, but for PREVIEW, whose summary is looked up. An error stands between
+    /// items, never in one.
+    async fn items(
+        &mut self,
+        entry: &Entry,
+        wanted: &Wanted,
+        looked: &mut Looked,
+        line: &mut Line,
+    ) -> Result<(), Fault> {
+        for (at, item) in wanted.items.iter().enumerate() {
+            self.item(entry, item, looked, line).await?;
+            // A line may ask for one message thousands of times.
+            line.is_sent |= self.out.len() > OUTPUT_OCTETS;
+            self.relieve().await.map_err(Trouble::Lost)?;
+            if at % ITEMS_BREATH == ITEMS_BREATH - 1 {
+                self.shard.world.breathe().await;
+            }
+        }
+        if wanted.preview {
+            self.summary(entry.uid, looked).await?;
+        }
         Ok(())
     }
 
@@ -344,7 +368,7 @@ impl<W: World> Visit<'_, W> {
         write::announce(&mut self.out, range.len() as u64);
         let (mut at, mut left) = (0, range.len());
         while left > 0 {
-            let Some(mut piece) = reader.next().await.map_err(FolderError::Io)? else {
+            let Some(mut piece) = reader.next().await.map_err(Trouble::Lost)? else {
                 // Another program has made the file shorter: what was announced cannot be kept.
                 let error = io::Error::other("a message is shorter than its size");
                 return Err(Fault::Trouble(Trouble::Lost(error)));
@@ -658,6 +682,8 @@ impl From<FolderError> for Fault {
 
 /// Larger messages go from the disk to the client piece by piece when they are wanted whole.
 const STREAMED_OCTETS: u32 = 256 * 1024;
+/// Items of one message between turns.
+const ITEMS_BREATH: usize = 16;
 /// What of a literal is sent, or decoded, between turns.
 const STREAMED_PIECE_OCTETS: usize = 64 * 1024;
 /// What is looked at for parts between turns: some milliseconds where each line could be a delimiter

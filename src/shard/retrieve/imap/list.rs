@@ -1,12 +1,13 @@
 //! LIST with its options (RFC 9051 §6.3.9, RFC 5258, RFC 5819, RFC 6154), and LSUB.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use imap_codec::imap_types::mailbox::{ListMailbox, Mailbox};
 
 use super::folders::use_word;
 use super::{Answer, Outcome, Visit};
-use crate::imap::pattern::matches;
+use crate::imap::pattern::Pattern;
 use crate::imap::read::{Listing, mailbox_octets};
 use crate::mailbox::{FolderError, FolderInfo};
 use crate::world::World;
@@ -30,7 +31,16 @@ impl<W: World> Visit<'_, W> {
         let account = self.account()?;
         let folders = account.folders().await.map_err(FolderError::Io)?;
         let subscribed = account.subscriptions().await.map_err(FolderError::Io)?;
-        let rows = rows(&listing, &patterns, &folders, &subscribed);
+        let folder_names = folders.iter().map(|folder| folder.name.as_str());
+        let names = folder_names.chain(subscribed.iter().map(|name| &**name));
+        let mut meant = BTreeSet::new();
+        for name in names {
+            if patterns.iter().any(|pattern| pattern.matches(name)) {
+                meant.insert(name);
+            }
+            self.shard.world.breathe().await;
+        }
+        let rows = rows(&listing, &meant, &folders, &subscribed);
         for row in rows {
             let name = self.written_name(&row.name);
             self.out.extend_from_slice(
@@ -70,8 +80,9 @@ impl<W: World> Visit<'_, W> {
         let account = self.account()?;
         let subscribed = account.subscriptions().await.map_err(FolderError::Io)?;
         let mut found: BTreeMap<&str, &str> = BTreeMap::new();
-        let is_match = |name: &str| patterns.iter().any(|pattern| matches(pattern, name));
+        let is_match = |name: &str| patterns.iter().any(|pattern| pattern.matches(name));
         for name in &subscribed {
+            self.shard.world.breathe().await;
             if is_match(name) {
                 found.insert(name, "");
                 continue;
@@ -96,26 +107,31 @@ impl<W: World> Visit<'_, W> {
     }
 
     /// Whole patterns, as users see names.
-    fn patterns(&self, reference: &[u8], patterns: &[Vec<u8>]) -> Result<Vec<String>, FolderError> {
+    fn patterns(
+        &self,
+        reference: &[u8],
+        patterns: &[Vec<u8>],
+    ) -> Result<Vec<Pattern>, FolderError> {
         let reference = self.decoded_name(reference)?;
         let whole = |pattern: &Vec<u8>| {
             let pattern = self.decoded_name(pattern)?;
             Ok(match pattern.strip_prefix('/') {
-                Some(absolute) => absolute.to_owned(),
-                None => format!("{reference}{pattern}"),
+                Some(absolute) => Pattern::new(absolute),
+                None => Pattern::new(&format!("{reference}{pattern}")),
             })
         };
         patterns.iter().map(whole).collect()
     }
 }
 
+/// `meant`: the names that match.
 fn rows(
     listing: &Listing,
-    patterns: &[String],
+    meant: &BTreeSet<&str>,
     folders: &[FolderInfo],
     subscribed: &BTreeSet<String>,
 ) -> Vec<Row> {
-    let is_match = |name: &str| patterns.iter().any(|pattern| matches(pattern, name));
+    let is_match = |name: &str| meant.contains(name);
     let mut rows = Vec::new();
     for folder in folders {
         let name = folder.name.as_str();
@@ -126,17 +142,16 @@ fn rows(
             && (!listing.special_use || folder.special_use.is_some());
         // RECURSIVEMATCH: parents of what is asked for, where the patterns do not reach that.
         let prefix = format!("{name}/");
-        let below = listing.recursive
-            && subscribed
-                .iter()
-                .any(|other| other.starts_with(&prefix) && !is_match(other));
-        if is_selected || below {
-            rows.push(row(listing, folder, below));
+        let has_below =
+            listing.recursive && below(subscribed, &prefix).any(|other| !is_match(other));
+        if is_selected || has_below {
+            rows.push(row(listing, folder, has_below));
         }
     }
     if listing.subscribed && !listing.special_use {
+        let there: BTreeSet<&str> = folders.iter().map(|folder| folder.name.as_str()).collect();
         for name in subscribed.iter().filter(|name| is_match(name)) {
-            if !folders.iter().any(|folder| folder.name.as_str() == name) {
+            if !there.contains(&**name) {
                 rows.push(Row {
                     name: name.clone(),
                     attributes: vec!["\\NonExistent", "\\Subscribed"],
@@ -147,6 +162,12 @@ fn rows(
         }
     }
     rows
+}
+
+/// Those that begin with `prefix`.
+fn below<'a>(names: &'a BTreeSet<String>, prefix: &'a str) -> impl Iterator<Item = &'a String> {
+    let from = names.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+    from.take_while(move |name| name.starts_with(prefix))
 }
 
 fn row(listing: &Listing, folder: &FolderInfo, child_info: bool) -> Row {

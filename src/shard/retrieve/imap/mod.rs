@@ -455,10 +455,12 @@ impl<'a, W: World> Visit<'a, W> {
         Ok(())
     }
 
-    /// Sends what has gathered when it is much.
+    /// Sends what has gathered when it is much. A client that reads fast lets nobody wait for it:
+    /// others have their turn then.
     async fn relieve(&mut self) -> io::Result<()> {
         if self.out.len() > OUTPUT_OCTETS {
             self.flush().await?;
+            self.shard.world.breathe().await;
         }
         Ok(())
     }

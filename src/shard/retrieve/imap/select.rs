@@ -40,6 +40,8 @@ struct Known<'a> {
     uid_validity: u32,
     modseq: u64,
     uids: Option<&'a SequenceSet>,
+    /// Some numbers, and the UIDs that they had.
+    pairs: Option<&'a (SequenceSet, SequenceSet)>,
 }
 
 impl<W: World> Selected<W> {
@@ -67,12 +69,13 @@ impl<W: World> Visit<'_, W> {
                     uid_validity,
                     mod_sequence_value,
                     known_uids,
-                    ..
+                    seq_match_data,
                 } => {
                     known = Some(Known {
                         uid_validity: uid_validity.get(),
                         modseq: mod_sequence_value.get(),
                         uids: known_uids.as_ref(),
+                        pairs: seq_match_data.as_ref(),
                     });
                 }
             }
@@ -160,7 +163,11 @@ impl<W: World> Visit<'_, W> {
         if selected.folder.uid_validity() != known.uid_validity {
             return Ok(());
         }
-        let gone = self.gone_since(known.modseq, known.uids);
+        let heard = known.pairs.map_or(0, |pairs| {
+            let (numbers, uids) = pairs;
+            selected.view.agreed(numbers, uids)
+        });
+        let gone = self.gone_since(known.modseq, known.uids, heard);
         if !gone.is_empty() {
             self.line(&format!("* VANISHED (EARLIER) {gone}"));
         }
@@ -181,9 +188,14 @@ impl<W: World> Visit<'_, W> {
         Ok(())
     }
 
-    /// The UIDs of `among` that went since, as a set. Where nobody knows any more exactly, all that
-    /// are not there: more than was asked, never less (RFC 7162 §3.2.10).
-    pub(super) fn gone_since(&self, modseq: u64, among: Option<&SequenceSet>) -> String {
+    /// The UIDs of `among` over `heard` that went since, as a set. Where nobody knows any more
+    /// exactly, all that are not there: more than was asked, never less (RFC 7162 §3.2.10).
+    pub(super) fn gone_since(
+        &self,
+        modseq: u64,
+        among: Option<&SequenceSet>,
+        heard: u32,
+    ) -> String {
         let Some(selected) = &self.selected else {
             return String::new();
         };
@@ -193,6 +205,9 @@ impl<W: World> Visit<'_, W> {
             |among| ranges(among, selected.view.uids().last().copied().unwrap_or(0)),
         );
         let is_among = |uid: u32| {
+            if uid <= heard {
+                return false;
+            }
             let at = among.partition_point(|range| *range.end() < uid);
             among.get(at).is_some_and(|range| range.contains(&uid))
         };
@@ -203,6 +218,7 @@ impl<W: World> Visit<'_, W> {
                 let candidates = among
                     .iter()
                     .flat_map(|range| *range.start()..=(*range.end()).min(last));
+                let candidates = candidates.filter(|uid| *uid > heard);
                 write::set(candidates.filter(|uid| there.binary_search(uid).is_err()))
             }
         }
