@@ -10,7 +10,7 @@ use imap_codec::imap_types::core::AString;
 use imap_codec::imap_types::datetime::NaiveDate;
 use imap_codec::imap_types::search::SearchKey;
 
-use super::field::DAY_SECONDS;
+use super::field::{DAY_SECONDS, Sent};
 use super::mime;
 use super::summary::{BCC, CC, FROM, Summary, TO};
 use super::view::{View, ranges};
@@ -142,6 +142,8 @@ pub enum Unready {
     Number,
     /// What is searched for makes no sense in its charset.
     Text,
+    /// More words are looked for than in one search may be.
+    TooMany,
 }
 
 /// True for charsets that can be searched in.
@@ -170,6 +172,24 @@ pub fn asks_for_modseq(keys: &[SearchKey<'_>]) -> bool {
 
 /// Makes keys ready.
 pub fn ready(keys: &[SearchKey<'_>], scope: &Scope<'_>) -> Result<Key, Unready> {
+    let key = all(keys, scope)?;
+    if texts(&key) > TEXTS_MAX {
+        return Err(Unready::TooMany);
+    }
+    Ok(key)
+}
+
+/// How many words are looked for.
+fn texts(key: &Key) -> usize {
+    match key {
+        Key::And(keys) => keys.iter().map(texts).sum(),
+        Key::Or(keys) => keys.iter().map(texts).sum(),
+        Key::Not(key) => texts(key),
+        key => usize::from(cost(key) > 0),
+    }
+}
+
+fn all(keys: &[SearchKey<'_>], scope: &Scope<'_>) -> Result<Key, Unready> {
     let keys: Result<Vec<Key>, Unready> = keys.iter().map(|key| one(key, scope)).collect();
     let mut keys = keys?;
     // Cheap ones first: they may decide it alone.
@@ -195,7 +215,7 @@ fn one(key: &SearchKey<'_>, scope: &Scope<'_>) -> Result<Key, Unready> {
     let text = |octets: &AString<'_>| needle(octets, scope.charset);
     let day = |date: &NaiveDate| days_of(date);
     Ok(match key {
-        SearchKey::And(keys) => return ready(keys.as_ref(), scope),
+        SearchKey::And(keys) => return all(keys.as_ref(), scope),
         SearchKey::Or(left, right) => Key::Or(Box::new([one(left, scope)?, one(right, scope)?])),
         SearchKey::Not(key) => Key::Not(Box::new(one(key, scope)?)),
         SearchKey::SequenceSet(set) if super::read::is_saved(set) => {
@@ -278,11 +298,31 @@ fn days_of(date: &NaiveDate) -> i64 {
     midnight.map_or(0, |time| time.and_utc().timestamp().div_euclid(DAY_SECONDS))
 }
 
+/// What SEARCH compares of a summary; texts in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    sent: Option<Sent>,
+    subject: String,
+    people: [String; 4],
+}
+
+impl Told {
+    /// Of this summary.
+    #[must_use]
+    pub fn by(summary: &Summary) -> Self {
+        Self {
+            sent: summary.sent,
+            subject: summary.subject.to_lowercase(),
+            people: summary.people.each_ref().map(|line| line.to_lowercase()),
+        }
+    }
+}
+
 /// What is at hand to decide with.
 #[derive(Clone, Copy, Default)]
 pub struct Evidence<'a> {
-    /// What is kept of the message.
-    pub summary: Option<&'a Summary>,
+    /// What the summary says.
+    pub told: Option<&'a Told>,
     /// What looking through the message has shown.
     pub seen: Option<&'a Seen<'a>>,
 }
@@ -331,13 +371,13 @@ pub fn matches(key: &Key, facts: &Facts, evidence: Evidence<'_>) -> Option<bool>
         Key::Within(seconds) => Some(seconds.contains(&facts.saved)),
         Key::ModSeq(modseq) => Some(facts.modseq >= *modseq),
         Key::Sent(days) => {
-            let sent = evidence.summary?.sent;
+            let sent = evidence.told?.sent;
             Some(sent.is_some_and(|sent| days.contains(&sent.day)))
         }
-        Key::Subject(words) => Some(evidence.summary?.subject.to_lowercase().contains(&**words)),
+        Key::Subject(words) => Some(evidence.told?.subject.contains(&**words)),
         Key::People(who, words) => {
-            let people = evidence.summary?.people.get(*who)?;
-            Some(people.to_lowercase().contains(&**words))
+            let people = evidence.told?.people.get(*who)?;
+            Some(people.contains(&**words))
         }
         Key::Header(..) | Key::Body(_) | Key::Text(_) => evidence.seen?.has(key),
     }
@@ -352,6 +392,9 @@ fn has(flags: Flags, flag: SystemFlag) -> bool {
         SystemFlag::Draft => flags.draft,
     }
 }
+
+/// Each of them is looked for in all of a text: clients have some dozens.
+const TEXTS_MAX: usize = 500;
 
 #[cfg(test)]
 mod tests;

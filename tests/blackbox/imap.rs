@@ -23,13 +23,18 @@ pub struct Office {
 
 impl Office {
     pub fn new() -> Self {
+        Self::having("")
+    }
+
+    /// The same, with further keys.
+    fn having(keys: &str) -> Self {
         let (scene, mx) = Scene::with_mx(Script::new());
         let mut setup = scene.config("");
         let imap = SocketAddr::new(setup.smtp.ip(), 2143);
         setup.cores = "2".to_owned();
         setup.extra = format!(
             "listener = [{{ protocol = \"smtp\", bind = [\"{}\"] }}, {{ protocol = \"imap\", bind = [\"{imap}\"] }}]\n\
-             route = [{{ domain = \"c.test\", to = \"mailbox\" }}]",
+             route = [{{ domain = \"c.test\", to = \"mailbox\" }}]\n{keys}",
             setup.smtp
         );
         let relay = Relay::start(setup);
@@ -600,6 +605,29 @@ fn large_messages_come_whole_and_in_pieces() {
         .says(&[&format!(
             "* 1 FETCH (BODY[TEXT]<500000> {{100}}\r\n{piece})"
         )]);
+}
+
+#[test]
+fn whoever_reads_slowly_holds_no_more_memory_than_there_is() {
+    let office = Office::having("runtime.memory = \"64MiB\"");
+    let mut client = office.ann();
+    let line = "0123456789abcdef0123456789abcdef0123456789abcdef\r\n";
+    let message = format!("Subject: large\r\n\r\n{}", line.repeat(800_000));
+    client.append("INBOX", &message);
+    client.command("SELECT INBOX").is("OK ");
+    let mut slow = office.inbox();
+    slow.send("a FETCH 1 BODY.PEEK[TEXT]\r\n");
+    let mut fetched = |wanted: &str| {
+        crate::support::eventually(wanted, || {
+            let answer = client.command("FETCH 1 BODY.PEEK[TEXT]<0.10>");
+            answer.tagged.starts_with(wanted).then_some(())
+        });
+        // What comes from the disk as it is sent needs no room.
+        client.command("FETCH 1 BODY.PEEK[]<0.10>").is("OK ");
+    };
+    fetched("NO [LIMIT]");
+    drop(slow);
+    fetched("OK ");
 }
 
 /// The first part is large enough to be on its way when the second one fails.

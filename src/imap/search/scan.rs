@@ -24,6 +24,8 @@ pub struct Scan<'a> {
     seen: Seen<'a>,
     /// The longest of it.
     needle_octets: usize,
+    /// What of a text is looked at in one step: all that is looked for has its cost.
+    step_octets: usize,
     /// Parts that were not looked at, the next one last.
     waiting: Vec<&'a Part>,
     headers: Option<Headers<'a>>,
@@ -52,9 +54,13 @@ impl<'a> Scan<'a> {
         let mut needles = Vec::new();
         collect(key, &mut needles);
         let octets = needles.iter().map(|(key, _)| words(key).len());
+        let needle_octets = octets.max().unwrap_or(0);
+        let least = needle_octets.clamp(STEP_OCTETS_MIN, STEP_OCTETS);
+        let step_octets = STEP_OCTETS / (1 + needles.len() / NEEDLES_FREE);
         Self {
             raw,
-            needle_octets: octets.max().unwrap_or(0),
+            needle_octets,
+            step_octets: step_octets.max(least),
             seen: Seen(needles),
             waiting: vec![message],
             headers: None,
@@ -69,7 +75,7 @@ impl<'a> Scan<'a> {
         self.seen
     }
 
-    /// Looks at about [`STEP_OCTETS`] more. False when there is nothing left to look for or at.
+    /// Looks at [`STEP_OCTETS`] more at most. False when there is nothing left to look for or at.
     pub fn step(&mut self) -> bool {
         if self.seen.0.iter().all(|(_, seen)| *seen) {
             return false;
@@ -135,7 +141,7 @@ impl<'a> Scan<'a> {
                         .contains(words(key)),
                 };
             }
-            if octets >= STEP_OCTETS {
+            if octets >= self.step_octets {
                 return true;
             }
         }
@@ -144,7 +150,7 @@ impl<'a> Scan<'a> {
 
     /// False at the end.
     fn look_at_text(&mut self, text: &mut Text<'_>) -> bool {
-        let is_last = text.read();
+        let is_last = text.read(self.step_octets);
         for (key, seen) in &mut self.seen.0 {
             if matches!(key, Key::Body(_) | Key::Text(_)) {
                 *seen |= text.tail.contains(words(key));
@@ -159,8 +165,8 @@ impl<'a> Scan<'a> {
 
 impl Text<'_> {
     /// Reads more; true at the end.
-    fn read(&mut self) -> bool {
-        let (piece, rest) = self.rest.split_at(self.rest.len().min(STEP_OCTETS));
+    fn read(&mut self, octets: usize) -> bool {
+        let (piece, rest) = self.rest.split_at(self.rest.len().min(octets));
         self.rest = rest;
         // What is not encoded as it says may still be text.
         let decoded = self.decoder.push(piece);
@@ -177,7 +183,7 @@ impl Text<'_> {
         } else if lines > 0 {
             0
         } else {
-            STEP_OCTETS
+            octets
         };
         let ready = match self.unread.len() {
             all if is_last => all,
@@ -221,6 +227,10 @@ fn decoded_line(found: Field<'_>) -> String {
 pub const STEP_OCTETS: usize = 32 * 1024;
 /// What a field costs besides its octets.
 const FIELD_COST_OCTETS: usize = 64;
+/// So many words are looked for at no further cost; more shorten the step.
+const NEEDLES_FREE: usize = 8;
+/// And not further than this.
+const STEP_OCTETS_MIN: usize = 4 * 1024;
 /// Text whose octets mean nothing without those before them is read whole, up to here.
 const STATEFUL_OCTETS_MAX: usize = 1 << 20;
 

@@ -97,9 +97,9 @@ fn what_the_index_knows_decides_alone() {
 #[test]
 fn what_needs_more_says_so_and_is_found_with_it() {
     let message = Part::read(RAW);
-    let summary = Summary::with(RAW, &message);
+    let told = Told::by(&Summary::with(RAW, &message));
     let little = Evidence {
-        summary: Some(&summary),
+        told: Some(&told),
         seen: None,
     };
     for (text, expected) in [
@@ -135,7 +135,7 @@ fn what_needs_more_says_so_and_is_found_with_it() {
         while scan.step() {}
         let seen = scan.end();
         let all = Evidence {
-            summary: Some(&summary),
+            told: Some(&told),
             seen: Some(&seen),
         };
         assert_eq!(found(text, all), Some(expected), "{text}");
@@ -149,6 +149,16 @@ fn a_number_beyond_the_last_is_no_search() {
         assert_eq!(ready, Err(Unready::Number), "{text}");
     }
     assert!(with_scope(|scope| ready(&keys("UID 99"), scope)).is_ok());
+}
+
+#[test]
+fn what_has_too_many_words_is_no_search() {
+    let words = |count| "NOT SUBJECT x OR BODY y FROM z ".repeat(count) + "ALL";
+    let of = |count| with_scope(|scope| ready(&keys(&words(count)), scope));
+    assert!(of(TEXTS_MAX / 3).is_ok());
+    assert_eq!(of(TEXTS_MAX / 3 + 1), Err(Unready::TooMany));
+    let flags = "NOT SEEN UID 1:* ".repeat(2000) + "ALL";
+    assert!(with_scope(|scope| ready(&keys(&flags), scope)).is_ok());
 }
 
 #[test]

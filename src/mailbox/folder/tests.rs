@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::*;
-use crate::mailbox::{Account, Accounts, Change, Limit, NewMessage, System};
+use crate::mailbox::{Account, Accounts, Change, FolderError, Limit, NewMessage, System};
 use crate::sim::disk::{Faults, SimDisk};
 use crate::sim::{Sim, SimWorld, seeds};
 use crate::world::File as _;
@@ -488,5 +488,57 @@ fn a_list_that_leaves_no_uids_does_not_close_the_folder() {
             assert_eq!((folder.len(), folder.uid_next()), (2, uid + 1));
         })
         .unwrap();
+    }
+}
+
+#[test]
+fn flags_that_a_full_disk_does_not_take_are_not_half_set() {
+    for seed in seeds(5) {
+        let sim = Sim::new(seed);
+        let world = sim.node();
+        let disk = sim.disk(world.node());
+        let here = world.clone();
+        let story = async move {
+            let world = here;
+            world.make_directory(Path::new(ROOT)).await.unwrap();
+            let inbox = account(&world).await.folder("INBOX").await.unwrap();
+            inbox.append(message(b"Subject: a\r\n\r\n")).await.unwrap();
+            disk.set_faults(Faults {
+                capacity_octets: Some(disk.used_octets()),
+                ..Faults::default()
+            });
+            let flag = async |how| {
+                let changed = inbox.change_flags(&[1], how, System::FLAGGED, &[], None);
+                changed.await
+            };
+            let flags = || inbox.entry(1).unwrap().flags.system;
+            let mut before = flags();
+            let refused = loop {
+                let how = if before == System::NONE {
+                    Change::Add
+                } else {
+                    Change::Remove
+                };
+                match flag(how).await {
+                    Ok(_) => before = flags(),
+                    Err(refused) => break refused,
+                }
+            };
+            let FolderError::Io(error) = refused else {
+                panic!("{refused}");
+            };
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+            // It is all there still, for whoever has it open and whoever comes.
+            inbox.refresh().await.unwrap();
+            assert_eq!(flags(), before);
+            assert!(inbox.reader(1).await.is_ok());
+            let anew = account(&world).await.folder("INBOX").await.unwrap();
+            anew.refresh().await.unwrap();
+            assert_eq!(anew.entry(1).unwrap().flags.system, before);
+            disk.set_faults(Faults::default());
+            flag(Change::Add).await.unwrap();
+            assert_eq!(flags(), System::FLAGGED);
+        };
+        sim.run(&world, story).unwrap();
     }
 }

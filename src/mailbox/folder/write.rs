@@ -326,6 +326,7 @@ impl<W: World> Core<W> {
     ) -> io::Result<Vec<u32>> {
         let is_known = self.knows_cur().await?;
         let (mut changes, mut records, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        let mut moves = Vec::new();
         for &uid in uids {
             let Some(row) = self.row(uid) else {
                 continue;
@@ -341,24 +342,38 @@ impl<W: World> Core<W> {
             if flags == row.flags() {
                 continue;
             }
-            match self.rename_flags(&row, flags).await? {
-                Renamed::Gone => left.push(uid),
-                Renamed::Plain => changes.push((uid, flags)),
-                Renamed::Odd(name) => {
-                    changes.push((uid, flags));
-                    let bits = ODD;
-                    records.push(Record::Renamed { uid, bits, name });
-                }
+            let Some(renamed) = self.rename_flags(&row, flags).await? else {
+                left.push(uid);
+                continue;
+            };
+            changes.push((uid, flags));
+            if renamed.is_odd {
+                let (bits, name) = (ODD, renamed.to.clone());
+                records.push(Record::Renamed { uid, bits, name });
             }
+            moves.push(renamed);
         }
         if !changes.is_empty() {
             self.sync_cur().await?;
             let modseq = self.next_modseq();
             records.push(Record::Flagged { modseq, changes });
-            self.commit(records).await?;
+            if let Err(error) = self.commit(records).await {
+                self.rename_back(&moves).await;
+                return Err(error);
+            }
             self.knew_cur(is_known).await?;
         }
         Ok(left)
+    }
+
+    /// What is not in the index was not done: a full disk takes names and no record, and each look
+    /// would find what it cannot write down.
+    async fn rename_back(&self, moves: &[Renamed]) {
+        for Renamed { from, to, .. } in moves {
+            // One that cannot be is for the next look.
+            let _ = self.move_file(("cur", to), ("cur", from)).await;
+        }
+        let _ = self.sync_cur().await;
     }
 
     fn known_places(&self, names: &[String]) -> u64 {
@@ -367,10 +382,10 @@ impl<W: World> Core<W> {
         places.fold(0, |bits, place| bits | 1 << place)
     }
 
-    /// Gives a file the name that its flags ask for.
-    async fn rename_flags(&self, row: &Row, flags: Flags) -> io::Result<Renamed> {
+    /// Gives a file the name that its flags ask for; `None` when it is not where it ought to be.
+    async fn rename_flags(&self, row: &Row, flags: Flags) -> io::Result<Option<Renamed>> {
         let Some(name) = self.file_name(row).await? else {
-            return Ok(Renamed::Gone);
+            return Ok(None);
         };
         let changed = Row {
             system: flags.system,
@@ -392,13 +407,13 @@ impl<W: World> Core<W> {
         let is_same = row.system == flags.system
             && row.keywords & LETTER_KEYWORDS == flags.keywords & LETTER_KEYWORDS;
         if !is_same && !self.move_file(("cur", &name), ("cur", &there)).await? {
-            return Ok(Renamed::Gone);
+            return Ok(None);
         }
-        Ok(if is_odd {
-            Renamed::Odd(there)
-        } else {
-            Renamed::Plain
-        })
+        Ok(Some(Renamed {
+            from: name,
+            to: there,
+            is_odd,
+        }))
     }
 
     /// The caller's turn.
@@ -518,10 +533,11 @@ impl<W: World> Core<W> {
 }
 
 /// What became of a file's name.
-enum Renamed {
-    Plain,
-    Odd(String),
-    Gone,
+struct Renamed {
+    from: String,
+    to: String,
+    /// The index keeps all of the name.
+    is_odd: bool,
 }
 
 /// The keywords that have these bits.

@@ -5,7 +5,7 @@ use std::io;
 use imap_codec::imap_types::flag::Flag;
 use imap_codec::imap_types::mailbox::Mailbox;
 
-use super::{Answer, Outcome, Visit};
+use super::{Answer, NO_MEMORY, Outcome, Visit};
 use crate::imap::frame::{Frame, LITERAL_MINUS_OCTETS, SMALL_LITERAL_OCTETS_MAX, probable_tag};
 use crate::imap::read::Appended;
 use crate::imap::state::State;
@@ -68,7 +68,7 @@ impl<W: World> Visit<'_, W> {
             return Some(Answer::no("[CANNOT] A message has octets."));
         }
         if !self.shard.budget.room(&self.shard.world).await {
-            return Some(Answer::no("[LIMIT] Out of memory: try again later."));
+            return Some(Answer::no(NO_MEMORY));
         }
         // The folder is looked up before a large message comes for nothing.
         let mailbox = mailbox_word(words[2])?;

@@ -14,7 +14,8 @@ use crate::imap::mime::{Encoding, Part, Splitter};
 use crate::imap::section::{self, partial};
 use crate::imap::summary::Summary;
 use crate::imap::write;
-use crate::mailbox::{Change, Entry, Folder, FolderError, System};
+use crate::mailbox::{Change, Entry, Folder, FolderError, System, is_full_disk};
+use crate::shard::life::budget::Charge;
 use crate::world::World;
 
 type Item = MessageDataItemName<'static>;
@@ -32,6 +33,8 @@ pub(super) struct Looked {
 pub(super) struct Message {
     pub(super) raw: Vec<u8>,
     pub(super) part: Part,
+    /// What it takes of the shard's memory budget.
+    _charge: Charge,
 }
 
 /// The message that was looked into last: clients fetch large ones piece by piece.
@@ -152,9 +155,12 @@ impl<W: World> Visit<'_, W> {
             .collect();
         if !unseen.is_empty() {
             let folder = Rc::clone(&selected.folder);
-            folder
-                .change_flags(&unseen, Change::Add, System::SEEN, &[], None)
-                .await?;
+            let marking = folder.change_flags(&unseen, Change::Add, System::SEEN, &[], None);
+            match marking.await {
+                // Mail can be read all the same.
+                Err(FolderError::Io(error)) if is_full_disk(&error) => return Ok(Vec::new()),
+                marked => marked?,
+            };
         }
         Ok(unseen)
     }
@@ -520,19 +526,34 @@ impl<W: World> Visit<'_, W> {
         }
         selected.kept = None;
         let folder = Rc::clone(&selected.folder);
+        let octets = folder.entry(uid).map_or(0, |entry| entry.size as usize);
+        let charge = self.charge(octets).await?;
         let (raw, part) = match self.read_message(&folder, uid).await {
             Ok(read) => read,
             Err(FolderError::Gone) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let message = Rc::new(Message { raw, part });
+        let message = Rc::new(Message {
+            raw,
+            part,
+            _charge: charge,
+        });
         looked.message = Some(Rc::clone(&message));
         if let Some(selected) = &mut self.selected
             && message.raw.len() > KEPT_OCTETS_MIN
+            && self.shard.budget.is_ample()
         {
             selected.kept = Some(Kept { uid, message });
         }
         Ok(())
+    }
+
+    /// Room in memory for so much of a message.
+    async fn charge(&self, octets: usize) -> Result<Charge, Trouble> {
+        if !self.shard.budget.room(&self.shard.world).await {
+            return Err(Trouble::NoMemory);
+        }
+        Ok(self.shard.budget.charge(octets))
     }
 
     /// A message, whole, and its parts. Others have their turn meanwhile.
@@ -576,6 +597,7 @@ impl<W: World> Visit<'_, W> {
         };
         let message = Rc::new(Message {
             part: Part::of_header(raw.len()),
+            _charge: self.charge(raw.len()).await?,
             raw,
         });
         looked.header = Some(Rc::clone(&message));

@@ -11,7 +11,7 @@ use super::fetch::Looked;
 use super::{Answer, Outcome, Trouble, Visit};
 use crate::imap::read::Returns;
 use crate::imap::search::{
-    self, Evidence, Facts, Flags, Key, Scan, Scope, Unready, asks_for_modseq,
+    self, Evidence, Facts, Flags, Key, Scan, Scope, Told, Unready, asks_for_modseq,
 };
 use crate::imap::sort::{self, Candidate};
 use crate::imap::thread::{self, Member};
@@ -242,6 +242,7 @@ impl<W: World> Visit<'_, W> {
         search::ready(criteria.as_ref(), &scope).map_err(|unready| match unready {
             Unready::Number => Answer::bad("Invalid messageset"),
             Unready::Text => Answer::no("[BADCHARSET (UTF-8 US-ASCII)] Not in this charset."),
+            Unready::TooMany => Answer::no("[LIMIT] Too many words in one search."),
         })
     }
 
@@ -277,11 +278,11 @@ impl<W: World> Visit<'_, W> {
         }
         let mut looked = Looked::default();
         self.summary(facts.uid, &mut looked).await?;
-        evidence.summary = looked.summary.as_ref();
+        let told = looked.summary.take().as_ref().map(Told::by);
+        evidence.told = told.as_ref();
         if let Some(answer) = search::matches(key, facts, evidence) {
             return Ok(answer);
         }
-        let summary = looked.summary.take();
         self.whole(facts.uid, &mut looked).await?;
         let Some(message) = looked.message else {
             return Ok(false);
@@ -292,7 +293,7 @@ impl<W: World> Visit<'_, W> {
         }
         let seen = scan.end();
         let evidence = Evidence {
-            summary: summary.as_ref(),
+            told: told.as_ref(),
             seen: Some(&seen),
         };
         Ok(search::matches(key, facts, evidence).unwrap_or(false))

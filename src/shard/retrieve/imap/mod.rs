@@ -325,6 +325,7 @@ impl<'a, W: World> Visit<'a, W> {
         let answer = match performed {
             Ok(answer) => answer,
             Err(Trouble::Folder(error)) => self.refusal(&error, false),
+            Err(Trouble::NoMemory) => Answer::no(NO_MEMORY),
             Err(Trouble::Lost(error)) => return Err(error),
         };
         self.news(may_expunge).await?;
@@ -479,6 +480,8 @@ impl<'a, W: World> Visit<'a, W> {
 enum Trouble {
     /// The mailbox would not.
     Folder(FolderError),
+    /// The shard holds as much as it may.
+    NoMemory,
     /// The client is gone.
     Lost(io::Error),
 }
@@ -524,6 +527,8 @@ fn is_fetch(body: &Body) -> bool {
     }
 }
 
+/// The answer when a message has no room in memory.
+const NO_MEMORY: &str = "[LIMIT] Out of memory: try again later.";
 /// Commands without sense that a stranger may give.
 const FAULTS_BEFORE_LOGIN_MAX: u32 = 3;
 /// The same for a user, in a row.
