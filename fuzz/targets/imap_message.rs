@@ -9,7 +9,7 @@ use imap_codec::imap_types::extensions::sort::{SortCriterion, SortKey};
 use imap_codec::imap_types::fetch::{Part as Numbers, Section};
 use libfuzzer_sys::fuzz_target;
 use ringpost::imap::mime::{DEPTH_MAX, PARTS_MAX, Part};
-use ringpost::imap::search::{Evidence, Facts, Flags, Key, Scan, matches};
+use ringpost::imap::search::{Evidence, Facts, Flags, Key, Scan, Told, matches};
 use ringpost::imap::sort::{Candidate, sort};
 use ringpost::imap::summary::Summary;
 use ringpost::imap::thread::{Member, by_references, by_subject};
@@ -54,7 +54,7 @@ fn searches(raw: &[u8], message: &Part, summary: &Summary) {
         let mut scan = Scan::new(key, raw, message);
         while scan.step() {}
         let evidence = Evidence {
-            summary: Some(summary),
+            told: Some(&Told::by(summary)),
             seen: Some(&scan.end()),
         };
         matches(key, &facts(1, raw.len()), evidence)

@@ -647,11 +647,11 @@ fn a_part_that_cannot_be_decoded_does_not_break_off_a_line() {
         ("BINARY.PEEK[2] BODY.PEEK[1]", None),
         (
             "BODY.PEEK[1] BINARY.PEEK[2] UID",
-            Some(format!("* 1 FETCH ({part})")),
+            Some(format!("* 1 FETCH (UID 1 {part})")),
         ),
         (
             "BODY.PEEK[1] UID BODY.PEEK[1]",
-            Some(format!("* 1 FETCH ({part} UID 1 {part})")),
+            Some(format!("* 1 FETCH (UID 1 {part} {part})")),
         ),
     ] {
         let answer = client.command(&format!("FETCH 1 ({items})"));
