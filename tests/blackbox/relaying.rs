@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use crate::support::{Client, Mx, Relay, Scene, Script, message};
 
-/// A relay that trusts a network that nobody here is in, with a mailbox for ann and a domain whose
+/// A relay that trusts two networks that nobody here is in, with a mailbox for ann and a domain whose
 /// mail is thrown away.
 fn among_strangers() -> (Scene, Mx, Relay) {
     let (scene, mx) = Scene::with_mx(Script::new());
     let mut relay = Relay::prepare(scene.config(
-        "smtp.trusted_networks = [\"192.0.2.0/24\", \"::ffff:127.0.0.0/104\"]\n\
+        "smtp.trusted_networks = [\"192.0.2.0/24\", \"::ffff:198.51.100.0/120\"]\n\
          route = [{ domain = \"one.test\", to = \"mailbox\" },\n\
                   { domain = \"sink.test\", to = \"discard\" }]",
     ));
