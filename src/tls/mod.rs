@@ -5,8 +5,12 @@
 //!                       (nothing in between until a session is secured)
 //! ```
 //!
-//! [`certificate`] has what a server shows, [`caller`] what its clients show to it, [`client`] what is asked of the servers we send to, and
-//! [`dane`] what is asked of those whose certificates the DNS vouches for.
+//! [`certificate`] has what a server shows, [`caller`] what its clients show to it, [`client`] what
+//! is asked of the servers we send to, and [`dane`] what is asked of those whose certificates the
+//! DNS vouches for.
+
+#[macro_use]
+mod signature;
 
 pub mod caller;
 pub mod certificate;
