@@ -1,20 +1,24 @@
 //! `ringpost latency`: how long each stage of a message's way takes.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use serde::Serialize;
 
-use super::client::{Answer, Client, Complaint, EX_NOINPUT, Place, Side, print, table};
-use crate::observe::ask::Latencies;
-use crate::observe::stage::{Row, Stage};
+use super::client::{Answer, Client, Complaint, EX_IOERR, EX_NOINPUT, Place, Side, print, table};
+use crate::observe::ask::{Latencies, Recording};
+use crate::observe::stage::{Row, Snapshot, Stage, Window};
 
 /// Show how long each stage takes, from banner to delivery
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
   ringpost latency
-  ringpost latency --destination example.org --plot
+  ringpost latency --window minute --destination example.org --plot
+  ringpost latency --save before.json; sleep 60; ringpost latency --since before.json
   ringpost latency --stage dot_to_reply --hgrm > dot.hgrm")]
 pub struct Arguments {
     /// Only this stage, as the table names it; an unknown name lists all
@@ -23,6 +27,18 @@ pub struct Arguments {
     /// Only deliveries to this destination; the busiest have histograms of their own
     #[arg(long, value_name = "DOMAIN")]
     destination: Option<String>,
+    /// Only what was recorded in the last `minute`, the last `hour`, or since the `start`
+    #[arg(long, default_value = "start")]
+    window: Window,
+    /// Only this shard, as the log at the start numbers them
+    #[arg(long, value_name = "NUMBER")]
+    shard: Option<usize>,
+    /// Keep the histograms in FILE, to be compared with later ones
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// Only what was recorded since --save wrote FILE, beside what was recorded until then
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["window", "save"])]
+    since: Option<PathBuf>,
     /// Print HdrHistogram's percentile text, in milliseconds
     #[arg(long, conflicts_with_all = ["json", "plot"])]
     hgrm: bool,
@@ -41,17 +57,15 @@ pub fn run(arguments: &Arguments, place: &Place) -> ExitCode {
 }
 
 fn answer(arguments: &Arguments, client: &Client) -> Result<Answer, Complaint> {
-    let stage = arguments.stage.map(|stage| stage.name().to_owned());
-    let mut query: Vec<(&str, String)> = Vec::new();
-    query.extend(stage.map(|stage| ("stage", stage)));
-    query.extend(
-        arguments
-            .destination
-            .clone()
-            .map(|name| ("destination", name)),
-    );
+    if let Some(path) = &arguments.save {
+        return save(arguments, client, path);
+    }
+    if let Some(path) = &arguments.since {
+        return compare(arguments, client, path);
+    }
+    let query = query(arguments);
     if arguments.hgrm {
-        query.push(("format", "hgrm".into()));
+        let query = [query, vec![("format", "hgrm".into())]].concat();
         let result = client.get_text("/api/v1/latency", &query)?;
         let remark = result.is_empty().then(|| NOTHING.to_owned());
         return Ok(Answer { result, remark });
@@ -61,7 +75,7 @@ fn answer(arguments: &Arguments, client: &Client) -> Result<Answer, Complaint> {
         && latencies.stages.is_empty()
     {
         let known = match &*latencies.destinations {
-            [] => "no destination has been reached yet".to_owned(),
+            [] => "no destination has been reached in that time".to_owned(),
             known => format!("there are: {}", known.join(", ")),
         };
         let words = format!("nothing is recorded for {name}; {known}");
@@ -70,21 +84,112 @@ fn answer(arguments: &Arguments, client: &Client) -> Result<Answer, Complaint> {
     if arguments.json {
         return Answer::json(&latencies);
     }
-    if latencies.stages.is_empty() {
-        return Ok(Answer {
+    Ok(shown(&latencies.stages, |rows| {
+        if arguments.plot {
+            plot(rows)
+        } else {
+            percentiles(rows)
+        }
+    }))
+}
+
+fn query(arguments: &Arguments) -> Vec<(&'static str, String)> {
+    let stage = arguments.stage.map(|stage| stage.name().to_owned());
+    let shard = arguments.shard.map(|shard| shard.to_string());
+    let destination = arguments.destination.clone();
+    let mut query = vec![("window", arguments.window.name().to_owned())];
+    query.extend(stage.map(|stage| ("stage", stage)));
+    query.extend(shard.map(|shard| ("shard", shard)));
+    query.extend(destination.map(|name| ("destination", name)));
+    query
+}
+
+fn shown(rows: &[Row], text: impl Fn(&[Row]) -> String) -> Answer {
+    if rows.is_empty() {
+        return Answer {
             result: String::new(),
             remark: Some(NOTHING.to_owned()),
+        };
+    }
+    Answer {
+        result: text(rows),
+        remark: None,
+    }
+}
+
+/// The histograms as they are.
+fn record(arguments: &Arguments, client: &Client) -> Result<Recording, Complaint> {
+    let query = [query(arguments), vec![("format", "recording".into())]].concat();
+    client.get("/api/v1/latency", &query)
+}
+
+fn save(arguments: &Arguments, client: &Client, path: &Path) -> Result<Answer, Complaint> {
+    let Answer { result, .. } = Answer::json(&record(arguments, client)?)?;
+    fs::write(path, result).map_err(|error| {
+        let words = format!("cannot write {}: {error}", path.display());
+        Complaint::new(EX_IOERR, words)
+    })?;
+    let words = format!("Compare with: ringpost latency --since {}", path.display());
+    Ok(Answer {
+        result: String::new(),
+        remark: Some(words),
+    })
+}
+
+fn compare(arguments: &Arguments, client: &Client, path: &Path) -> Result<Answer, Complaint> {
+    let unfit = |why: String| {
+        let words = format!("{}: {why}", path.display());
+        Complaint::new(EX_NOINPUT, words)
+    };
+    let text = fs::read(path).map_err(|error| unfit(error.to_string()))?;
+    let earlier: Recording = serde_json::from_slice(&text).map_err(|error| {
+        unfit(format!(
+            "this is no file of ringpost latency --save: {error}"
+        ))
+    })?;
+    let now = record(arguments, client)?;
+    let since = now.histograms.since(&earlier.histograms).spread();
+    let destination = arguments.destination.as_deref();
+    let rows = |recorded: &Snapshot| {
+        let mut rows = recorded.rows(destination);
+        rows.retain(|row| {
+            arguments
+                .stage
+                .is_none_or(|stage| row.stage == stage.name())
+        });
+        rows
+    };
+    if arguments.hgrm {
+        let stages = rows(&since).into_iter().filter_map(|row| {
+            let text = since.hgrm(row.stage.parse().ok()?, destination)?;
+            Some(match arguments.stage {
+                Some(_) => text,
+                None => format!("# {}\n{text}\n", row.stage),
+            })
+        });
+        return Ok(Answer {
+            result: stages.collect(),
+            remark: None,
         });
     }
-    let result = if arguments.plot {
-        plot(&latencies.stages)
-    } else {
-        percentiles(&latencies.stages)
-    };
-    Ok(Answer {
-        result,
-        remark: None,
-    })
+    let (after, before) = (rows(&since), rows(&earlier.histograms.spread()));
+    if arguments.json {
+        return Answer::json(&Compared { before, after });
+    }
+    Ok(shown(&after, |rows| {
+        if arguments.plot {
+            plot(rows)
+        } else {
+            differences(rows, &before)
+        }
+    }))
+}
+
+/// What was recorded until a file was written and since.
+#[derive(Serialize)]
+struct Compared {
+    before: Vec<Row>,
+    after: Vec<Row>,
 }
 
 fn percentiles(rows: &[Row]) -> String {
@@ -95,29 +200,65 @@ fn percentiles(rows: &[Row]) -> String {
         ("P90", Side::Right),
         ("P99", Side::Right),
         ("P99.9", Side::Right),
+        ("P99.99", Side::Right),
         ("MAX", Side::Right),
     ];
     table(
         heads,
         rows.iter().map(|row| {
-            let value = |value| {
-                if row.unit == "us" {
-                    time(value)
-                } else {
-                    value.to_string()
-                }
+            [
+                row.stage.clone(),
+                row.count.to_string(),
+                value(row, row.p50),
+                value(row, row.p90),
+                value(row, row.p99),
+                value(row, row.p99_9),
+                value(row, row.p99_99),
+                value(row, row.max),
+            ]
+        }),
+    )
+}
+
+/// Each percentile beside what it was.
+fn differences(rows: &[Row], before: &[Row]) -> String {
+    let heads = [
+        ("STAGE", Side::Left),
+        ("COUNT", Side::Right),
+        ("P50", Side::Right),
+        ("WAS", Side::Right),
+        ("P99", Side::Right),
+        ("WAS", Side::Right),
+        ("MAX", Side::Right),
+        ("WAS", Side::Right),
+    ];
+    table(
+        heads,
+        rows.iter().map(|row| {
+            let before = before.iter().find(|before| before.stage == row.stage);
+            let was = |of: fn(&Row) -> u64| {
+                before.map_or("-".to_owned(), |before| value(before, of(before)))
             };
             [
                 row.stage.clone(),
                 row.count.to_string(),
-                value(row.p50),
-                value(row.p90),
-                value(row.p99),
-                value(row.p99_9),
-                value(row.max),
+                value(row, row.p50),
+                was(|row| row.p50),
+                value(row, row.p99),
+                was(|row| row.p99),
+                value(row, row.max),
+                was(|row| row.max),
             ]
         }),
     )
+}
+
+fn value(row: &Row, value: u64) -> String {
+    if row.unit == "us" {
+        time(value)
+    } else {
+        value.to_string()
+    }
 }
 
 /// One strip for each stage of time, from its median to its longest, all on one axis.
@@ -193,7 +334,7 @@ fn time(micros: u64) -> String {
 }
 
 /// What is said when no stage was recorded.
-const NOTHING: &str = "Nothing has been recorded yet.";
+const NOTHING: &str = "Nothing has been recorded in that time.";
 
 /// Columns of a strip: with the names before it a terminal's 80.
 const PLOT_COLUMNS: usize = 56;
@@ -219,6 +360,7 @@ mod tests {
             p90,
             p99,
             p99_9,
+            p99_99: p99_9,
             max,
         }
     }
@@ -284,6 +426,38 @@ mod tests {
     }
 
     #[test]
+    fn operator_compares_with_an_hour_ago() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("before.json");
+        let file = file.to_str().expect("text");
+        assert_eq!(said(&["--save", file]).expect("a file"), "");
+        // These relays all say the same: nothing happened since.
+        assert_eq!(said(&["--since", file]).expect("no rows"), "");
+        let mut before: Recording =
+            serde_json::from_slice(&fs::read(file).expect("it is there")).expect("JSON");
+        before.histograms = before.histograms.since(&before.histograms);
+        fs::write(file, serde_json::to_vec(&before).expect("plain data")).expect("written");
+        let table = said(&["--since", file, "--stage", "connect"]).expect("a row");
+        assert!(table.contains("connect") && table.contains(" -"), "{table}");
+        assert!(!table.contains("commit_wait"), "{table}");
+        let text = said(&["--since", file, "--hgrm"]).expect("text");
+        assert!(text.starts_with("# commit_wait\n"), "{text}");
+
+        fs::write(file, "not JSON").expect("written");
+        let refusal = said(&["--since", file]).expect_err("no such file");
+        assert_eq!(refusal.code, EX_NOINPUT);
+        assert!(refusal.words.contains("before.json"), "{refusal:?}");
+    }
+
+    #[test]
+    fn operator_asks_about_one_shard_and_minute() {
+        let table = said(&["--shard", "1", "--window", "minute"]).expect("a table");
+        assert!(table.contains("connect"), "{table}");
+        let refusal = said(&["--shard", "2"]).expect_err("there are two");
+        assert!(refusal.words.contains("no shard 2"), "{refusal:?}");
+    }
+
+    #[test]
     fn batches_are_no_times() {
         let rows = [
             row("commit_wait", "us", [800, 900, 1_500, 2_000, 30_000]),
@@ -291,9 +465,9 @@ mod tests {
         ];
         assert_eq!(
             percentiles(&rows),
-            "STAGE         COUNT    P50    P90    P99  P99.9   MAX\n\
-             commit_wait    1000  800us  900us  1.5ms    2ms  30ms\n\
-             commit_batch   1000      4      8     16     16   900\n"
+            "STAGE         COUNT    P50    P90    P99  P99.9  P99.99   MAX\n\
+             commit_wait    1000  800us  900us  1.5ms    2ms     2ms  30ms\n\
+             commit_batch   1000      4      8     16     16      16   900\n"
         );
     }
 

@@ -1,6 +1,7 @@
 //! How long stages take, for people and for plotters.
 
 use std::fmt::Write as _;
+use std::str::FromStr;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -9,14 +10,16 @@ use axum::response::{IntoResponse, Json, Response};
 use serde::Deserialize;
 
 use super::{Failure, Plane};
-use crate::observe::ask::{Ask, Latencies, Tell};
-use crate::observe::stage::{Snapshot, Stage};
+use crate::observe::ask::{Latencies, Minutes, Recording};
+use crate::observe::stage::{Snapshot, Stage, Thin, Window};
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Wanted {
     stage: Option<String>,
     destination: Option<String>,
+    shard: Option<usize>,
+    window: Option<String>,
     format: Option<String>,
 }
 
@@ -26,37 +29,82 @@ pub(super) async fn latency(
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(wanted) = wanted?;
-    let stage = match wanted.stage.as_deref().map(str::parse::<Stage>) {
-        None => None,
-        Some(Ok(stage)) => Some(stage),
-        Some(Err(words)) => return Err(Failure::new(StatusCode::BAD_REQUEST, words)),
-    };
-    let mut sum = Snapshot::default();
-    let recorded = plane.gather(Ask::Latencies, |tell| match tell {
-        Tell::Latencies(snapshot) => Some(snapshot),
-        _ => None,
-    });
-    for snapshot in plane.complete(recorded.await)? {
-        sum.merge(&snapshot);
+    let stage: Option<Stage> = wanted.stage.as_deref().map(read).transpose()?;
+    let window: Window = wanted
+        .window
+        .as_deref()
+        .map(read)
+        .transpose()?
+        .unwrap_or_default();
+    let shards = plane.shards.count();
+    if let Some(shard) = wanted.shard.filter(|shard| *shard >= shards) {
+        let words = format!(
+            "there is no shard {shard}: they are counted from 0 to {}",
+            shards - 1
+        );
+        return Err(Failure::new(StatusCode::BAD_REQUEST, words));
     }
     let destination = wanted.destination.as_deref();
+    if let (Some(_), Some(_)) = (wanted.shard, destination)
+        && window != Window::Start
+    {
+        let words = "destinations have windows over all shards only: leave shard or window out";
+        return Err(Failure::new(StatusCode::BAD_REQUEST, words));
+    }
+    let now = plane.recorded(wanted.shard).await?;
+    let recorded = plane.watch.window(window, wanted.shard, now).await?;
     match wanted.format.as_deref() {
         None | Some("json") => {
-            let mut stages = sum.rows(destination);
+            let mut stages = recorded.rows(destination);
             stages.retain(|row| stage.is_none_or(|stage| row.stage == stage.name()));
-            let destinations = sum.destinations().map(str::to_owned).collect();
+            let destinations = recorded.destinations().map(str::to_owned).collect();
             Ok(Json(Latencies {
+                window,
                 stages,
                 destinations,
             })
             .into_response())
         }
-        Some("hgrm") => Ok(hgrm(&sum, stage, destination).into_response()),
+        Some("hgrm") => Ok(hgrm(&recorded, stage, destination).into_response()),
+        Some("recording") => Ok(Json(Recording {
+            at: jiff::Timestamp::now().as_second(),
+            histograms: Thin::of(&recorded, u8::MAX),
+        })
+        .into_response()),
         Some(other) => {
-            let words = format!("no format {other}; there are json and hgrm");
+            let words = format!("no format {other}; there are json, hgrm and recording");
             Err(Failure::new(StatusCode::BAD_REQUEST, words))
         }
     }
+}
+
+/// The stage of `GET /api/v1/latency/minutes`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OfStage {
+    stage: String,
+}
+
+/// `GET /api/v1/latency/minutes`: for a picture of the last hour.
+pub(super) async fn minutes(
+    State(plane): State<Plane>,
+    wanted: Result<Query<OfStage>, QueryRejection>,
+) -> Result<Json<Minutes>, Failure> {
+    let Query(OfStage { stage }) = wanted?;
+    let stage: Stage = read(&stage)?;
+    let minutes = plane.watch.minutes().await?;
+    Ok(Json(Minutes {
+        stage: stage.name().to_owned(),
+        minutes: minutes
+            .iter()
+            .map(|one| one.stage(stage).to_vec())
+            .collect(),
+    }))
+}
+
+fn read<T: FromStr<Err = String>>(text: &str) -> Result<T, Failure> {
+    text.parse()
+        .map_err(|words: String| Failure::new(StatusCode::BAD_REQUEST, words))
 }
 
 /// One stage's text as plotters read it; all stages with a line of their name before each.

@@ -6,6 +6,7 @@ mod latency;
 mod listen;
 mod metrics;
 mod queue;
+mod recent;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trace;
@@ -28,18 +29,19 @@ use serde_json::json;
 
 use crate::observe::ask::{Ask, Facts, Health, Shards, Tell};
 use listen::Bounded;
+use recent::Watch;
 
 /// The routes. With a token, everything but the two probes and the empty dashboard wants
 /// `Authorization: Bearer TOKEN`; without one, only requests to an address or to `localhost` are
 /// answered.
-pub fn router(shards: Arc<dyn Shards>, token: Option<String>) -> Router {
-    let plane = Plane { shards };
+fn router(plane: Plane, token: Option<String>) -> Router {
     let guard = Guard {
         token: token.map(Into::into),
     };
     Router::new()
         .route("/metrics", get(metrics::metrics))
         .route("/api/v1/latency", get(latency::latency))
+        .route("/api/v1/latency/minutes", get(latency::minutes))
         .route("/api/v1/explain", get(explain::explain))
         .route("/api/v1/queue", get(queue::list))
         .route("/api/v1/queue/shape", get(queue::shape))
@@ -60,18 +62,24 @@ pub fn router(shards: Arc<dyn Shards>, token: Option<String>) -> Router {
         .with_state(plane)
 }
 
-/// Serves `router` on `listener` until `shutdown` resolves and the answers under way are given.
-/// To be polled on the service thread.
+/// Serves on `listener` until `shutdown` resolves and the answers under way are given. To be polled
+/// on the service thread.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    shards: Arc<dyn Shards>,
+    token: Option<String>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    axum::serve(Bounded::new(listener), router)
+    let (watch, watching) = Watch::new(Arc::clone(&shards));
+    let router = router(Plane { shards, watch }, token);
+    let watching = tokio::spawn(watching);
+    let served = axum::serve(Bounded::new(listener), router)
         .with_graceful_shutdown(shutdown)
-        .await
+        .await;
+    watching.abort();
+    served
 }
 
 /// Collects what shards answer by oneshot: whoever has not answered when `patience` is over is
@@ -96,6 +104,7 @@ pub async fn collect(
 #[derive(Clone)]
 struct Plane {
     shards: Arc<dyn Shards>,
+    watch: Watch,
 }
 
 impl Plane {
@@ -283,7 +292,8 @@ const ADDRESSES: &str = "ringpost\n\n\
     /metrics              for Prometheus\n\
     /healthz              every shard answers\n\
     /readyz               mail is taken\n\
-    /api/v1/latency       percentiles: ?stage= &destination= &format=hgrm\n\
+    /api/v1/latency       percentiles: ?stage= &destination= &shard= &window=minute &format=hgrm\n\
+    /api/v1/latency/minutes  each minute of the last hour: ?stage=\n\
     /api/v1/queue         messages: ?id= &to= &from= &domain= &older_than=SECONDS &limit=\n\
     /api/v1/queue/ID      one message\n\
     /api/v1/queue/shape   recipients by destination and age\n\

@@ -28,7 +28,10 @@ impl TwoShards {
     fn tell(&self, shard: usize, ask: &Ask) -> Tell {
         match ask {
             Ask::Facts => Tell::Facts(Box::new(facts(shard, self.health))),
-            Ask::Latencies => Tell::Latencies(Box::new(facts(shard, self.health).latencies)),
+            Ask::Latencies => Tell::Latencies {
+                shard,
+                snapshot: Box::new(facts(shard, self.health).latencies),
+            },
             Ask::Health => Tell::Health(self.health),
             Ask::List { selector, limit } => {
                 let mut entries = vec![entry(shard)];
@@ -154,12 +157,12 @@ impl Running {
     fn over(shards: Arc<TwoShards>, token: Option<&str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address");
-        let router = router(shards, token.map(str::to_owned));
+        let token = token.map(str::to_owned);
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread();
             let runtime = { runtime }.enable_all().build()?;
-            runtime.block_on(serve(listener, router, async {
+            runtime.block_on(serve(listener, shards, token, async {
                 let _ = stopped.await;
             }))
         });
@@ -383,6 +386,43 @@ fn operator_asks_for_latencies() {
     let (status, text) = plane.get("/api/v1/latency?stage=lunch");
     assert_eq!(status, 400);
     assert!(text.contains("dot_to_reply"), "{text}");
+}
+
+#[test]
+fn operator_asks_for_the_last_minute() {
+    let plane = Running::start(None);
+    for window in ["minute", "hour", "start"] {
+        let one = plane.json(&format!("/api/v1/latency?window={window}&shard=1"));
+        assert_eq!(one["window"], window);
+        let counts: Vec<&Value> = one["stages"]
+            .as_array()
+            .expect("rows")
+            .iter()
+            .map(|row| &row["count"])
+            .collect();
+        assert_eq!(counts, [1, 1, 1], "{window}");
+        let of = plane.json(&format!(
+            "/api/v1/latency?window={window}&destination=d.test"
+        ));
+        assert_eq!(of["stages"][0]["count"], 2, "{window}");
+    }
+    let kept = plane.json("/api/v1/latency?format=recording");
+    assert_eq!(kept["histograms"].as_array().map(Vec::len), Some(4));
+    let minutes = plane.json("/api/v1/latency/minutes?stage=connect");
+    assert_eq!(minutes["minutes"], json!([]));
+    for (query, word) in [
+        ("window=lunch", "minute, hour and start"),
+        ("shard=2", "no shard 2"),
+        (
+            "window=hour&shard=0&destination=d.test",
+            "over all shards only",
+        ),
+        ("format=xml", "recording"),
+    ] {
+        let (status, text) = plane.get(&format!("/api/v1/latency?{query}"));
+        assert_eq!(status, 400, "{query}");
+        assert!(text.contains(word), "{text}");
+    }
 }
 
 #[test]

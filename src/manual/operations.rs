@@ -15,7 +15,10 @@
 //! - `ringpost explain RCPT`: how mail to somebody would travel now: the rule, the hosts and addresses in
 //!   order, what TLS has to be there and who says so, and what the lane has waiting. The names are
 //!   looked up by the running relay, as a delivery would; nothing is sent.
-//! - `ringpost latency`: percentiles for each stage from banner to delivery.
+//! - `ringpost latency`: percentiles for each stage from banner to delivery: since the start, of the last
+//!   `--window minute` or `hour`, of one `--shard` or `--destination`. `--save FILE` keeps the histograms,
+//!   `--since FILE` shows what was recorded since then beside what was before. Windows are made of looks
+//!   every ten seconds, and percentiles in them are off by 1 % at most.
 //! - `/metrics` for Prometheus, `/healthz` (the process lives), `/readyz` (it takes mail), on the
 //!   address of `[control] bind`.
 //! - The log has one line for each attempt, in the shape that tools for Postfix's log read:

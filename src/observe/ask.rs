@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::explained::Explained;
 use super::history::Moment;
-use super::stage::{Row, Snapshot};
+use super::stage::{Row, Snapshot, Thin, Window};
 use crate::preflight;
 use crate::verify::Tally;
 use crate::wire::path::Mailbox;
@@ -79,7 +79,12 @@ pub enum Tell {
     /// To [`Ask::Facts`].
     Facts(Box<Facts>),
     /// To [`Ask::Latencies`].
-    Latencies(Box<Snapshot>),
+    Latencies {
+        /// The shard's number.
+        shard: usize,
+        /// What it recorded since the start.
+        snapshot: Box<Snapshot>,
+    },
     /// To [`Ask::List`].
     List(Vec<QueueEntry>),
     /// To [`Ask::Show`]; `None` when the message is not on this shard.
@@ -307,10 +312,31 @@ pub struct Acted {
 /// What the control plane answers about latencies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latencies {
+    /// What stretch of time they are of.
+    #[serde(default)]
+    pub window: Window,
     /// A row for each stage that was recorded.
     pub stages: Vec<Row>,
     /// Destinations that have rows of their own, the busiest first.
     pub destinations: Vec<String>,
+}
+
+/// Histograms as they are, to be kept and compared with later ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recording {
+    /// When they were taken: seconds since 1970.
+    pub at: i64,
+    /// Each histogram's values and how often they were recorded.
+    pub histograms: Thin,
+}
+
+/// How long one stage took in each minute of the last hour.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Minutes {
+    /// The stage.
+    pub stage: String,
+    /// Each whole minute, the oldest first: values and how often they were recorded.
+    pub minutes: Vec<Vec<(u64, u64)>>,
 }
 
 /// Recipients of one destination by age.

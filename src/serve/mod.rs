@@ -474,11 +474,9 @@ fn open_control(
     let shards = Arc::new(Everyone {
         directory: current.directory.clone(),
     });
-    let router = control::router(shards, token);
     // Ends with the service thread.
-    service
-        .handle()
-        .spawn(control::serve(listener, router, std::future::pending()));
+    let serving = control::serve(listener, shards, token, std::future::pending());
+    service.handle().spawn(serving);
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! How long each stage of a message's way takes: a histogram for each, recorded by the shard
 //! without allocation, copied when somebody looks.
 
+mod recent;
 mod recorder;
 mod snapshot;
 #[cfg(test)]
@@ -10,12 +11,16 @@ mod times;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
+pub use recent::{LOOK_SECONDS, Recent, Thin, Window};
 pub use recorder::{DESTINATIONS_MAX, Recorder, STAGE_PIECES};
 pub use snapshot::{Row, Snapshot};
 pub use times::Times;
 
 /// One stage, in the order in which a message meets them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "&'static str")]
 pub enum Stage {
     /// A client's connection is accepted; until the banner is written.
     AcceptToBanner,
@@ -149,6 +154,20 @@ impl FromStr for Stage {
                 let names = Self::ALL.map(Self::name).join(", ");
                 format!("no stage is called {text}; there are {names}")
             })
+    }
+}
+
+impl TryFrom<String> for Stage {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Stage> for &'static str {
+    fn from(stage: Stage) -> Self {
+        stage.name()
     }
 }
 

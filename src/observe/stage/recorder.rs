@@ -31,15 +31,8 @@ struct Seat {
 impl Recorder {
     /// Histograms without a record. An error would mean that the bounds below are none.
     pub fn new() -> Result<Self, CreationError> {
-        let stages = Stage::ALL.into_iter().map(|stage| {
-            let max = if stage.is_count() {
-                COUNT_MAX
-            } else {
-                MICROS_MAX
-            };
-            Histogram::new_with_max(max, DIGITS)
-        });
-        let one = Histogram::new_with_max(MICROS_MAX, DESTINATION_DIGITS)?;
+        let stages = Stage::ALL.into_iter().map(blank);
+        let one = blank_for_destination()?;
         let blank: PerStage = std::array::from_fn(|_| one.clone());
         Ok(Self {
             stages: stages.collect::<Result<_, _>>()?,
@@ -162,6 +155,21 @@ impl Recorder {
             seat.busy /= 2;
         }
     }
+}
+
+/// A histogram of a stage over all destinations.
+pub(super) fn blank(stage: Stage) -> Result<Histogram<u64>, CreationError> {
+    let max = if stage.is_count() {
+        COUNT_MAX
+    } else {
+        MICROS_MAX
+    };
+    Histogram::new_with_max(max, DIGITS)
+}
+
+/// A histogram of a stage of one destination.
+pub(super) fn blank_for_destination() -> Result<Histogram<u32>, CreationError> {
+    Histogram::new_with_max(MICROS_MAX, DESTINATION_DIGITS)
 }
 
 /// Whole microseconds.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::recorder::PerStage;
+use super::recorder::{self, PerStage};
 use super::{FIRST_OUTBOUND, Stage};
 
 /// Histograms of one shard or, merged, of all.
@@ -74,6 +74,8 @@ pub struct Row {
     pub p99: u64,
     /// 99.9 % took no longer.
     pub p99_9: u64,
+    /// 99.99 % took no longer.
+    pub p99_99: u64,
     /// The longest.
     pub max: u64,
 }
@@ -161,9 +163,48 @@ impl Snapshot {
         }
     }
 
-    fn recorded(&self) -> impl Iterator<Item = (Stage, &Histogram<u64>)> {
+    /// The stages that were recorded, over all destinations.
+    pub(super) fn recorded(&self) -> impl Iterator<Item = (Stage, &Histogram<u64>)> {
         let all = Stage::ALL.into_iter().zip(&self.stages);
         all.filter_map(|(stage, histogram)| Some((stage, histogram.as_ref()?)))
+    }
+
+    /// The stages that were recorded for single destinations.
+    pub(super) fn recorded_for(&self) -> impl Iterator<Item = (&str, Stage, &Histogram<u32>)> {
+        self.destinations.iter().flat_map(|one| {
+            let stages = one.stages.iter();
+            stages.map(|(stage, histogram)| (&*one.name, *stage, histogram))
+        })
+    }
+
+    /// Adds values, with how often each was recorded.
+    pub(super) fn put(&mut self, destination: Option<&str>, stage: Stage, counts: &[(u64, u64)]) {
+        let mut one = Self::default();
+        match destination {
+            None => {
+                one.stages.resize(Stage::ALL.len(), None);
+                one.stages[stage.index()] = recorder::blank(stage).ok().map(|mut histogram| {
+                    for (value, count) in counts {
+                        histogram.saturating_record_n(*value, *count);
+                    }
+                    histogram
+                });
+            }
+            Some(name) => {
+                let Ok(mut histogram) = recorder::blank_for_destination() else {
+                    return;
+                };
+                for (value, count) in counts {
+                    let count = u32::try_from(*count).unwrap_or(u32::MAX);
+                    histogram.saturating_record_n(*value, count);
+                }
+                one.destinations.push(Destination {
+                    name: name.into(),
+                    stages: vec![(stage, histogram)],
+                });
+            }
+        }
+        self.merge(&one);
     }
 
     fn of(&self, destination: &str) -> &[(Stage, Histogram<u32>)] {
@@ -193,6 +234,7 @@ fn row<C: hdrhistogram::Counter>(
         p90: at(0.9),
         p99: at(0.99),
         p99_9: at(0.999),
+        p99_99: at(0.9999),
         max: histogram.max(),
     }
 }

@@ -32,7 +32,10 @@ impl<W: World> Shard<W> {
                 let latencies = self.latencies(STAGE_PIECES).await;
                 Tell::Facts(Box::new(self.facts(latencies)))
             }
-            Ask::Latencies => Tell::Latencies(Box::new(self.latencies(usize::MAX).await)),
+            Ask::Latencies => Tell::Latencies {
+                shard: self.mesh.here(),
+                snapshot: Box::new(self.latencies(usize::MAX).await),
+            },
             Ask::List { selector, limit } => Tell::List(self.list(&selector, limit).await),
             Ask::Show { id } => Tell::Show(self.show(&id).await.map(Box::new)),
             Ask::Explain { mailbox } => Tell::Explained(Box::new(self.explain(&mailbox).await)),
