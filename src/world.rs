@@ -11,8 +11,10 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
+use serde::{Deserialize, Serialize};
 
 use crate::dkim::{Fault, Signed, Signers};
 use crate::mail::tlsrpt::Session;
@@ -34,6 +36,32 @@ pub enum Class {
     Retrieve,
     /// What nobody waits for: compaction, expiry, reports.
     Chores,
+}
+
+/// Where a shard is pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seat {
+    /// The CPU.
+    pub cpu: usize,
+    /// Its NUMA node, on a machine that has several.
+    pub node: Option<usize>,
+}
+
+/// What a shard's thread has done since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Where it is pinned; `None` leaves the place to the kernel.
+    pub seat: Option<Seat>,
+    /// How long it had work. Waiting for the core counts, polling of an idle shard (`spin`) does not.
+    pub busy: Duration,
+    /// How long it had a core, polling included. What the kernel's workers do for it is not in it.
+    pub on_cpu: Duration,
+    /// How often it slept and was woken.
+    pub wakeups: u64,
+    /// How often its core was taken from it while it had work.
+    pub preemptions: u64,
+    /// How often a task of it ran.
+    pub turns: u64,
 }
 
 /// A stream on its way from one shard to another of the same world, which alone can open it. Lost on
@@ -76,6 +104,8 @@ pub trait World: Clone + 'static {
     fn now(&self) -> Tick;
     /// The calendar.
     fn wall(&self) -> Wall;
+    /// What this shard's thread has done.
+    fn load(&self) -> Load;
     /// Sixty-four random bits. Not for secrets.
     fn random(&self) -> u64;
     /// Runs `task` beside the caller on this shard. A panic in it ends that task alone.

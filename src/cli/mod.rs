@@ -9,6 +9,7 @@ pub mod latency;
 pub mod preflight;
 pub mod queue;
 pub mod sendmail;
+pub mod shards;
 pub mod spool;
 pub mod trace;
 pub mod user;
@@ -82,6 +83,7 @@ enum Command {
     Trace(trace::Arguments),
     Explain(explain::Arguments),
     Latency(latency::Arguments),
+    Shards(shards::Arguments),
     Spool(spool::Arguments),
     User(user::Arguments),
     Alias(alias::Arguments),
@@ -134,6 +136,9 @@ pub fn main() -> ExitCode {
         }
         Some(Command::Latency(arguments)) => {
             with(path, |config| latency::run(&arguments, &place(&config)))
+        }
+        Some(Command::Shards(arguments)) => {
+            with(path, |config| shards::run(&arguments, &place(&config)))
         }
         Some(Command::Sendmail(arguments)) => send(*arguments, path),
         Some(Command::Dkim(arguments)) => with(path, |config| dkim::run(&arguments, &config)),

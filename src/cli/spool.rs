@@ -96,13 +96,11 @@ fn look(data: &Path) -> Result<CheckReport, Complaint> {
     let desk = Desk::start(&service, &nobody, journal.handle());
     let desk = desk.map_err(|error| cannot_start(&error))?;
     let (tell, told) = mpsc::channel();
-    let placements = vec![None];
-    let sockets = start::bind(&[], placements.len())?;
-    let running = start::start(&placements, sockets, &desk, &Runtime::default(), |_| {
-        Check {
-            data: data.clone(),
-            tell: tell.clone(),
-        }
+    let seats = [None];
+    let sockets = start::bind(&[], seats.len())?;
+    let running = start::start(&seats, sockets, &desk, &Runtime::default(), |_| Check {
+        data: data.clone(),
+        tell: tell.clone(),
     })?;
     drop(tell);
     let outcome = told.recv();

@@ -146,7 +146,7 @@ const RUNTIME: &[Key<Config>] = &[
     key!(
         "cores",
         Restart,
-        "Shards: \"all\" CPUs, a count, or a list of CPU ids: [0, 2, 4].",
+        "Shards: \"all\" CPUs, a count, or a list of CPU ids: [0, 2, 4]. `ringpost shards` shows them.",
         |c, v| cores(v).map(|cores| c.runtime.cores = cores),
         |c| Some(match &c.runtime.cores {
             Cores::All => quoted("all"),

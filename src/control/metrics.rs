@@ -1,10 +1,10 @@
-//! `/metrics`: OpenMetrics text.
+//! `/metrics`: OpenMetrics for who asks for it, as Prometheus does, and its older text for others.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hdrhistogram::Histogram;
 use prometheus_client::collector::Collector;
@@ -12,21 +12,66 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Failure, Plane};
-use crate::observe::ask::{Counters, Facts, Health};
+use super::{Failure, Plane, shards};
+use crate::observe::ask::{Counters, Facts, Health, ShardRow};
 use crate::observe::stage::{Snapshot, Stage};
 use crate::preflight;
 use crate::verify::Tally;
 
 /// `GET /metrics`
-pub(super) async fn metrics(State(plane): State<Plane>) -> Result<Response, Failure> {
+pub(super) async fn metrics(
+    State(plane): State<Plane>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
     let facts = plane.facts().await?;
     let mut registry = Registry::with_prefix("ringpost");
     registry.register_collector(Box::new(Sums::of(&facts)));
     let mut body = String::new();
     text::encode(&mut body, &registry)
         .map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], body).into_response())
+    let (kind, body) = if wants_open_metrics(&headers) {
+        (OPEN_METRICS, body)
+    } else {
+        (PLAIN_METRICS, older(&body))
+    };
+    Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
+}
+
+fn wants_open_metrics(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter();
+    let kinds = accepted.filter_map(|value| value.to_str().ok());
+    kinds
+        .into_iter()
+        .any(|kinds| kinds.contains("application/openmetrics-text"))
+}
+
+/// OpenMetrics in the text format from before it: a counter's family is called like its samples,
+/// and nothing is said of units or of the end.
+fn older(text: &str) -> String {
+    let mut older = String::with_capacity(text.len());
+    let mut help = None;
+    for line in text.lines() {
+        let (first, rest) = line.split_at(line.len().min(7));
+        match first {
+            "# HELP " => help = rest.split_once(' '),
+            "# TYPE " => {
+                let Some((name, kind)) = rest.split_once(' ') else {
+                    continue;
+                };
+                let end = if kind == "counter" { "_total" } else { "" };
+                // Writing to a String does not fail.
+                if let Some((_, words)) = help.take() {
+                    let _ = writeln!(older, "# HELP {name}{end} {words}");
+                }
+                let _ = writeln!(older, "# TYPE {name}{end} {kind}");
+            }
+            _ if line.starts_with('#') => {}
+            _ => {
+                let _ = writeln!(older, "{line}");
+            }
+        }
+    }
+    older
 }
 
 /// The facts of all shards, added up.
@@ -44,6 +89,7 @@ struct Sums {
     tls: BTreeMap<(&'static str, &'static str), u64>,
     gauges: Gauges,
     latencies: Snapshot,
+    rows: Vec<ShardRow>,
     shards_ready: u64,
     shards: u64,
 }
@@ -85,6 +131,7 @@ impl Sums {
             sums.gauges.spool_octets += one.spool_octets;
             sums.gauges.spool_live_octets += one.spool_live_octets;
             sums.latencies.merge(&one.latencies);
+            sums.rows.push(one.into());
             sums.shards_ready += u64::from(one.health == Health::Ready);
             sums.shards += 1;
         }
@@ -284,6 +331,7 @@ impl Collector for Sums {
         self.verified(&mut encoder)?;
         self.tls(&mut encoder)?;
         self.gauges(&mut encoder)?;
+        shards::encode(&self.rows, &mut encoder)?;
         self.latencies(&mut encoder)
     }
 }
@@ -326,6 +374,9 @@ const OUTBOUND_FIRST: usize = 3;
 const BATCHES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
 const MICROS_PER_SECOND: f64 = 1e6;
+
+/// The media type of the format before it.
+const PLAIN_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The media type of OpenMetrics 1.0.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -7,6 +7,7 @@ mod listen;
 mod metrics;
 mod queue;
 mod recent;
+mod shards;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trace;
@@ -42,6 +43,7 @@ fn router(plane: Plane, token: Option<String>) -> Router {
         .route("/metrics", get(metrics::metrics))
         .route("/api/v1/latency", get(latency::latency))
         .route("/api/v1/latency/minutes", get(latency::minutes))
+        .route("/api/v1/shards", get(shards::shards))
         .route("/api/v1/explain", get(explain::explain))
         .route("/api/v1/queue", get(queue::list))
         .route("/api/v1/queue/shape", get(queue::shape))
@@ -294,6 +296,7 @@ const ADDRESSES: &str = "ringpost\n\n\
     /readyz               mail is taken\n\
     /api/v1/latency       percentiles: ?stage= &destination= &shard= &window=minute &format=hgrm\n\
     /api/v1/latency/minutes  each minute of the last hour: ?stage=\n\
+    /api/v1/shards        each shard, its core, how busy it is\n\
     /api/v1/queue         messages: ?id= &to= &from= &domain= &older_than=SECONDS &limit=\n\
     /api/v1/queue/ID      one message\n\
     /api/v1/queue/shape   recipients by destination and age\n\

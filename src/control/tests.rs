@@ -6,10 +6,11 @@ use serde_json::Value;
 
 use super::*;
 use crate::observe::ask::{
-    Acted, Counters, QueueEntry, QueueEntryDetail, QueueRecipient, Selector, ShapeRow,
+    Acted, Counters, QueueEntry, QueueEntryDetail, QueueRecipient, Recent, Selector, ShapeRow,
 };
 use crate::observe::explained::{Explained, Lane};
 use crate::observe::stage::{Recorder, Stage};
+use crate::world::{Load, Seat};
 
 /// Two shards with a message each, as long as `answering` is 2.
 pub(crate) struct TwoShards {
@@ -136,6 +137,21 @@ fn facts(shard: usize, health: Health) -> Facts {
             ..Counters::default()
         },
         connections_in: 5,
+        load: Load {
+            seat: (shard == 0).then_some(Seat { cpu: 2, node: None }),
+            busy: Duration::from_millis(2_500),
+            on_cpu: Duration::from_millis(1_500),
+            wakeups: 40 + shard as u64,
+            ..Load::default()
+        },
+        recent: Recent {
+            busy: 0.25,
+            ..Recent::default()
+        },
+        letters_waiting: 7,
+        syncs: 4,
+        synced_messages: 12,
+        log_octets: 9_000,
         health,
         latencies: recorder.snapshot(),
         ..Facts::default()
@@ -256,7 +272,57 @@ fn prometheus_scrapes_the_sum_of_all_shards() {
     }
     let finest = r#"ringpost_stage_seconds_bucket{le="0.0001",stage="connect"}"#;
     assert_eq!(sample(&text, finest), None, "a network is not that fast");
-    assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn metrics_come_in_the_format_that_was_asked_for() {
+    let plane = Running::start(None);
+    let (_, older) = plane.get("/metrics");
+    let ask = ureq::get(format!("http://{}/metrics", plane.address));
+    let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2";
+    let (_, open) = plane.ask(ask.header("Accept", accept));
+    for (text, counter) in [
+        (&older, "# TYPE ringpost_shard_cpu_seconds_total counter\n"),
+        (&open, "# TYPE ringpost_shard_cpu_seconds counter\n"),
+    ] {
+        assert!(text.contains(counter), "{counter} in\n{text}");
+        assert!(text.contains("# TYPE ringpost_core_busy_ratio gauge\n"));
+    }
+    assert!(open.ends_with("# EOF\n") && open.contains("# UNIT "));
+    assert!(!older.contains("# EOF") && !older.contains("# UNIT "));
+    assert!(older.contains("# HELP ringpost_shard_syncs_total Commits that waited for the disk\n"));
+    let series = |text: &str| {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(series(&older), series(&open));
+}
+
+#[test]
+fn prometheus_tells_shards_apart() {
+    let plane = Running::start(None);
+    let (_, text) = plane.get("/metrics");
+    for (series, value) in [
+        (r#"ringpost_core_busy_ratio{core="2",shard="0"}"#, 0.25),
+        (r#"ringpost_core_busy_ratio{core="any",shard="1"}"#, 0.25),
+        (r#"ringpost_shard_busy_seconds_total{shard="0"}"#, 2.5),
+        (r#"ringpost_shard_cpu_seconds_total{shard="1"}"#, 1.5),
+        (r#"ringpost_shard_wakeups_total{shard="1"}"#, 41.0),
+        (r#"ringpost_shard_connections{shard="0",dir="in"}"#, 5.0),
+        (r#"ringpost_shard_connections{shard="0",dir="out"}"#, 0.0),
+        (r#"ringpost_shard_letters_waiting{shard="1"}"#, 7.0),
+        (r#"ringpost_shard_syncs_total{shard="0"}"#, 4.0),
+        (r#"ringpost_shard_synced_messages_total{shard="0"}"#, 12.0),
+        (
+            r#"ringpost_shard_log_written_bytes_total{shard="1"}"#,
+            9_000.0,
+        ),
+    ] {
+        assert_eq!(sample(&text, series), Some(value), "{series} in\n{text}");
+    }
+    let rows = plane.json("/api/v1/shards");
+    assert_eq!(rows[0]["cpu"], 2);
+    assert_eq!(rows[1]["recent"]["busy"], 0.25);
 }
 
 #[test]

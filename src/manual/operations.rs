@@ -19,6 +19,11 @@
 //!   `--window minute` or `hour`, of one `--shard` or `--destination`. `--save FILE` keeps the histograms,
 //!   `--since FILE` shows what was recorded since then beside what was before. Windows are made of looks
 //!   every ten seconds, and percentiles in them are off by 1 % at most.
+//! - `ringpost shards`: which shard has which core, and how full it is. BUSY is the share of the last
+//!   seconds in which the shard had work; at 100 % the core has no more to give, and clients that the
+//!   kernel hands to that shard wait longer. Where CPU is much less than BUSY, other programs use the
+//!   core. What the kernel's workers write and sync for a shard is in neither. `/metrics` has the same
+//!   (`ringpost_core_busy_ratio`, `ringpost_shard_*`); the log says at the start which core is whose.
 //! - `/metrics` for Prometheus, `/healthz` (the process lives), `/readyz` (it takes mail), on the
 //!   address of `[control] bind`.
 //! - The log has one line for each attempt, in the shape that tools for Postfix's log read:

@@ -13,6 +13,7 @@ use super::stage::{Row, Snapshot, Thin, Window};
 use crate::preflight;
 use crate::verify::Tally;
 use crate::wire::path::Mailbox;
+use crate::world::Load;
 
 /// A question to every shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -371,6 +372,20 @@ pub enum Health {
 pub struct Facts {
     /// The shard's number.
     pub shard: usize,
+    /// What its thread has done.
+    pub load: Load,
+    /// The same, of the last seconds.
+    pub recent: Recent,
+    /// Letters sent to other shards.
+    pub letters_sent: u64,
+    /// Letters that wait for it to read them.
+    pub letters_waiting: u64,
+    /// Commits that waited for the disk.
+    pub syncs: u64,
+    /// Messages that these made safe.
+    pub synced_messages: u64,
+    /// Octets written to the log of the spool.
+    pub log_octets: u64,
     /// Recipients.
     pub counters: Counters,
     /// Messages that were accepted since the start.
@@ -411,6 +426,93 @@ pub struct Facts {
     pub health: Health,
     /// How long its stages took, over all destinations.
     pub latencies: Snapshot,
+}
+
+/// How busy a shard's thread was over the last seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Recent {
+    /// The share of the time in which it had work; at 1 it has no more to give.
+    pub busy: f64,
+    /// The share in which it had a core. Much less than `busy`: others use that core.
+    pub on_cpu: f64,
+    /// Times a second that it slept and was woken.
+    pub wakeups: f64,
+}
+
+/// A shard and its core, as `ringpost shards` shows them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ShardRow {
+    /// Its number.
+    pub shard: usize,
+    /// The CPU that it is pinned to.
+    pub cpu: Option<usize>,
+    /// The NUMA node of that CPU, on a machine that has several.
+    pub node: Option<usize>,
+    /// Whether it takes mail.
+    pub health: Health,
+    /// Of the last seconds.
+    pub recent: Recent,
+    /// Seconds in which it had work, since the start like all below that can only grow.
+    pub busy_seconds: f64,
+    /// Seconds in which it had a core.
+    pub cpu_seconds: f64,
+    /// Times that it slept and was woken.
+    pub wakeups: u64,
+    /// Times that its core was taken from it.
+    pub preemptions: u64,
+    /// Times that a task ran.
+    pub turns: u64,
+    /// Connections of clients.
+    pub connections_in: u64,
+    /// Connections to hosts.
+    pub connections_out: u64,
+    /// Messages that were accepted.
+    pub messages_accepted: u64,
+    /// Messages in the queue.
+    pub messages_queued: u64,
+    /// Commits that waited for the disk.
+    pub syncs: u64,
+    /// Messages that these made safe.
+    pub synced_messages: u64,
+    /// Octets written to the log of the spool.
+    pub log_octets: u64,
+    /// Letters sent to other shards.
+    pub letters_sent: u64,
+    /// Letters that wait in the inbox.
+    pub letters_waiting: u64,
+    /// Octets of the budget that are in use.
+    pub memory_used: u64,
+    /// The budget.
+    pub memory_limit: u64,
+}
+
+impl From<&Facts> for ShardRow {
+    fn from(facts: &Facts) -> Self {
+        let Facts { load, .. } = facts;
+        Self {
+            shard: facts.shard,
+            cpu: load.seat.map(|seat| seat.cpu),
+            node: load.seat.and_then(|seat| seat.node),
+            health: facts.health,
+            recent: facts.recent,
+            busy_seconds: load.busy.as_secs_f64(),
+            cpu_seconds: load.on_cpu.as_secs_f64(),
+            wakeups: load.wakeups,
+            preemptions: load.preemptions,
+            turns: load.turns,
+            connections_in: facts.connections_in,
+            connections_out: facts.connections_out,
+            messages_accepted: facts.messages_accepted,
+            messages_queued: facts.messages_queued,
+            syncs: facts.syncs,
+            synced_messages: facts.synced_messages,
+            log_octets: facts.log_octets,
+            letters_sent: facts.letters_sent,
+            letters_waiting: facts.letters_waiting,
+            memory_used: facts.memory_used,
+            memory_limit: facts.memory_limit,
+        }
+    }
 }
 
 /// Connections to hosts that one policy led to one outcome.

@@ -38,8 +38,8 @@ use crate::shard::clients::visitors::Visitors;
 use crate::shard::life::rules::Rules;
 use crate::shard::life::{self, Start};
 use crate::shard::mesh::{Directory, Letter};
-use crate::uring::Uring;
 use crate::uring::start::{self, Refused, Running, ShardMain};
+use crate::uring::{Uring, cores};
 use crate::users::Users;
 use crate::users::client::Credentials;
 use crate::users::token::Issuer;
@@ -63,13 +63,13 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| os_error(format!("cannot listen for signals: {error}")))?;
     start::prepare()?;
-    let placements = start::place(&config.runtime.cores)?;
+    let seats = cores::place(&config.runtime.cores)?;
     let _lock = lock(&config.data_dir)?;
     // glommio opens files relative to no directory: paths must be absolute.
     config.data_dir = std::fs::canonicalize(&config.data_dir)
         .map_err(|error| os_error(format!("{}: {error}", config.data_dir.display())))?;
     let addresses: Vec<SocketAddr> = addresses(&config);
-    let sockets = start::bind(&addresses, placements.len())?;
+    let sockets = start::bind(&addresses, seats.len())?;
     let bound = sockets.bound.clone();
     let control = config.control.bind.map(bind_control).transpose()?;
     let journal = Journal::start(config.log.format, config.log.level)
@@ -94,7 +94,7 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
             issuer,
             credentials: Arc::new(credentials),
         },
-        directory: Directory::new(placements.len()),
+        directory: Directory::new(seats.len()),
         log: journal.handle(),
         reports: desk.reports.clone(),
         seen,
@@ -103,12 +103,13 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     let (end, ended) = mpsc::channel();
     let runtime = current.rules.config.runtime.clone();
     let running = start_shards(&current, &journal, end, |make| {
-        start::start(&placements, sockets, &desk, &runtime, make)
+        start::start(&seats, sockets, &desk, &runtime, make)
     })?;
     let control_at = control.as_ref().map(|(_, at)| *at);
     if let Some((listener, _)) = control {
         open_control(&service, listener, &current)?;
     }
+    current.log.shards(&seats);
     announce(&current, &bound, control_at, made.as_deref());
     let _pickup = pick_up(&current, &bound)?;
     let watcher = watch(ended, current.directory.clone(), running, signals.handle())?;
@@ -555,6 +556,8 @@ fn announce(
             ),
         );
     }
+    // This thread may have nothing more to say for days.
+    log.flush();
 }
 
 /// Says it when the configuration promises more connections than there can be.

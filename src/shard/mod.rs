@@ -51,6 +51,7 @@ use hosts::names::Names;
 use hosts::{Hosts, secure};
 use life::budget::Budget;
 use life::gate::Gate;
+use life::pulse::{Commits, Pulse};
 use life::settings::Settings;
 use mesh::Mesh;
 use message::resident::Resident;
@@ -94,6 +95,9 @@ struct Shard<W: World> {
     /// A reload has changed the routes: mail queued before may travel another way now.
     rerouted: Cell<bool>,
     recorder: Rc<RefCell<Recorder>>,
+    /// How busy it was of late.
+    pulse: Pulse,
+    commits: Rc<Commits>,
     journal: journal::Log,
     history: RefCell<History>,
     messages_accepted: Cell<u64>,

@@ -18,7 +18,7 @@ use crate::mail::tlsrpt::Session;
 use crate::route::dns::{Question, Response};
 use crate::route::sts::Found;
 use crate::verify::{Findings, Inquiry};
-use crate::world::{Class, File, Parcel, Tick, Wall, Web, World};
+use crate::world::{Class, File, Load, Parcel, Tick, Wall, Web, World};
 
 /// The world as the programs of one node see it. Shards of one process are clones.
 #[derive(Clone)]
@@ -127,6 +127,11 @@ impl World for SimWorld {
 
     fn wall(&self) -> Wall {
         Wall(WALL_AT_START + self.core.executor.now().0 + self.core.wall_jump.get())
+    }
+
+    fn load(&self) -> Load {
+        // Its clock stands still while a task runs: nothing here is ever busy.
+        Load::default()
     }
 
     fn random(&self) -> u64 {

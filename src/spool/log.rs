@@ -56,6 +56,10 @@ pub struct Settings {
 pub struct CommitFacts {
     /// Records.
     pub records: u32,
+    /// Messages, and what else waited for the disk.
+    pub waiters: u32,
+    /// Octets.
+    pub octets: u64,
     /// How long the disk took to make it safe; `None` when nobody waited for that.
     pub disk: Option<Duration>,
 }

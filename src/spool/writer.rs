@@ -201,6 +201,8 @@ impl<W: World> Inner<W> {
         }
         (self.settings.on_commit)(CommitFacts {
             records: batch.records,
+            waiters: u32::try_from(batch.waiters.len()).unwrap_or(u32::MAX),
+            octets: len,
             disk: durably.then_some(took),
         });
         self.state.borrow_mut().end_reports(&batch, true);

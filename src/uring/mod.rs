@@ -3,7 +3,9 @@
 //! Everything that knows glommio is in this folder, so that leaving it is a change in one place.
 //! Its traps, and the rule that answers each, stand beside the code they concern.
 
+pub mod cores;
 mod disk;
+mod load;
 mod net;
 mod slice;
 pub mod start;
@@ -32,7 +34,9 @@ use crate::route::dns::{Question, Response};
 use crate::route::sts::Found;
 use crate::service::Desk;
 use crate::verify::{Findings, Inquiry};
-use crate::world::{Class, Parcel, Tick, Wall, Web, World};
+use crate::world::{Class, Load, Parcel, Seat, Tick, Wall, Web, World};
+
+use load::Meter;
 
 pub use disk::UringFile;
 pub use net::{UringListener, UringStream};
@@ -48,6 +52,7 @@ struct Inner {
     desk: Desk,
     /// Sockets bound before the shards started, by the address asked for.
     sockets: RefCell<HashMap<SocketAddr, Vec<socket2::Socket>>>,
+    meter: Meter,
     random: Cell<u64>,
     /// When a task that breathes lets the rings be looked at next.
     look_by: Cell<Tick>,
@@ -65,8 +70,12 @@ struct Queues {
 
 impl Uring {
     /// The world of the executor that runs the caller. `sockets` are this shard's share of the
-    /// listening sockets.
-    fn new(desk: Desk, sockets: HashMap<SocketAddr, Vec<socket2::Socket>>) -> Self {
+    /// listening sockets, `seat` is where it is pinned.
+    fn new(
+        desk: Desk,
+        sockets: HashMap<SocketAddr, Vec<socket2::Socket>>,
+        seat: Option<Seat>,
+    ) -> Self {
         let queue = |name, shares| {
             // Latency::Matters would force an eventfd write for every wake from another thread.
             glommio::executor().create_task_queue(
@@ -89,6 +98,7 @@ impl Uring {
                 queues,
                 desk,
                 sockets,
+                meter: Meter::new(seat),
                 random,
                 look_by: Cell::new(now()),
                 panics: Cell::new(0),
@@ -108,6 +118,10 @@ impl World for Uring {
 
     fn wall(&self) -> Wall {
         wall()
+    }
+
+    fn load(&self) -> Load {
+        self.inner.meter.read()
     }
 
     fn random(&self) -> u64 {

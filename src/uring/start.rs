@@ -1,5 +1,5 @@
-//! From a process to running shards: what the machine allows, which core each shard gets, and
-//! one clear sentence with the remedy where it does not work.
+//! From a process to running shards: what the machine allows, and one clear sentence with the
+//! remedy where it does not work. Which core each shard gets is in [`cores`](super::cores).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,9 +12,9 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Uring, net, slice};
-use crate::config::{Cores, Runtime};
-use crate::mail::envelope::SHARDS_MAX;
+use crate::config::Runtime;
 use crate::service::Desk;
+use crate::world::Seat;
 
 /// Why the relay does not start: a sentence with its remedy, and the sysexits code.
 #[derive(Debug)]
@@ -28,34 +28,6 @@ pub struct Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.why)
-    }
-}
-
-/// Where each shard runs; `None` leaves the choice to the kernel.
-pub type Placements = Vec<Option<usize>>;
-
-/// Places the shards. In a container that is limited by quota they are not pinned: a pinned
-/// shard that used up the quota would stand still while another core idles.
-pub fn place(cores: &Cores) -> Result<Placements, Refused> {
-    let allowed = allowed_cpus()?;
-    let all = allowed.len().min(SHARDS_MAX);
-    let pinned = |cpus: &[usize]| cpus.iter().copied().map(Some).collect::<Placements>();
-    match cores {
-        Cores::All if has_quota() => Ok(vec![None; all]),
-        Cores::All => Ok(pinned(&allowed[..all])),
-        Cores::Count(count) if *count <= allowed.len() && !has_quota() => {
-            Ok(pinned(&allowed[..*count]))
-        }
-        Cores::Count(count) => Ok(vec![None; *count]),
-        Cores::List(list) => match list.iter().find(|cpu| !allowed.contains(cpu)) {
-            None => Ok(pinned(list)),
-            Some(cpu) => Err(Refused {
-                why: format!(
-                    "[runtime] cores names CPU {cpu}, but this process may use only {allowed:?}: change the list or the affinity"
-                ),
-                exit_code: EX_CONFIG,
-            }),
-        },
     }
 }
 
@@ -210,9 +182,9 @@ impl Running {
     }
 }
 
-/// Starts one executor a placement; each runs what `make` gives for its number.
+/// Starts one executor a seat; each runs what `make` gives for its number.
 pub fn start<F, T>(
-    placements: &Placements,
+    seats: &[Option<Seat>],
     sockets: Sockets,
     desk: &Desk,
     runtime: &Runtime,
@@ -223,16 +195,16 @@ where
     T: ShardMain,
 {
     let mut running = Vec::new();
-    for ((number, placement), share) in placements.iter().enumerate().zip(sockets.shares) {
+    for ((number, &seat), share) in seats.iter().enumerate().zip(sockets.shares) {
         let main = make(number);
         let desk = desk.clone();
         let slice = runtime.slice;
-        let handle = builder(*placement, runtime.spin)
+        let handle = builder(seat, runtime.spin)
             .name(&format!("shard-{number}"))
             .spawn(move || async move {
                 slice::ask(slice);
                 super::beat();
-                main.run(Uring::new(desk, share)).await;
+                main.run(Uring::new(desk, share, seat)).await;
             })
             .map_err(|error| refused_ring(error.into()))?;
         running.push(Running(handle));
@@ -247,30 +219,13 @@ pub trait ShardMain: Send + 'static {
     fn run(self, world: Uring) -> impl Future<Output = ()>;
 }
 
-fn builder(cpu: Option<usize>, spin: Duration) -> LocalExecutorBuilder {
-    LocalExecutorBuilder::new(cpu.map_or(Placement::Unbound, Placement::Fixed))
+fn builder(seat: Option<Seat>, spin: Duration) -> LocalExecutorBuilder {
+    let placement = seat.map_or(Placement::Unbound, |seat| Placement::Fixed(seat.cpu));
+    LocalExecutorBuilder::new(placement)
         .spin_before_park(spin)
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_DEPTH)
         .preempt_timer(PREEMPT)
-}
-
-fn allowed_cpus() -> Result<Vec<usize>, Refused> {
-    let set = rustix::thread::sched_getaffinity(None).map_err(|error| Refused {
-        why: format!("cannot read the CPU affinity: {error}"),
-        exit_code: EX_OSERR,
-    })?;
-    Ok((0..rustix::thread::CpuSet::MAX_CPU)
-        .filter(|&cpu| set.is_set(cpu))
-        .collect())
-}
-
-fn has_quota() -> bool {
-    let two = std::fs::read_to_string("/sys/fs/cgroup/cpu.max")
-        .is_ok_and(|text| !text.starts_with("max"));
-    let one = std::fs::read_to_string("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
-        .is_ok_and(|text| !text.starts_with("-1"));
-    two || one
 }
 
 /// glommio refuses to start below it.
@@ -289,6 +244,6 @@ const PORT_WAIT: Duration = Duration::from_secs(2);
 const PORT_LOOK: Duration = Duration::from_millis(20);
 
 const EX_SOFTWARE: u8 = 70;
-const EX_OSERR: u8 = 71;
+pub(super) const EX_OSERR: u8 = 71;
 const EX_NOPERM: u8 = 77;
-const EX_CONFIG: u8 = 78;
+pub(super) const EX_CONFIG: u8 = 78;

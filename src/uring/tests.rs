@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::start;
 use super::*;
-use crate::config::{Config, Cores, Dns};
+use crate::config::{Config, Dns};
 use crate::observe::log::{Format, Journal, Level};
 use crate::service::{Desk, Service};
 use crate::world::{File as _, Listener as _, Stream as _};
@@ -34,7 +34,7 @@ where
     let sockets = HashMap::from([(ANYWHERE.parse().unwrap(), vec![socket])]);
     glommio::LocalExecutorBuilder::default()
         .io_memory(64 << 10)
-        .spawn(move || async move { main(Uring::new(desk, sockets)).await })
+        .spawn(move || async move { main(Uring::new(desk, sockets, None)).await })
         .unwrap()
         .join()
         .unwrap();
@@ -303,11 +303,36 @@ fn a_dead_resolver_is_a_failure_and_not_a_wait() {
 }
 
 #[test]
-fn a_cpu_that_may_not_be_used_is_refused_with_a_remedy() {
-    let refused = start::place(&Cores::List(vec![usize::MAX])).unwrap_err();
-    assert_eq!(refused.exit_code, 78);
-    assert!(refused.why.contains("[runtime] cores"), "{refused}");
-    assert_eq!(start::place(&Cores::Count(3)).unwrap().len(), 3);
+fn work_waiting_and_sleep_are_told_apart() {
+    in_world(|world| async move {
+        let pause = || world.sleep(world.now() + Duration::from_millis(5));
+        let round = || async {
+            for _ in 0..10 {
+                pause().await;
+            }
+            world.load()
+        };
+        round().await;
+        let (began, idle_before) = (world.now(), world.load());
+        let idle = round().await;
+        let took = world.now().since(began);
+        let slept = idle.wakeups - idle_before.wakeups;
+        assert!(slept >= 10, "{slept} wake-ups for ten sleeps");
+        assert!(idle.turns >= idle_before.turns + 10);
+        let worked = idle.busy - idle_before.busy;
+        assert!(worked < took / 2, "{worked:?} of {took:?} for ten sleeps");
+
+        let end = world.now() + Duration::from_millis(60);
+        while world.now() < end {
+            std::hint::spin_loop();
+        }
+        // The round is counted at its end.
+        let busy = round().await;
+        let (worked, had_core) = (busy.busy - idle.busy, busy.on_cpu - idle.on_cpu);
+        assert!(worked >= Duration::from_millis(60), "{worked:?}");
+        assert!(had_core >= Duration::from_millis(5), "{had_core:?}");
+        assert!(busy.turns > idle.turns && busy.wakeups > idle.wakeups);
+    });
 }
 
 #[test]

@@ -41,6 +41,7 @@ mod requiretls;
 mod routes;
 mod schedule;
 mod sendmail;
+mod shards;
 mod signing;
 mod smarthost;
 mod sts;

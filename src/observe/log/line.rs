@@ -7,10 +7,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::seats::Seats;
 use super::{Accepted, Delivery, Format, Level};
 use crate::mail::envelope::QueueId;
 use crate::mail::outcome::ReportKind;
 use crate::time::Wall;
+use crate::world::Seat;
 
 /// Lines that wait to be passed on.
 pub(super) struct Lines {
@@ -171,6 +173,18 @@ impl Lines {
         }
         self.head(now, "bounce");
         self.put(format_args!("{id}: {words}: {report}"));
+        self.end();
+    }
+
+    pub(super) fn shards(&mut self, now: Wall, seats: &[Option<Seat>]) {
+        let seats = Seats(seats);
+        if self.format == Format::Json {
+            let mut object = self.object(now, Level::Info, "shards");
+            object.number("seats", seats.as_json()).end();
+            return;
+        }
+        self.head(now, "");
+        self.put(format_args!("{seats}"));
         self.end();
     }
 

@@ -7,6 +7,7 @@
 //! Deliveries are written in the shape that tools for Postfix's log read, or as JSON objects.
 
 mod line;
+mod seats;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ use crate::mail::envelope::QueueId;
 use crate::mail::outcome::ReportKind;
 use crate::time::Wall;
 use crate::wire::status::EnhancedStatus;
+use crate::world::Seat;
 use line::Lines;
 
 /// How a line is written.
@@ -283,6 +285,11 @@ impl Log {
         self.write(Level::Info, |lines, now| {
             lines.reported(now, id, report, kind);
         });
+    }
+
+    /// Which shard runs on which core.
+    pub fn shards(&self, seats: &[Option<Seat>]) {
+        self.write(Level::Info, |lines, now| lines.shards(now, seats));
     }
 
     /// Says something in plain words. Errors and warnings are passed on at once.

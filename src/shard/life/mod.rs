@@ -8,6 +8,7 @@
 mod adopt;
 pub(super) mod budget;
 pub(super) mod gate;
+pub(super) mod pulse;
 pub mod rules;
 pub(super) mod settings;
 
@@ -38,6 +39,7 @@ use crate::world::{Class, Listener as _, Tick, World};
 
 use budget::Budget;
 use gate::Gate;
+use pulse::Commits;
 use rules::Rules;
 use settings::Settings;
 
@@ -118,7 +120,8 @@ async fn open<W: World>(
     let arriving: Rc<Cell<usize>> = Rc::default();
     // The log tells of moved messages, and exists before the queue that is told.
     let home: Rc<RefCell<Weak<Shard<W>>>> = Rc::default();
-    let settings = log_settings(config, number, &home, &arriving, &recorder);
+    let (commits, on_commit) = count_commits(&recorder);
+    let settings = log_settings(config, number, &home, &arriving, on_commit);
     let place = spool_of(config, number);
     let (log, recovery) = Log::open(world.clone(), place.clone(), settings)
         .await
@@ -155,6 +158,8 @@ async fn open<W: World>(
         arriving,
         rerouted: Cell::new(false),
         recorder,
+        pulse: Default::default(),
+        commits,
         journal,
         history: Default::default(),
         messages_accepted: Cell::new(0),
@@ -175,7 +180,7 @@ fn log_settings<W: World>(
     number: usize,
     home: &Rc<RefCell<Weak<Shard<W>>>>,
     arriving: &Rc<Cell<usize>>,
-    recorder: &Rc<RefCell<Recorder>>,
+    on_commit: Box<dyn Fn(CommitFacts)>,
 ) -> log::Settings {
     let (moved, state, arriving) = (Rc::clone(home), Rc::clone(home), Rc::clone(arriving));
     log::Settings {
@@ -183,7 +188,7 @@ fn log_settings<W: World>(
         segment_octets: config.spool.segment,
         durable: config.spool.durability == Durability::Fsync,
         arriving: Box::new(move || arriving.get()),
-        on_commit: on_commit(Rc::clone(recorder)),
+        on_commit,
         on_move: Box::new(move |id, locator| {
             let Some(shard) = moved.borrow().upgrade() else {
                 return;
@@ -200,15 +205,20 @@ fn log_settings<W: World>(
     }
 }
 
-fn on_commit(recorder: Rc<RefCell<Recorder>>) -> Box<dyn Fn(CommitFacts)> {
-    Box::new(move |facts| {
+/// What is counted of commits, and what the log tells of each.
+fn count_commits(recorder: &Rc<RefCell<Recorder>>) -> (Rc<Commits>, Box<dyn Fn(CommitFacts)>) {
+    let commits: Rc<Commits> = Rc::default();
+    let (sums, recorder) = (Rc::clone(&commits), Rc::clone(recorder));
+    let on_commit = move |facts: CommitFacts| {
+        sums.count(facts);
         let records = u64::from(facts.records);
         let recorder = &mut *recorder.borrow_mut();
         recorder.record_count(Stage::CommitBatch, records);
         if let Some(took) = facts.disk {
             recorder.record(Stage::CommitDisk, took);
         }
-    })
+    };
+    (commits, Box::new(on_commit))
 }
 
 /// The directory of a shard's log.
@@ -352,6 +362,9 @@ impl<W: World> Shard<W> {
             self.world.sleep(until).await;
             self.journal.flush();
             self.mesh.flush();
+            if self.pulse.is_due(until) {
+                self.pulse.take(self.world.now(), self.world.load());
+            }
         }
     }
 }

@@ -63,8 +63,16 @@ impl<W: World> Shard<W> {
     fn facts(&self, latencies: Snapshot) -> Facts {
         let queue = self.queue.borrow();
         let spool = self.log.gauges();
+        let load = self.world.load();
         Facts {
             shard: self.mesh.here(),
+            load,
+            recent: self.pulse.recent(self.world.now(), load),
+            letters_sent: self.mesh.sent(),
+            letters_waiting: self.mesh.waiting() as u64,
+            syncs: self.commits.syncs(),
+            synced_messages: self.commits.messages(),
+            log_octets: self.commits.octets(),
             counters: queue.counters().into(),
             messages_accepted: self.messages_accepted.get(),
             messages_signed: self.signing.signed.get(),

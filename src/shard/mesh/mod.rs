@@ -6,7 +6,7 @@
 
 mod answer;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -108,6 +108,7 @@ pub struct Mesh {
     /// Letters that found a full inbox, by shard: sent again in order. Bounded by what they are
     /// about: one word per lane and connection.
     kept: RefCell<Vec<VecDeque<Letter>>>,
+    sent: Cell<u64>,
 }
 
 impl Mesh {
@@ -119,6 +120,7 @@ impl Mesh {
             directory,
             here,
             kept: RefCell::new(kept),
+            sent: Cell::new(0),
         }
     }
 
@@ -126,6 +128,18 @@ impl Mesh {
     #[must_use]
     pub fn here(&self) -> usize {
         self.here
+    }
+
+    /// Letters sent to other shards since the start.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent.get()
+    }
+
+    /// Letters in the inbox here.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.directory.inboxes[self.here].letters.len()
     }
 
     /// The shard that keeps the count for a destination.
@@ -145,6 +159,7 @@ impl Mesh {
 
     /// Sends a letter; it never gets lost and never overtakes another to the same shard.
     pub fn send(&self, shard: usize, letter: Letter) {
+        self.sent.set(self.sent.get() + 1);
         let mut kept = self.kept.borrow_mut();
         if kept[shard].is_empty() {
             if let Err(letter) = self.directory.post(shard, letter) {
