@@ -5,6 +5,7 @@ mod explain;
 mod latency;
 mod listen;
 mod metrics;
+mod page;
 mod queue;
 mod recent;
 mod shards;
@@ -52,8 +53,9 @@ fn router(plane: Plane, token: Option<String>) -> Router {
             get(queue::show).merge(post(queue::act)),
         )
         .route("/api/v1/trace/{id}", get(trace::trace))
+        .route("/api/v1/bounces", get(trace::bounces))
         .route_layer(middleware::from_fn_with_state(guard, admit))
-        .route("/", get(index))
+        .merge(page::routes())
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .fallback(async || Failure::new(StatusCode::NOT_FOUND, "there is nothing here"))
@@ -237,23 +239,6 @@ fn names_an_address(headers: &HeaderMap) -> bool {
         || (host.starts_with('[') && host.ends_with(']'))
 }
 
-/// The dashboard for a browser, the list of addresses for everybody else.
-async fn index(headers: HeaderMap) -> Response {
-    let accepts = headers.get(header::ACCEPT);
-    let browser = accepts
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|accepts| accepts.contains("text/html"));
-    if !browser {
-        return ADDRESSES.into_response();
-    }
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, DASHBOARD_MAY),
-        (header::X_FRAME_OPTIONS, "DENY"),
-    ];
-    (headers, DASHBOARD).into_response()
-}
-
 async fn healthz(State(plane): State<Plane>) -> Response {
     let (answering, shards) = (plane.health().await.len(), plane.shards.count());
     let (status, word) = if answering >= shards {
@@ -282,24 +267,3 @@ const BEARER: &[u8] = b"Bearer ";
 
 /// A selector is a few hundred octets.
 const BODY_OCTETS_MAX: usize = 64 * 1024;
-
-/// One page without anything from elsewhere.
-const DASHBOARD: &str = include_str!("dashboard.html");
-
-/// What the page may do: run its own script, and ask us.
-const DASHBOARD_MAY: &str = "default-src 'none'; connect-src 'self'; \
-    script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'none'";
-
-const ADDRESSES: &str = "ringpost\n\n\
-    /metrics              for Prometheus\n\
-    /healthz              every shard answers\n\
-    /readyz               mail is taken\n\
-    /api/v1/latency       percentiles: ?stage= &destination= &shard= &window=minute &format=hgrm\n\
-    /api/v1/latency/minutes  each minute of the last hour: ?stage=\n\
-    /api/v1/shards        each shard, its core, how busy it is\n\
-    /api/v1/queue         messages: ?id= &to= &from= &domain= &older_than=SECONDS &limit=\n\
-    /api/v1/queue/ID      one message\n\
-    /api/v1/queue/shape   recipients by destination and age\n\
-    /api/v1/trace/ID      what happened to one message\n\
-    /api/v1/explain       how mail would travel: ?recipient=\n\
-    POST /api/v1/queue/{hold,release,retry,remove,bounce} with a selector\n";

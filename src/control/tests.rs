@@ -63,6 +63,15 @@ impl TwoShards {
                 let moment = format!(r#"{{"at":{},"event":"finished"}}"#, 9 - shard);
                 Tell::Trace((*id == entry(0).id).then_some(moment).into_iter().collect())
             }
+            Ask::Failures { .. } => {
+                let moment = format!(
+                    r#"{{"at":{},"event":"attempt","relay":"mx.d.test","stages":{{}},"outcomes":[
+                    {{"to":"a@d.test","status":"sent","dsn":"2.0.0","text":"250 ok"}},
+                    {{"to":"b@d.test","status":"bounced","dsn":"5.1.1","text":"550 nobody"}}]}}"#,
+                    5 + shard
+                );
+                Tell::Failures(vec![(entry(shard).id, moment)])
+            }
             Ask::Act { selector, .. } => {
                 let reached = u64::from(meant(selector, &entry(shard)));
                 Tell::Acted(Acted {
@@ -455,6 +464,22 @@ fn operator_asks_for_latencies() {
 }
 
 #[test]
+fn operator_asks_to_whom_mail_did_not_come() {
+    let plane = Running::start(None);
+    let bounces = plane.json("/api/v1/bounces");
+    let bounces = bounces.as_array().expect("a list");
+    assert_eq!(bounces.len(), 2);
+    assert_eq!(
+        (&bounces[0]["at"], &bounces[1]["at"]),
+        (&json!(6), &json!(5))
+    );
+    assert_eq!(bounces[0]["to"], "b@d.test");
+    assert_eq!(bounces[0]["text"], "550 nobody");
+    let one = plane.json("/api/v1/bounces?limit=1");
+    assert_eq!(one.as_array().map(Vec::len), Some(1));
+}
+
+#[test]
 fn operator_asks_for_the_last_minute() {
     let plane = Running::start(None);
     for window in ["minute", "hour", "start"] {
@@ -497,8 +522,18 @@ fn a_browser_gets_the_dashboard_and_its_metrics_exist() {
     let request = ureq::get(format!("http://{}/", plane.address));
     let (status, page) = plane.ask(request.header("Accept", "text/html,*/*;q=0.8"));
     assert_eq!(status, 200);
+    for inline in ["<script>", "<style", "style=", "onclick", "http:", "https:"] {
+        assert!(!page.contains(inline), "{inline}: the policy forbids it");
+    }
+    let (status, style) = plane.get("/style.css");
+    assert!(status == 200 && !style.contains("url("));
+    let (_, script) = plane.get("/script.js");
+    for id in script.split("at(\"").skip(1) {
+        let id = id.split('"').next().expect("its end");
+        assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
+    }
     let (_, metrics) = plane.get("/metrics");
-    let facts = page.split("const FACTS = [").nth(1).expect("the list");
+    let facts = script.split("const FACTS = [").nth(1).expect("the list");
     let facts = facts.split("];").next().expect("its end");
     let names = facts.split("[\"").skip(1);
     let names = names.filter_map(|fact| fact.split('"').nth(2));
@@ -513,6 +548,24 @@ fn a_browser_gets_the_dashboard_and_its_metrics_exist() {
     }
     assert_eq!(seen, 10);
     assert!(plane.get("/").1.contains("/api/v1/queue/shape"));
+}
+
+#[test]
+fn a_page_from_elsewhere_gives_no_orders() {
+    let plane = Running::start(None);
+    // What a form or a script without leave can send: never JSON.
+    for kind in ["text/plain", "application/x-www-form-urlencoded"] {
+        let request = ureq::post(format!("http://{}/api/v1/queue/remove", plane.address));
+        let request = request.config().http_status_as_error(false).build();
+        let request = request.content_type(kind);
+        let answer = request.send(r#"{"all":true}"#).expect("an answer");
+        assert_eq!(answer.status().as_u16(), 415, "{kind}");
+    }
+    let page = ureq::get(format!("http://{}/", plane.address));
+    let page = page.header("Accept", "text/html").call().expect("the page");
+    let policy = page.headers().get("content-security-policy");
+    let policy = policy.and_then(|policy| policy.to_str().ok()).expect("one");
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"));
 }
 
 #[test]

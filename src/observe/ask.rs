@@ -39,6 +39,11 @@ pub enum Ask {
         /// Its queue id, as text.
         id: String,
     },
+    /// The newest attempts after which somebody will not get a message.
+    Failures {
+        /// So many at most from each shard.
+        limit: usize,
+    },
     /// How mail to a recipient would travel.
     Explain {
         /// The recipient.
@@ -67,6 +72,7 @@ impl Ask {
             Self::List { .. }
             | Self::Show { .. }
             | Self::Trace { .. }
+            | Self::Failures { .. }
             | Self::Explain { .. }
             | Self::Act { .. }
             | Self::Shape => Duration::from_secs(4),
@@ -94,6 +100,8 @@ pub enum Tell {
     Explained(Box<Explained>),
     /// To [`Ask::Trace`]: moments as JSON, the oldest first.
     Trace(Vec<String>),
+    /// To [`Ask::Failures`]: queue ids and moments as JSON, the newest first.
+    Failures(Vec<(String, String)>),
     /// To [`Ask::Act`].
     Acted(Acted),
     /// To [`Ask::Shape`].
@@ -299,6 +307,26 @@ pub struct Trace {
     pub moments: Vec<Moment<'static>>,
     /// What it waits for, while it is in the queue.
     pub queued: Option<QueueEntryDetail>,
+}
+
+/// A recipient who will not get a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// The message's queue id.
+    pub id: String,
+    /// When: microseconds since 1970.
+    pub at: i64,
+    /// The recipient.
+    pub to: String,
+    /// `bounced` or `expired`.
+    pub status: String,
+    /// RFC 3463.
+    pub dsn: String,
+    /// The host that had the last word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<String>,
+    /// The reply, or what went wrong.
+    pub text: String,
 }
 
 /// What an order reached.

@@ -174,27 +174,53 @@ impl History {
     /// The events of a message in one piece, as JSON, the oldest first. None where the piece is gone.
     #[must_use]
     pub fn find(&self, piece: u64, id: QueueId) -> Vec<String> {
+        let events = self.events(piece).filter(|(own, _)| *own == id);
+        events.map(|(_, text)| lossy(text)).collect()
+    }
+
+    /// Attempts in one piece after which somebody will not get a message, with its queue id, as JSON,
+    /// the oldest first.
+    #[must_use]
+    pub fn failures(&self, piece: u64) -> Vec<(QueueId, String)> {
+        // Quotation marks in a reply are escaped: nothing that a host said looks like this.
+        let failed = [r#""status":"bounced""#, r#""status":"expired""#]
+            .map(|words| memchr::memmem::Finder::new(words));
+        let events = self.events(piece);
+        events
+            .filter(|(_, text)| failed.iter().any(|words| words.find(text).is_some()))
+            .map(|(id, text)| (id, lossy(text)))
+            .collect()
+    }
+
+    fn events(&self, piece: u64) -> Events<'_> {
         let place = piece.checked_sub(self.first);
         let place = place.and_then(|place| usize::try_from(place).ok());
-        let Some(piece) = place.and_then(|place| self.pieces.get(place)) else {
-            return Vec::new();
-        };
-        let mut found = Vec::new();
-        let mut rest = &piece[..];
-        while let Some((own, behind)) = rest.split_first_chunk::<8>()
-            && let Some((len, behind)) = behind.split_first_chunk::<4>()
-        {
-            let len = usize::try_from(u32::from_le_bytes(*len)).unwrap_or(usize::MAX);
-            let Some((text, behind)) = behind.split_at_checked(len) else {
-                break;
-            };
-            if u64::from_le_bytes(*own) == id.0 {
-                found.push(String::from_utf8_lossy(text).into_owned());
-            }
-            rest = behind;
-        }
-        found
+        Events(
+            place
+                .and_then(|place| self.pieces.get(place))
+                .map_or(&[], |piece| piece),
+        )
     }
+}
+
+/// What is left of a piece.
+struct Events<'a>(&'a [u8]);
+
+impl<'a> Iterator for Events<'a> {
+    type Item = (QueueId, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (id, rest) = self.0.split_first_chunk::<8>()?;
+        let (len, rest) = rest.split_first_chunk::<4>()?;
+        let len = usize::try_from(u32::from_le_bytes(*len)).unwrap_or(usize::MAX);
+        let (text, rest) = rest.split_at_checked(len)?;
+        self.0 = rest;
+        Some((QueueId(u64::from_le_bytes(*id)), text))
+    }
+}
+
+fn lossy(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).into_owned()
 }
 
 /// What a shard remembers at the most: about 16,000 messages that went through at once.
@@ -249,6 +275,35 @@ mod tests {
         let meant = [(5, event), (7, Event::Finished)].map(|(at, event)| Moment { at, event });
         assert_eq!(moments, meant);
         assert_eq!(all(&history, 3), [""; 0]);
+    }
+
+    #[test]
+    fn failures_are_found_among_the_rest() {
+        let mut history = History::default();
+        let attempt = |status: &'static str, text: &'static str| Event::Attempt {
+            relay: None,
+            tls: None,
+            stages: Times::default(),
+            outcomes: vec![Fate {
+                to: "b@d.test".into(),
+                status: status.into(),
+                dsn: "5.1.1".to_owned(),
+                text: text.into(),
+            }],
+        };
+        history.remember(
+            QueueId(1),
+            Wall(1),
+            attempt("sent", r#""status":"bounced""#),
+        );
+        history.remember(QueueId(2), Wall(2), attempt("bounced", "550 nobody"));
+        history.remember(QueueId(3), Wall(3), attempt("deferred", "451 later"));
+        history.remember(QueueId(4), Wall(4), attempt("expired", "451 later"));
+        let found = history.failures(0);
+        let ids: Vec<u64> = found.iter().map(|(id, _)| id.0).collect();
+        assert_eq!(ids, [2, 4]);
+        assert!(found[0].1.contains("550 nobody"));
+        assert!(history.failures(1).is_empty());
     }
 
     #[test]

@@ -40,6 +40,7 @@ impl<W: World> Shard<W> {
             Ask::Show { id } => Tell::Show(self.show(&id).await.map(Box::new)),
             Ask::Explain { mailbox } => Tell::Explained(Box::new(self.explain(&mailbox).await)),
             Ask::Trace { id } => Tell::Trace(self.trace(&id).await),
+            Ask::Failures { limit } => Tell::Failures(self.failures(limit).await),
             Ask::Act { act, selector } => Tell::Acted(self.act(act, &selector).await),
             Ask::Shape => {
                 let shape = self.queue.borrow().shape(self.world.now());
@@ -180,6 +181,22 @@ impl<W: World> Shard<W> {
             self.world.breathe().await;
         }
         moments
+    }
+
+    async fn failures(&self, limit: usize) -> Vec<(String, String)> {
+        let mut newest = Vec::new();
+        let pieces = self.history.borrow().pieces();
+        for piece in pieces.rev() {
+            let found = self.history.borrow().failures(piece);
+            let found = found.into_iter().rev();
+            newest.extend(found.map(|(id, text)| (id.to_string(), text)));
+            if newest.len() >= limit {
+                newest.truncate(limit);
+                break;
+            }
+            self.world.breathe().await;
+        }
+        newest
     }
 
     async fn act(self: &Rc<Self>, act: Act, selector: &Selector) -> Acted {

@@ -1,0 +1,64 @@
+//! The page at `/`: the dashboard for a browser, a list of addresses for everybody else. Three files
+//! in the program, nothing from elsewhere; it asks the same addresses as the commands do.
+
+use axum::Router;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+/// The page's files are no secret: a browser gets them without the token and then asks for it.
+pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new()
+        .route("/", get(index))
+        .route("/style.css", get(async || file("text/css", STYLE)))
+        .route("/script.js", get(async || file("text/javascript", SCRIPT)))
+}
+
+async fn index(headers: HeaderMap) -> Response {
+    let accepts = headers.get(header::ACCEPT);
+    let browser = accepts
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|accepts| accepts.contains("text/html"));
+    if browser {
+        file("text/html; charset=utf-8", PAGE)
+    } else {
+        ADDRESSES.into_response()
+    }
+}
+
+fn file(kind: &'static str, content: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_SECURITY_POLICY, PAGE_MAY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        // The next version's page must not run this one's script.
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, content).into_response()
+}
+
+const PAGE: &str = include_str!("index.html");
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
+
+/// What the page may do: be drawn, run its own script, and ask us. Orders are JSON, which a page from
+/// elsewhere cannot send without asking first (and is refused then): no token against that is needed.
+const PAGE_MAY: &str = "default-src 'none'; connect-src 'self'; script-src 'self'; style-src 'self'; \
+    img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const ADDRESSES: &str = "ringpost\n\n\
+    /metrics              for Prometheus\n\
+    /healthz              every shard answers\n\
+    /readyz               mail is taken\n\
+    /api/v1/latency       percentiles: ?stage= &destination= &shard= &window=minute &format=hgrm\n\
+    /api/v1/latency/minutes  each minute of the last hour: ?stage=\n\
+    /api/v1/shards        each shard, its core, how busy it is\n\
+    /api/v1/queue         messages: ?id= &to= &from= &domain= &older_than=SECONDS &limit=\n\
+    /api/v1/queue/ID      one message\n\
+    /api/v1/queue/shape   recipients by destination and age\n\
+    /api/v1/trace/ID      what happened to one message\n\
+    /api/v1/bounces       to whom mail did not come: ?limit=\n\
+    /api/v1/explain       how mail would travel: ?recipient=\n\
+    POST /api/v1/queue/{hold,release,retry,remove,bounce} with a selector\n";
