@@ -67,7 +67,7 @@ const three = value => Number(value.toPrecision(3));
 const time = micros =>
   micros < 1e3 ? `${micros} us` : micros < 1e6 ? `${three(micros / 1e3)} ms`
     : micros < 6e8 ? `${three(micros / 1e6)} s` : `${three(micros / 6e7)} min`;
-const size = octets => octets < 1048576 ? `${three(octets / 1024)} KiB` : `${Math.round(octets / 1048576)} MiB`;
+const size = octets => octets < 1024 ? `${octets} octets` : octets < 1048576 ? `${three(octets / 1024)} KiB` : `${Math.round(octets / 1048576)} MiB`;
 const wait = seconds =>
   seconds < 120 ? `${seconds} s` : seconds < 7200 ? `${Math.round(seconds / 60)} min`
     : seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} d`;
@@ -311,7 +311,19 @@ const moments = trace => {
     "Nothing is remembered.");
   return element("div", null, element("h3", "What happened to it"), list);
 };
-const explained = told => element("div", null, element("h3", `How mail to ${told.recipient} would travel now`), element("pre", JSON.stringify(told, null, 2)));
+// Objects as lists of terms, lists as lists; what is not there is left out.
+const tree = told => {
+  if (told === null || typeof told !== "object") return element("span", String(told));
+  if (Array.isArray(told)) return element("ol", null, ...told.map(one => element("li", null, tree(one))));
+  const known = Object.entries(told).filter(([, value]) => value !== null && !(Array.isArray(value) && !value.length));
+  return element("dl", null, ...known.map(([name, value]) =>
+    element("div", null, element("dt", name.replaceAll("_", " ")), element("dd", null, tree(value)))));
+};
+const explained = ({ recipient, ...told }) => {
+  const list = tree(told);
+  list.className = "tree";
+  return element("div", null, element("h3", `How mail to ${recipient} would travel now`), list);
+};
 
 const LIST_MAX = 25;
 const absent = error => { if (error.status === 404) return null; throw error; };
@@ -363,7 +375,7 @@ const refresh = async () => {
       rates(text);
       shards(await get("/api/v1/shards"));
       shape(await get("/api/v1/queue/shape"));
-      bounces(await get("/api/v1/bounces", { limit: 20 }));
+      bounces(await get("/api/v1/bounces", { limit: 12 }));
       await latency();
       await heat();
     } catch (error) {
