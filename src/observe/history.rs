@@ -183,8 +183,8 @@ impl History {
     #[must_use]
     pub fn failures(&self, piece: u64) -> Vec<(QueueId, String)> {
         // Quotation marks in a reply are escaped: nothing that a host said looks like this.
-        let failed = [r#""status":"bounced""#, r#""status":"expired""#]
-            .map(|words| memchr::memmem::Finder::new(words));
+        let failed =
+            [r#""status":"bounced""#, r#""status":"expired""#].map(memchr::memmem::Finder::new);
         let events = self.events(piece);
         events
             .filter(|(_, text)| failed.iter().any(|words| words.find(text).is_some()))
