@@ -1,4 +1,4 @@
-"""What scripts/interop, crash, load and mailbox-bench share: a relay process, a name server, sinks.
+"""What scripts/interop, crash, load, bench and mailbox-bench share: a relay process, a name server, sinks.
 
 Everything listens in 127.77.0.0/16, on ports over 1024, in a directory of its own; relay and name server in
 what MAILWORLD_NET names (127.77.0), so that runs side by side do not meet.
@@ -78,8 +78,8 @@ class World:
 
     def start(self, *command, log=None, **options):
         out = open(self.home / log, "ab") if log else subprocess.DEVNULL
-        process = subprocess.Popen([str(word) for word in command], stdout=out, stderr=out,
-                                   stdin=subprocess.DEVNULL, start_new_session=True, **options)
+        options = {"stdout": out, "stderr": out, "stdin": subprocess.DEVNULL} | options
+        process = subprocess.Popen([str(word) for word in command], start_new_session=True, **options)
         self.processes.append(process)
         return process
 
@@ -111,8 +111,8 @@ zone:
         eventually("nsd answers", lambda: is_open(DNS, DNS_PORT))
 
     # -- the relay ---------------------------------------------------------------------------
-    def start_relay(self, extra="", routes=""):
-        """Starts or restarts Ringpost with this configuration on the same data directory."""
+    def start_relay(self, extra="", routes="", delivery="", **options):
+        """Starts or restarts Ringpost with this configuration on the same data directory. `delivery`: lines of that table."""
         config = f"""
 hostname = "relay.test"
 data_dir = "{self.home}/data"
@@ -127,13 +127,14 @@ servers = ["{DNS}:{DNS_PORT}"]
 [delivery]
 port = {MX_PORT}
 tls = "none"
+{delivery}
 [control]
 bind = "{RELAY}:{CONTROL_PORT}"
 {extra}
 """
         self.config = self.home / "ringpost.toml"
         self.config.write_text(config)
-        self.relay = self.start(BINARY, "serve", "--config", self.config, log="relay.log")
+        self.relay = self.start(BINARY, "serve", "--config", self.config, log="relay.log", **options)
 
         def ready():
             claim(self.relay.poll() is None, f"the relay ended:\n{self.log()[-2000:]}")

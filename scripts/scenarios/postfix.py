@@ -12,8 +12,8 @@ from scenarios.base import MESSAGE, Peer, ZONE, scenario
 from scenarios.clients import PASSWORD, SUBMISSION_PORT, SUBMISSIONS_PORT, start_submission
 
 
-def start_postfix(world, main="", master_more=""):
-    """A Postfix of its own at 127.77.0.20: p.test goes on to 127.77.0.11, all else to Ringpost. What
+def start_postfix(world, main="", master_more="", host="127.77.0.20", **options):
+    """A Postfix of its own at `host`: p.test goes on to 127.77.0.11, all else to Ringpost. What
     `main` says of a setting takes its place."""
     etc = world.home / "postfix"
     for folder in (etc, world.home / "pfspool", world.home / "pfdata"):
@@ -21,7 +21,7 @@ def start_postfix(world, main="", master_more=""):
     shutil.chown(world.home / "pfdata", "postfix")
     master = next(pathlib.Path(path).read_text() for path in ("/usr/share/postfix/master.cf.dist", "/etc/postfix/master.cf.proto",
                                                               "/etc/postfix/master.cf") if os.path.exists(path))
-    master = re.sub(r"^smtp(\s+inet)", f"127.77.0.20:{MX_PORT}\\1", master, count=1, flags=re.M)
+    master = re.sub(r"^smtp(\s+inet)", f"{host}:{MX_PORT}\\1", master, count=1, flags=re.M)
     # Nothing in a chroot: this instance has none prepared.
     master = re.sub(r"^(\S+\s+\S+\s+\S+\s+\S+\s+)y(\s)", r"\1n\2", master, flags=re.M)
     (etc / "master.cf").write_text(master + "\npostlog unix-dgram n - n - 1 postlogd\n" * ("postlogd" not in master) + master_more)
@@ -50,8 +50,9 @@ smtp_dns_support_level = disabled
     named = dict(re.findall(r"^(\w+) = ?(.*)$", settings, re.M))
     (etc / "main.cf").write_text("".join(f"{name} = {value}\n" for name, value in named.items()))
     claim(pwd.getpwnam("postfix"), "no user postfix")
-    world.start("postfix", "-c", etc, "start-fg", log="postfix-start.log")
-    eventually("Postfix listens", lambda: is_open("127.77.0.20", MX_PORT))
+    process = world.start("postfix", "-c", etc, "start-fg", log="postfix-start.log", **options)
+    eventually("Postfix listens", lambda: is_open(host, MX_PORT))
+    return process
 
 
 @scenario(quick=True)
