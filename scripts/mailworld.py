@@ -111,8 +111,8 @@ zone:
         eventually("nsd answers", lambda: is_open(DNS, DNS_PORT))
 
     # -- the relay ---------------------------------------------------------------------------
-    def start_relay(self, extra="", routes="", delivery="", **options):
-        """Starts or restarts Ringpost with this configuration on the same data directory. `delivery`: lines of that table."""
+    def start_relay(self, extra="", routes="", delivery="", mx_port=MX_PORT, **options):
+        """Starts or restarts Ringpost with this configuration on the same data directory. `delivery`: that table, but for the port."""
         config = f"""
 hostname = "relay.test"
 data_dir = "{self.home}/data"
@@ -125,9 +125,8 @@ trusted_networks = ["127.0.0.0/8"]
 [dns]
 servers = ["{DNS}:{DNS_PORT}"]
 [delivery]
-port = {MX_PORT}
-tls = "none"
-{delivery}
+port = {mx_port}
+{delivery or 'tls = "none"'}
 [control]
 bind = "{RELAY}:{CONTROL_PORT}"
 {extra}

@@ -1,4 +1,6 @@
-"""The load of the throughput rows: Postfix's smtp-source, and its smtp-sink with a count of what came."""
+"""The loads: Postfix's smtp-source and smtp-sink, and our own client and server (benches/load), each with a count of what came."""
+import functools
+import json
 import os
 import re
 import socket
@@ -6,28 +8,35 @@ import subprocess
 import threading
 import time
 
-from mailworld import MX_PORT, NET, Failure, claim, eventually, is_open
+from mailworld import MX_PORT, NET, ROOT, Failure, claim, eventually, is_open
 
 SINK = f"{NET}.10"
 POLL_S = 0.005
+# Our own server has all of 127.80.0.0/14 at one port: what a peer meets there depends on the address.
+TAKER, TAKER_PORT = "127.80.0.1", 2625
 
 
 class Sink:
     """smtp-sink, and how many messages it has: it writes its counters to a pipe, which a thread reads."""
 
-    def __init__(self, world, group, host=SINK):
+    at, counter = (SINK, MX_PORT), rb"mesg=(\d+)"
+
+    def command(self):
+        return ["smtp-sink", "-c", "-u", "nobody", f"{SINK}:{MX_PORT}", "4096"]
+
+    def __init__(self, world, group):
         self.count, self.changed, self.wanted, self.reached = 0, time.monotonic(), None, None
         read, write = os.pipe()
-        self.process = world.start("smtp-sink", "-c", "-u", "nobody", f"{host}:{MX_PORT}", "4096", stdout=write,
-                                   stderr=subprocess.DEVNULL, **group.options())
+        self.process = world.start(*self.command(), stdout=write, stderr=subprocess.DEVNULL, **group.options())
         group.leaders.append(self.process.pid)
         os.close(write)
-        eventually("smtp-sink listens", lambda: is_open(host, MX_PORT))
+        eventually("the sink listens", lambda: is_open(*self.at))
+        claim(self.process.poll() is None, f"another listens at {self.at}")
         threading.Thread(target=self.read, args=(read,), daemon=True).start()
 
     def read(self, pipe):
         while octets := os.read(pipe, 1 << 16):
-            counts = re.findall(rb"mesg=(\d+)", octets[-200:])
+            counts = re.findall(self.counter, octets[-200:])
             if counts and int(counts[-1]) != self.count:
                 self.count, self.changed = int(counts[-1]), time.monotonic()
                 if self.wanted is not None and self.reached is None and self.count >= self.wanted:
@@ -46,6 +55,36 @@ class Sink:
                 raise Failure(f"{self.wanted - self.count} of the messages did not arrive")
             time.sleep(POLL_S)
         return self.reached
+
+
+class Takers(Sink):
+    """Our own server. It counts those apart that came to addresses where it answers late."""
+
+    at, counter = (TAKER, TAKER_PORT), rb"(\d+) \d+\n"
+
+    def command(self):
+        return [tool(), "sink", f"0.0.0.0:{TAKER_PORT}"]
+
+
+@functools.cache
+def tool():
+    """Our own client and server, built when a row first wants them, unless RINGPOST_LOAD names the binary."""
+    if "RINGPOST_LOAD" in os.environ:
+        return os.environ["RINGPOST_LOAD"]
+    subprocess.run(["cargo", "build", "--quiet", "--release", "--locked", "--manifest-path", ROOT / "benches/load/Cargo.toml",
+                    "--target-dir", ROOT / "target"], check=True)
+    return ROOT / "target/release/ringpost-load"
+
+
+def send(world, group, to, count, **options):
+    """Runs our own client to its end, and gives back what it prints. `rate=1000` is its --rate 1000."""
+    words = [word for name, value in options.items() for word in ([f"--{name}"] if value is True else [f"--{name}", value])]
+    with open(world.home / "send.log", "wb") as log:
+        process = world.start(tool(), "send", f"{to[0]}:{to[1]}", "--count", count, *words, stdout=subprocess.PIPE, stderr=log, **group.options())
+        group.leaders.append(process.pid)
+        answer, _ = process.communicate()
+    claim(process.returncode == 0, f"send: {(world.home / 'send.log').read_text()}")
+    return json.loads(answer)
 
 
 def source(world, group, to, sessions, count, size, keeps=False):

@@ -3,9 +3,9 @@ import math
 from xml.sax.saxutils import escape
 
 WIDTH = 760
-LEFT, RIGHT, TOP = 60, 20, 44
+LEFT, RIGHT, TOP = 60, 34, 44
 # Colours with contrast to white and to near-black; text takes the reader's own.
-COLOURS = ["#2f81f7", "#8b949e", "#e5743b", "#c9559b", "#2da44e", "#a371f7", "#bf8700", "#1b9e9e"]
+COLOURS = ["#2f81f7", "#8b949e", "#e5743b", "#c9559b", "#2da44e", "#a371f7", "#bf8700", "#1b9e9e", "#e0a526"]
 STYLE = """<style>
 text { font: 12px system-ui, sans-serif; fill: #24292f }
 .title { font-size: 15px; font-weight: 600 }
