@@ -310,7 +310,7 @@ fn is_power_of_ten(number: u64) -> bool {
 }
 
 /// Microseconds with three digits in the unit that people use.
-fn time(micros: u64) -> String {
+pub(super) fn time(micros: u64) -> String {
     let three = |value: f64| {
         let digits = if value >= 100.0 {
             0

@@ -7,10 +7,12 @@ pub mod dkim;
 pub mod explain;
 pub mod latency;
 pub mod preflight;
+pub mod printed;
 pub mod queue;
 pub mod sendmail;
 pub mod shards;
 pub mod spool;
+pub mod top;
 pub mod trace;
 pub mod user;
 
@@ -18,7 +20,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{self, Config};
 use crate::serve;
@@ -84,12 +86,15 @@ enum Command {
     Explain(explain::Arguments),
     Latency(latency::Arguments),
     Shards(shards::Arguments),
+    Top(top::Arguments),
     Spool(spool::Arguments),
     User(user::Arguments),
     Alias(alias::Arguments),
     Dkim(dkim::Arguments),
     Preflight(preflight::Arguments),
     Sendmail(Box<sendmail::Arguments>),
+    Completions(printed::Completions),
+    Man(printed::Man),
 }
 
 /// Runs what the process's arguments ask for.
@@ -125,22 +130,17 @@ pub fn main() -> ExitCode {
             defaults: false,
             json,
         }) => with(path, |config| render(&config.effective(), json)),
-        Some(Command::Queue(arguments)) => {
-            with(path, |config| queue::run(&arguments, &place(&config)))
-        }
-        Some(Command::Trace(arguments)) => {
-            with(path, |config| trace::run(&arguments, &place(&config)))
-        }
-        Some(Command::Explain(arguments)) => {
-            with(path, |config| explain::run(&arguments, &place(&config)))
-        }
-        Some(Command::Latency(arguments)) => {
-            with(path, |config| latency::run(&arguments, &place(&config)))
-        }
-        Some(Command::Shards(arguments)) => {
-            with(path, |config| shards::run(&arguments, &place(&config)))
-        }
+        Some(Command::Queue(arguments)) => asking(path, |place| queue::run(&arguments, place)),
+        Some(Command::Trace(arguments)) => asking(path, |place| trace::run(&arguments, place)),
+        Some(Command::Explain(arguments)) => asking(path, |place| explain::run(&arguments, place)),
+        Some(Command::Latency(arguments)) => asking(path, |place| latency::run(&arguments, place)),
+        Some(Command::Shards(arguments)) => asking(path, |place| shards::run(&arguments, place)),
+        Some(Command::Top(arguments)) => asking(path, |place| top::run(&arguments, place)),
         Some(Command::Sendmail(arguments)) => send(*arguments, path),
+        Some(Command::Completions(arguments)) => {
+            printed::complete(&arguments, Arguments::command())
+        }
+        Some(Command::Man(arguments)) => printed::write_pages(&arguments, Arguments::command()),
         Some(Command::Dkim(arguments)) => with(path, |config| dkim::run(&arguments, &config)),
         Some(Command::Preflight(arguments)) => {
             with(path, |config| preflight::run(&arguments, &config))
@@ -190,6 +190,11 @@ fn with(path: Option<&Path>, then: impl FnOnce(Config) -> ExitCode) -> ExitCode 
         Ok(config) => then(config),
         Err(faults) => complain(&faults),
     }
+}
+
+/// Runs `then` with the way to the running relay.
+fn asking(path: Option<&Path>, then: impl FnOnce(&Place) -> ExitCode) -> ExitCode {
+    with(path, |config| then(&place(&config)))
 }
 
 /// The same without a look at the files that the configuration names: one of them is about to be
@@ -242,8 +247,6 @@ fn place(config: &Config) -> Place {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

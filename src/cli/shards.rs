@@ -76,7 +76,7 @@ fn show(rows: &[ShardRow]) -> String {
     )
 }
 
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     format!("{:.0}%", 100.0 * share)
 }
 
@@ -88,7 +88,7 @@ fn each(many: u64, by: u64) -> String {
     }
 }
 
-fn state(health: Health) -> &'static str {
+pub(super) fn state(health: Health) -> &'static str {
     match health {
         Health::Ready => "ready",
         Health::Starting => "starting",

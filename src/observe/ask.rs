@@ -498,6 +498,12 @@ pub struct ShardRow {
     pub messages_accepted: u64,
     /// Messages in the queue.
     pub messages_queued: u64,
+    /// Recipients whose mail was delivered since the start.
+    #[serde(default)]
+    pub recipients_delivered: u64,
+    /// Recipients whose mail failed since the start.
+    #[serde(default)]
+    pub recipients_failed: u64,
     /// Commits that waited for the disk.
     pub syncs: u64,
     /// Messages that these made safe.
@@ -532,6 +538,8 @@ impl From<&Facts> for ShardRow {
             connections_out: facts.connections_out,
             messages_accepted: facts.messages_accepted,
             messages_queued: facts.messages_queued,
+            recipients_delivered: facts.counters.delivered,
+            recipients_failed: facts.counters.bounced + facts.counters.expired,
             syncs: facts.syncs,
             synced_messages: facts.synced_messages,
             log_octets: facts.log_octets,
