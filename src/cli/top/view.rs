@@ -96,15 +96,18 @@ fn summary(watched: &Watched) -> Vec<Line<'static>> {
 fn draw_rates(frame: &mut Frame<'_>, area: Rect, watched: &Watched) {
     let halves = Layout::vertical([Constraint::Percentage(50), Constraint::Percentage(50)]);
     let columns = usize::from(area.width);
-    let kinds: [(&str, Color, fn(&super::Totals) -> u64); 2] = [
-        (" accepted a second, up to ", Color::Blue, |one| {
-            one.accepted
-        }),
-        (" delivered a second, up to ", Color::Green, |one| {
-            one.delivered
-        }),
-    ];
-    for (half, (title, colour, value)) in halves.areas::<2>(area).into_iter().zip(kinds) {
+    let accepted: fn(&Totals) -> u64 = |one| one.accepted;
+    let delivered: fn(&Totals) -> u64 = |one| one.delivered;
+    let [upper, lower] = halves.areas(area);
+    for (half, title, colour, value) in [
+        (upper, " accepted a second, up to ", Color::Blue, accepted),
+        (
+            lower,
+            " delivered a second, up to ",
+            Color::Green,
+            delivered,
+        ),
+    ] {
         let from = watched.rates.len().saturating_sub(columns);
         let values: Vec<u64> = watched.rates.iter().skip(from).map(value).collect();
         let most = values.iter().max().copied().unwrap_or(0);
