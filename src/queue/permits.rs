@@ -5,6 +5,7 @@
 //! cannot be served wait in a queue. Permits are lent in small leases, so that the first shard to
 //! ask does not get all, and recalled from those who hold more than their share while others
 //! wait: a shard gives back what it does not use at once, and what it uses when a connection ends.
+//! With more shards than permits nobody can have a share, and they take turns.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -28,13 +29,15 @@ pub struct Notice {
     pub what: What,
 }
 
-/// The two things a home says.
+/// What a home says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// These are yours until you release them.
     Granted,
     /// Others wait: release this many as soon as you can.
     Recalled,
+    /// Others have none, and nobody has too many: release this many after a turn with them.
+    TurnEnds,
 }
 
 #[derive(Debug, Default)]
@@ -191,7 +194,9 @@ impl Destination {
         }
     }
 
-    /// Asks back what holders have above an equal share, as far as those below theirs wait for it.
+    /// Asks back what holders have above an equal share, as far as those below theirs wait for it;
+    /// and where that is not enough because there are more shards than permits, lets those who have
+    /// one give it to those who have none.
     fn recall(&mut self, limit: u32, destination: u64, notices: &mut Vec<Notice>) {
         let held = |holders: &[Holder], shard| {
             holders
@@ -237,9 +242,130 @@ impl Destination {
                 });
             }
         }
+        // Whoever has mail without end would otherwise never part with its one. The longest holder
+        // is the first in line.
+        let undisturbed = |holder: &&mut Holder| holder.permits > holder.recalled;
+        let turns = self.holders.iter_mut().filter(undisturbed);
+        for holder in turns.take(usize::try_from(missing).unwrap_or(usize::MAX)) {
+            holder.recalled += 1;
+            notices.push(Notice {
+                shard: holder.shard,
+                destination,
+                permits: 1,
+                what: What::TurnEnds,
+            });
+        }
     }
 }
 
 /// Permits lent in one turn. Less costs more messages between shards, more makes the second
 /// shard wait for the first one's connections to end.
 pub const LEASE_MAX: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DESTINATION: u64 = 7;
+
+    /// Shards that have mail without end, and give a permit back only when they are asked to.
+    struct Greedy {
+        home: Home,
+        limit: u32,
+        held: Vec<u32>,
+        /// How often each was granted a permit.
+        turns: Vec<u32>,
+        /// Notices that shards have not acted on, the oldest first.
+        asked: VecDeque<Notice>,
+    }
+
+    impl Greedy {
+        fn new(limit: u32, shards: u16) -> Self {
+            let mut greedy = Self {
+                home: Home::new(limit),
+                limit,
+                held: vec![0; usize::from(shards)],
+                turns: vec![0; usize::from(shards)],
+                asked: VecDeque::new(),
+            };
+            for shard in 0..shards {
+                let notices = greedy.home.request(DESTINATION, shard, limit);
+                greedy.hear(notices);
+            }
+            greedy
+        }
+
+        fn hear(&mut self, notices: Vec<Notice>) {
+            for notice in notices {
+                if notice.what == What::Granted {
+                    self.held[usize::from(notice.shard)] += notice.permits;
+                    self.turns[usize::from(notice.shard)] += 1;
+                } else {
+                    self.asked.push_back(notice);
+                }
+            }
+            let held: u32 = self.held.iter().sum();
+            assert!(held <= self.limit, "{held} of {}", self.limit);
+            assert_eq!(held, self.home.lent(DESTINATION));
+        }
+
+        /// The shard that was asked first gives back, and asks anew.
+        fn obey(&mut self) -> bool {
+            let Some(notice) = self.asked.pop_front() else {
+                return false;
+            };
+            self.held[usize::from(notice.shard)] -= notice.permits;
+            let Notice { shard, permits, .. } = notice;
+            let notices = self.home.release(DESTINATION, shard, permits);
+            self.hear(notices);
+            let notices = self.home.request(DESTINATION, shard, self.limit);
+            self.hear(notices);
+            true
+        }
+    }
+
+    #[test]
+    fn nobody_is_asked_for_more_than_what_is_above_its_share() {
+        for (limit, shards) in [(20, 2), (20, 3), (20, 20), (4, 3)] {
+            let mut greedy = Greedy::new(limit, shards);
+            let mut steps = 0;
+            while greedy.obey() {
+                steps += 1;
+                assert!(
+                    steps < 1_000,
+                    "{limit} permits never settle on {shards} shards"
+                );
+            }
+            let share = limit / u32::from(shards);
+            let least = greedy.held.iter().min();
+            assert!(least >= Some(&share), "{:?}", greedy.held);
+        }
+    }
+
+    /// A large machine, and a destination that takes fewer connections than it has cores: those who
+    /// came late would get nothing for as long as the others have mail.
+    #[test]
+    fn shards_take_turns_where_there_are_fewer_permits() {
+        for (limit, shards) in [(20, 64), (1, 64), (3, 4), (63, 64)] {
+            let mut greedy = Greedy::new(limit, shards);
+            for _ in 0..20 * usize::from(shards) {
+                assert!(greedy.obey(), "nobody has to part with a permit");
+            }
+            let (least, most) = (greedy.turns.iter().min(), greedy.turns.iter().max());
+            let (least, most) = (least.copied().unwrap_or(0), most.copied().unwrap_or(0));
+            assert!(least > 0 && most <= 2 * least + 2, "{:?}", greedy.turns);
+        }
+    }
+
+    /// Two who would share what there is ask nobody to end a connection at every turn.
+    #[test]
+    fn shards_that_have_their_share_are_left_alone() {
+        let mut home = Home::new(20);
+        let first = home.request(DESTINATION, 0, 10);
+        let second = home.request(DESTINATION, 1, 10);
+        assert_eq!(home.lent(DESTINATION), 20);
+        let notices = [first, second, home.request(DESTINATION, 0, 5)].concat();
+        let granted = |notice: &Notice| notice.what == What::Granted;
+        assert!(notices.iter().all(granted), "{notices:?}");
+    }
+}

@@ -56,6 +56,9 @@ pub enum PermitWord {
     Grant(u32),
     /// From home: others wait; give back so many as soon as a connection can be spared.
     Recall(u32),
+    /// From home: others have none, and everybody else no more than one; give back so many after a
+    /// turn.
+    TurnEnds(u32),
 }
 
 struct Inbox {

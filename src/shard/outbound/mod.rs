@@ -136,6 +136,7 @@ impl<'a, W: World> Courier<'a, W> {
     /// Takes message after message, for as long as there are any.
     async fn carry(&mut self, permit: &Permit, pass: &Pass) {
         let shard = self.shard;
+        let (began, mut carried) = (shard.world.now(), 0);
         while !shard.couriers.is_closed() {
             let now = shard.world.now();
             let assignment = shard.queue.borrow_mut().take(now, self.lane);
@@ -153,7 +154,9 @@ impl<'a, W: World> Courier<'a, W> {
             };
             self.attempt(Attempt::new(shard, assignment)).await;
             self.retire().await;
-            if permit.is_recalled() || self.connection.is_none() && self.how.is_remote() {
+            carried += 1;
+            let lasts = shard.world.now().since(began);
+            if permit.is_over(carried, lasts) || self.connection.is_none() && self.how.is_remote() {
                 // Without a connection another task begins afresh: the queue decides whether now.
                 return;
             }
@@ -163,7 +166,7 @@ impl<'a, W: World> Courier<'a, W> {
 
     /// True when a connection is worth keeping while there is no mail for it.
     fn may_wait(&mut self, permit: &Permit) -> bool {
-        self.connection.as_mut().is_some_and(Connection::is_usable) && !permit.is_recalled()
+        self.connection.as_mut().is_some_and(Connection::is_usable) && !permit.is_wanted()
     }
 
     /// Ends a connection that is used up.

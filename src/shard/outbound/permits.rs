@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_channel::oneshot;
 
@@ -36,6 +37,15 @@ struct Lease {
     held: u32,
     /// Of them, asked back by home and not yet returned.
     recalled: u32,
+    /// Of them, to be given to others after a turn.
+    turns: u32,
+}
+
+impl Lease {
+    /// Others wait for a permit that is here.
+    fn is_wanted(&self) -> bool {
+        self.recalled > 0 || self.turns > 0
+    }
 }
 
 /// Leave for one connection. Dropped, it goes to the next delivery in line or back home.
@@ -45,15 +55,22 @@ pub(super) struct Permit {
 }
 
 impl Permit {
-    /// True when another shard waits for a permit of this destination: end this connection after
-    /// the message in hand.
+    /// True when another shard waits for a permit of this destination, and the connection that has
+    /// this one should end: it has carried so many messages, and lasts so long.
     #[must_use]
-    pub(super) fn is_recalled(&self) -> bool {
-        self.inner
-            .leases
-            .borrow()
+    pub(super) fn is_over(&self, carried: usize, lasts: Duration) -> bool {
+        let leases = self.inner.leases.borrow();
+        let turn_is_over = carried >= TURN_MESSAGES || lasts >= TURN_TIME;
+        leases
             .get(&self.destination)
-            .is_some_and(|lease| lease.recalled > 0)
+            .is_some_and(|lease| lease.recalled > 0 || lease.turns > 0 && turn_is_over)
+    }
+
+    /// True when another shard waits for a permit of this destination: not to be kept idle.
+    #[must_use]
+    pub(super) fn is_wanted(&self) -> bool {
+        let leases = self.inner.leases.borrow();
+        leases.get(&self.destination).is_some_and(Lease::is_wanted)
     }
 }
 
@@ -110,6 +127,7 @@ impl Permits {
             }
             PermitWord::Grant(permits) => return self.inner.granted(destination, permits),
             PermitWord::Recall(permits) => return self.inner.recalled(destination, permits),
+            PermitWord::TurnEnds(permits) => return self.inner.turn_ends(destination, permits),
         };
         self.inner.deliver(notices);
     }
@@ -165,6 +183,7 @@ impl Inner {
             let word = match notice.what {
                 What::Granted => PermitWord::Grant(notice.permits),
                 What::Recalled => PermitWord::Recall(notice.permits),
+                What::TurnEnds => PermitWord::TurnEnds(notice.permits),
             };
             let (here, to) = (self.mesh.here(), usize::from(notice.shard));
             if to == here {
@@ -206,6 +225,12 @@ impl Inner {
         }
     }
 
+    fn turn_ends(self: &Rc<Self>, destination: u64, permits: u32) {
+        if let Some(lease) = self.leases.borrow_mut().get_mut(&destination) {
+            lease.turns = (lease.turns + permits).min(lease.held);
+        }
+    }
+
     /// Gives a permit to the first delivery that still waits.
     fn hand_on(self: &Rc<Self>, mut permit: Permit) -> Option<Permit> {
         loop {
@@ -235,11 +260,16 @@ impl Drop for Permit {
                 return;
             };
             lease.line.retain(|waiting| !waiting.is_canceled());
-            if lease.recalled == 0 && !lease.line.is_empty() {
+            if !lease.is_wanted() && !lease.line.is_empty() {
                 lease.line.pop_front()
             } else {
                 lease.held -= 1;
-                lease.recalled = lease.recalled.saturating_sub(1);
+                let asked = if lease.recalled > 0 {
+                    &mut lease.recalled
+                } else {
+                    &mut lease.turns
+                };
+                *asked = asked.saturating_sub(1);
                 if lease.held == 0 && lease.line.is_empty() {
                     leases.remove(&destination);
                 }
@@ -267,4 +297,30 @@ fn hash(lane: &str) -> u64 {
 
 fn shard_number(shard: usize) -> u16 {
     u16::try_from(shard).unwrap_or(u16::MAX)
+}
+
+/// Messages that a connection may carry while another shard has none to the same destination: few
+/// enough that everybody's turn comes soon, and so many that most messages need no new connection.
+const TURN_MESSAGES: usize = 10;
+/// A slow host must not make turns long.
+const TURN_TIME: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::mesh::Directory;
+
+    /// With a home for each destination on one of them, no shard keeps the counts for much more than
+    /// its part.
+    #[test]
+    fn destinations_spread_over_sixty_four_homes() {
+        let mesh = Mesh::new(Directory::new(64), 0);
+        let mut homes = [0; 64];
+        for number in 0..10_000 {
+            homes[mesh.home(hash(&format!("d{number}.test")))] += 1;
+        }
+        let (least, most) = (homes.iter().min(), homes.iter().max());
+        // 156 on average, and chance moves it by 12 or so.
+        assert!(least > Some(&100) && most < Some(&220), "{homes:?}");
+    }
 }

@@ -2,6 +2,7 @@
 //! all the same. Each test runs many seeds; `RINGPOST_SEED=n` repeats one, `RINGPOST_TELL=1`
 //! shows the relay's log.
 
+mod crowd;
 mod fetching;
 mod guarded;
 mod hardships;
