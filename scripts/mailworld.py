@@ -111,8 +111,9 @@ zone:
         eventually("nsd answers", lambda: is_open(DNS, DNS_PORT))
 
     # -- the relay ---------------------------------------------------------------------------
-    def start_relay(self, extra="", routes="", delivery="", mx_port=MX_PORT, **options):
-        """Starts or restarts Ringpost with this configuration on the same data directory. `delivery`: that table, but for the port."""
+    def start_relay(self, extra="", routes="", delivery="", mx_port=MX_PORT, tables=None, **options):
+        """Starts or restarts Ringpost with this configuration on the same data directory. `delivery`: that table, but for the
+        port; `tables` are laid over all of it."""
         config = f"""
 hostname = "relay.test"
 data_dir = "{self.home}/data"
@@ -131,6 +132,9 @@ port = {mx_port}
 bind = "{RELAY}:{CONTROL_PORT}"
 {extra}
 """
+        for table, keys in (tables or {}).items():
+            head, lines = f"[{table}]\n", "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+            config = config.replace(head, head + lines) if head in config else config + head + lines
         self.config = self.home / "ringpost.toml"
         self.config.write_text(config)
         self.relay = self.start(BINARY, "serve", "--config", self.config, log="relay.log", **options)

@@ -3,6 +3,7 @@
 //! - [`architecture`]: a message's way, socket to socket, room by room.
 //! - [`config`]: the configuration file, and what a reload changes.
 //! - [`operations`]: starting, watching, steering, stopping; what each limit does when reached.
+//! - [`capacity`]: what a message costs, what a machine carries, what ends first.
 //! - [`mailboxes`]: users' mail on disk, octet by octet, and who gets what.
 //! - [`spool`]: its files, octet by octet.
 //! - [`changing`]: where a change begins, what it must hold to, how to try it.
@@ -12,6 +13,7 @@
 //! name.
 
 pub mod architecture;
+pub mod capacity;
 pub mod changing;
 pub mod config;
 pub mod mailboxes;
