@@ -46,6 +46,7 @@ pub mod mailbox;
 pub mod shard;
 
 // The process around the shards.
+pub mod confine;
 pub mod maildrop;
 
 pub mod control;

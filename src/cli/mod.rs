@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{self, Config};
+use crate::confine;
 use crate::serve;
 use client::{Answer, Complaint, EX_CONFIG, EX_SOFTWARE, EX_USAGE, Place, print};
 
@@ -141,14 +142,18 @@ pub fn main() -> ExitCode {
             printed::complete(&arguments, Arguments::command())
         }
         Some(Command::Man(arguments)) => printed::write_pages(&arguments, Arguments::command()),
-        Some(Command::Dkim(arguments)) => with(path, |config| dkim::run(&arguments, &config)),
+        Some(Command::Dkim(arguments)) => with(path, |config| {
+            as_relay(&config, || dkim::run(&arguments, &config))
+        }),
         Some(Command::Preflight(arguments)) => {
             with(path, |config| preflight::run(&arguments, &config))
         }
-        Some(Command::User(arguments)) => with_words(path, |config| user::run(&arguments, &config)),
-        Some(Command::Alias(arguments)) => {
-            with_words(path, |config| alias::run(&arguments, &config))
-        }
+        Some(Command::User(arguments)) => with_words(path, |config| {
+            as_relay(&config, || user::run(&arguments, &config))
+        }),
+        Some(Command::Alias(arguments)) => with_words(path, |config| {
+            as_relay(&config, || alias::run(&arguments, &config))
+        }),
         Some(Command::Spool(arguments)) => match arguments.data() {
             // A spool can be looked at where the configuration is not.
             Some(data) => spool::run(&arguments, data),
@@ -203,6 +208,18 @@ fn with_words(path: Option<&Path>, then: impl FnOnce(Config) -> ExitCode) -> Exi
     match config::load_words(path) {
         Ok(config) => then(config),
         Err(faults) => complain(&faults),
+    }
+}
+
+/// Runs what writes into the data directory. When root does it, what is written must be the relay's all
+/// the same.
+fn as_relay(config: &Config, then: impl FnOnce() -> ExitCode) -> ExitCode {
+    match confine::follow(&config.process, &config.data_dir) {
+        Ok(()) => then(),
+        Err(why) => {
+            eprintln!("ringpost: {why}");
+            ExitCode::from(EX_CONFIG)
+        }
     }
 }
 

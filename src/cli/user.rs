@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::fs::{DirBuilder, File};
 use std::io::{self, BufRead as _};
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -164,8 +164,9 @@ pub(super) fn change(
         let made = DirBuilder::new().recursive(true).mode(0o700).create(home);
         made.map_err(cannot)?;
     }
-    let lock: PathBuf = path.with_extension("lock");
-    let lock = File::create(lock).map_err(cannot)?;
+    let mut options = File::options();
+    let lock = options.write(true).create(true).truncate(true).mode(0o600);
+    let lock = lock.open(path.with_extension("lock")).map_err(cannot)?;
     lock.lock().map_err(cannot)?;
     let mut users = read(path)?;
     let result = change(&mut users)?;

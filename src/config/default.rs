@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use super::value::{HTTPS_PORT, SMTP_PORT};
 use super::{
     AllowPlaintext, Auth, Config, Control, Cores, Delivery, Disowned, Dns, Durability, Listener,
-    Log, Mailboxes, Oauth, Preflight, Protocol, Queue, Route, Runtime, Smtp, Spool, Subaddress,
-    Tls, TlsPolicy, TlsReports, Verify,
+    Log, Mailboxes, Oauth, Preflight, Process, Protocol, Queue, Route, Runtime, Smtp, Spool,
+    Subaddress, Tls, TlsPolicy, TlsReports, Verify,
 };
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
@@ -21,6 +21,7 @@ impl Default for Config {
         Self {
             hostname: None,
             data_dir: "ringpost-data".into(),
+            process: Process::default(),
             runtime: Runtime::default(),
             listener: vec![Listener {
                 bind: vec![SocketAddr::from(([127, 0, 0, 1], 2525))],
@@ -41,6 +42,16 @@ impl Default for Config {
             oauth: Oauth::default(),
             mailboxes: Mailboxes::default(),
             log: Log::default(),
+        }
+    }
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Self {
+            user: None,
+            group: None,
+            confine: true,
         }
     }
 }

@@ -53,6 +53,10 @@ pub(super) const TABLES: &[Table] = &[
         keys: TOP,
     },
     Table {
+        name: "process",
+        keys: PROCESS,
+    },
+    Table {
         name: "runtime",
         keys: RUNTIME,
     },
@@ -122,7 +126,9 @@ macro_rules! key {
     };
 }
 
+mod process;
 mod users;
+use process::PROCESS;
 use users::{AUTH, MAILBOXES, OAUTH};
 
 const TOP: &[Key<Config>] = &[

@@ -38,6 +38,8 @@ pub struct Config {
     pub hostname: Option<String>,
     /// Spool, mailboxes and keys.
     pub data_dir: PathBuf,
+    /// `[process]`
+    pub process: Process,
     /// `[runtime]`
     pub runtime: Runtime,
     /// `[[listener]]`
@@ -72,6 +74,17 @@ pub struct Config {
     pub mailboxes: Mailboxes,
     /// `[log]`
     pub log: Log,
+}
+
+/// `[process]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Whom a relay that root started runs as: a name or a number.
+    pub user: Option<String>,
+    /// `None`: the user's own.
+    pub group: Option<String>,
+    /// No new privileges, and only the files that are needed.
+    pub confine: bool,
 }
 
 /// `[runtime]`

@@ -207,6 +207,10 @@ impl Reader<'_> {
                 }
             }
         }
+        if config.process.group.is_some() && config.process.user.is_none() {
+            let message = "group: whose? set user = \"...\" too, or leave it out";
+            self.fault(self.place("process.group"), message.to_owned());
+        }
         self.check_routes(config);
         self.check_keys(config);
         self.check_users(config);

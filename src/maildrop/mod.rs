@@ -15,7 +15,7 @@ mod submit;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,7 @@ impl Submission {
             .recursive(true)
             .mode(0o700)
             .create(directory)?;
+        as_above(directory)?;
         let draft = directory.join(format!("{name}{DRAFT}"));
         let place = directory.join(format!("{name}{WHOLE}"));
         let mut file = File::options()
@@ -99,6 +100,7 @@ impl Submission {
             let _ = fs::remove_file(&draft);
             return Err(error);
         }
+        as_above(&draft)?;
         fs::rename(&draft, &place)?;
         File::open(directory)?.sync_all()?;
         Ok(place)
@@ -116,6 +118,19 @@ impl Submission {
             content: octets[end + 1..].to_vec(),
         })
     }
+}
+
+/// Gives what was made to the owner of the directory it is in: root may leave mail for a relay that runs as
+/// somebody else.
+fn as_above(made: &Path) -> io::Result<()> {
+    let Some(home) = made.parent().filter(|home| !home.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    let (above, own) = (fs::metadata(home)?, fs::metadata(made)?);
+    if above.uid() == own.uid() || !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    chown(made, Some(above.uid()), Some(above.gid()))
 }
 
 /// The listener that takes mail of this machine's programs: the first that speaks SMTP in plain.

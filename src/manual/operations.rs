@@ -55,6 +55,22 @@
 //! on disk, exit 0 in under 10 s. Mail that waits stays in the spool; the next start goes on. SIGKILL
 //! loses no message that was answered with 250; a delivery that was in flight may happen twice.
 //!
+//! # What the process may do
+//!
+//! A relay that root starts needs `[process] user = "ringpost"`: it makes the data directory for that user,
+//! becomes it with one capability left, binds its ports, and gives that up too. systemd does the same
+//! with `tuning/ringpost.service`, which needs no `user`. Everything else is read as that user, at the start as at a
+//! reload: give a private key the group of the relay and mode 0640. Listeners cannot be bound anew by
+//! a reload, so they change with a restart. A link of the data directory's own, or of a mailbox, that
+//! leads elsewhere is part of the data if it was there at the start.
+//!
+//! With `[process] confine` (the default) the process then has no capabilities and can get none, writes files
+//! below the data directory alone, listens on no further TCP port, and signals nobody. All threads but the one that reads
+//! the configuration read below the data directory alone, so a private key is out of their reach
+//! as a file. The files are Landlock's part, and those of io_uring obey it (Linux 5.19 or later); what the
+//! kernel lacks is logged at the start, and the relay runs without it. `confine = false` is for
+//! those who look into the process with tools of its own user.
+//!
 //! # When a limit is reached
 //!
 //! | Reached | What clients hear | What goes on |

@@ -1,18 +1,19 @@
 //! The relay's process: from a configuration to running shards, and to their end.
 //!
 //! ```text
-//! limits, io_uring ─► data directory locked ─► ports bound ─► service thread ─► shards ─► ready
+//! user ─► data directory locked ─► ports bound ─► privileges gone ─► service thread ─► shards ─► ready
 //!    SIGHUP: configuration to every shard        SIGTERM: drain every shard, then exit 0
 //! ```
 
 mod certificates;
+mod walls;
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, TryLockError};
 use std::future::Future;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -24,8 +25,10 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use certificates::Seen;
+use walls::{Keeper, Walls};
 
 use crate::config::{self, Config, Durability, Protocol};
+use crate::confine::{self, Owner};
 use crate::control;
 use crate::dkim::{self, Signers};
 use crate::maildrop::{self, Pickup};
@@ -59,41 +62,40 @@ pub fn run(config: Config, path: Option<&Path>) -> ExitCode {
 }
 
 fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
-    // Before any other thread: a signal that comes while the relay starts is kept for its turn.
+    // Before any other thread: a signal that comes while the relay starts is kept for its turn, and
+    // what the process gives up is given up by all of them.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| os_error(format!("cannot listen for signals: {error}")))?;
-    start::prepare()?;
+    let owner =
+        confine::enter(&config.process, &config.data_dir).map_err(|why| refused(why, EX_CONFIG))?;
     let seats = cores::place(&config.runtime.cores)?;
     let _lock = lock(&config.data_dir)?;
     // glommio opens files relative to no directory: paths must be absolute.
     config.data_dir = std::fs::canonicalize(&config.data_dir)
         .map_err(|error| os_error(format!("{}: {error}", config.data_dir.display())))?;
+    config.hostname = Some(config.hostname());
     let addresses: Vec<SocketAddr> = addresses(&config);
     let sockets = start::bind(&addresses, seats.len())?;
     let bound = sockets.bound.clone();
     let control = config.control.bind.map(bind_control).transpose()?;
+
+    let walls = Walls::raise(&config);
+    start::prepare()?;
+    let seen = Seen::of(&config);
+    let (rules, made) = read_rules(config, owner.as_ref())?;
+    let config = Arc::clone(&rules.config);
+    let token = read_token(&config)?;
+    let keeper = Keeper::start()?;
+    let walls = walls.close(&config);
+
     let journal = Journal::start(config.log.format, config.log.level)
         .map_err(|error| os_error(format!("cannot start the log's thread: {error}")))?;
     let service = Service::start()
         .map_err(|error| os_error(format!("cannot start the service thread: {error}")))?;
     let desk = Desk::start(&service, &config, journal.handle())
         .map_err(|error| refused(format!("the resolver cannot be set up: {error}"), EX_CONFIG))?;
-
-    let seen = Seen::of(&config);
-    let (tls, made) = certificates::ends(&config).map_err(|why| refused(why, EX_CANTCREAT))?;
-    let users = Users::read(&users_file(&config)).map_err(|why| refused(why, EX_CONFIG))?;
-    let signers = signers(&config).map_err(|why| refused(why, EX_CONFIG))?;
-    let issuer = issuer(&config).map_err(|why| refused(why, EX_CONFIG))?;
-    let credentials = credentials(&config).map_err(|why| refused(why, EX_CONFIG))?;
     let current = Current {
-        rules: Rules {
-            config: Arc::new(config),
-            tls,
-            signers: Arc::new(signers),
-            users: Arc::new(users),
-            issuer,
-            credentials: Arc::new(credentials),
-        },
+        rules,
         directory: Directory::new(seats.len()),
         log: journal.handle(),
         reports: desk.reports.clone(),
@@ -101,23 +103,50 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     };
     current.begin_reports();
     let (end, ended) = mpsc::channel();
-    let runtime = current.rules.config.runtime.clone();
     let running = start_shards(&current, &journal, end, |make| {
-        start::start(&seats, sockets, &desk, &runtime, make)
+        start::start(&seats, sockets, &desk, &config.runtime, make)
     })?;
     let control_at = control.as_ref().map(|(_, at)| *at);
     if let Some((listener, _)) = control {
-        open_control(&service, listener, &current)?;
+        open_control(&service, listener, token, &current);
     }
     current.log.shards(&seats);
     announce(&current, &bound, control_at, made.as_deref());
+    walls.tell(&current);
     let _pickup = pick_up(&current, &bound)?;
     let watcher = watch(ended, current.directory.clone(), running, signals.handle())?;
-    obey(forward(signals)?, path, current);
+    let path = path.map(Path::to_path_buf);
+    let signals = forward(signals)?;
+    keeper.keep(move || obey(signals, path.as_deref(), current));
     // The service thread and the log's thread end after the shards, when they are dropped.
     watcher
         .join()
         .unwrap_or_else(|_| Err(refused("the watching thread died".to_owned(), EX_SOFTWARE)))
+}
+
+/// What every shard goes by, with all files that the configuration names, and the certificate that had to be
+/// made. They are read as the user who reads them at a reload.
+fn read_rules(config: Config, owner: Option<&Owner>) -> Result<(Rules, Option<PathBuf>), Refused> {
+    let unreadable = |exit_code| {
+        move |why: String| match owner {
+            Some(owner) => refused(format!("{why} (as {owner})"), exit_code),
+            None => refused(why, exit_code),
+        }
+    };
+    let (tls, made) = certificates::ends(&config).map_err(unreadable(EX_CANTCREAT))?;
+    let users = Users::read(&users_file(&config)).map_err(unreadable(EX_CONFIG))?;
+    let signers = signers(&config).map_err(unreadable(EX_CONFIG))?;
+    let issuer = issuer(&config).map_err(unreadable(EX_CONFIG))?;
+    let credentials = credentials(&config).map_err(unreadable(EX_CONFIG))?;
+    let rules = Rules {
+        config: Arc::new(config),
+        tls,
+        signers: Arc::new(signers),
+        users: Arc::new(users),
+        issuer,
+        credentials: Arc::new(credentials),
+    };
+    Ok((rules, made))
 }
 
 /// Takes up what `sendmail` leaves, where there is a listener to hand it to.
@@ -316,7 +345,8 @@ impl Current {
             }
         };
         let old = &self.rules.config;
-        // At the start it was made absolute.
+        // At the start they were made what they are: shards cannot look for a name themselves.
+        new.hostname = Some(new.hostname());
         if std::fs::canonicalize(&new.data_dir).is_ok_and(|path| path == old.data_dir) {
             new.data_dir.clone_from(&old.data_dir);
         }
@@ -462,26 +492,23 @@ impl Shards for Everyone {
 fn open_control(
     service: &Service,
     listener: TcpListener,
+    token: Option<String>,
     current: &Current,
-) -> Result<(), Refused> {
-    let token = current
-        .rules
-        .config
-        .control
-        .token_file
-        .as_deref()
-        .map(read_token)
-        .transpose()?;
+) {
     let shards = Arc::new(Everyone {
         directory: current.directory.clone(),
     });
     // Ends with the service thread.
-    let serving = control::serve(listener, shards, token, std::future::pending());
-    service.handle().spawn(serving);
-    Ok(())
+    service
+        .handle()
+        .spawn(control::serve(listener, router, std::future::pending()));
 }
 
-fn read_token(path: &Path) -> Result<String, Refused> {
+/// What requests to the control plane must show.
+fn read_token(config: &Config) -> Result<Option<String>, Refused> {
+    let Some(path) = &config.control.token_file else {
+        return Ok(None);
+    };
     let text = std::fs::read_to_string(path).map_err(|error| {
         refused(
             format!(
@@ -491,7 +518,7 @@ fn read_token(path: &Path) -> Result<String, Refused> {
             EX_NOINPUT,
         )
     })?;
-    Ok(text.trim().to_owned())
+    Ok(Some(text.trim().to_owned()))
 }
 
 /// Says where it listens, and how to try it.
@@ -596,6 +623,7 @@ fn lock(data: &Path) -> Result<File, Refused> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(&path);
     let file = file.map_err(|error| {
         let why = format!("cannot write to the data directory {place}: {error}; set data_dir to a place this user may write to");

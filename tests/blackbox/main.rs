@@ -20,6 +20,7 @@ mod alias;
 mod auth;
 mod client_certificates;
 mod commands;
+mod confine;
 mod dane;
 mod delivery;
 mod dialogue;
