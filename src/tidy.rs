@@ -216,6 +216,36 @@ fn unsafe_code_stays_in_uring_and_says_why() {
 }
 
 #[test]
+fn unsafe_blocks_are_counted() {
+    let sources = sources("src", ".rs");
+    let count = |path: &str| {
+        let of = sources.iter().filter(|source| source.path == path);
+        let lines = of.flat_map(|source| source.code());
+        lines.filter(|(_, line)| line.contains("unsafe {")).count()
+    };
+    for (path, blocks, why) in UNSAFE {
+        assert_eq!(count(path), blocks, "{path}, where {why}");
+    }
+    let known = UNSAFE.iter().map(|(_, blocks, _)| blocks).sum::<usize>();
+    let all: usize = sources.iter().map(|source| count(&source.path)).sum();
+    assert_eq!(all, known, "a new unsafe block: say in UNSAFE what for");
+}
+
+#[test]
+fn the_compiler_sees_that_cores_are_safe() {
+    let mods = CORES.map(|core| format!("src/{core}/mod.rs"));
+    let files = CORE_FILES.iter().map(|file| (*file).to_owned());
+    let mut faults = Vec::new();
+    for path in mods.into_iter().chain(files) {
+        let text = fs::read_to_string(root().join(&path)).expect("a core");
+        if !text.contains("\n#![forbid(unsafe_code)]\n") {
+            faults.push(format!("{path}: no #![forbid(unsafe_code)]"));
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
 fn only_the_spool_can_prove_that_a_message_is_safe() {
     let mut faults = Vec::new();
     for source in sources("src", ".rs")
@@ -413,6 +443,30 @@ const CORE_FILES: [&str; 7] = [
     "src/mailbox/record.rs",
     "src/mailbox/index.rs",
     "src/mailbox/text.rs",
+];
+
+/// Every unsafe block there is: the file, how many, and what they rest on (each says it under `// SAFETY:` too).
+const UNSAFE: [(&str, usize, &str); 4] = [
+    (
+        "src/uring/disk.rs",
+        1,
+        "a descriptor is lent while its file is open",
+    ),
+    (
+        "src/uring/load.rs",
+        2,
+        "the kernel fills a struct of integers",
+    ),
+    (
+        "src/uring/net.rs",
+        2,
+        "a descriptor is lent while its stream is open, and given away once",
+    ),
+    (
+        "src/uring/slice.rs",
+        3,
+        "the kernel reads and fills a struct of integers, of the size that is said",
+    ),
 ];
 
 /// Groups whose members never import each other, whatever their order.

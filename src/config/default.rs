@@ -135,6 +135,7 @@ impl Default for Queue {
             expire: 5 * 24 * 60 * MINUTE,
             delay_notice: Some(4 * 60 * MINUTE),
             bounce_copy: None,
+            reports_per_sender: 1000,
         }
     }
 }

@@ -472,6 +472,13 @@ const QUEUE: &[Key<Config>] = &[
             Some(quoted(copy.map_or("none", Mailbox::as_str)))
         }
     ),
+    key!(
+        "reports_per_sender",
+        Takes,
+        "Reports (bounces, delay notices, successes) that go to one sender in an hour, from each core. More bounces wait: mail sent in somebody's name must not bury them.",
+        |c, v| count(v, 1, COUNT_MAX).map(|count| c.queue.reports_per_sender = count),
+        |c| Some(c.queue.reports_per_sender.to_string())
+    ),
 ];
 
 const SPOOL: &[Key<Config>] = &[

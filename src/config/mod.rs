@@ -348,6 +348,8 @@ pub struct Queue {
     pub delay_notice: Option<Duration>,
     /// Who gets a copy of what senders hear of failures.
     pub bounce_copy: Option<Mailbox>,
+    /// Reports that one sender gets in an hour.
+    pub reports_per_sender: usize,
 }
 
 /// `[spool]`

@@ -106,13 +106,12 @@ fn judge(status: Result<RestrictionStatus, RulesetError>) -> Wall {
     match status.map(|status| status.ruleset) {
         Ok(RulesetStatus::FullyEnforced) => Wall::Whole,
         Ok(RulesetStatus::PartiallyEnforced) => Wall::Part,
-        Ok(RulesetStatus::NotEnforced) => Wall::None(
-            "this kernel has no Landlock (Linux 5.19 or later, and `landlock` in its list of security modules)"
-                .to_owned(),
-        ),
-        Err(error) => Wall::None(error.to_string()),
+        Ok(RulesetStatus::NotEnforced) => Wall::None(NEEDS.to_owned()),
+        Err(error) => Wall::None(format!("{error}; {NEEDS}")),
     }
 }
+
+const NEEDS: &str = "Landlock is needed, which is in Linux 5.19 or later, unless left out of its security modules or refused by a container's seccomp profile";
 
 /// The newest rights that are asked for; of older kernels, what they have.
 const KNOWN: ABI = ABI::V6;

@@ -6,6 +6,8 @@
 //! message ─► mime, decode (mail-parser) ─► section, envelope, structure ─► summary
 //! ```
 
+#![forbid(unsafe_code)]
+
 pub mod capability;
 pub mod decode;
 pub mod envelope;

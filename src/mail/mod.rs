@@ -1,5 +1,7 @@
 //! What travels: envelopes, outcomes and reports. Plain data and pure functions.
 
+#![forbid(unsafe_code)]
+
 pub mod downgrade;
 pub mod dsn;
 pub mod envelope;

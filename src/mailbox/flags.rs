@@ -1,6 +1,8 @@
 //! Flags of messages: IMAP's system flags as bits, keywords as places in a folder's table, and both
 //! as the letters that Maildir puts into file names.
 
+#![forbid(unsafe_code)]
+
 use std::ops::{BitAnd, BitOr, Not};
 
 /// System flags (RFC 9051 §2.3.2) as bits.

@@ -1,6 +1,8 @@
 //! What a folder knows of its messages: UIDs, modseqs, flags, keywords, and which are gone since
 //! when. Pure: it is built out of records, whether they come from the disk or were just written.
 
+#![forbid(unsafe_code)]
+
 use std::collections::VecDeque;
 use std::rc::Rc;
 

@@ -7,6 +7,8 @@
 //! Entwürfe         .Entw&APw-rfe
 //! ```
 
+#![forbid(unsafe_code)]
+
 use std::collections::BTreeSet;
 
 use base64::Engine as _;

@@ -10,6 +10,8 @@
 //! a `Kind::Items` it covers the head alone, so that a reader can pass over the payload: the
 //! items in it have checksums of their own.
 
+#![forbid(unsafe_code)]
+
 use super::flags::{Flags, System};
 
 /// What a record says.

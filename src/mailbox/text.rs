@@ -3,6 +3,8 @@
 //! A file that cannot be told apart afterwards, because a CR stands before a CRLF, is kept with CRLF:
 //! what is read is then, octet by octet, what came in.
 
+#![forbid(unsafe_code)]
+
 use memchr::memmem;
 
 /// Content as it is kept on disk: LF, unless that would lose something.

@@ -34,6 +34,7 @@
 //! | `cargo test --lib smtp::` | the tests of a module; those of a core take milliseconds |
 //! | `cargo test --lib sim` | whole relays with power cuts and slow peers; `RINGPOST_SEED=n` repeats a run, `RINGPOST_TELL=1` shows its log, `--features sim` tries fifty times the seeds |
 //! | `cargo test --test blackbox pop3` | the binary, with sockets and a scripted DNS |
-//! | `scripts/fuzz 60 pop3` | a fuzz target for a minute |
+//! | `scripts/fuzz --guided --minutes 1 pop3` | a fuzz target for a minute |
 //! | `RINGPOST=target/debug/ringpost scripts/interop NAME` | another mail program against a debug build |
+//! | `RINGPOST=target/debug/ringpost scripts/attack garbage` | one kind of hostile peer, and what others notice of it |
 //! | `scripts/check fast` | what must hold before a change goes in; without `fast` what the CI runs |

@@ -75,7 +75,8 @@
 //!
 //! | Reached | What clients hear | What goes on |
 //! |---|---|---|
-//! | `runtime.memory` | DATA is answered late, then with 452 4.3.1 | deliveries, which free it |
+//! | `runtime.memory` | DATA, or content that goes on, is taken late, then answered with 452 4.3.1 | deliveries, which free it |
+//! | `queue.reports_per_sender` | nothing: bounces to that sender wait for the next hour, delay notices are left out | everything else |
 //! | the disk is full | 452 4.3.1 from MAIL on | deliveries; service returns by itself |
 //! | the disk fails (EIO) | 4xx: nothing is acknowledged | the shard takes no mail; look at the log |
 //! | `smtp.max_connections` | 421 | everybody connected already |

@@ -23,6 +23,8 @@
 //!
 //! Everything here is O(log n) in the number of parts, except the operator's lists and searches.
 
+#![forbid(unsafe_code)]
+
 #[cfg(test)]
 mod check;
 mod decision;

@@ -6,6 +6,8 @@
 //!                                              └─ Address
 //! ```
 
+#![forbid(unsafe_code)]
+
 pub mod dns;
 pub mod mx;
 pub mod sts;

@@ -499,9 +499,8 @@ fn open_control(
         directory: current.directory.clone(),
     });
     // Ends with the service thread.
-    service
-        .handle()
-        .spawn(control::serve(listener, router, std::future::pending()));
+    let serving = control::serve(listener, shards, token, std::future::pending());
+    service.handle().spawn(serving);
 }
 
 /// What requests to the control plane must show.

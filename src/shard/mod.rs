@@ -106,6 +106,8 @@ struct Shard<W: World> {
     messages_disowned: Cell<u64>,
     tls: secure::Tally,
     preflights: Cell<crate::preflight::Tally>,
+    /// What senders have heard of late.
+    pace: RefCell<settle::pace::Pace>,
     /// What the DNS says of our own addresses is being asked for.
     asks_for_sources: Cell<bool>,
 }

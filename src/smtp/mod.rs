@@ -1,5 +1,7 @@
 //! SMTP: the sessions of both sides, without I/O.
 
+#![forbid(unsafe_code)]
+
 pub mod client;
 pub mod command;
 pub mod extension;

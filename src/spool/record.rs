@@ -5,6 +5,8 @@
 //! a file are not taken for records, whatever a sender put into them. The manual has the payloads,
 //! octet by octet ([`crate::manual::spool`]).
 
+#![forbid(unsafe_code)]
+
 use super::codec::{
     Reader, count, put_diagnosis, put_octets, put_places, put_text, put_u16, put_u32, put_u64,
 };

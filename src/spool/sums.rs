@@ -4,6 +4,8 @@
 //! and whoever sends mail can write many of them: summed one by one, they cost the square of what
 //! they take. CRC-32C is linear, so a stretch's checksum follows from two running ones.
 
+#![forbid(unsafe_code)]
+
 use std::collections::VecDeque;
 
 /// Running checksums over octets of a file, as far as they were asked for.

@@ -293,8 +293,9 @@ impl<W: World> Connection<W> {
     }
 
     /// Makes sure that a read has somewhere to go, without keeping more than the moment needs.
-    /// A buffer grows to `most` with what fills it: who sends nothing must not hold a large one.
-    fn make_room(&mut self, most: usize) {
+    /// A buffer grows to `most` with what fills it: who sends nothing must not hold a large one. Its
+    /// size from now on.
+    pub(in crate::shard) fn make_room(&mut self, most: usize) -> usize {
         let growth = if self.unread.end == self.buffer.len() {
             4
         } else {
@@ -314,6 +315,7 @@ impl<W: World> Connection<W> {
         if self.buffer.len() < wanted || self.buffer.len() == self.unread.end {
             self.buffer.resize(wanted.max(self.unread.end * 2), 0);
         }
+        self.buffer.len()
     }
 }
 

@@ -22,11 +22,13 @@ pub(super) struct Gathering<W: World> {
     _arriving: Arriving,
     /// What it takes of the shard's memory budget.
     charge: Charge,
+    /// Octets of the buffer that it comes in through.
+    buffer: usize,
     /// Looks at it as it arrives.
     watch: Option<Watch>,
     /// What was spilled last ended with CRLF.
     ends_line: bool,
-    /// The spool could not take a part: the message is read to its end and refused.
+    /// The spool could not take a part, or memory has run out: the message is read to its end and refused.
     failure: Option<io::Error>,
 }
 
@@ -67,6 +69,7 @@ impl<W: World> Gathering<W> {
             extent: None,
             _arriving: Arriving::new(&shard.arriving),
             charge,
+            buffer: 0,
             watch,
             ends_line: false,
             failure: None,
@@ -78,14 +81,35 @@ impl<W: World> Gathering<W> {
         if self.failure.is_some() {
             return;
         }
+        // A thousand messages that began small may all grow: who waits is not read meanwhile, and who
+        // has waited long enough gives back what it holds.
+        let grows = self.tail.len() + octets.len() > self.tail.capacity();
+        if grows && !shard.budget.room_beside(&self.charge, &shard.world).await {
+            return self.fail(io::ErrorKind::OutOfMemory.into());
+        }
         self.tail.extend_from_slice(octets);
-        self.charge.set(self.tail.capacity());
+        self.count();
         if self.tail.len() > INLINE_OCTETS_MAX
             && let Err(error) = self.spill(shard).await
         {
-            self.failure = Some(error);
-            self.tail = Vec::new();
+            self.fail(error);
         }
+    }
+
+    /// Says how large the buffer is that it comes in through.
+    pub(super) fn comes_through(&mut self, octets: usize) {
+        self.buffer = octets;
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.charge.set(self.tail.capacity() + self.buffer);
+    }
+
+    fn fail(&mut self, error: io::Error) {
+        self.failure = Some(error);
+        self.tail = Vec::new();
+        self.count();
     }
 
     async fn spill(&mut self, shard: &Shard<W>) -> io::Result<()> {

@@ -303,8 +303,13 @@ impl<W: World> Visit<'_, W> {
         self.flush().await?;
         let (shard, wait) = (self.shard, self.session.wait());
         let pass = (!is_closing && !self.session.in_transaction()).then_some(pass);
-        let heard = if self.gathering.is_some() {
-            let room = DATA_BUFFER_OCTETS;
+        let heard = if let Some(gathering) = &mut self.gathering {
+            let room = if shard.budget.has_room() {
+                DATA_BUFFER_OCTETS
+            } else {
+                SCARCE_BUFFER_OCTETS
+            };
+            gathering.comes_through(self.connection.make_room(room));
             self.connection.receive_into(shard, wait, pass, room).await
         } else {
             self.connection.receive(shard, wait, pass).await
@@ -329,3 +334,5 @@ impl<W: World> Visit<'_, W> {
 
 /// The buffer while content comes in: what a socket holds after one round trip of a fast sender.
 const DATA_BUFFER_OCTETS: usize = 64 * 1024;
+/// The same where memory has run out: content still comes in, in small pieces.
+const SCARCE_BUFFER_OCTETS: usize = 4 * 1024;

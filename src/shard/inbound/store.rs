@@ -62,10 +62,11 @@ impl<W: World> Shard<W> {
             gathering.discard().await;
             return Err(reply);
         }
-        let gathered = gathering
-            .finish(self)
-            .await
-            .map_err(|error| self.refuse(&CommitError::from(error)))?;
+        let gathered = gathering.finish(self).await;
+        let gathered = gathered.map_err(|error| match error.kind() {
+            io::ErrorKind::OutOfMemory => Reply::out_of_memory(),
+            _ => self.refuse(&CommitError::from(error)),
+        })?;
         let began = self.world.now();
         let accepted = Accepted {
             id,

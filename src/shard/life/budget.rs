@@ -37,7 +37,7 @@ impl Budget {
     }
 
     /// Takes octets, over the limit too: the limit is kept by asking [`Budget::room`] before new
-    /// work begins, never by failing work that has begun.
+    /// work begins, and [`Budget::room_beside`] before it grows.
     #[must_use]
     pub(in crate::shard) fn charge(&self, octets: usize) -> Charge {
         self.inner.used.set(self.inner.used.get() + octets);
@@ -67,14 +67,24 @@ impl Budget {
 
     /// True while there is room for more.
     #[must_use]
-    pub(super) fn has_room(&self) -> bool {
+    pub(in crate::shard) fn has_room(&self) -> bool {
         self.inner.used.get() < self.inner.limit
     }
 
     /// Waits for room; false when none came within [`ROOM_WAIT`].
     pub(in crate::shard) async fn room<W: World>(&self, world: &W) -> bool {
+        self.wait(world, 0).await
+    }
+
+    /// The same for work that has begun and grows. What it holds itself is not in its way: were it
+    /// alone, it could go on, however small the budget.
+    pub(in crate::shard) async fn room_beside<W: World>(&self, own: &Charge, world: &W) -> bool {
+        self.wait(world, own.octets).await
+    }
+
+    async fn wait<W: World>(&self, world: &W, own: usize) -> bool {
         let until = world.now() + ROOM_WAIT;
-        while !self.has_room() {
+        while self.inner.used.get() - own >= self.inner.limit {
             if world.now() >= until {
                 return false;
             }

@@ -114,9 +114,8 @@ async fn open<W: World>(
     rules.tls.clients = rules.tls.clients.for_shard();
     let config = &Arc::clone(&rules.config);
     let shards = directory.shards();
-    let recorder =
-        Recorder::new().map_err(|error| format!("histograms cannot be made: {error}"))?;
-    let recorder = Rc::new(RefCell::new(recorder));
+    let recorder = Recorder::new().map(|recorder| Rc::new(RefCell::new(recorder)));
+    let recorder = recorder.map_err(|error| format!("histograms cannot be made: {error}"))?;
     let arriving: Rc<Cell<usize>> = Rc::default();
     // The log tells of moved messages, and exists before the queue that is told.
     let home: Rc<RefCell<Weak<Shard<W>>>> = Rc::default();
@@ -168,6 +167,7 @@ async fn open<W: World>(
         messages_disowned: Default::default(),
         tls: Default::default(),
         preflights: Default::default(),
+        pace: Default::default(),
         asks_for_sources: Cell::default(),
     });
     *home.borrow_mut() = Rc::downgrade(&shard);

@@ -1,5 +1,6 @@
 //! After an attempt: outcomes to the queue, its decisions to the spool and the log.
 
+pub(super) mod pace;
 mod report;
 
 use std::rc::Rc;

@@ -17,6 +17,7 @@ use crate::queue::Report;
 use crate::shard::Shard;
 use crate::shard::message::sign::Signatures;
 use crate::shard::message::{Body, Message};
+use crate::shard::settle::pace::Turn;
 use crate::spool::log::{self, Accepted, CommitError, Reports};
 use crate::wire::dot;
 use crate::wire::status::EnhancedStatus;
@@ -24,6 +25,8 @@ use crate::world::World;
 
 /// Why a report could not be made.
 enum NoReport {
+    /// Its sender has had many; with a word to the log or without.
+    NotYet(Option<Box<str>>),
     Unreadable(io::Error),
     NotStored(CommitError),
 }
@@ -31,6 +34,13 @@ enum NoReport {
 impl fmt::Display for NoReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotYet(sender) => {
+                let sender = sender.as_deref().unwrap_or_default();
+                write!(
+                    f,
+                    "{sender} has had [queue] reports_per_sender in this hour: more wait"
+                )
+            }
             Self::Unreadable(error) => write!(f, "the message cannot be read: {error}"),
             Self::NotStored(error) => write!(f, "{error}"),
         }
@@ -45,10 +55,9 @@ impl<W: World> Shard<W> {
         let decisions = match stored {
             Ok(()) => self.queue.borrow_mut().report_stored(now, &report),
             Err(error) => {
-                self.warn(format_args!(
-                    "{}: cannot store a report: {error}",
-                    report.id
-                ));
+                if !matches!(error, NoReport::NotYet(None)) {
+                    self.warn(format_args!("{}: no report now: {error}", report.id));
+                }
                 self.queue.borrow_mut().report_refused(now, report)
             }
         };
@@ -61,6 +70,7 @@ impl<W: World> Shard<W> {
             .load(report.message, report.id)
             .await
             .map_err(NoReport::Unreadable)?;
+        self.await_turn(&about.envelope)?;
         let (original, is_whole) = self.original(&about).await.map_err(NoReport::Unreadable)?;
         let id = self.log.next_id();
         let composed = self.compose(report, id, &about, &original, is_whole);
@@ -103,6 +113,22 @@ impl<W: World> Shard<W> {
         });
         self.admit(&message, locator);
         Ok(())
+    }
+
+    /// May this sender get another report now?
+    fn await_turn(&self, about: &Envelope) -> Result<(), NoReport> {
+        let most = self.settings().config.queue.reports_per_sender;
+        let most = u32::try_from(most).unwrap_or(u32::MAX - 1);
+        // Nobody is told of mail from nobody.
+        let Some(sender) = &about.reverse_path.0 else {
+            return Ok(());
+        };
+        let sender = sender.as_str();
+        match self.pace.borrow_mut().turn(self.world.now(), sender, most) {
+            Turn::Now => Ok(()),
+            Turn::FirstLater => Err(NoReport::NotYet(Some(sender.into()))),
+            Turn::Later => Err(NoReport::NotYet(None)),
+        }
     }
 
     /// Adds who gets a copy, and follows the aliases of both.
