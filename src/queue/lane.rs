@@ -46,6 +46,8 @@ pub(super) struct Lane {
     pub(super) wakeup: u32,
     /// Why it failed last.
     pub(super) diagnosis: Option<Rc<Diagnosis>>,
+    /// What was said of a recipient last. Thousands hear the same.
+    said: Option<Rc<Diagnosis>>,
 }
 
 /// Whether connections may be opened.
@@ -77,7 +79,25 @@ impl Lane {
             announced: false,
             wakeup: NONE,
             diagnosis: None,
+            said: None,
         }
+    }
+
+    /// It failed: why. Mail that heard the same the last time keeps sharing it.
+    pub(super) fn learn(&mut self, diagnosis: Diagnosis) {
+        self.diagnosis = Some(self.share(diagnosis));
+    }
+
+    /// One copy for all that hear the same.
+    pub(super) fn share(&mut self, diagnosis: Diagnosis) -> Rc<Diagnosis> {
+        for known in [&self.diagnosis, &self.said].into_iter().flatten() {
+            if **known == diagnosis {
+                return Rc::clone(known);
+            }
+        }
+        let new = Rc::new(diagnosis);
+        self.said = Some(Rc::clone(&new));
+        new
     }
 
     /// Connections to open now: one for each ready or taken part, within the window.

@@ -287,7 +287,7 @@ impl Queue {
             return;
         };
         let lane = &mut self.lanes[index];
-        lane.diagnosis = Some(Rc::new(kept(diagnosis.clone())));
+        lane.learn(kept(diagnosis.clone()));
         if lane.fail() {
             let at = self.settings.reopen_at(now, lane.failures, random);
             self.wake(Sleeper::Lane(index), at);
@@ -417,6 +417,23 @@ impl Queue {
         index.is_some_and(|index| self.messages[index].delay_told)
     }
 
+    /// Some of its recipients are on a lane that is not in back-off.
+    #[must_use]
+    pub fn has_way(&self, message: MessageKey) -> bool {
+        let Some(index) = self.messages.find(message.0) else {
+            return false;
+        };
+        let mut next = self.messages[index].first;
+        while next != EMPTY && next != NONE {
+            let part = &self.parts[next];
+            if self.lanes[part.lane].gate != Gate::Closed {
+                return true;
+            }
+            next = part.sibling;
+        }
+        false
+    }
+
     /// The spool moved a message's record.
     pub fn relocate(&mut self, message: MessageKey, locator: Locator) {
         if let Some(index) = self.messages.find(message.0) {
@@ -477,12 +494,15 @@ impl Queue {
 
 impl Queue {
     fn admit_part(&mut self, now: Tick, message: u32, admission: PartAdmission) {
-        let mut recipients: Recipients = admission.recipients.into_iter().map(queued).collect();
-        recipients.sort_by_key(|queued| queued.place);
-        recipients.dedup_by_key(|queued| queued.place);
-        if recipients.is_empty() {
+        if admission.recipients.is_empty() {
             return;
         }
+        let lane = self.lane(&admission.lane);
+        let lane = &mut self.lanes[lane];
+        let recipients = admission.recipients.into_iter();
+        let mut recipients: Recipients = recipients.map(|one| queued(one, lane)).collect();
+        recipients.sort_by_key(|queued| queued.place);
+        recipients.dedup_by_key(|queued| queued.place);
         let count = recipients.len() as u64;
         self.counters.accepted += count;
         self.counters.queued += count;
@@ -615,15 +635,10 @@ impl Queue {
         }
     }
 
-    /// A diagnosis to keep, shared with the lane's when it says the same.
-    fn keep(&self, index: u32, diagnosis: Diagnosis) -> Rc<Diagnosis> {
-        let diagnosis = kept(diagnosis);
-        let part = &self.parts[index];
-        let known = self.lanes[part.lane].diagnosis.as_ref();
-        match known {
-            Some(known) if **known == diagnosis => Rc::clone(known),
-            _ => Rc::new(diagnosis),
-        }
+    /// A diagnosis to keep, shared with others of the lane that say the same.
+    fn keep(&mut self, index: u32, diagnosis: Diagnosis) -> Rc<Diagnosis> {
+        let lane = self.parts[index].lane;
+        self.lanes[lane].share(kept(diagnosis))
     }
 
     fn announce(&mut self, index: u32) {
@@ -643,11 +658,11 @@ impl Queue {
     }
 }
 
-fn queued(admission: RecipientAdmission) -> Queued {
+fn queued(admission: RecipientAdmission, lane: &mut Lane) -> Queued {
     Queued {
         diagnosis: admission
             .diagnosis
-            .map(|diagnosis| Rc::new(kept(diagnosis))),
+            .map(|diagnosis| lane.share(kept(diagnosis))),
         place: admission.recipient,
         wants: Wants::new(admission.notify),
         doubtful: admission.doubtful,

@@ -228,6 +228,46 @@ fn a_dead_host_closes_its_lane_and_one_connection_probes_it() {
 }
 
 #[test]
+fn mail_for_a_lane_in_back_off_has_no_way() {
+    let mut queue = Queue::new(settings());
+    let first = queue.admit(at(0), admission(1, at(0), &[("d.test", &[0])]));
+    assert!(queue.has_way(first));
+    let lane = lanes(&mut queue, at(0))[0];
+    queue.connection_opened(lane);
+    let why = diagnosis(4, "refused");
+    queue.lane_failed(at(0), lane, Blame::Host, &why, 7);
+    queue.connection_closed(lane);
+    assert!(!queue.has_way(first));
+    let both = [("d.test", &[0][..]), ("e.test", &[1][..])];
+    let other = queue.admit(at(1), admission(2, at(1), &both));
+    assert!(queue.has_way(other), "e.test is open");
+    queue.lane_ok(lane);
+    assert!(queue.has_way(first));
+    queue.remove(at(2), first);
+    assert!(!queue.has_way(first), "it is gone");
+}
+
+/// After a restart too, when each brings its own copy from the disk.
+#[test]
+fn mail_that_heard_the_same_shares_the_words() {
+    let mut queue = Queue::new(settings());
+    let keys = [
+        (1, "refused"),
+        (2, "refused"),
+        (3, "silence"),
+        (4, "silence"),
+    ]
+    .map(|(id, words)| {
+        let mut found = admission(id, at(0), &[("d.test", &[0])]);
+        found.parts[0].recipients[0].diagnosis = Some(diagnosis(4, words));
+        queue.admit(at(0), found)
+    });
+    let words = keys.map(|key| queue.show(key)[0].recipients[0].diagnosis.clone().unwrap());
+    assert!(Rc::ptr_eq(&words[0], &words[1]) && Rc::ptr_eq(&words[2], &words[3]));
+    assert_eq!([&*words[0].text, &*words[2].text], ["refused", "silence"]);
+}
+
+#[test]
 fn a_null_sender_and_notify_never_are_told_nothing() {
     let mut queue = Queue::new(settings());
     let mut bounce = admission(1, at(0), &[("d.test", &[0])]);

@@ -323,13 +323,9 @@ impl<W: World> Log<W> {
     /// Every recipient of a message is settled, and a note or a report says so.
     pub fn forget(&self, id: QueueId) {
         let state = &mut *self.inner.state.borrow_mut();
-        let Some(live) = state.live.remove(&id) else {
+        let Some(live) = state.remove(id) else {
             return;
         };
-        state.leave(live.locator);
-        if let Some(moving) = live.moving {
-            state.leave(moving);
-        }
         if live.has_extent {
             // The note is in the open batch or an earlier one.
             state.doomed.push_back((state.begun, id));
@@ -538,17 +534,16 @@ impl<W: World> Inner<W> {
 
     fn begin_report(&self, reports: &Reports<'_>) {
         let state = &mut *self.state.borrow_mut();
-        if let Some(live) = state.live.get_mut(&reports.message) {
-            live.reporting += 1;
+        if state.live.contains_key(&reports.message) {
+            state.work_on(reports.message, |busy| busy.reporting += 1);
             let settles = (reports.message, SmallVec::from_slice(reports.recipients));
             state.open_batch().reported.push(settles);
         }
     }
 
     fn settle(&self, id: QueueId, recipients: &[u16]) {
-        if let Some(live) = self.state.borrow_mut().live.get_mut(&id) {
-            live.settled.extend_from_slice(recipients);
-        }
+        let state = &mut *self.state.borrow_mut();
+        state.work_on(id, |busy| busy.settled.extend_from_slice(recipients));
     }
 
     /// Counts a message among those that are not settled.
@@ -561,16 +556,14 @@ impl<W: World> Inner<W> {
     ) {
         let state = &mut *self.state.borrow_mut();
         state.enter(locator);
-        state.live.insert(
-            id,
-            Live {
-                locator,
-                moving: None,
-                settled,
-                reporting: 0,
-                has_extent,
-            },
-        );
+        let live = Live {
+            locator,
+            has_extent,
+        };
+        state.live.insert(id, live);
+        if !settled.is_empty() {
+            state.work_on(id, |busy| busy.settled = settled);
+        }
     }
 
     pub(super) async fn read(&self, locator: Locator) -> io::Result<Stored> {

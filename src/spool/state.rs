@@ -26,6 +26,8 @@ pub(super) struct State<W: World> {
     pub(super) next: (u32, u64),
     /// Messages that are not settled.
     pub(super) live: HashMap<QueueId, Live>,
+    /// What is known besides of the few of them about which there is more to know.
+    pub(super) busy: HashMap<QueueId, Busy>,
     /// Extents to remove when the batch of this number is on stable storage.
     pub(super) doomed: VecDeque<(u64, QueueId)>,
     pub(super) spares: Vec<PathBuf>,
@@ -40,16 +42,30 @@ pub(super) struct State<W: World> {
     pub(super) broken: Option<String>,
 }
 
-/// A message that is not settled.
+/// A message that is not settled. Millions wait: nothing is here that can be elsewhere.
 pub(super) struct Live {
     pub(super) locator: Locator,
+    pub(super) has_extent: bool,
+}
+
+/// A message that is being worked on: moved, reported on, or settled for some of its recipients.
+#[derive(Default)]
+pub(super) struct Busy {
     /// Where it will stand when the compactor's write is done.
     pub(super) moving: Option<Locator>,
     /// Recipients that are settled.
     pub(super) settled: SmallVec<[u16; 4]>,
     /// Failure reports on it that are being written.
     pub(super) reporting: u32,
-    pub(super) has_extent: bool,
+}
+
+// A million of them wait in one log.
+const _: () = assert!(size_of::<Live>() <= 24);
+
+impl Busy {
+    fn is_idle(&self) -> bool {
+        self.moving.is_none() && self.settled.is_empty() && self.reporting == 0
+    }
 }
 
 /// Records that are written together.
@@ -96,6 +112,7 @@ impl<W: World> State<W> {
             batches: VecDeque::new(),
             next: (next, HEADER_OCTETS as u64),
             live: HashMap::new(),
+            busy: HashMap::new(),
             doomed: VecDeque::new(),
             spares: files.spares.clone(),
             begun: 0,
@@ -133,12 +150,12 @@ impl<W: World> State<W> {
     /// A batch's reports are on stable storage, or were refused.
     pub(super) fn end_reports(&mut self, batch: &Batch, is_written: bool) {
         for (about, recipients) in &batch.reported {
-            if let Some(live) = self.live.get_mut(about) {
-                live.reporting = live.reporting.saturating_sub(1);
+            self.work_on(*about, |busy| {
+                busy.reporting = busy.reporting.saturating_sub(1);
                 if is_written {
-                    live.settled.extend_from_slice(recipients);
+                    busy.settled.extend_from_slice(recipients);
                 }
-            }
+            });
         }
     }
 
@@ -160,9 +177,29 @@ impl<W: World> State<W> {
     /// Puts a message's future place beside its present one.
     pub(super) fn begin_move(&mut self, id: QueueId, to: Locator) {
         self.enter(to);
-        if let Some(live) = self.live.get_mut(&id) {
-            live.moving = Some(to);
+        self.work_on(id, |busy| busy.moving = Some(to));
+    }
+
+    /// Notes something of a message that lives.
+    pub(super) fn work_on(&mut self, id: QueueId, note: impl FnOnce(&mut Busy)) {
+        if !self.live.contains_key(&id) {
+            return;
         }
+        let busy = self.busy.entry(id).or_default();
+        note(busy);
+        if busy.is_idle() {
+            self.busy.remove(&id);
+        }
+    }
+
+    /// Takes a message out, and its places with it.
+    pub(super) fn remove(&mut self, id: QueueId) -> Option<Live> {
+        let live = self.live.remove(&id)?;
+        self.leave(live.locator);
+        if let Some(moving) = self.busy.remove(&id).and_then(|busy| busy.moving) {
+            self.leave(moving);
+        }
+        Some(live)
     }
 
     pub(super) fn disk_octets(&self) -> u64 {

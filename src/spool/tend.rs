@@ -157,7 +157,7 @@ impl<W: World> Inner<W> {
 
     fn is_reported(&self, id: QueueId) -> bool {
         let state = self.state.borrow();
-        state.live.get(&id).is_some_and(|live| live.reporting > 0)
+        state.busy.get(&id).is_some_and(|busy| busy.reporting > 0)
     }
 
     /// What is known of a message that stands at `from`: by the log, who is settled; by the
@@ -165,8 +165,9 @@ impl<W: World> Inner<W> {
     fn known_of(&self, id: QueueId, from: Locator, recipients: usize) -> Option<Carried> {
         let settled = {
             let state = self.state.borrow();
-            let live = state.live.get(&id).filter(|live| live.locator == from)?;
-            live.settled.clone()
+            state.live.get(&id).filter(|live| live.locator == from)?;
+            let busy = state.busy.get(&id);
+            busy.map(|busy| busy.settled.clone()).unwrap_or_default()
         };
         let known = (self.settings.state)(id);
         let mut states = vec![RecipientState::FRESH; recipients];
@@ -207,7 +208,7 @@ impl<W: World> Inner<W> {
                 return;
             };
             let from = std::mem::replace(&mut live.locator, to);
-            live.moving = None;
+            state.work_on(id, |busy| busy.moving = None);
             state.leave(from);
         }
         (self.settings.on_move)(id, to);

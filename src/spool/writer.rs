@@ -418,18 +418,13 @@ impl<W: World> Inner<W> {
 
     fn refuse(&self, id: QueueId) {
         let state = &mut *self.state.borrow_mut();
-        let Some(live) = state.live.get_mut(&id) else {
-            return;
-        };
         // A message that was only moved stays where it was.
-        let gone = live.moving.take();
+        let mut gone = None;
+        state.work_on(id, |busy| gone = busy.moving.take());
         if let Some(moving) = gone {
             return state.leave(moving);
         }
-        let (locator, has_extent) = (live.locator, live.has_extent);
-        state.live.remove(&id);
-        state.leave(locator);
-        if has_extent {
+        if state.remove(id).is_some_and(|live| live.has_extent) {
             self.unclaimed.add(id);
         }
     }

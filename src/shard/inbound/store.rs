@@ -99,8 +99,11 @@ impl<W: World> Shard<W> {
         stages.add(Stage::CommitWait, committing);
         let (hello, with) = (&*transaction.hello, transaction.protocol);
         self.note_accepted(&message, origin.client, hello, with, stages);
-        self.resident.keep(&self.budget, &message);
-        self.admit(&message, locator);
+        let key = self.admit(&message, locator);
+        // What waits for a next hop that is in back-off is read again when its time comes.
+        if self.queue.borrow().has_way(key) {
+            self.resident.keep(&self.budget, &message);
+        }
         Ok(receipt)
     }
 
@@ -211,7 +214,11 @@ impl<W: World> Shard<W> {
     }
 
     /// Queues a message that is on stable storage.
-    pub(in crate::shard) fn admit(self: &Rc<Self>, message: &Message, locator: Locator) {
+    pub(in crate::shard) fn admit(
+        self: &Rc<Self>,
+        message: &Message,
+        locator: Locator,
+    ) -> MessageKey {
         let now = self.world.now();
         let fresh = |place| RecipientAdmission::new(place, None);
         let recipients = 0..message.envelope.recipients.len();
@@ -220,7 +227,7 @@ impl<W: World> Shard<W> {
             &message.envelope,
             recipients.map(|place| (fresh(place), 0, now)),
         );
-        self.queue.borrow_mut().admit(
+        let key = self.queue.borrow_mut().admit(
             now,
             Admission {
                 id: message.id,
@@ -233,6 +240,7 @@ impl<W: World> Shard<W> {
             },
         );
         self.pump();
+        key
     }
 
     /// Queues a message that was found on the disk.
