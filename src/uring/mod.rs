@@ -143,12 +143,13 @@ impl World for Uring {
             Class::Chores => queues.chores,
         };
         let inner = Rc::clone(&self.inner);
-        // A panic in a glommio task kills the whole executor; caught here it ends one task.
-        let guarded = async move {
-            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        // A panic in a glommio task kills the whole executor; caught here it ends one task. Not in an
+        // async block: it would have room for the task twice, before and while it runs.
+        let guarded = AssertUnwindSafe(task).catch_unwind().map(move |ended| {
+            if ended.is_err() {
                 inner.panics.set(inner.panics.get() + 1);
             }
-        };
+        });
         match glommio::spawn_local_into(guarded, queue) {
             Ok(task) => drop(task.detach()),
             Err(error) => unreachable!("task queues live as long as their executor: {error}"),

@@ -132,7 +132,10 @@ fn begin<W: World>(shard: &Rc<Shard<W>>, door: &Rc<Door<W>>, stream: W::Stream) 
         };
         match door.speaks {
             Speaks::Smtp(manners) => inbound::receive(&shard, manners, arrival, &pass).await,
-            Speaks::Retrieval(kind) => retrieve::receive(&shard, kind, arrival, &pass).await,
+            // Apart: who brings mail need not have room for what fetching it takes.
+            Speaks::Retrieval(kind) => {
+                Box::pin(retrieve::receive(&shard, kind, arrival, &pass)).await;
+            }
         }
         drop(pass);
     });

@@ -49,7 +49,7 @@ pub(super) async fn receive<W: World>(
     connection.end_at(accepted + settings.config.smtp.session_timeout);
     let client = connection.client();
     let limits = Rc::clone(&settings.server);
-    let visit = Visit {
+    let mut visit = Visit {
         shard,
         session: ServerSession::new(limits, manners.kind, client, is_trusted, encryption),
         connection,
@@ -60,6 +60,7 @@ pub(super) async fn receive<W: World>(
         began: accepted,
     };
     visit.run(pass).await;
+    visit.connection.close(shard).await;
 }
 
 /// One connection of a client.
@@ -84,10 +85,10 @@ enum Next {
 }
 
 impl<W: World> Visit<'_, W> {
-    async fn run(mut self, pass: &Pass) {
+    async fn run(&mut self, pass: &Pass) {
         let mut secured = Ok(());
         if self.session.encryption() == Encryption::Active {
-            secured = self.connection.begin_tls(self.shard).await;
+            secured = Box::pin(self.connection.begin_tls(self.shard)).await;
             self.recognize();
         }
         self.offer_auth();
@@ -104,10 +105,10 @@ impl<W: World> Visit<'_, W> {
         if let Some(gathering) = self.gathering.take() {
             gathering.discard().await;
         }
-        self.connection.close(self.shard).await;
     }
 
-    /// One step of the session.
+    /// One step of the session. What is rare stands apart (`Box::pin`), or every connection that
+    /// idles would have room for it.
     async fn step(&mut self) -> io::Result<Next> {
         let may_relay = self.session.may_relay();
         let (input, begin) = self.connection.input();
@@ -132,19 +133,19 @@ impl<W: World> Visit<'_, W> {
                 }
             }
             Step::Message => self.end_message().await,
-            Step::StartTls => return self.start_tls().await,
+            Step::StartTls => return Box::pin(self.start_tls()).await,
             Step::Auth(mechanism, said) => {
                 let (mechanism, said) = (mechanism.to_owned(), said.map(<[u8]>::to_vec));
                 let shard = self.shard;
                 let (said, proofs) = (said.as_deref(), self.connection.proofs());
                 let begun = self.login.begin(shard, &mechanism, said, proofs);
-                let word = begun.await;
+                let word = Box::pin(begun).await;
                 self.answer_login(word);
             }
             Step::AuthResponse(said) => {
                 let said = said.to_vec();
                 let (shard, client) = (self.shard, self.connection.client());
-                let word = self.login.go_on(shard, client, Some(&said)).await;
+                let word = Box::pin(self.login.go_on(shard, client, Some(&said))).await;
                 self.answer_login(word);
             }
             Step::Discard => {
@@ -230,9 +231,8 @@ impl<W: World> Visit<'_, W> {
         self.shard
             .preflight(id, &seen.findings, self.manners.looks.preflight)?;
         let (client, may_relay) = (self.connection.client(), self.session.may_relay());
-        self.shard
-            .verify(id, seen, transaction, client, may_relay)
-            .await
+        let verified = self.shard.verify(id, seen, transaction, client, may_relay);
+        Box::pin(verified).await
     }
 
     /// 220, and the handshake.
