@@ -76,7 +76,7 @@ def undisturbed(words, measure, attempts=ATTEMPTS):
     """Runs `measure` again while other programs took much of the machine."""
     for attempt in range(attempts):
         run = measure()
-        figures = "  ".join(f"{name}={value:.4g}" for name, value in run.items())
+        figures = "  ".join(f"{name}={value:.4g}" for name, value in run.items() if isinstance(value, (int, float)))
         say(f"  {words:40} {figures}")
         if run["others"] <= OTHERS_MAX:
             break

@@ -5,15 +5,16 @@ from mailworld import RELAY, SMTP_PORT
 from measure.base import Table, median, row, stage, turns, watched
 from measure.load import TAKER_PORT, Takers, send
 
-# The second octet of an address says how our server treats who connects: 80 well, 81 two seconds late, 82 closes, 83 silent.
-SICK = (81, 82, 83)
+# The second octet of an address says how our server treats who connects: 80 well, 81 two seconds late, 82 closes, 83 silent;
+# 84 well, but not counted with 80.
+WELL, SICK, OTHERS = (80,), (81, 82, 83), (84,)
 
 
-def zone(count, has_sick):
-    """d0.test to dN.test, each with a host of its own. One in five is sick where `has_sick`."""
+def zone(count, fifth=WELL):
+    """d0.test to dN.test, each with a host of its own; one in five is as `fifth` says."""
     lines = []
     for number in range(count):
-        health = SICK[number // 5 % 3] if has_sick and number % 5 == 4 else 80
+        health = fifth[number // 5 % len(fifth)] if number % 5 == 4 else 80
         lines += [f"d{number} IN MX 10 mx{number}", f"mx{number} IN A 127.{health}.{number // 250}.{1 + number % 250}"]
     return lines
 
@@ -21,12 +22,13 @@ def zone(count, has_sick):
 class Spread:
     """One way to spread messages over destinations."""
 
-    def __init__(self, key, name, domains, is_skewed=False, has_sick=False, healthy=1.0):
-        self.key, self.name, self.domains, self.is_skewed, self.has_sick, self.healthy = key, name, domains, is_skewed, has_sick, healthy
+    def __init__(self, key, name, domains, is_skewed=False, fifth=WELL):
+        self.key, self.name, self.domains, self.is_skewed, self.fifth = key, name, domains, is_skewed, fifth
+        self.healthy = 1.0 if fifth is WELL else 0.8
 
     def run(self, count):
         with stage() as (world, relay, load):
-            world.start_dns(zone(self.domains, self.has_sick))
+            world.start_dns(zone(self.domains, self.fifth))
             takers, run = Takers(world, load), {}
             process = world.start_relay(mx_port=TAKER_PORT, **relay.options())
             relay.leaders.append(process.pid)
@@ -45,8 +47,8 @@ class Spread:
 
 SPREADS = [Spread("one", "one destination", 1), Spread("even", "1,000 evenly", 1000),
            Spread("skewed", "90 % to one, the rest over 10,000", 10_000, is_skewed=True),
-           Spread("well", "the healthy 80 % of 1,000", 1000, healthy=0.8),
-           Spread("sick", "the same, the other 20 % sick", 1000, has_sick=True, healthy=0.8)]
+           Spread("well", "the healthy 80 % of 1,000", 1000, fifth=OTHERS),
+           Spread("sick", "the same, the other 20 % sick", 1000, fifth=SICK)]
 
 
 @row("destinations", "Many destinations, MX looked up, 1 KiB; one in five dead or two seconds late")

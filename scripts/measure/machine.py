@@ -111,5 +111,7 @@ def describe():
     """One line: what the figures hold for."""
     model = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
     disk = os.popen(f"df --output=fstype {os.environ.get('MAILWORLD', '/var/tmp')}").read().split()[-1]
-    return (f"{os.cpu_count()} CPUs ({model[1] if model else platform.machine()}), Linux {platform.release()}, {disk}, "
-            f"commit {commit()}, {os.path.basename(BINARY)} of {time.strftime('%Y-%m-%d %H:%M', time.gmtime(os.stat(BINARY).st_mtime))}")
+    built = time.strftime("%Y-%m-%d %H:%M", time.gmtime(os.stat(BINARY).st_mtime))
+    # Of a binary that somebody names nobody knows what it was built from.
+    what = f"the binary of {built}" if "RINGPOST" in os.environ else f"commit {commit()}"
+    return f"{os.cpu_count()} CPUs ({model[1] if model else platform.machine()}), Linux {platform.release()}, {disk}, {what}"

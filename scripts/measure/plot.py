@@ -90,7 +90,9 @@ def curves(title, lines, across, up, ticks=None):
         _, y = place(least, 10.0 ** power)
         sheet.line(LEFT, y, WIDTH - RIGHT, y)
         sheet.text(LEFT - 6, y + 4, short(10.0 ** power), "end")
-    for number, words in ticks or [(least + (most - least) * step / 4, short(least + (most - least) * step / 4)) for step in range(5)]:
+    step = 10 ** math.floor(math.log10(most)) / (2 if most < 5 * 10 ** math.floor(math.log10(most)) else 1)
+    round_numbers = [step * count for count in range(math.ceil(least / step), math.floor(most / step) + 1)]
+    for number, words in ticks or [(number, short(number)) for number in round_numbers]:
         x, _ = place(number, 10.0 ** powers[0])
         sheet.line(x, top, x, bottom)
         sheet.text(x, bottom + 16, words, "middle")

@@ -22,8 +22,6 @@ def keep(out, results, key, table, options):
 
 def markdown(results, absent):
     parts = ["# What scripts/bench has measured\n"]
-    machines = {result["machine"] for result in results.values()}
-    parts += [f"On {machine}.\n" for machine in sorted(machines)]
     parts.append("In turns, each server once in a round; a ratio is the median of the rounds' own ratios, which stand behind it in brackets. "
                  f"{' '.join(f'{name}: not installed.' for name in absent)}\n")
     for key, (title, _) in ROWS.items():
@@ -31,7 +29,7 @@ def markdown(results, absent):
             result = results[key]
             parts.append(f"## {title}\n\n    {result['command'].strip()}\n\n{grid(result['columns'], result['lines'])}\n")
             parts += [f"{note}\n" for note in result["notes"]]
-            parts.append(f"{result['when']}, {result['machine'].split('commit ')[-1]}\n")
+            parts.append(f"{result['when']}: {result['machine']}.\n")
     return "\n".join(parts)
 
 

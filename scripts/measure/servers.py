@@ -152,6 +152,27 @@ begin retry
         return process
 
 
+# Haraka takes its own for granted.
+HARAKA_CONNECTION = """[main]
+[haproxy]
+hosts[] =
+[headers]
+max_lines=1000
+max_received=100
+[max]
+bytes=26214400
+mime_parts=1000
+line_length=512
+data_line_length=992
+[message]
+helo=welcome
+close=bye
+[uuid]
+banner_chars=6
+deny_chars=0
+"""
+
+
 class Haraka(Server):
     """On Node, with its queue on disk, a single process as it comes. HARAKA names the file to run where it is not on the PATH."""
 
@@ -172,7 +193,7 @@ class Haraka(Server):
         config = home / "config"
         config.mkdir()
         for name, text in (("smtp.ini", f"listen={NEIGHBOUR}:{MX_PORT}\nnodes=0\n"), ("outbound.ini", "enable_tls=false\nlocal_mx_ok=true\n"),
-                           ("me", "haraka.test\n"), ("queue_dir", f"{home}/queue\n"), ("loglevel", "NOTICE\n"), ("plugins", "onward\n")):
+                           ("me", "haraka.test\n"), ("queue_dir", f"{home}/queue\n"), ("loglevel", "NOTICE\n"), ("plugins", "onward\n"), ("connection.ini", HARAKA_CONNECTION)):
             (config / name).write_text(text)
         host = NOBODY if holds else SINK
         (home / "plugins/onward.js").write_text(f"""

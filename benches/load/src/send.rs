@@ -101,9 +101,11 @@ pub(crate) fn run(plan: &Plan) -> io::Result<()> {
     while tally.accepted + tally.refused < plan.count {
         let now = Instant::now();
         while next < plan.count && due(next, now) <= now {
+            // Whoever has the fewest on their way, in turns: a session handles one after the other.
             let Some(free) = (0..connections.len())
                 .map(|step| (turn + step) % connections.len())
-                .find(|&at| connections[at].has_room(plan))
+                .filter(|&at| connections[at].has_room(plan))
+                .min_by_key(|&at| connections[at].flights.len())
             else {
                 break; // its time goes on
             };
