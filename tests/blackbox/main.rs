@@ -29,6 +29,7 @@ mod folder_model;
 mod imap;
 mod imap_model;
 mod life;
+mod limits;
 mod mailbox;
 mod mx;
 mod oauth;
