@@ -11,6 +11,7 @@ pub mod manual;
 // What everybody may use.
 pub mod file;
 pub mod time;
+pub mod trial;
 
 // Plain data, and the cores: protocols and decisions.
 pub mod wire;

@@ -9,10 +9,12 @@ use std::any::Any;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +38,20 @@ pub enum Class {
     Retrieve,
     /// What nobody waits for: compaction, expiry, reports.
     Chores,
+}
+
+impl Class {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Commit => "commit",
+            Self::Outbound => "outbound",
+            Self::Retrieve => "retrieve",
+            Self::Chores => "chores",
+        }
+    }
 }
 
 /// Where a shard is pinned.
@@ -110,6 +126,10 @@ pub trait World: Clone + 'static {
     fn random(&self) -> u64;
     /// Runs `task` beside the caller on this shard. A panic in it ends that task alone.
     fn spawn(&self, class: Class, task: impl Future<Output = ()> + 'static);
+    /// A panic was caught that would have ended a task; what it said.
+    fn note_panic(&self, said: &(dyn Any + Send));
+    /// Panics that were caught on this shard, those that ended a task and those that did not.
+    fn panics(&self) -> u64;
     /// Waits until `until`.
     fn sleep(&self, until: Tick) -> impl Future<Output = ()>;
     /// Gives the other tasks of the shard a turn if this one has run for long.
@@ -179,6 +199,28 @@ pub trait World: Clone + 'static {
     /// Says that the content of a file is of the moment `seconds`.
     fn set_modified(&self, path: &Path, seconds: i64) -> impl Future<Output = io::Result<()>>;
 }
+
+/// Runs what must not end before its shard does: after a panic, anew.
+pub async fn survive<W: World, T: Future<Output = ()>>(world: &W, begin: impl Fn() -> T) {
+    let mut rests = false;
+    loop {
+        let run = AssertUnwindSafe(async {
+            if rests {
+                // Whatever it is that makes it panic may still be there.
+                world.sleep(world.now() + PANIC_PAUSE).await;
+            }
+            begin().await;
+        });
+        let Err(said) = run.catch_unwind().await else {
+            return;
+        };
+        world.note_panic(&*said);
+        rests = true;
+    }
+}
+
+/// How long what has panicked rests before it begins anew.
+pub const PANIC_PAUSE: Duration = Duration::from_millis(200);
 
 /// A listening socket. Accepting is never cancelled; [`Listener::close`] ends it.
 pub trait Listener: 'static {

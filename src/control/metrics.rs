@@ -16,6 +16,7 @@ use super::{Failure, Plane, shards};
 use crate::observe::ask::{Counters, Facts, Health, ShardRow};
 use crate::observe::stage::{Snapshot, Stage};
 use crate::preflight;
+use crate::queue::watch::Why;
 use crate::verify::Tally;
 
 /// `GET /metrics`
@@ -85,8 +86,10 @@ struct Sums {
     verified: Tally,
     messages_disowned: u64,
     preflights: preflight::Tally,
+    panics: u64,
     log_lines_lost: u64,
     tls: BTreeMap<(&'static str, &'static str), u64>,
+    stuck: BTreeMap<Why, u64>,
     gauges: Gauges,
     latencies: Snapshot,
     rows: Vec<ShardRow>,
@@ -118,9 +121,13 @@ impl Sums {
             sums.verified.add(&one.verified);
             sums.messages_disowned += one.messages_disowned;
             sums.preflights.add(&one.preflights);
+            sums.panics += one.panics;
             sums.log_lines_lost += one.log_lines_lost;
             for count in &one.tls {
                 *sums.tls.entry((count.policy, count.outcome)).or_default() += count.connections;
+            }
+            for (why, messages) in &one.stuck {
+                *sums.stuck.entry(*why).or_default() += messages;
             }
             sums.gauges.messages_queued += one.messages_queued;
             sums.gauges.connections_in += one.connections_in;
@@ -183,6 +190,11 @@ impl Sums {
             sums.expired,
         )?;
         counter("recipients_removed", "Removed by an operator", sums.removed)?;
+        counter(
+            "panics",
+            "Defects that ended one task: must be 0",
+            self.panics,
+        )?;
         counter(
             "log_lines_lost",
             "Lost because the log is slow",
@@ -271,6 +283,18 @@ impl Sums {
             .encode_gauge(&self.counters.difference())
     }
 
+    fn stuck(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Messages that nothing will move: must be 0";
+        let mut family = encoder.encode_descriptor("queue_stuck", help, None, MetricType::Gauge)?;
+        for why in Why::ALL {
+            let messages = self.stuck.get(&why).copied().unwrap_or_default();
+            family
+                .encode_family(&[("why", why.name())])?
+                .encode_gauge(&messages)?;
+        }
+        Ok(())
+    }
+
     fn verified(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "What was found out of who incoming mail is from";
         let mut family = encoder.encode_descriptor("verified", help, None, MetricType::Counter)?;
@@ -331,6 +355,7 @@ impl Collector for Sums {
         self.verified(&mut encoder)?;
         self.tls(&mut encoder)?;
         self.gauges(&mut encoder)?;
+        self.stuck(&mut encoder)?;
         shards::encode(&self.rows, &mut encoder)?;
         self.latencies(&mut encoder)
     }

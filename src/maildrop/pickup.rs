@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use super::{REFUSED, Submission, WHOLE, submit};
 use crate::observe::log::{Level, Log};
+use crate::trial;
 
 /// The thread that looks into the directory. Dropping it ends it.
 pub struct Pickup {
@@ -28,7 +30,9 @@ impl Pickup {
         let looking = move || {
             while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
                 for path in waiting(&directory) {
-                    take(&path, relay, &hello, &log);
+                    let taking = AssertUnwindSafe(|| take(&path, relay, &hello, &log));
+                    // A file that makes it panic stays, and the others are not behind it.
+                    let _ = catch_unwind(taking);
                 }
             }
         };
@@ -68,6 +72,7 @@ fn waiting(directory: &Path) -> Vec<PathBuf> {
 
 /// One file: removed when the relay has it, put aside when it never will, left when it may later.
 fn take(path: &Path, relay: SocketAddr, hello: &str, log: &Log) {
+    trial::tempt("pickup");
     let warn = |words: std::fmt::Arguments<'_>| log.say(Level::Warn, words);
     let mut submission = match Submission::read(path) {
         Ok(submission) => submission,

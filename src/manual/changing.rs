@@ -33,6 +33,9 @@
 //! |---|---|
 //! | `cargo test --lib smtp::` | the tests of a module; those of a core take milliseconds |
 //! | `cargo test --lib sim` | whole relays with power cuts and slow peers; `RINGPOST_SEED=n` repeats a run, `RINGPOST_TELL=1` shows its log, `--features sim` tries fifty times the seeds |
+//! | `cargo test --lib every_bug -- --nocapture` | that those tests bite: each bug of `trial`, and after how many runs it was found |
+//! | `cargo test --lib every_fault -- --nocapture` | which faults struck how often, which states the queue came through |
+//! | `cargo test --features sim --test blackbox panics` | the binary, with tasks that panic |
 //! | `cargo test --test blackbox pop3` | the binary, with sockets and a scripted DNS |
 //! | `scripts/fuzz --guided --minutes 1 pop3` | a fuzz target for a minute |
 //! | `RINGPOST=target/debug/ringpost scripts/interop NAME` | another mail program against a debug build |

@@ -41,6 +41,10 @@
 //! "ann+Bounces@example.org"` with `[mailboxes] subaddress = "folder"`. The copy is the sender's report,
 //! content included.
 //!
+//! Alarms worth having: `ringpost_accounting_difference`, `ringpost_queue_stuck` (mail that nothing will
+//! move, by reason) and `ringpost_panics_total` (a defect ended one task) other than 0. The log names the
+//! message, or the place in the source; [`super::promises`] says what happens then.
+//!
 //! Accounts must balance at every instant: accepted = delivered + bounced + expired + removed +
 //! queued. The difference is a metric of its own; other than 0 is a defect.
 //!

@@ -11,6 +11,7 @@ use super::explained::Explained;
 use super::history::Moment;
 use super::stage::{Row, Snapshot, Thin, Window};
 use crate::preflight;
+use crate::queue::watch::Why;
 use crate::verify::Tally;
 use crate::wire::path::Mailbox;
 use crate::world::Load;
@@ -434,6 +435,8 @@ pub struct Facts {
     pub preflights: preflight::Tally,
     /// Messages in the queue.
     pub messages_queued: u64,
+    /// Of them, those that nothing will move, by reason.
+    pub stuck: Vec<(Why, u64)>,
     /// Connections of clients.
     pub connections_in: u64,
     /// Connections to hosts.
@@ -448,6 +451,8 @@ pub struct Facts {
     pub spool_octets: u64,
     /// Octets of them that are still needed.
     pub spool_live_octets: u64,
+    /// Panics that ended a task, or made it begin anew.
+    pub panics: u64,
     /// Log lines lost because the writer was slow.
     pub log_lines_lost: u64,
     /// Whether it takes mail.
@@ -625,17 +630,6 @@ impl From<crate::queue::LaneShape> for ShapeRow {
             destination: lane.lane.to_string(),
             ages: lane.recipients.to_vec(),
         }
-    }
-}
-
-/// The word for a part's state in [`QueueRecipient::state`].
-#[must_use]
-pub const fn state_name(state: crate::queue::State) -> &'static str {
-    match state {
-        crate::queue::State::Ready => "ready",
-        crate::queue::State::InFlight => "in_flight",
-        crate::queue::State::Waiting => "waiting",
-        crate::queue::State::Held => "held",
     }
 }
 

@@ -23,6 +23,7 @@ impl Queue {
     }
 
     /// Recipients in parts, and parts with a wake-up.
+    #[allow(clippy::expect_used, reason = "an audit panics with what is wrong")]
     fn check_parts(&self) -> (u64, usize) {
         let mut sleepers = 0;
         let mut pending = 0u64;

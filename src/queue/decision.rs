@@ -211,6 +211,19 @@ pub enum State {
     Held,
 }
 
+impl State {
+    /// Its name, for lists.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::InFlight => "in_flight",
+            Self::Waiting => "waiting",
+            Self::Held => "held",
+        }
+    }
+}
+
 /// Recipients, counted. `accepted = delivered + bounced + expired + removed + queued`, always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {

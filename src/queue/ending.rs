@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use crate::mail::outcome::{Diagnosis, RemoteReply, ReportKind, Success};
 use crate::time::Tick;
+use crate::trial;
 
 use super::part::{EMPTY, Gathered, Queued, kept};
 use super::slab::NONE;
@@ -71,6 +72,7 @@ impl Queue {
     }
 
     pub(super) fn count_failed(&mut self, expired: bool) {
+        trial::saw("part ends", if expired { "expired" } else { "failed" });
         self.counters.queued -= 1;
         *(if expired {
             &mut self.counters.expired
@@ -83,6 +85,7 @@ impl Queue {
         let part = &mut self.parts[index];
         let message = part.message;
         for queued in std::mem::take(&mut part.recipients) {
+            trial::saw("part ends", "removed");
             self.counters.queued -= 1;
             self.counters.removed += 1;
             let (message, id) = self.name(message);
@@ -224,6 +227,7 @@ impl Queue {
         let (key, id) = self.name(index);
         let message = &mut self.messages[index];
         message.reports = message.reports.saturating_add(1);
+        trial::saw("part ends", "reported");
         decisions.push(Decision::Report(Report {
             message: key,
             id,

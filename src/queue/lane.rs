@@ -16,6 +16,8 @@
 use std::rc::Rc;
 
 use crate::mail::outcome::Diagnosis;
+use crate::time::Tick;
+use crate::trial;
 
 use super::part::EMPTY;
 use super::slab::NONE;
@@ -44,6 +46,8 @@ pub(super) struct Lane {
     pub(super) announced: bool,
     /// Position in the heap of wake-ups while closed.
     pub(super) wakeup: u32,
+    /// When a part of it was taken last, or became ready when none was.
+    pub(super) moved: Tick,
     /// Why it failed last.
     pub(super) diagnosis: Option<Rc<Diagnosis>>,
     /// What was said of a recipient last. Thousands hear the same.
@@ -62,7 +66,7 @@ pub enum Gate {
 }
 
 impl Lane {
-    pub(super) fn new(name: Rc<str>, connections_max: u32) -> Self {
+    pub(super) fn new(name: Rc<str>, connections_max: u32, now: Tick) -> Self {
         Self {
             name,
             head: EMPTY,
@@ -78,6 +82,7 @@ impl Lane {
             proven: false,
             announced: false,
             wakeup: NONE,
+            moved: now,
             diagnosis: None,
             said: None,
         }
@@ -121,8 +126,18 @@ impl Lane {
         self.ready > 0 && self.gate != Gate::Closed
     }
 
+    /// A part becomes ready: from now on somebody should come for it.
+    pub(super) fn expect(&mut self, now: Tick) {
+        if self.ready == 0 {
+            self.moved = now;
+        }
+    }
+
     /// A transaction went well.
     pub(super) fn succeed(&mut self, connections_max: u32) {
+        if self.gate != Gate::Open {
+            trial::saw("lane", "open again");
+        }
         self.gate = Gate::Open;
         self.failures = 0;
         self.proven = true;
@@ -138,6 +153,7 @@ impl Lane {
     pub(super) fn fail(&mut self) -> bool {
         self.good = 0;
         if self.gate == Gate::Open && self.proven && self.connections > 1 {
+            trial::saw("lane", "narrower");
             self.window = self.window.min(self.connections - 1);
             return false;
         }
@@ -145,6 +161,7 @@ impl Lane {
         if self.gate == Gate::Closed {
             return false;
         }
+        trial::saw("lane", "closed");
         self.gate = Gate::Closed;
         self.proven = false;
         self.failures = self.failures.saturating_add(1);

@@ -21,11 +21,12 @@
 //!   soon, or after [`schedule::REPORT_PAUSE`]. Until that report is stored the recipients count
 //!   as queued: a crash before it means another attempt, never a silent loss.
 //!
-//! Everything here is O(log n) in the number of parts, except the operator's lists and searches.
+//! Everything here is O(log n) in the number of parts, except the operator's lists and searches. What
+//! stands still in spite of all rules, [`watch`] finds.
 
 #![forbid(unsafe_code)]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "sim"))]
 mod check;
 mod decision;
 mod ending;
@@ -39,6 +40,7 @@ mod slab;
 #[cfg(test)]
 mod tests;
 mod wakeups;
+pub mod watch;
 
 use std::collections::{HashMap, VecDeque};
 use std::iter::Peekable;
@@ -48,6 +50,7 @@ use crate::mail::Locator;
 use crate::mail::envelope::QueueId;
 use crate::mail::outcome::{Blame, Diagnosis, Outcome, ReportKind};
 use crate::time::Tick;
+use crate::trial::{self, Bug};
 use crate::wire::status::EnhancedStatus;
 
 pub use decision::{
@@ -100,7 +103,7 @@ impl Queue {
     }
 
     /// Takes new settings. Waits that have begun keep their length; expiry and delay notices
-    /// follow the new settings from each part's next change on.
+    /// follow the new settings when [`Queue::look`] comes by.
     pub fn set_settings(&mut self, settings: Settings) {
         self.settings = settings;
     }
@@ -157,6 +160,9 @@ impl Queue {
                 continue;
             }
             self.move_part(index, State::InFlight);
+            self.lanes[lane].moved = now;
+            // While it is in flight: since when.
+            let due = std::mem::replace(&mut self.parts[index].due, now);
             let part = &self.parts[index];
             let message = &self.messages[part.message];
             return Some(Assignment {
@@ -164,7 +170,7 @@ impl Queue {
                 message: MessageKey(self.messages.key(part.message)),
                 id: message.id,
                 accepted: message.accepted,
-                due: part.due.max(message.accepted),
+                due: due.max(message.accepted),
                 recipients: part.recipients.iter().map(|queued| queued.place).collect(),
                 attempts: part.attempts,
             });
@@ -208,6 +214,7 @@ impl Queue {
                     if let Some(success) = success.filter(|_| queued.wants.success()) {
                         self.gather_success(message, queued.place, &reply, remote_mta, success);
                     }
+                    trial::saw("part ends", "delivered");
                     self.counters.queued -= 1;
                     self.counters.delivered += 1;
                     let (message, id) = self.name(message);
@@ -235,7 +242,7 @@ impl Queue {
             };
             queued.diagnosis = Some(self.keep(index, diagnosis));
             queued.doubtful |= doubtful;
-            left.push(queued);
+            left.extend(Some(queued).filter(|_| !trial::has(Bug::RecipientDropped)));
         }
         self.parts[index].recipients = left;
         self.defer(now, index, counted, random, &mut decisions);
@@ -288,7 +295,7 @@ impl Queue {
         };
         let lane = &mut self.lanes[index];
         lane.learn(kept(diagnosis.clone()));
-        if lane.fail() {
+        if lane.fail() && !trial::has(Bug::LaneNeverReopens) {
             let at = self.settings.reopen_at(now, lane.failures, random);
             self.wake(Sleeper::Lane(index), at);
         }
@@ -497,7 +504,7 @@ impl Queue {
         if admission.recipients.is_empty() {
             return;
         }
-        let lane = self.lane(&admission.lane);
+        let lane = self.lane(now, &admission.lane);
         let lane = &mut self.lanes[lane];
         let recipients = admission.recipients.into_iter();
         let mut recipients: Recipients = recipients.map(|one| queued(one, lane)).collect();
@@ -524,7 +531,7 @@ impl Queue {
         attempts: u16,
         due: Tick,
     ) {
-        let lane = self.lane(lane);
+        let lane = self.lane(now, lane);
         self.lanes[lane].parts += 1;
         let sibling = self.messages[message].first;
         let index = self.parts.insert(Part {
@@ -544,6 +551,7 @@ impl Queue {
             self.parts[sibling].elder = index;
         }
         self.messages[message].first = index;
+        self.lanes[lane].expect(now);
         self.move_part(
             index,
             if due <= now {
@@ -554,13 +562,13 @@ impl Queue {
         );
     }
 
-    fn lane(&mut self, name: &Rc<str>) -> u32 {
+    fn lane(&mut self, now: Tick, name: &Rc<str>) -> u32 {
         if let Some(&index) = self.names.get(name) {
             return index;
         }
         let index = self
             .lanes
-            .insert(Lane::new(Rc::clone(name), self.connections_max()));
+            .insert(Lane::new(Rc::clone(name), self.connections_max(), now));
         self.names.insert(Rc::clone(name), index);
         index
     }

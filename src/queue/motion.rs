@@ -2,6 +2,7 @@
 //! through one function, so that counts, lists and wake-ups cannot disagree.
 
 use crate::time::Tick;
+use crate::trial::{self, Bug};
 
 use super::lane::Gate;
 use super::part::EMPTY;
@@ -18,9 +19,11 @@ impl Queue {
         } else {
             state
         };
+        let was = self.parts[index].state;
         self.leave(index);
         let part = &mut self.parts[index];
         part.state = state;
+        trial::saw(was.name(), state.name());
         let (lane, message) = (part.lane, part.message);
         self.messages[message].busy += u32::from(self.parts[index].is_busy());
         match state {
@@ -86,6 +89,7 @@ impl Queue {
         let retry = match part.state {
             State::InFlight | State::Held => return Tick::NEVER,
             State::Ready => Tick::NEVER,
+            State::Waiting if trial::has(Bug::TimerLost) => return Tick::NEVER,
             State::Waiting => part.due,
         };
         let expiry = self.settings.expires_at(message.accepted);
@@ -127,6 +131,7 @@ impl Queue {
             Sleeper::Lane(index) => {
                 self.wake(sleeper, Tick::NEVER);
                 self.lanes[index].gate = Gate::Probing;
+                trial::saw("lane", "probing");
                 self.announce(index);
                 self.forget_idle_lane(index);
                 return;
@@ -144,6 +149,7 @@ impl Queue {
         }
         let due = self.parts[index].state == State::Waiting && self.parts[index].due <= now;
         if due {
+            self.lanes[self.parts[index].lane].expect(now);
             self.move_part(index, State::Ready);
         } else {
             self.wake(sleeper, self.wakeup_of(index));

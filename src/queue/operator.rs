@@ -188,6 +188,7 @@ impl Queue {
                 let lane = self.parts[part].lane;
                 self.parts[part].due = self.parts[part].due.min(now);
                 if self.parts[part].state == State::Waiting {
+                    self.lanes[lane].expect(now);
                     self.move_part(part, State::Ready);
                 }
                 if self.lanes[lane].gate == Gate::Closed {

@@ -8,6 +8,7 @@ use crate::mail::Locator;
 use crate::mail::envelope::{Notify, QueueId};
 use crate::mail::outcome::Diagnosis;
 use crate::time::Tick;
+use crate::trial::{self, Bug};
 
 use super::decision::{Reported, State};
 use super::slab::NONE;
@@ -100,8 +101,8 @@ impl Wants {
         self.0 & 1 != 0
     }
 
-    pub(super) const fn failure(self) -> bool {
-        self.0 & 2 != 0
+    pub(super) fn failure(self) -> bool {
+        self.0 & 2 != 0 || trial::has(Bug::NotifyIgnored)
     }
 
     pub(super) const fn delay(self) -> bool {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::mail::outcome::Diagnosis;
 use crate::time::Tick;
+use crate::trial::{self, Bug};
 use crate::wire::status::EnhancedStatus;
 
 /// What the queue takes from the configuration; a reload brings others.
@@ -23,6 +24,9 @@ pub struct Settings {
 impl Settings {
     /// The moment of the next attempt after `attempts` counted ones (at least one).
     pub(super) fn retry_at(&self, now: Tick, attempts: u16, random: u64) -> Tick {
+        if trial::has(Bug::RetryTooSoon) {
+            return now + Duration::from_secs(1);
+        }
         now + jittered(self.retry_wait(u32::from(attempts)), random)
     }
 
@@ -42,7 +46,10 @@ impl Settings {
     }
 
     pub(super) fn expires_at(&self, accepted: Tick) -> Tick {
-        accepted + self.expire
+        match trial::has(Bug::RetryPastExpiry) {
+            true => Tick::NEVER,
+            false => accepted + self.expire,
+        }
     }
 
     pub(super) fn delay_notice_at(&self, accepted: Tick) -> Tick {

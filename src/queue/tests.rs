@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::watch::{Watch, Why};
 use super::*;
 use crate::mail::envelope::{Notify, QueueId};
 use crate::mail::outcome::RemoteReply;
@@ -534,4 +535,135 @@ fn whatever_happens_every_recipient_is_settled_once_and_the_accounts_balance() {
         assert!(history.fates.values().all(|&count| count == 1));
         history.queue.check_invariants();
     }
+}
+
+/// What is stuck, and how much of it.
+type Stuck = Vec<(Why, u64)>;
+
+/// Looks once a minute up to `until`; what was told, and what is stuck in the end.
+fn watched(queue: &mut Queue, from: i64, until: i64) -> (Vec<(QueueId, Why)>, Stuck) {
+    let (mut watch, mut told) = (Watch::default(), Vec::new());
+    for minute in from / 60..until / 60 {
+        told.extend(queue.look(&mut watch, at(minute * 60)));
+        // To the end of the sweep.
+        told.extend(queue.look(&mut watch, at(minute * 60)));
+    }
+    let stuck = watch.stuck().filter(|(_, messages)| *messages > 0);
+    let stuck = stuck.collect();
+    (told, stuck)
+}
+
+/// Message 1 in a queue, taken by a connection of its lane.
+fn taken() -> (Queue, LaneKey, Assignment) {
+    let mut queue = Queue::new(settings());
+    queue.admit(at(0), admission(1, at(0), &[("a", &[0])]));
+    let lane = lanes(&mut queue, at(0))[0];
+    queue.connection_opened(lane);
+    let assignment = queue.take(at(0), lane).unwrap();
+    (queue, lane, assignment)
+}
+
+#[test]
+fn mail_that_moves_is_not_stuck() {
+    let (mut queue, lane, assignment) = taken();
+    assert_eq!(watched(&mut queue, 0, 3600), (vec![], vec![]));
+    let results = vec![(0, deferred(Blame::Recipient))];
+    queue.settle(at(3600), assignment.part, results, 0);
+    queue.connection_closed(lane);
+    assert_eq!(watched(&mut queue, 3600, 3640), (vec![], vec![]));
+    // A lane in back-off has a timer, and what is held is an operator's.
+    let mut held = admission(2, at(3600), &[("b", &[0])]);
+    held.held = true;
+    queue.admit(at(3600), held);
+    queue.admit(at(3600), admission(3, at(3600), &[("c", &[0])]));
+    let closed = lanes(&mut queue, at(3600))[0];
+    queue.lane_failed(at(3600), closed, Blame::Host, &diagnosis(4, "down"), 0);
+    assert_eq!(watched(&mut queue, 3600, 3640), (vec![], vec![]));
+}
+
+#[test]
+fn mail_without_a_timer_is_stuck() {
+    let (mut queue, lane, assignment) = taken();
+    let results = vec![(0, deferred(Blame::Recipient))];
+    trial::with(Some(Bug::TimerLost), || {
+        queue.settle(at(1), assignment.part, results, 0)
+    });
+    queue.connection_closed(lane);
+    let unscheduled = (
+        vec![(QueueId(1), Why::Unscheduled)],
+        vec![(Why::Unscheduled, 1)],
+    );
+    assert_eq!(watched(&mut queue, 0, 3600), unscheduled);
+    let expired = (vec![(QueueId(1), Why::Expired)], vec![(Why::Expired, 1)]);
+    assert_eq!(watched(&mut queue, 25 * 3600, 26 * 3600), expired);
+}
+
+#[test]
+fn mail_that_nobody_comes_for_is_stuck() {
+    // Its timer rings, and nobody polls.
+    let (mut queue, lane, assignment) = taken();
+    let results = vec![(0, deferred(Blame::Recipient))];
+    queue.settle(at(1), assignment.part, results, 0);
+    queue.connection_closed(lane);
+    let unscheduled = (
+        vec![(QueueId(1), Why::Unscheduled)],
+        vec![(Why::Unscheduled, 1)],
+    );
+    assert_eq!(watched(&mut queue, 0, 3600), unscheduled);
+    // Its lane was told of, and no connection opened.
+    let mut queue = Queue::new(settings());
+    queue.admit(at(0), admission(1, at(0), &[("a", &[0])]));
+    let lane = lanes(&mut queue, at(0))[0];
+    assert_eq!(watched(&mut queue, 0, 3600), unscheduled);
+    // Its connection waits for a permit that never comes.
+    queue.connection_opened(lane);
+    assert_eq!(watched(&mut queue, 0, 3600), (vec![], vec![]));
+    assert_eq!(watched(&mut queue, 3600, 7200), unscheduled);
+}
+
+#[test]
+fn attempts_and_reports_that_never_end_are_stuck() {
+    let (mut queue, _, assignment) = taken();
+    let (told, stuck) = watched(&mut queue, 4 * 3600, 5 * 3600);
+    assert_eq!(told, [(QueueId(1), Why::InFlight)]);
+    assert_eq!(stuck, [(Why::InFlight, 1)]);
+    let decisions = queue.settle(at(1), assignment.part, vec![(0, failed())], 0);
+    assert!(matches!(decisions[..], [Decision::Report(_)]));
+    let (told, stuck) = watched(&mut queue, 0, 3600);
+    assert_eq!(told, [(QueueId(1), Why::Unreported)]);
+    assert_eq!(stuck, [(Why::Unreported, 1)]);
+}
+
+#[test]
+fn a_shorter_expiry_is_followed_by_mail_that_waits() {
+    let (mut queue, lane, assignment) = taken();
+    let results = vec![(0, deferred(Blame::Recipient))];
+    queue.settle(at(1), assignment.part, results, 0);
+    queue.connection_closed(lane);
+    queue.set_settings(Settings {
+        expire: Duration::from_secs(30),
+        ..settings()
+    });
+    assert_eq!(watched(&mut queue, 0, 120), (vec![], vec![]));
+    assert!(queue.next_deadline() <= Some(at(30)));
+    let decisions = queue.poll(at(30));
+    let is_told = |due: &Due| matches!(due, Due::Decision(Decision::Report(_)));
+    assert!(decisions.iter().any(is_told), "{decisions:?}");
+}
+
+#[test]
+fn a_sweep_takes_many_looks() {
+    let mut queue = Queue::new(settings());
+    for id in 0..1000 {
+        queue.admit(at(0), admission(id, at(0), &[("a", &[0])]));
+    }
+    let mut watch = Watch::default();
+    // Nobody came for any of them.
+    lanes(&mut queue, at(0));
+    let mut told = Vec::new();
+    for look in 0..40 {
+        told.extend(queue.look(&mut watch, at(look * 100)));
+    }
+    assert_eq!(told.len(), 1000);
+    assert!(told.iter().all(|(_, why)| *why == Why::Unscheduled));
 }

@@ -51,7 +51,7 @@ impl WakeUps {
         self.heap.first().map(|first| (first.at, first.sleeper()))
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(super) fn len(&self) -> usize {
         self.heap.len()
     }

@@ -90,6 +90,7 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
 
     let journal = Journal::start(config.log.format, config.log.level)
         .map_err(|error| os_error(format!("cannot start the log's thread: {error}")))?;
+    tell_of_panics(&journal);
     let service = Service::start()
         .map_err(|error| os_error(format!("cannot start the service thread: {error}")))?;
     let desk = Desk::start(&service, &config, journal.handle())
@@ -147,6 +148,23 @@ fn read_rules(config: Config, owner: Option<&Owner>) -> Result<(Rules, Option<Pa
         credentials: Arc::new(credentials),
     };
     Ok((rules, made))
+}
+
+/// What panics is told in the log: the one task that did so ends, and somebody should hear of it.
+fn tell_of_panics(journal: &Journal) {
+    let (tell, usual) = (journal.teller(), std::panic::take_hook());
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("a thread");
+        let said = panic.payload_as_str().unwrap_or("nothing");
+        let place = panic.location().map(ToString::to_string);
+        let place = place.unwrap_or_default();
+        let words = format_args!("defect: {name} panicked at {place}: {said}");
+        tell(Level::Error, words);
+        if std::env::var_os("RUST_BACKTRACE").is_some() {
+            usual(panic);
+        }
+    }));
 }
 
 /// Takes up what `sendmail` leaves, where there is a listener to hand it to.

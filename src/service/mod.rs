@@ -12,6 +12,7 @@ pub mod verifying;
 pub mod web;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -60,6 +61,12 @@ impl Desk {
             verifying: Verifying::start(runtime, &config.dns)?,
         })
     }
+}
+
+/// Does something that must not end the task it is a part of. What a panic said, the process's hook
+/// has told.
+fn survive(step: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(step));
 }
 
 /// Seconds since 1970.

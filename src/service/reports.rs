@@ -18,15 +18,18 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, Write as _};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::time::Interval;
 
 use super::now;
 use super::resolver::Resolver;
@@ -37,6 +40,7 @@ use crate::mail::tlsrpt::{About, Destination, Letter, Session, Sessions, destina
 use crate::maildrop::{self, Envelope, Submission};
 use crate::observe::log::{Level, Log};
 use crate::route::dns::{Answer, Kind, Question, Records};
+use crate::trial;
 use crate::world::Web;
 
 /// Counts and tells, asked from any thread.
@@ -126,7 +130,17 @@ struct Clerk {
 impl Clerk {
     async fn run(mut self, mut notes: mpsc::Receiver<Note>) {
         let mut looks = tokio::time::interval(LOOK);
+        // A panic is the end of what it was at, and not of all reports.
+        while AssertUnwindSafe(self.attend(&mut notes, &mut looks))
+            .catch_unwind()
+            .await
+            .is_err()
+        {}
+    }
+
+    async fn attend(&mut self, notes: &mut mpsc::Receiver<Note>, looks: &mut Interval) {
         loop {
+            trial::tempt("reports");
             tokio::select! {
                 note = notes.recv() => match note {
                     Some(Note::Begin(by)) => self.by = Some(by),

@@ -29,6 +29,7 @@ use super::asking::Asking;
 use crate::config::{Dns, Dnssec};
 use crate::route::dns::{Answer, Kind, Question, Records, Response, Tlsa};
 use crate::tls::client::Clients;
+use crate::trial;
 
 /// Asks the resolver from any thread.
 #[derive(Clone)]
@@ -55,6 +56,7 @@ impl Resolver {
                 };
                 let resolver = Arc::clone(&resolver);
                 tokio::spawn(async move {
+                    trial::tempt("resolver");
                     let response = resolver.ask(&request.question).await;
                     // The shard may have stopped asking; then nobody misses the answer.
                     let _ = request.reply.send(response);

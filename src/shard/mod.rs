@@ -51,6 +51,7 @@ use hosts::names::Names;
 use hosts::{Hosts, secure};
 use life::budget::Budget;
 use life::gate::Gate;
+use life::lookout::Lookout;
 use life::pulse::{Commits, Pulse};
 use life::settings::Settings;
 use mesh::Mesh;
@@ -67,6 +68,8 @@ struct Shard<W: World> {
     world: W,
     log: Log<W>,
     queue: RefCell<Queue>,
+    /// What of it nothing will move, and what it does not know.
+    lookout: Lookout,
     /// Wakes the task that watches the queue's next deadline.
     bell: Bell,
     mesh: Rc<Mesh>,

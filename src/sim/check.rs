@@ -7,9 +7,11 @@
 //! 3. Nothing comes from nowhere, and what comes is what was sent, octet for octet, below the
 //!    trace fields.
 //! 4. A destination sees no more connections than its limit, all shards together.
-//! 5. A recipient that said "later" is not asked again before its time.
+//! 5. A recipient that said "later" is not asked again before its time, and nobody is asked when the
+//!    message's time is over.
 //! 6. No report is sent to `<>`, or about mail from it, or to who asked for none.
-//! 7. Who said no for good is not asked again.
+//! 7. Who said no for good is not asked again; that mail failed is said only where somebody said no, or
+//!    its time was over.
 //! 8. Nobody reads a message, or who it is from and for, who may not.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,8 +27,12 @@ pub struct Terms {
     pub connections_max: usize,
     /// The least time between two attempts for one recipient at one host.
     pub retry_wait_min: Duration,
+    /// The age at which mail fails.
+    pub expire: Duration,
     /// How long after an answer its settling may still be lost with the power.
     pub settle_lag: Duration,
+    /// The moment of the judgement.
+    pub now: Duration,
     /// Everything was given the time to end: who was promised something has got it.
     pub has_ended: bool,
     /// What must be known of who reads a message.
@@ -51,6 +57,7 @@ pub fn broken_promises(entries: &Entries, terms: &Terms) -> Vec<String> {
     court.nothing_comes_twice();
     court.limits_hold();
     court.waits_hold();
+    court.failures_have_reasons();
     court.nobody_else_reads();
     court.broken
 }
@@ -168,7 +175,8 @@ impl<'a> Court<'a> {
                 let has = |copies: Option<&Vec<&Copy>>| {
                     copies.is_some_and(|all| all.iter().any(|copy| copy.answer == Some(250)))
                 };
-                let excused = self.was_refused(recipient)
+                let is_over = submission.at + self.terms.expire <= self.terms.now;
+                let excused = (is_over || self.was_refused(recipient))
                     && (submission.reverse_path.is_empty()
                         || recipient.starts_with('n')
                         || entries.reports_refused.contains(&**token));
@@ -267,16 +275,52 @@ impl<'a> Court<'a> {
             }
             let key = (attempt.recipient.as_str(), attempt.host);
             if let Some(before) = last.insert(key, attempt)
-                && before.code == Some(450)
-                && attempt.at < before.at + self.terms.retry_wait_min
                 && !self.crashed_between(before.at, attempt.at)
             {
+                let wait = match before.code {
+                    Some(450) => self.terms.retry_wait_min,
+                    Some(550) => Duration::MAX,
+                    _ => Duration::ZERO,
+                };
+                if attempt.at.saturating_sub(before.at) < wait {
+                    self.broken.push(format!(
+                        "{}: answered {:?} at {:?}, asked again at {:?}",
+                        attempt.recipient, before.code, before.at, attempt.at
+                    ));
+                }
+            }
+            let end = self.end_of(&attempt.recipient);
+            if end.is_some_and(|end| attempt.at > end + ATTEMPT_TIME) {
                 self.broken.push(format!(
-                    "{}: told to wait at {:?}, asked again at {:?}",
-                    attempt.recipient, before.at, attempt.at
+                    "{}: asked at {:?}, when its time was over",
+                    attempt.recipient, attempt.at
                 ));
             }
         }
+    }
+
+    /// When the time of a recipient's message is over.
+    fn end_of(&self, recipient: &str) -> Option<Duration> {
+        let submission = self.entries.submissions.get(token_of(recipient)?)?;
+        Some(submission.at + self.terms.expire)
+    }
+
+    fn failures_have_reasons(&mut self) {
+        let mut broken = Vec::new();
+        for (recipient, copies) in &self.reports {
+            let end = self.end_of(recipient);
+            let first = copies.first().map(|copy| copy.at);
+            let is_over = end
+                .zip(first)
+                .is_some_and(|(end, first)| first + REPLY_TIME >= end);
+            if !is_over && !self.was_refused(recipient) {
+                broken.push(format!(
+                    "{recipient}: nobody refused it, and at {:?} its failure was reported",
+                    first.unwrap_or_default()
+                ));
+            }
+        }
+        self.broken.extend(broken);
     }
 
     fn nobody_else_reads(&mut self) {
@@ -293,6 +337,11 @@ impl<'a> Court<'a> {
         crashes.any(|crash| (from..=to).contains(crash))
     }
 }
+
+/// How long a message may have been accepted before its client knew.
+const REPLY_TIME: Duration = Duration::from_secs(10);
+/// How long an attempt may take that was begun in time.
+const ATTEMPT_TIME: Duration = Duration::from_secs(120);
 
 /// How a copy differs from what was sent, but for trace fields at its top.
 fn difference(submission: &Submission, copy: &Copy) -> Option<String> {
@@ -354,6 +403,8 @@ mod tests {
     const TERMS: Terms = Terms {
         connections_max: 2,
         retry_wait_min: Duration::from_secs(60),
+        expire: Duration::from_secs(5_000),
+        now: Duration::from_secs(4_000),
         settle_lag: Duration::from_secs(1),
         has_ended: true,
         disk_failed: false,

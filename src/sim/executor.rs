@@ -32,6 +32,8 @@ pub(super) struct Executor {
     now: Cell<Tick>,
     serial: Cell<u64>,
     panics: RefCell<Vec<String>>,
+    /// Whose task runs, and what it is called.
+    running: Cell<Option<(NodeId, &'static str)>>,
     trace: Cell<u64>,
 }
 
@@ -50,6 +52,7 @@ type Work = Pin<Box<dyn Future<Output = ()>>>;
 
 struct Task {
     node: NodeId,
+    shard: usize,
     label: &'static str,
     /// Away while it runs.
     work: Option<Work>,
@@ -85,6 +88,7 @@ impl Executor {
             now: Cell::new(Tick(0)),
             serial: Cell::new(0),
             panics: RefCell::default(),
+            running: Cell::new(None),
             trace: Cell::new(0),
         }
     }
@@ -104,12 +108,25 @@ impl Executor {
         self.trace.set(mixed.rotate_left(23));
     }
 
+    /// Whose task runs, and what it is called.
+    pub(super) fn running(&self) -> Option<(NodeId, &'static str)> {
+        self.running.get()
+    }
+
+    /// The task that runs has panicked.
+    pub(super) fn note_panic(&self, said: &(dyn Any + Send)) {
+        let (node, label) = self.running.get().unwrap_or((NodeId(0), "no"));
+        let said = format!("{label} task of {node:?}: {}", words(said));
+        self.panics.borrow_mut().push(said);
+    }
+
     /// What the tasks that panicked said.
     pub(super) fn panics(&self) -> Vec<String> {
         self.panics.borrow().clone()
     }
 
-    pub(super) fn spawn(&self, node: NodeId, label: &'static str, work: Work) {
+    /// Adds a task of a shard of a node.
+    pub(super) fn spawn(&self, (node, shard): (NodeId, usize), label: &'static str, work: Work) {
         let id = self.serial();
         let bell = Arc::new(Bell {
             task: id,
@@ -119,6 +136,7 @@ impl Executor {
         Arc::clone(&bell).wake();
         let task = Task {
             node,
+            shard,
             label,
             work: Some(work),
             bell,
@@ -128,10 +146,19 @@ impl Executor {
 
     /// Ends every task of a node at once, wherever it stands.
     pub(super) fn end(&self, node: NodeId) {
+        self.end_those(|task| task.node == node);
+    }
+
+    /// The same for one shard of it.
+    pub(super) fn end_shard(&self, node: NodeId, shard: usize) {
+        self.end_those(|task| (task.node, task.shard) == (node, shard));
+    }
+
+    fn end_those(&self, is_one: impl Fn(&Task) -> bool) {
         let ended: Vec<Task> = {
             let mut tasks = self.tasks.borrow_mut();
             tasks
-                .extract_if(.., |_, task| task.node == node)
+                .extract_if(.., |_, task| is_one(task))
                 .map(|(_, task)| task)
                 .collect()
         };
@@ -181,15 +208,16 @@ impl Executor {
         self.note(id ^ (self.now.get().0.unsigned_abs() << 20));
         let waker = Waker::from(bell);
         let mut context = Context::from_waker(&waker);
+        self.running.set(Some((node, label)));
         let ended = match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut context))) {
             Ok(Poll::Pending) => false,
             Ok(Poll::Ready(())) => true,
             Err(said) => {
-                let said = format!("{label} task of {node:?}: {}", words(&*said));
-                self.panics.borrow_mut().push(said);
+                self.note_panic(&*said);
                 true
             }
         };
+        self.running.set(None);
         let mut tasks = self.tasks.borrow_mut();
         if ended {
             tasks.remove(&id);

@@ -15,6 +15,7 @@
 pub mod check;
 pub mod disk;
 mod executor;
+mod lie;
 mod net;
 pub mod peers;
 pub mod random;
@@ -39,6 +40,7 @@ use crate::mail::tlsrpt::Session;
 use crate::route::dns::{Answer, Question, Response};
 use crate::route::sts::Found;
 use crate::time::Tick;
+use crate::trial;
 use crate::world::{Class, World as _};
 use disk::SimDisk;
 use executor::{Executor, Step};
@@ -66,6 +68,9 @@ struct Core {
     sync_wait: Cell<(u64, u64)>,
     /// How far the calendar was set forward or back.
     wall_jump: Cell<i64>,
+    temptation: Cell<Option<Temptation>>,
+    /// How often the DNS lies, out of 1000.
+    lies: Cell<u32>,
 }
 
 struct Node {
@@ -73,6 +78,17 @@ struct Node {
     disk: SimDisk,
     /// Counts power cuts and kills.
     life: u64,
+}
+
+/// A panic to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Temptation {
+    /// Where.
+    pub node: NodeId,
+    /// In tasks of this name.
+    pub label: &'static str,
+    /// They use the world so often before it.
+    pub after: u64,
 }
 
 /// Why a run ended before its condition held.
@@ -110,6 +126,8 @@ impl Sim {
             sessions: RefCell::default(),
             sync_wait: Cell::new(SYNC_WAIT),
             wall_jump: Cell::new(0),
+            temptation: Cell::new(None),
+            lies: Cell::new(0),
         });
         Self { core, seed }
     }
@@ -205,10 +223,33 @@ impl Sim {
         self.core.sync_wait.set((micros(least), micros(most)));
     }
 
+    /// From now on so many answers of the DNS, out of 1000, are lies.
+    pub fn set_lies(&self, permille: u32) {
+        self.core.lies.set(permille);
+    }
+
     /// Sets every calendar forward, or back.
     pub fn jump_wall(&self, microseconds: i64) {
+        trial::saw("calendar", if microseconds < 0 { "back" } else { "forth" });
         let jump = &self.core.wall_jump;
         jump.set(jump.get() + microseconds);
+    }
+
+    /// Lets a task panic where it uses the world, once. `None`: no more.
+    pub fn tempt(&self, temptation: Option<Temptation>) {
+        self.core.temptation.set(temptation);
+    }
+
+    /// True while the panic that was planned is still to come.
+    #[must_use]
+    pub fn is_tempted(&self) -> bool {
+        self.core.temptation.get().is_some()
+    }
+
+    /// Ends a shard of a node's process as a panic of its own does: the files stay as they are.
+    pub fn kill_shard(&self, node: NodeId, shard: usize) {
+        trial::saw("panic", "a whole shard");
+        self.core.executor.end_shard(node, shard);
     }
 
     /// Time since the world began.
@@ -280,18 +321,20 @@ impl Sim {
 
 impl Drop for Sim {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "the run had seed {0}: RINGPOST_SEED={0} repeats it",
+                self.seed
+            );
+            // Left as it is: what ends in it could panic too, and hide the first one.
+            return;
+        }
         // Tasks hold the world that holds them.
         for node in self.core.nodes.borrow_mut().iter_mut() {
             node.life += 1;
         }
         self.core.executor.end_all();
         self.core.net.clear();
-        if std::thread::panicking() {
-            eprintln!(
-                "the run had seed {0}: RINGPOST_SEED={0} repeats it",
-                self.seed
-            );
-        }
     }
 }
 
@@ -309,6 +352,23 @@ impl Core {
             .get(node.0)
             .map(|node| node.disk.clone())
             .unwrap_or_default()
+    }
+
+    /// Panics where that was planned; never in what a panic or an end drops.
+    #[allow(clippy::panic, reason = "that is what it is for")]
+    fn tempt(&self) {
+        let Some(plan) = self.temptation.get() else {
+            return;
+        };
+        if self.executor.running() != Some((plan.node, plan.label)) || std::thread::panicking() {
+            return;
+        }
+        let Some(after) = plan.after.checked_sub(1) else {
+            self.temptation.set(None);
+            trial::saw("panic", plan.label);
+            panic!("{PLANNED_PANIC}");
+        };
+        self.temptation.set(Some(Temptation { after, ..plan }));
     }
 
     fn answer(&self, question: &Question) -> Response {
@@ -332,6 +392,8 @@ pub fn seeds(count: u64) -> impl Iterator<Item = u64> {
     one.into_iter().chain(all)
 }
 
+/// What a task says that was made to panic.
+pub const PLANNED_PANIC: &str = "the plan says that this task panics";
 /// A good server disk, and now and then a slow one.
 const SYNC_WAIT: (u64, u64) = (100, 5_000);
 /// How long a task of a test may take, on the clock of its world.

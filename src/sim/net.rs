@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::executor::{Alarm, Executor, NodeId, sleep};
 use super::random::Random;
 use crate::time::Tick;
+use crate::trial;
 use crate::world::{Listener, Parcel, Stream};
 
 /// What connections meet. Chances are out of 1000.
@@ -160,6 +161,7 @@ impl Net {
         let latency = self.latency();
         let unanswered = self.random.permille(weather.unanswered_permille);
         if unanswered || self.black_holes.borrow().contains(&to.ip()) {
+            trial::saw("net", "dial unanswered");
             sleep(&self.executor, deadline).await;
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -169,6 +171,7 @@ impl Net {
         )
         .await;
         let link = if self.random.permille(weather.refused_permille) {
+            trial::saw("net", "dial refused");
             Err(io::ErrorKind::ConnectionRefused.into())
         } else {
             let from = SocketAddr::new(source.unwrap_or(place.address), self.port());
@@ -551,6 +554,7 @@ impl Link {
         if net.random.permille(net.weather.get().short_read_permille) {
             limit = usize::try_from(net.random.between(1, limit.max(1) as u64)).unwrap_or(1);
             limit = limit.min(into.len());
+            trial::saw("net", "short read");
             if net.random.permille(500) {
                 limit = limit.min(3);
             }
@@ -596,6 +600,7 @@ impl Link {
         }
         let room = self.window.saturating_sub(pipe.held);
         if room == 0 {
+            trial::saw("net", "window full");
             pipe.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
@@ -623,6 +628,7 @@ impl Link {
             silent,
         }) = &self.fate
         {
+            trial::saw("net", if *silent { "silence" } else { "reset" });
             if *silent {
                 self.pipes[0].silent = true;
                 self.pipes[1].silent = true;

@@ -417,6 +417,8 @@ fn peers_understand_each_other_and_their_ledger_is_true() {
         let terms = Terms {
             connections_max: 3,
             retry_wait_min: Duration::ZERO,
+            expire: Duration::MAX / 2,
+            now: Duration::ZERO,
             settle_lag: Duration::ZERO,
             has_ended: true,
             // An exchanger writes down what it refuses, too.

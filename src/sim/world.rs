@@ -1,5 +1,6 @@
 //! [`World`] on a simulated node: a handle for one life of the node, from boot to power cut.
 
+use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,6 +12,7 @@ use std::time::Duration;
 use super::Core;
 use super::disk;
 use super::executor::{NodeId, give_way, sleep};
+use super::lie::Lie;
 use super::net::{Place, SimListener, SimStream};
 use super::random::Random;
 use crate::dkim::{Fault, Signed, Signers};
@@ -25,6 +27,8 @@ use crate::world::{Class, File, Load, Parcel, Tick, Wall, Web, World};
 pub struct SimWorld {
     core: Rc<Core>,
     node: NodeId,
+    /// The shard of its process.
+    shard: usize,
     address: IpAddr,
     /// Which life of the node this is; after it, nothing can be begun.
     life: u64,
@@ -39,6 +43,7 @@ impl SimWorld {
         Self {
             core: Rc::clone(core),
             node,
+            shard: 0,
             address,
             life,
             born,
@@ -61,6 +66,22 @@ impl SimWorld {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.core.life(self.node).1 == self.life
+    }
+
+    /// Runs `task` as what it is called.
+    pub fn spawn_as(&self, label: &'static str, task: impl Future<Output = ()> + 'static) {
+        let core = &self.core;
+        core.executor
+            .spawn((self.node, self.shard), label, Box::pin(task));
+    }
+
+    /// The same world for another shard of the process: what is begun in it ends with that shard.
+    #[must_use]
+    pub fn of_shard(&self, shard: usize) -> Self {
+        Self {
+            shard,
+            ..self.clone()
+        }
     }
 
     /// Time since the simulation began: one clock for all nodes and lives.
@@ -96,6 +117,7 @@ impl SimWorld {
 
     /// A disk operation: it takes its time, and happens somewhere in the middle of it.
     async fn on_disk<T>(&self, least: u64, most: u64, operation: impl FnOnce() -> T) -> T {
+        self.core.tempt();
         let take = self.core.random.between(least, most);
         let before = self.core.random.below(take + 1);
         let executor = &self.core.executor;
@@ -122,6 +144,7 @@ impl World for SimWorld {
     type File = SimFile;
 
     fn now(&self) -> Tick {
+        self.core.tempt();
         Tick(self.core.executor.now().0 - self.born.0)
     }
 
@@ -143,17 +166,19 @@ impl World for SimWorld {
             // What is dropped in a power cut may try to begin something.
             return;
         }
-        let label = match class {
-            Class::Inbound => "inbound",
-            Class::Commit => "commit",
-            Class::Outbound => "outbound",
-            Class::Retrieve => "retrieve",
-            Class::Chores => "chores",
-        };
-        self.core.executor.spawn(self.node, label, Box::pin(task));
+        self.spawn_as(class.name(), task);
+    }
+
+    fn note_panic(&self, said: &(dyn Any + Send)) {
+        self.core.executor.note_panic(said);
+    }
+
+    fn panics(&self) -> u64 {
+        self.core.executor.panics().len() as u64
     }
 
     async fn sleep(&self, until: Tick) {
+        self.core.tempt();
         sleep(&self.core.executor, self.moment(until)).await;
     }
 
@@ -218,6 +243,11 @@ impl World for SimWorld {
     async fn lookup(&self, question: Question) -> Response {
         let wait = Duration::from_micros(self.core.random.between(50, 40_000));
         sleep(&self.core.executor, self.core.executor.now() + wait).await;
+        if self.core.random.permille(self.core.lies.get()) {
+            let (lie, wait) = Lie::draw(&self.core.random).about(&question, self.address);
+            sleep(&self.core.executor, self.core.executor.now() + wait).await;
+            return lie;
+        }
         self.core.answer(&question)
     }
 

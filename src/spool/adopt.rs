@@ -17,6 +17,7 @@ use super::log::{CommitError, Log, Recovery, settled_places};
 use super::record::{self, Carried, Stored, StoredBody};
 use super::recover::{self, Read, Recovered, Replay};
 use crate::mail::envelope::QueueId;
+use crate::trial::{self, Bug};
 use crate::world::{File as _, World};
 
 type Told = oneshot::Receiver<Result<(), CommitError>>;
@@ -94,7 +95,8 @@ impl<W: World> Log<W> {
     /// True for a message that is here, or was when the log was opened.
     fn has(&self, id: QueueId) -> bool {
         let state = self.inner.state.borrow();
-        state.live.contains_key(&id) || state.adopted.contains(&id)
+        let is_here = state.live.contains_key(&id) || state.adopted.contains(&id);
+        is_here && !trial::has(Bug::AdoptedTwice)
     }
 
     async fn adopt_message(

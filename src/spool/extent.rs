@@ -8,6 +8,7 @@ use super::layout;
 use super::log::Log;
 use super::writer::Signal;
 use crate::mail::envelope::QueueId;
+use crate::trial::{self, Bug};
 use crate::world::{File as _, World};
 
 /// Content that is being written. Dropped before it is sealed, its file is removed.
@@ -114,7 +115,7 @@ impl<W: World> ExtentWriter<W> {
 
     /// Puts it on stable storage. The message's record may be written then.
     pub async fn seal(self) -> io::Result<ExtentSeal> {
-        if self.log.is_durable() {
+        if self.log.is_durable() && !trial::has(Bug::ExtentNotSynced) {
             self.file.sync().await?;
             self.log
                 .world()

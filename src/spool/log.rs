@@ -25,7 +25,7 @@ use crate::mail::Locator;
 use crate::mail::envelope::{Content, Envelope, QueueId};
 use crate::mail::outcome::Diagnosis;
 use crate::mail::outcome::ReportKind;
-use crate::world::{Class, File as _, Wall, World};
+use crate::world::{Class, File as _, Wall, World, survive};
 
 pub use super::OpenError;
 pub use super::extent::{ExtentSeal, ExtentWriter};
@@ -133,6 +133,8 @@ impl Committed for Receipt {
 pub enum CommitError {
     /// There is no room on the disk, or no descriptor for a file. It passes.
     Full,
+    /// A defect has ended its writing. It passes.
+    Interrupted,
     /// The disk failed, and nothing of what was not synced can be relied on. It does not pass.
     Broken(String),
 }
@@ -143,6 +145,7 @@ impl fmt::Display for CommitError {
             Self::Full => {
                 f.write_str("the spool has no room: the disk is full, or open files have run out")
             }
+            Self::Interrupted => f.write_str("a defect interrupted the spool's writer"),
             Self::Broken(why) => write!(f, "the spool's disk failed: {why}"),
         }
     }
@@ -267,7 +270,10 @@ impl<W: World> Log<W> {
         let log = Self { inner };
         let world = &log.inner.world;
         world.spawn(Class::Commit, Rc::clone(&log.inner).write());
-        world.spawn(Class::Chores, Rc::clone(&log.inner).tend());
+        let (own, inner) = (world.clone(), Rc::clone(&log.inner));
+        world.spawn(Class::Chores, async move {
+            survive(&own, || Rc::clone(&inner).tend()).await;
+        });
         log.inner.tending.ring();
         Ok((log, recovery))
     }
@@ -294,9 +300,7 @@ impl<W: World> Log<W> {
         match told.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(error),
-            Err(oneshot::Canceled) => {
-                return Err(CommitError::Broken("the writer ended".to_owned()));
-            }
+            Err(oneshot::Canceled) => return Err(CommitError::Interrupted),
         }
         Ok((Receipt { id: message.id }, locator))
     }

@@ -21,6 +21,7 @@ pub mod record;
 pub mod recover;
 mod segment;
 mod state;
+mod stray;
 mod sums;
 mod tend;
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::mail::envelope::{BodyKind, Content, Envelope, Notify, QueueId, Recipi
 use crate::mail::outcome::Diagnosis;
 use crate::mail::outcome::ReportKind;
 use crate::time::Wall;
+use crate::trial::{self, Bug};
 use crate::wire::path::{Mailbox, ReversePath};
 
 /// Octets before a record's payload.
@@ -295,6 +296,7 @@ pub(super) fn find_by(
     };
     let [l0, l1, l2, l3, kind, e0, e1, e2, e3, c0, c1, c2, c3] = *header;
     let len = u64::from(u32::from_le_bytes([l0, l1, l2, l3])) + HEADER_OCTETS as u64;
+    let room = room - u64::from(trial::has(Bug::TailOffByOne));
     if u32::from_le_bytes([e0, e1, e2, e3]) != epoch.number || kind == 0 || len > room {
         return Found::Nothing;
     }
@@ -306,7 +308,7 @@ pub(super) fn find_by(
     };
     let payload = &record[HEADER_OCTETS..];
     let crc = append(head_checksum(record, epoch.salt), payload.len());
-    if crc != u32::from_le_bytes([c0, c1, c2, c3]) {
+    if crc != u32::from_le_bytes([c0, c1, c2, c3]) && !trial::has(Bug::ChecksumIgnored) {
         return Found::Nothing;
     }
     Found::Whole(kind, payload, len)
@@ -363,10 +365,12 @@ impl Accepted<'_> {
         put_u32(out, content.received);
         put_u32(out, content.header_len);
         put_text(out, content.message_id.as_deref().unwrap_or_default());
-        put_text(
-            out,
-            envelope.reverse_path.0.as_ref().map_or("", Mailbox::as_str),
-        );
+        let nobody = match trial::has(Bug::NullSenderKeptWrong) {
+            true => "postmaster@localhost",
+            false => "",
+        };
+        let sender = envelope.reverse_path.0.as_ref();
+        put_text(out, sender.map_or(nobody, Mailbox::as_str));
         put_text(out, envelope.envid.as_deref().unwrap_or_default());
         put_u16(out, count(envelope.recipients.len()));
         for recipient in &envelope.recipients {

@@ -205,7 +205,8 @@ impl Replay {
 }
 
 impl Recovered {
-    fn new(locator: Locator, stored: Stored, carried: Option<Carried>) -> Self {
+    /// A message that was read, with what was carried along when it was moved.
+    pub(super) fn new(locator: Locator, stored: Stored, carried: Option<Carried>) -> Self {
         let carried = carried.unwrap_or_else(|| Carried {
             held: false,
             recipients: vec![RecipientState::FRESH; stored.envelope.recipients.len()],

@@ -8,18 +8,21 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use futures_lite::future;
+use futures_util::FutureExt as _;
 
 use super::log::{CommitError, CommitFacts, Health, INLINE_OCTETS_MAX, Inner};
 use super::record::{self, Found};
 use super::segment::{self, HEADER_OCTETS, Header};
 use super::state::Batch;
 use crate::mail::envelope::QueueId;
-use crate::world::{File as _, Tick, World};
+use crate::trial::{self, Bug};
+use crate::world::{File as _, PANIC_PAUSE, Tick, World};
 
 /// Wakes one task. Rung before anybody listens, it is heard all the same.
 #[derive(Debug, Default)]
@@ -74,6 +77,7 @@ impl Signal {
 }
 
 /// What the writer keeps between batches.
+#[derive(Default)]
 struct Desk {
     /// When the oldest note was written that no sync has covered.
     unsynced: Option<Tick>,
@@ -92,14 +96,32 @@ enum Work {
 }
 
 impl<W: World> Inner<W> {
-    /// Writes batches until the log is closed or the disk has failed.
+    /// Writes batches until the log is closed or the disk has failed. Everybody waits for this task:
+    /// a panic ends a batch, and not the task.
     pub(super) async fn write(self: Rc<Self>) {
-        let mut desk = Desk {
-            unsynced: None,
-            segment: None,
-            synced: 0,
-            written: 0,
-        };
+        let (mut desk, mut batch) = (Desk::default(), None);
+        let mut rests = false;
+        loop {
+            let writing = AssertUnwindSafe(async {
+                if rests {
+                    self.world.sleep(self.world.now() + PANIC_PAUSE).await;
+                }
+                self.write_batches(&mut desk, &mut batch).await;
+            });
+            let Err(said) = writing.catch_unwind().await else {
+                return;
+            };
+            self.world.note_panic(&*said);
+            rests = true;
+        }
+    }
+
+    /// `under_way` is the batch that is being written.
+    async fn write_batches(&self, desk: &mut Desk, under_way: &mut Option<Batch>) {
+        if let Some(batch) = under_way.take() {
+            // A panic has left it: how much of it was written nobody knows.
+            self.rest(batch, &CommitError::Interrupted).await;
+        }
         loop {
             let sync_by = desk.unsynced.map(|since| since + SYNC_WITHIN);
             match (self.work(), sync_by) {
@@ -107,7 +129,7 @@ impl<W: World> Inner<W> {
                 (Work::Notes | Work::Nothing, Some(by))
                     if self.world.now() >= by || self.closed.get() =>
                 {
-                    if let Err(error) = self.sync_notes(&mut desk).await {
+                    if let Err(error) = self.sync_notes(desk).await {
                         return self.fail(&error, None);
                     }
                     continue;
@@ -128,14 +150,14 @@ impl<W: World> Inner<W> {
                     continue;
                 }
             }
-            let Some(batch) = self.state.borrow_mut().batches.pop_front() else {
-                continue;
-            };
-            if let Err((error, batch)) = self.commit(&mut desk, batch).await {
+            *under_way = self.state.borrow_mut().batches.pop_front();
+            if let Err(error) = self.commit(desk, under_way).await
+                && let Some(batch) = under_way.take()
+            {
                 if CommitError::from(io::Error::from(error.kind())) != CommitError::Full {
                     return self.fail(&error, Some(batch));
                 }
-                self.run_full(batch).await;
+                self.rest(batch, &CommitError::Full).await;
                 if self.closed.get() {
                     return;
                 }
@@ -173,25 +195,25 @@ impl<W: World> Inner<W> {
         future::or(heard, slept).await
     }
 
-    /// Writes and syncs a batch, and tells its waiters. A batch that could not be written is
-    /// given back; its waiters have not been told.
-    async fn commit(&self, desk: &mut Desk, mut batch: Batch) -> Result<(), (io::Error, Batch)> {
+    /// Writes and syncs a batch, and tells its waiters. One that could not be written stays where it
+    /// is; its waiters have not been told.
+    async fn commit(&self, desk: &mut Desk, under_way: &mut Option<Batch>) -> io::Result<()> {
+        let Some(batch) = under_way.as_mut() else {
+            return Ok(());
+        };
         let began = self.world.now();
         let octets = std::mem::take(&mut batch.octets);
         let len = octets.len() as u64;
         let end = batch.offset + len;
         let waits = !batch.waiters.is_empty();
-        let durably = self.settings.durable && waits;
-        if let Err(error) = self.put(desk, &batch, octets, durably).await {
-            return Err((error, batch));
-        }
-        let took = self.world.now().since(began);
-        if let Some(segment) = self
-            .state
-            .borrow_mut()
-            .segments
-            .get_mut(&batch.epoch.number)
-        {
+        let durably = self.settings.durable && waits && !trial::has(Bug::ReceiptBeforeSync);
+        self.put(desk, batch, octets, durably).await?;
+        // As safe as it will be: whatever happens from here on, it is not given back.
+        let Some(batch) = under_way.take() else {
+            return Ok(());
+        };
+        let number = batch.epoch.number;
+        if let Some(segment) = self.state.borrow_mut().segments.get_mut(&number) {
             segment.end = segment.end.max(end);
             segment.filled = segment.filled.max(end);
         }
@@ -199,17 +221,19 @@ impl<W: World> Inner<W> {
         if waits || !self.settings.durable {
             desk.synced = batch.number;
         }
-        (self.settings.on_commit)(CommitFacts {
-            records: batch.records,
-            waiters: u32::try_from(batch.waiters.len()).unwrap_or(u32::MAX),
-            octets: len,
-            disk: durably.then_some(took),
-        });
         self.state.borrow_mut().end_reports(&batch, true);
+        let waiters = u32::try_from(batch.waiters.len()).unwrap_or(u32::MAX);
         for waiter in batch.waiters {
             // Whoever waited may be gone; the message stays, and is found by the next recovery.
             let _ = waiter.send(Ok(()));
         }
+        let took = self.world.now().since(began);
+        (self.settings.on_commit)(CommitFacts {
+            records: batch.records,
+            waiters,
+            octets: len,
+            disk: durably.then_some(took),
+        });
         self.remove_doomed(desk.synced);
         Ok(())
     }
@@ -358,9 +382,9 @@ impl<W: World> Inner<W> {
         }
     }
 
-    /// The disk is full: nobody gets a receipt, notes wait, and once a second it is tried whether
-    /// there is room again.
-    async fn run_full(&self, failed: Batch) {
+    /// The disk is full, or nobody knows how much was written: nobody gets a receipt, notes wait, and
+    /// once a second it is tried whether what is left can be cut off, and whether there is room again.
+    async fn rest(&self, failed: Batch, why: &CommitError) {
         self.health.set(Health::Full);
         let (number, offset) = (failed.epoch.number, failed.offset);
         let file = {
@@ -368,7 +392,7 @@ impl<W: World> Inner<W> {
             let segment = state.segments.get(&number);
             segment.and_then(|segment| segment.file.clone())
         };
-        self.give_back(failed, &CommitError::Full);
+        self.give_back(failed, why);
         self.relieve();
         while !self.closed.get() {
             let until = self.world.now() + PROBE_PERIOD;

@@ -9,9 +9,12 @@ mod load;
 mod net;
 mod slice;
 pub mod start;
+#[cfg(feature = "sim")]
+mod tempted;
 #[cfg(test)]
 mod tests;
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
@@ -113,6 +116,8 @@ impl World for Uring {
     type File = UringFile;
 
     fn now(&self) -> Tick {
+        #[cfg(feature = "sim")]
+        tempted::tempt();
         now()
     }
 
@@ -142,18 +147,29 @@ impl World for Uring {
             Class::Retrieve => queues.retrieve,
             Class::Chores => queues.chores,
         };
-        let inner = Rc::clone(&self.inner);
+        #[cfg(feature = "sim")]
+        let task = tempted::known_as(class.name(), task);
+        let own = self.clone();
         // A panic in a glommio task kills the whole executor; caught here it ends one task. Not in an
         // async block: it would have room for the task twice, before and while it runs.
         let guarded = AssertUnwindSafe(task).catch_unwind().map(move |ended| {
-            if ended.is_err() {
-                inner.panics.set(inner.panics.get() + 1);
+            if let Err(said) = ended {
+                own.note_panic(&*said);
             }
         });
         match glommio::spawn_local_into(guarded, queue) {
             Ok(task) => drop(task.detach()),
             Err(error) => unreachable!("task queues live as long as their executor: {error}"),
         }
+    }
+
+    fn note_panic(&self, _: &(dyn Any + Send)) {
+        // What it said, the process's hook has told already.
+        self.inner.panics.set(self.inner.panics.get() + 1);
+    }
+
+    fn panics(&self) -> u64 {
+        self.inner.panics.get()
     }
 
     async fn sleep(&self, until: Tick) {

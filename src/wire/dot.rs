@@ -13,6 +13,7 @@
 
 use memchr::{memchr, memchr_iter, memchr2, memmem};
 
+use crate::trial::{self, Bug};
 /// Finds the end of the content behind DATA, and measures the content on the way.
 #[derive(Clone, Debug)]
 pub struct DotScanner {
@@ -271,7 +272,9 @@ impl Stuffer {
         while at < octets.len() {
             if self.place == Place::Start && octets[at] == b'.' {
                 out.extend_from_slice(&octets[copied..at]);
-                out.push(b'.');
+                if !trial::has(Bug::DotNotHidden) {
+                    out.push(b'.');
+                }
                 copied = at;
                 self.facts.stuffed = true;
                 self.place = Place::Middle;

@@ -33,6 +33,8 @@ mod limits;
 mod mailbox;
 mod mx;
 mod oauth;
+#[cfg(feature = "sim")]
+mod panics;
 mod pop3;
 mod preflight;
 mod proxy;

@@ -26,6 +26,7 @@ use memchr::memmem;
 use super::envelope::{BodyKind, Content, Envelope, Notify, QueueId, Recipient};
 use super::outcome::{Diagnosis, ReportKind, Success};
 use crate::time::Wall;
+use crate::trial::{self, Bug};
 use crate::wire::codec;
 use crate::wire::dot::Stuffer;
 use crate::wire::header::HeaderScan;
@@ -289,7 +290,7 @@ impl Wire {
             expanded: false,
         };
         let envelope = Envelope {
-            reverse_path: ReversePath(None),
+            reverse_path: ReversePath(trial::has(Bug::ReportForReport).then(|| sender.clone())),
             ret: None,
             envid: None,
             body,

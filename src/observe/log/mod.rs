@@ -156,6 +156,15 @@ struct Sink {
 }
 
 impl Sink {
+    /// A handle with an empty buffer.
+    fn handle(&self) -> Log {
+        Log {
+            sink: self.clone(),
+            lost: Cell::new(0),
+            lines: self.lines(),
+        }
+    }
+
     fn lines(&self) -> RefCell<Lines> {
         RefCell::new(Lines::new(self.format, &self.host))
     }
@@ -210,11 +219,13 @@ impl Journal {
     /// A handle for one shard or thread.
     #[must_use]
     pub fn handle(&self) -> Log {
-        Log {
-            sink: self.sink.clone(),
-            lost: Cell::new(0),
-            lines: self.sink.lines(),
-        }
+        self.sink.handle()
+    }
+
+    /// Says something from any thread, whatever state it is in.
+    pub fn teller(&self) -> impl Fn(Level, fmt::Arguments<'_>) + Send + Sync + use<> {
+        let sink = self.sink.clone();
+        move |level, words| sink.handle().say(level, words)
     }
 
     /// Lines that were lost because the writer was slow.
@@ -250,11 +261,7 @@ pub struct Log {
 impl Clone for Log {
     /// A handle with an empty buffer.
     fn clone(&self) -> Self {
-        Self {
-            sink: self.sink.clone(),
-            lost: Cell::new(0),
-            lines: self.sink.lines(),
-        }
+        self.sink.handle()
     }
 }
 

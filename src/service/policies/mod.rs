@@ -10,20 +10,23 @@
 pub mod kept;
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_channel::oneshot;
+use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::now;
 use super::resolver::Resolver;
 use super::web::{Asking, Fault};
+use super::{now, survive};
 use crate::observe::log::{Level, Log};
 use crate::route::dns::{Answer, Kind, Question, Records};
 use crate::route::sts::{self, Found, Mode, Policy, Trouble, TroubleKind};
+use crate::trial;
 use crate::world::Web;
 use kept::{Kept, Store};
 
@@ -128,9 +131,9 @@ impl Keeper {
         let mut rounds = tokio::time::interval(REFRESH_LOOK);
         loop {
             tokio::select! {
-                Some(request) = requests.recv() => self.hear(request),
-                Some(learnt) = learning.recv() => self.learn(learnt),
-                _ = rounds.tick() => self.refresh(),
+                Some(request) = requests.recv() => survive(|| self.hear(request)),
+                Some(learnt) = learning.recv() => survive(|| self.learn(learnt)),
+                _ = rounds.tick() => survive(|| self.refresh()),
                 else => return,
             }
         }
@@ -159,7 +162,17 @@ impl Keeper {
         };
         let learnt = self.learnt.clone();
         tokio::spawn(async move {
-            let news = look.learn(haste).await;
+            let (domain, entry) = (look.domain.clone(), look.entry.clone());
+            let learning = AssertUnwindSafe(async {
+                trial::tempt("policies");
+                look.learn(haste).await
+            });
+            // Whoever waits must not wait for ever: after a panic what was known holds.
+            let news = learning.catch_unwind().await.unwrap_or(Learnt {
+                domain,
+                entry,
+                is_new: false,
+            });
             // The keeper goes with its runtime.
             let _ = learnt.send(news).await;
         });

@@ -25,6 +25,7 @@ use crate::spool::log::{
     Accepted, CommitError, MessageState, Receipt, RecipientState, Recovered, StoredBody, Waiting,
 };
 use crate::tls::caller::Caller;
+use crate::trial::{self, Bug};
 use crate::users::TooMany;
 use crate::wire::codec::rfc5322_date;
 use crate::wire::path::Mailbox;
@@ -93,17 +94,18 @@ impl<W: World> Shard<W> {
             body: gathered.into_body(),
             signatures: Signatures::default(),
         });
+        // Queued before anything else: what could go wrong behind the receipt must not leave it out.
+        let key = self.admit(&message, locator);
+        // What waits for a next hop that is in back-off is read again when its time comes.
+        if self.queue.borrow().has_way(key) {
+            self.resident.keep(&self.budget, &message);
+        }
         self.messages_accepted.set(self.messages_accepted.get() + 1);
         let mut stages = Times::default();
         stages.add(Stage::BodyReceived, origin.receiving);
         stages.add(Stage::CommitWait, committing);
         let (hello, with) = (&*transaction.hello, transaction.protocol);
         self.note_accepted(&message, origin.client, hello, with, stages);
-        let key = self.admit(&message, locator);
-        // What waits for a next hop that is in back-off is read again when its time comes.
-        if self.queue.borrow().has_way(key) {
-            self.resident.keep(&self.budget, &message);
-        }
         Ok(receipt)
     }
 
@@ -209,6 +211,7 @@ impl<W: World> Shard<W> {
         self.warn(format_args!("a message was refused: {error}"));
         match error {
             CommitError::Full => Reply::disk_full(),
+            CommitError::Interrupted => Reply::local_error(),
             CommitError::Broken(_) => Reply::spool_broken(),
         }
     }
@@ -268,7 +271,11 @@ impl<W: World> Shard<W> {
                     diagnosis: diagnosis.clone(),
                 };
                 let due = due.map_or(now, |due| self.tick_at(due).clamp(now, latest));
-                Some((admission, *attempts, due))
+                let attempts = match trial::has(Bug::AttemptsForgotten) {
+                    true => 0,
+                    false => *attempts,
+                };
+                Some((admission, attempts, due))
             }
         });
         let pending: Vec<_> = pending.collect();
@@ -278,10 +285,13 @@ impl<W: World> Shard<W> {
             Admission {
                 id: found.id,
                 locator: found.locator,
-                accepted: self.tick_at(found.arrival).min(now),
+                accepted: match trial::has(Bug::AgeForgotten) {
+                    true => now,
+                    false => self.tick_at(found.arrival).min(now),
+                },
                 null_sender: found.envelope.reverse_path.0.is_none(),
-                held: found.held,
-                delay_told,
+                held: found.held && !trial::has(Bug::HoldForgotten),
+                delay_told: delay_told && !trial::has(Bug::DelayForgotten),
                 parts,
             },
         );

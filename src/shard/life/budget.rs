@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::trial::{self, Bug};
 use crate::world::World;
 
 /// The octets a shard may hold and holds. Cloning shares it.
@@ -105,6 +106,9 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
+        if trial::has(Bug::BudgetKept) {
+            return;
+        }
         self.set(0);
     }
 }

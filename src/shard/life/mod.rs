@@ -8,12 +8,14 @@
 mod adopt;
 pub(super) mod budget;
 pub(super) mod gate;
+pub(super) mod lookout;
 pub(super) mod pulse;
 pub mod rules;
 pub(super) mod settings;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -35,7 +37,7 @@ use crate::shard::mesh::{Directory, Letter, Mesh};
 use crate::shard::outbound::bell::Bell;
 use crate::shard::outbound::permits::Permits;
 use crate::spool::log::{self, CommitFacts, Log, MessageState, Recovery};
-use crate::world::{Class, Listener as _, Tick, World};
+use crate::world::{Class, Listener as _, Tick, World, survive};
 
 use budget::Budget;
 use gate::Gate;
@@ -90,13 +92,13 @@ pub async fn run<W: World>(world: W, start: Start) {
         Err(why) => return ready(Err(why)),
     };
     for door in &doors {
-        let (shard, door) = (Rc::clone(&shard), Rc::clone(door));
-        let world = shard.world.clone();
-        world.spawn(Class::Inbound, door::accept(shard, door));
+        let door = Rc::clone(door);
+        shard.keep(Class::Inbound, move |shard| {
+            door::accept(shard, Rc::clone(&door))
+        });
     }
-    let world = &shard.world;
-    world.spawn(Class::Outbound, Rc::clone(&shard).keep_time());
-    world.spawn(Class::Chores, Rc::clone(&shard).keep_house());
+    shard.keep(Class::Outbound, Shard::keep_time);
+    shard.keep(Class::Chores, Shard::keep_house);
     shard.pump();
     ready(Ok(()));
     shard.listen(&doors).await;
@@ -113,7 +115,6 @@ async fn open<W: World>(
 ) -> Result<(Rc<Shard<W>>, Recovery), String> {
     rules.tls.clients = rules.tls.clients.for_shard();
     let config = &Arc::clone(&rules.config);
-    let shards = directory.shards();
     let recorder = Recorder::new().map(|recorder| Rc::new(RefCell::new(recorder)));
     let recorder = recorder.map_err(|error| format!("histograms cannot be made: {error}"))?;
     let arriving: Rc<Cell<usize>> = Rc::default();
@@ -125,13 +126,14 @@ async fn open<W: World>(
     let (log, recovery) = Log::open(world.clone(), place.clone(), settings)
         .await
         .map_err(|error| format!("{}: {error}", place.display()))?;
+    let budget = budget_for(config, directory.shards());
     let mesh = Rc::new(Mesh::new(directory, number));
     let limit = u32::try_from(config.delivery.connections_per_destination).unwrap_or(u32::MAX);
-    let budget = usize::try_from(config.runtime.memory).unwrap_or(usize::MAX) / shards.max(1);
     let shard = Rc::new(Shard {
         world: world.clone(),
         log,
         queue: RefCell::new(Queue::new(settings::queue_settings(config))),
+        lookout: Default::default(),
         bell: Bell::new(),
         permits: Permits::new(Rc::clone(&mesh), limit),
         mesh,
@@ -140,7 +142,7 @@ async fn open<W: World>(
         hosts: Default::default(),
         idle: Default::default(),
         resident: Default::default(),
-        budget: Budget::new(budget),
+        budget,
         visits: Gate::default(),
         visitors,
         lodgers: Default::default(),
@@ -172,6 +174,12 @@ async fn open<W: World>(
     });
     *home.borrow_mut() = Rc::downgrade(&shard);
     Ok((shard, recovery))
+}
+
+/// What one of so many shards may hold in memory.
+fn budget_for(config: &Config, shards: usize) -> Budget {
+    let memory = usize::try_from(config.runtime.memory).unwrap_or(usize::MAX);
+    Budget::new(memory / shards.max(1))
 }
 
 /// What the log is told, and whom it tells.
@@ -287,7 +295,27 @@ impl<W: World> Shard<W> {
         });
     }
 
+    /// Begins a task that must not end before the shard does.
+    fn keep<T: Future<Output = ()> + 'static>(
+        self: &Rc<Self>,
+        class: Class,
+        task: impl Fn(Rc<Self>) -> T + 'static,
+    ) {
+        let shard = Rc::clone(self);
+        self.world.spawn(class, async move {
+            survive(&shard.world, || task(Rc::clone(&shard))).await;
+        });
+    }
+
+    /// Does what a letter says. A panic over it is the end of that letter, and not of the shard.
     fn open_letter(self: &Rc<Self>, letter: Letter) {
+        let opened = catch_unwind(AssertUnwindSafe(|| self.obey(letter)));
+        if let Err(said) = opened {
+            self.world.note_panic(&*said);
+        }
+    }
+
+    fn obey(self: &Rc<Self>, letter: Letter) {
         match letter {
             Letter::Permits {
                 from,
@@ -362,6 +390,7 @@ impl<W: World> Shard<W> {
             self.world.sleep(until).await;
             self.journal.flush();
             self.mesh.flush();
+            self.look_out().await;
             if self.pulse.is_due(until) {
                 self.pulse.take(self.world.now(), self.world.load());
             }

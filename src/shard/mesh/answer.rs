@@ -6,7 +6,6 @@ use std::rc::Rc;
 use crate::mail::envelope::QueueId;
 use crate::observe::ask::{
     Act, Acted, Ask, Facts, Health, QueueEntry, QueueEntryDetail, QueueRecipient, Selector, Tell,
-    state_name,
 };
 use crate::observe::history::Event;
 use crate::observe::stage::{STAGE_PIECES, Snapshot};
@@ -84,6 +83,7 @@ impl<W: World> Shard<W> {
             tls: self.tls.counts(),
             preflights: self.preflights.get(),
             messages_queued: queue.messages() as u64,
+            stuck: self.lookout.stuck(),
             connections_in: self.visits.inside() as u64,
             connections_out: u64::from(self.permits.held()),
             memory_used: self.budget.used() as u64,
@@ -91,6 +91,7 @@ impl<W: World> Shard<W> {
             spool_segments: spool.segments,
             spool_octets: spool.disk_octets,
             spool_live_octets: spool.live_octets,
+            panics: self.world.panics(),
             log_lines_lost: self.journal.dropped(),
             health: self.health(),
             latencies,
@@ -273,7 +274,7 @@ impl<W: World> Shard<W> {
                 recipients.push(QueueRecipient {
                     address: recipient.mailbox.as_str().to_owned(),
                     destination: part.lane.to_string(),
-                    state: state_name(part.state).to_owned(),
+                    state: part.state.name().to_owned(),
                     due_in: part.due.since(now).as_secs(),
                     attempts: part.attempts,
                     doubtful: listed.doubtful,

@@ -13,11 +13,12 @@ use crate::shard::Shard;
 use crate::shard::hosts::secure::Security;
 use crate::shard::message::Message;
 use crate::smtp::client::{Outgoing, OutgoingRecipient};
+use crate::trial::{self, Bug};
 use crate::wire::status::{EnhancedStatus, ReplyCode};
 use crate::world::{Tick, World};
 
-/// An attempt under way. Dropped unsettled (its task ended early), it gives its recipients back
-/// to the queue as not attempted.
+/// An attempt under way. Dropped unsettled (its task ended early), it gives back to the queue what
+/// it knows.
 pub(in crate::shard) struct Attempt<W: World> {
     shard: Rc<Shard<W>>,
     assignment: Assignment,
@@ -42,10 +43,11 @@ pub(in crate::shard) struct Attempt<W: World> {
 }
 
 impl<W: World> Attempt<W> {
-    pub(super) fn new(shard: &Rc<Shard<W>>, assignment: Assignment) -> Self {
+    /// An attempt that was taken from the queue at `taken`.
+    pub(super) fn new(shard: &Rc<Shard<W>>, assignment: Assignment, taken: Tick) -> Self {
         Self {
             shard: Rc::clone(shard),
-            taken: shard.world.now(),
+            taken,
             remaining: assignment.recipients.clone(),
             results: Vec::with_capacity(assignment.recipients.len()),
             assignment,
@@ -172,6 +174,9 @@ impl<W: World> Attempt<W> {
                     blame: Blame::Host,
                     diagnosis,
                 } => self.deferral = Some(diagnosis),
+                Outcome::Doubtful { .. } if trial::has(Bug::LostIsDelivered) => {
+                    self.deliver_all("");
+                }
                 outcome => self.end(recipient, outcome),
             }
         }
@@ -222,21 +227,39 @@ impl<W: World> Attempt<W> {
 
     /// Ends it: log lines, and the outcomes to the queue.
     pub(super) fn settle(mut self, message: Option<&Message>) {
-        self.settled = true;
-        let results = std::mem::take(&mut self.results);
         let shard = Rc::clone(&self.shard);
         if let Some(message) = message {
-            shard.log_attempt(&self, message, &results);
+            shard.log_attempt(&self, message, &self.results);
         }
-        shard.settle(self.assignment.part, results);
+        let now = shard.world.now();
+        // Not before: a panic until here still gives back what is known.
+        self.settled = true;
+        let results = std::mem::take(&mut self.results);
+        shard.settle(self.assignment.part, results, now);
     }
 }
 
 impl<W: World> Drop for Attempt<W> {
     fn drop(&mut self) {
         if !self.settled {
-            self.shard.settle(self.assignment.part, Vec::new());
+            // How far it came nobody knows. As a doubt it follows the retry curve: what makes it
+            // end early may do so each time.
+            self.end_all(&Outcome::Doubtful {
+                diagnosis: cut_short(),
+            });
+            let results = std::mem::take(&mut self.results);
+            let now = self.shard.world.now();
+            self.shard.settle(self.assignment.part, results, now);
         }
+    }
+}
+
+fn cut_short() -> Diagnosis {
+    Diagnosis {
+        status: LOCAL_TROUBLE,
+        text: "a defect ended the attempt; the log says which".into(),
+        reply: None,
+        remote_mta: None,
     }
 }
 

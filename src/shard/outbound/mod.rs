@@ -152,7 +152,7 @@ impl<'a, W: World> Courier<'a, W> {
                 }
                 return;
             };
-            self.attempt(Attempt::new(shard, assignment)).await;
+            self.attempt(Attempt::new(shard, assignment, now)).await;
             self.retire().await;
             carried += 1;
             let lasts = shard.world.now().since(began);

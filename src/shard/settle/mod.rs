@@ -3,8 +3,12 @@
 pub(super) mod pace;
 mod report;
 
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
+
+use futures_util::FutureExt as _;
 
 use super::Shard;
 use crate::mail::outcome::Outcome;
@@ -16,13 +20,14 @@ use crate::shard::life::gate::Gate;
 use crate::shard::message::Message;
 use crate::shard::outbound::attempt::Attempt;
 use crate::spool::log::Note;
+use crate::trial::{self, Bug};
 use crate::wire::status::EnhancedStatus;
-use crate::world::{Class, World};
+use crate::world::{Class, Tick, World};
 
 impl<W: World> Shard<W> {
     /// Ends an attempt.
-    pub(super) fn settle(self: &Rc<Self>, part: PartKey, results: Vec<(u16, Outcome)>) {
-        let (now, random) = (self.world.now(), self.world.random());
+    pub(super) fn settle(self: &Rc<Self>, part: PartKey, results: Vec<(u16, Outcome)>, now: Tick) {
+        let random = self.world.random();
         let decisions = self.queue.borrow_mut().settle(now, part, results, random);
         self.carry_out(decisions);
         self.pump();
@@ -40,43 +45,55 @@ impl<W: World> Shard<W> {
         reports: Option<&Gate>,
     ) {
         for decision in decisions {
-            match decision {
-                Decision::Delivered { id, recipient, .. } => {
-                    self.log.note(Note::Delivered { id, recipient });
-                }
-                Decision::Retry {
+            self.unharmed(|| self.carry_out_one(decision, reports));
+        }
+    }
+
+    /// Does something that must not keep the rest from being done, whatever it meets.
+    fn unharmed(&self, step: impl FnOnce()) {
+        if let Err(said) = catch_unwind(AssertUnwindSafe(step)) {
+            self.world.note_panic(&*said);
+        }
+    }
+
+    fn carry_out_one(self: &Rc<Self>, decision: Decision, reports: Option<&Gate>) {
+        match decision {
+            Decision::Delivered { .. } if trial::has(Bug::SettleForgotten) => {}
+            Decision::Delivered { id, recipient, .. } => {
+                self.log.note(Note::Delivered { id, recipient });
+            }
+            Decision::Retry {
+                id,
+                recipients,
+                at,
+                attempts,
+                diagnosis,
+                doubtful,
+                ..
+            } => {
+                // It waits for long: memory is for those who do not.
+                self.resident.forget(id);
+                self.log.note(Note::Deferred {
                     id,
-                    recipients,
-                    at,
+                    recipients: &recipients,
                     attempts,
-                    diagnosis,
+                    due: self.wall_at(at),
+                    diagnosis: &diagnosis,
                     doubtful,
-                    ..
-                } => {
-                    // It waits for long: memory is for those who do not.
-                    self.resident.forget(id);
-                    self.log.note(Note::Deferred {
-                        id,
-                        recipients: &recipients,
-                        attempts,
-                        due: self.wall_at(at),
-                        diagnosis: &diagnosis,
-                        doubtful,
-                    });
-                }
-                Decision::Failed { id, recipient, .. } => {
-                    self.log.note(Note::Failed { id, recipient });
-                }
-                Decision::Removed { id, recipient, .. } => {
-                    self.log.note(Note::Removed { id, recipient });
-                }
-                Decision::Report(report) => self.begin_report(report, reports),
-                Decision::Finished { id, .. } => {
-                    self.resident.forget(id);
-                    self.log.forget(id);
-                    self.journal.removed(id);
-                    self.remember(id, Event::Finished);
-                }
+                });
+            }
+            Decision::Failed { id, recipient, .. } => {
+                self.log.note(Note::Failed { id, recipient });
+            }
+            Decision::Removed { id, recipient, .. } => {
+                self.log.note(Note::Removed { id, recipient });
+            }
+            Decision::Report(report) => self.begin_report(report, reports),
+            Decision::Finished { id, .. } => {
+                self.resident.forget(id);
+                self.log.forget(id);
+                self.journal.removed(id);
+                self.remember(id, Event::Finished);
             }
         }
     }
@@ -90,7 +107,12 @@ impl<W: World> Shard<W> {
         let awaited = reports.and_then(Gate::enter);
         let shard = Rc::clone(self);
         self.world.spawn(Class::Chores, async move {
-            shard.report(report).await;
+            let stored = Cell::new(false);
+            let making = Rc::clone(&shard).report(report.clone(), &stored);
+            if let Err(said) = AssertUnwindSafe(making).catch_unwind().await {
+                shard.world.note_panic(&*said);
+                shard.end_report(report, stored.get());
+            }
             drop((pass, awaited));
         });
     }
@@ -104,12 +126,14 @@ impl<W: World> Shard<W> {
                 break;
             }
             for item in due {
-                match item {
+                self.unharmed(|| match item {
                     Due::Lane(lane) => self.attend(lane),
                     Due::Decision(decision) => self.carry_out(vec![decision]),
-                }
+                });
             }
         }
+        #[cfg(any(test, feature = "sim"))]
+        trial::look(|| self.queue.borrow().check_invariants());
         let next = self.queue.borrow().next_deadline();
         if let Some(next) = next {
             self.bell.set(next);

@@ -1,6 +1,7 @@
 //! Reports to senders: composed from the message, stored in one record with the settling of the
 //! recipients they tell of, and sent like any message.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -19,6 +20,7 @@ use crate::shard::message::sign::Signatures;
 use crate::shard::message::{Body, Message};
 use crate::shard::settle::pace::Turn;
 use crate::spool::log::{self, Accepted, CommitError, Reports};
+use crate::trial::{self, Bug};
 use crate::wire::dot;
 use crate::wire::status::EnhancedStatus;
 use crate::world::World;
@@ -48,24 +50,36 @@ impl fmt::Display for NoReport {
 }
 
 impl<W: World> Shard<W> {
-    /// Composes a report, stores it and queues it.
-    pub(super) async fn report(self: Rc<Self>, report: Report) {
-        let stored = self.store_report(&report).await;
+    /// Composes a report, stores it and queues it; `stored` is set as soon as it is on the disk.
+    pub(super) async fn report(self: Rc<Self>, report: Report, stored: &Cell<bool>) {
+        let made = match trial::has(Bug::ReportLost) {
+            true => Ok(()),
+            false => self.store_report(&report, stored).await,
+        };
+        if let Err(error) = &made
+            && !matches!(error, NoReport::NotYet(None))
+        {
+            self.warn(format_args!("{}: no report now: {error}", report.id));
+        }
+        self.end_report(report, made.is_ok());
+    }
+
+    /// What it tells is settled; one that was not stored is made again later.
+    pub(super) fn end_report(self: &Rc<Self>, report: Report, is_stored: bool) {
         let now = self.world.now();
-        let decisions = match stored {
-            Ok(()) => self.queue.borrow_mut().report_stored(now, &report),
-            Err(error) => {
-                if !matches!(error, NoReport::NotYet(None)) {
-                    self.warn(format_args!("{}: no report now: {error}", report.id));
-                }
-                self.queue.borrow_mut().report_refused(now, report)
-            }
+        let decisions = match is_stored {
+            true => self.queue.borrow_mut().report_stored(now, &report),
+            false => self.queue.borrow_mut().report_refused(now, report),
         };
         self.carry_out(decisions);
         self.pump();
     }
 
-    async fn store_report(self: &Rc<Self>, report: &Report) -> Result<(), NoReport> {
+    async fn store_report(
+        self: &Rc<Self>,
+        report: &Report,
+        stored: &Cell<bool>,
+    ) -> Result<(), NoReport> {
         let about = self
             .load(report.message, report.id)
             .await
@@ -98,6 +112,7 @@ impl<W: World> Shard<W> {
             .accept(&accepted)
             .await
             .map_err(NoReport::NotStored)?;
+        stored.set(true);
         self.journal
             .reported(report.id, receipt.queue_id(), report.kind);
         self.remember_report(report, &composed, receipt.queue_id());

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::trial;
+
 #[derive(Default)]
 pub(super) struct Inode {
     pub(super) live: Image,
@@ -40,11 +42,16 @@ impl Inode {
         }
         // One cut in four keeps all or nothing; the others draw for each sector.
         let mood = random.below(8);
+        let (mut kept, mut lost) = (false, false);
         for sector in std::mem::take(dirty) {
             let keeps = mood == 0 || (mood != 1 && random.below(2) == 0);
             if keeps && sector * SECTOR_OCTETS < durable.len {
                 durable.copy_sector(live, sector);
             }
+            (kept, lost) = (kept || keeps, lost || !keeps);
+        }
+        if kept && lost {
+            trial::saw("disk", "sectors kept and lost of one file");
         }
         *live = Image {
             pages: durable.pages.clone(),

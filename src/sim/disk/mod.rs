@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::time::Wall;
+use crate::trial;
 
 use image::{Image, Inode, PAGE_OCTETS, Random, SECTOR_OCTETS};
 use names::{Change, Entry};
@@ -53,6 +54,10 @@ pub struct Faults {
     pub fail_sync_at: Option<u64>,
     /// No file can be read.
     pub fail_reads: bool,
+    /// This operation fails with an I/O error, whatever it is: reads and looks at names count too.
+    pub fail_at: Option<u64>,
+    /// This one of those that may need room finds none.
+    pub full_at: Option<u64>,
 }
 
 type Node = Rc<RefCell<Inode>>;
@@ -65,6 +70,8 @@ struct Inner {
     pending: Vec<Change>,
     faults: Faults,
     operations: u64,
+    /// Operations of every kind, and those that may need room.
+    met: (u64, u64),
     writes: u64,
     syncs: u64,
     cuts: u64,
@@ -87,6 +94,7 @@ impl SimDisk {
         let mut inner = self.inner.borrow_mut();
         inner.faults = faults;
         (inner.operations, inner.writes, inner.syncs) = (0, 0, 0);
+        inner.met = (0, 0);
     }
 
     /// Operations that changed something since the plan was set.
@@ -123,6 +131,10 @@ impl SimDisk {
         for change in &pending[..kept] {
             change.apply(&mut inner.durable);
         }
+        trial::saw("disk", "power cut");
+        if kept < pending.len() {
+            trial::saw("disk", "names lost that were not synced");
+        }
         for entry in inner.durable.values() {
             if let Entry::File(node) = entry {
                 node.borrow_mut().lose_power(&mut random);
@@ -155,7 +167,7 @@ impl SimDisk {
     /// Opens a file; `create` makes it where it is not.
     pub fn open(&self, path: &Path, create: bool) -> io::Result<SimFile> {
         let mut inner = self.inner.borrow_mut();
-        inner.powered()?;
+        inner.meet(create)?;
         let node = match inner.live.get(path) {
             Some(Entry::File(node)) => Rc::clone(node),
             Some(Entry::Directory) => return Err(io::ErrorKind::IsADirectory.into()),
@@ -178,8 +190,8 @@ impl SimDisk {
 
     /// Names in a directory, sorted.
     pub fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
-        let inner = self.inner.borrow();
-        inner.powered()?;
+        let mut inner = self.inner.borrow_mut();
+        inner.meet(false)?;
         if !inner.is_directory(directory) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -194,7 +206,7 @@ impl SimDisk {
     /// Makes a directory and its parents, durable on return.
     pub fn make_directory(&self, directory: &Path) -> io::Result<()> {
         let mut inner = self.inner.borrow_mut();
-        inner.powered()?;
+        inner.meet(true)?;
         let mut missing: Vec<&Path> = directory
             .ancestors()
             .filter(|path| !inner.is_directory(path))
@@ -213,7 +225,7 @@ impl SimDisk {
     /// Renames a file over what has the new name, or a directory with all that is in it.
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut inner = self.inner.borrow_mut();
-        inner.powered()?;
+        inner.meet(true)?;
         inner.parent_of(to)?;
         let is_directory = match inner.live.get(from) {
             Some(Entry::Directory) => true,
@@ -229,7 +241,7 @@ impl SimDisk {
     /// Removes a file or an empty directory.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
         let mut inner = self.inner.borrow_mut();
-        inner.powered()?;
+        inner.meet(false)?;
         if !inner.live.contains_key(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -248,7 +260,7 @@ impl SimDisk {
     /// Gives a file a second name.
     pub fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut inner = self.inner.borrow_mut();
-        inner.powered()?;
+        inner.meet(true)?;
         inner.parent_of(to)?;
         if inner.live.contains_key(to) {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -292,6 +304,7 @@ impl SimDisk {
     /// Makes the names in a directory durable.
     pub fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         let mut inner = self.inner.borrow_mut();
+        inner.meet(true)?;
         inner.count()?;
         if !inner.is_directory(directory) {
             return Err(io::ErrorKind::NotFound.into());
@@ -305,9 +318,10 @@ impl SimFile {
     /// Reads `len` octets at `position`; shorter only at the end of the file.
     pub fn read_at(&self, position: u64, len: usize) -> io::Result<Vec<u8>> {
         self.alive()?;
-        let inner = self.disk.inner.borrow();
-        inner.powered()?;
+        let mut inner = self.disk.inner.borrow_mut();
+        inner.meet(false)?;
         if inner.faults.fail_reads {
+            trial::saw("disk", "no file can be read");
             return Err(io::Error::other("the plan says that reads fail"));
         }
         Ok(self.node.borrow().live.read(position, len))
@@ -317,9 +331,15 @@ impl SimFile {
     pub fn write_at(&self, octets: &[u8], position: u64) -> io::Result<()> {
         self.alive()?;
         let mut inner = self.disk.inner.borrow_mut();
-        inner.powered()?;
         inner.writes += 1;
-        if inner.faults.fail_write_at == Some(inner.writes) {
+        let met = inner.meet(true);
+        if met.is_err() || inner.faults.fail_write_at == Some(inner.writes) {
+            // Some of it may be written.
+            self.node
+                .borrow_mut()
+                .write(position, &octets[..octets.len() / 2]);
+            met?;
+            trial::saw("disk", "EIO from a write, half of it written");
             return Err(io::Error::other("the plan says that this write fails"));
         }
         let fits = inner.room_for(&self.node.borrow().live, position, octets.len());
@@ -331,6 +351,7 @@ impl SimFile {
         drop(node);
         counted?;
         if fits < octets.len() {
+            trial::saw("disk", "ENOSPC, a part written");
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())
@@ -342,9 +363,12 @@ impl SimFile {
         let mut inner = self.disk.inner.borrow_mut();
         inner.count()?;
         inner.syncs += 1;
+        let met = inner.meet(true);
         let mut node = self.node.borrow_mut();
-        if inner.faults.fail_sync_at == Some(inner.syncs) {
+        if met.is_err() || inner.faults.fail_sync_at == Some(inner.syncs) {
             node.dirty.clear();
+            met?;
+            trial::saw("disk", "EIO from fdatasync");
             return Err(io::Error::other("the plan says that this sync fails"));
         }
         let Inode {
@@ -363,7 +387,7 @@ impl SimFile {
     /// Octets in the file.
     pub fn len(&self) -> io::Result<u64> {
         self.alive()?;
-        self.disk.inner.borrow().powered()?;
+        self.disk.inner.borrow_mut().meet(false)?;
         Ok(self.node.borrow().live.len)
     }
 
@@ -375,6 +399,7 @@ impl SimFile {
     /// Cuts or extends the file; what is new is zero and takes no room yet.
     pub fn set_len(&self, len: u64) -> io::Result<()> {
         self.alive()?;
+        self.disk.inner.borrow_mut().meet(true)?;
         let counted = self.disk.inner.borrow_mut().count();
         let mut node = self.node.borrow_mut();
         node.live.set_len(len);
@@ -396,11 +421,28 @@ impl Inner {
         if self.off { Err(no_power()) } else { Ok(()) }
     }
 
+    /// Counts an operation of any kind; an error where the plan has one for it.
+    fn meet(&mut self, takes_room: bool) -> io::Result<()> {
+        self.powered()?;
+        self.met.0 += 1;
+        if self.faults.fail_at == Some(self.met.0) {
+            trial::saw("disk", "EIO from any operation");
+            return Err(io::Error::other("the plan says that this operation fails"));
+        }
+        self.met.1 += u64::from(takes_room);
+        if takes_room && self.faults.full_at == Some(self.met.1) {
+            trial::saw("disk", "ENOSPC from any operation");
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
     /// Counts an operation that changes something; an error when the power fails during it.
     fn count(&mut self) -> io::Result<()> {
         self.powered()?;
         self.operations += 1;
         if self.faults.cut_at == Some(self.operations) {
+            trial::saw("disk", "power cut in an operation");
             self.off = true;
         }
         self.powered()

@@ -12,6 +12,7 @@ use super::Talk;
 use super::guard::Trick;
 use super::ledger::{Fate, Ledger, Submission};
 use crate::sim::SimWorld;
+use crate::trial;
 use crate::world::World as _;
 
 /// A client.
@@ -246,11 +247,13 @@ impl Client {
         if !talk.random.permille(self.breaks_permille) {
             return Break::Never;
         }
-        match talk.random.below(3) {
-            0 => Break::AfterMail,
-            1 => Break::InContent,
-            _ => Break::AfterDot,
-        }
+        let (at, name) = match talk.random.below(3) {
+            0 => (Break::AfterMail, "after MAIL"),
+            1 => (Break::InContent, "in the content"),
+            _ => (Break::AfterDot, "after the dot"),
+        };
+        trial::saw("client breaks off", name);
+        at
     }
 
     /// Half of them die, the others close.

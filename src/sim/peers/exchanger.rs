@@ -10,6 +10,7 @@ use super::Talk;
 use super::guard::{Keys, Trick, Trust};
 use super::ledger::{Attempt, Copy, Ledger, token_of};
 use crate::sim::{SimStream, SimWorld};
+use crate::trial;
 use crate::world::{Class, Listener as _, Stream as _, World as _};
 
 /// How often each thing happens, out of 1000, at every stage of a session.
@@ -23,6 +24,8 @@ pub struct Mood {
     pub closing: u32,
     /// Closed without a word; after the dot too.
     pub dropping: u32,
+    /// 450 to RCPT, where no reports are taken.
+    pub greylists: u32,
     /// A pause before the answer, of up to [`Mood::pause`].
     pub slow: u32,
     /// The longest pause.
@@ -44,6 +47,7 @@ impl Mood {
     /// Takes everything.
     pub const KIND: Self = Self {
         temporary: 0,
+        greylists: 0,
         permanent: 0,
         closing: 0,
         dropping: 0,
@@ -54,6 +58,7 @@ impl Mood {
     /// Does everything a host may do, and some that it may not.
     pub const MOODY: Self = Self {
         temporary: 60,
+        greylists: 0,
         permanent: 25,
         closing: 15,
         dropping: 25,
@@ -92,6 +97,18 @@ enum Turn {
     Drop,
 }
 
+impl Turn {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Yes => "2xx",
+            Self::Temporary => "4xx",
+            Self::Permanent => "5xx",
+            Self::Closing => "421, and goes",
+            Self::Drop => "goes",
+        }
+    }
+}
+
 /// One session.
 struct Session {
     exchanger: Exchanger,
@@ -100,6 +117,8 @@ struct Session {
     /// What the relay knows of who reads this.
     trust: Trust,
     is_eight_bit: bool,
+    /// Where in the dialogue it is.
+    stage: &'static str,
     reverse_path: Option<String>,
     recipients: Vec<String>,
     /// The copy whose answer the relay may or may not have read.
@@ -148,6 +167,7 @@ impl Session {
             trick,
             trust: Trust::Plain,
             is_eight_bit: false,
+            stage: "host, greeting",
             talk,
             reverse_path: None,
             recipients: Vec::new(),
@@ -183,6 +203,13 @@ impl Session {
                 // Nobody says that before the answers are there.
                 self.in_flight.clear();
             }
+            self.stage = match verb.as_str() {
+                "EHLO" | "HELO" => "host, EHLO",
+                "MAIL" => "host, MAIL",
+                "RCPT" => "host, RCPT",
+                "DATA" => "host, DATA",
+                _ => self.stage,
+            };
             let goes_on = match verb.as_str() {
                 "EHLO" => self.greet().await?,
                 "HELO" => self.answer(false, "250 mx.test").await?,
@@ -286,11 +313,21 @@ impl Session {
     }
 
     async fn rcpt(&mut self, line: &str) -> io::Result<bool> {
+        if self.reverse_path.is_none() {
+            return self.say("503 5.5.1 from whom?").await;
+        }
         let recipient = path(line);
-        let turn = self.turn(true).await;
+        let greylists = self.exchanger.mood.get().greylists;
+        let turn = match greylists > 0 && !self.exchanger.takes_reports {
+            true if self.talk.random.permille(greylists) => {
+                trial::saw(self.stage, "4xx");
+                Turn::Temporary
+            }
+            _ => self.turn(true).await,
+        };
         let code = match turn {
-            Turn::Yes if self.reverse_path.is_some() => Some(250),
-            Turn::Yes | Turn::Permanent => Some(550),
+            Turn::Yes => Some(250),
+            Turn::Permanent => Some(550),
             Turn::Temporary => Some(450),
             Turn::Closing => Some(421),
             Turn::Drop => None,
@@ -349,9 +386,11 @@ impl Session {
             if self.talk.random.permille(DROP_IN_CONTENT_PERMILLE)
                 && self.exchanger.mood.get().dropping > 0
             {
+                trial::saw("host, content", "goes");
                 return Ok(false);
             }
         }
+        self.stage = "host, dot";
         let copy = self.keep(content);
         let turn = self.turn(true).await;
         let (code, words) = match turn {
@@ -414,6 +453,7 @@ impl Session {
             // Short pauses often, long ones seldom.
             let most = u64::try_from(mood.pause.as_micros()).unwrap_or(0);
             let pause = random.below(most >> random.below(12));
+            trial::saw(self.stage, "slow");
             let world = &self.talk.world;
             world
                 .sleep(world.now() + Duration::from_micros(pause))
@@ -435,6 +475,7 @@ impl Session {
                     let ledger = &self.exchanger.ledger;
                     ledger.write(|entries| entries.refused_unnamed += 1);
                 }
+                trial::saw(self.stage, turn.name());
                 return if hides { Turn::Temporary } else { turn };
             }
         }

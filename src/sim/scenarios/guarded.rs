@@ -308,7 +308,7 @@ fn everything_goes_wrong_with_tls() {
         for seed in seeds(6) {
             let play = guard.stage(seed, 1 + seed as usize % 2);
             play.mood.set(Mood::MOODY);
-            if seed % 2 == 0 {
+            if seed.is_multiple_of(2) {
                 play.sim.set_weather(Weather::STORM);
             }
             play.boot_surely();

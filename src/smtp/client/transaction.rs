@@ -6,6 +6,7 @@ use super::verdict::Sent;
 use super::{Outgoing, OutgoingRecipient};
 use crate::mail::envelope::{Notify, Ret};
 use crate::smtp::extension::Extensions;
+use crate::trial::{self, Bug};
 
 /// MAIL to the replies to the dot. Two cursors: `next` goes over the commands as they are sent;
 /// the session's queue of sent commands goes over them as they are answered.
@@ -127,6 +128,10 @@ impl Transaction {
             return None;
         }
         *fate = Fate::Told;
+        let place = match trial::has(Bug::OutcomeSwapped) {
+            true => (place + 1) % self.fates.len(),
+            false => place,
+        };
         Some(self.outgoing.recipients.get(place)?.index)
     }
 

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use super::Failure;
 use super::reply::Garbled;
 use crate::mail::outcome::{Blame, Diagnosis, Outcome, RemoteReply};
+use crate::trial::{self, Bug};
 use crate::wire::status::{EnhancedStatus, ReplyCode};
 
 /// The other end, as messages for people name it.
@@ -172,7 +173,8 @@ impl Peer {
 pub(super) fn refusal(sent: Sent, code: ReplyCode, diagnosis: Diagnosis) -> Outcome {
     let subject = diagnosis.status.subject();
     let rcpt = matches!(sent, Sent::Rcpt(_));
-    if code.class() == 5 {
+    let ends = code.class() == 5 && !trial::has(Bug::PermanentIsTemporary);
+    if ends || trial::has(Bug::TemporaryIsPermanent) {
         let blame = if rcpt {
             Blame::Recipient
         } else {

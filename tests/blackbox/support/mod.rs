@@ -144,6 +144,7 @@ impl Scene {
             mx_port: self.mx_port,
             extra: extra.to_owned(),
             authorities: None,
+            panics: None,
             cores: format!("[{}]", net::next_cpu()),
         }
     }

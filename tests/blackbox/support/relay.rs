@@ -24,6 +24,8 @@ pub struct Setup {
     pub cores: String,
     /// PEM: the certificate authorities it trusts, in place of the machine's.
     pub authorities: Option<PathBuf>,
+    /// Which of its tasks panic, and how often: for a program built with the feature `sim`.
+    pub panics: Option<String>,
     /// TOML, merged over the rest key by key.
     pub extra: String,
 }
@@ -38,6 +40,7 @@ impl Setup {
             cores,
             extra,
             authorities: _,
+            panics: _,
         } = self;
         let base = format!(
             r#"
@@ -143,6 +146,9 @@ impl Relay {
             command
                 .env("SSL_CERT_FILE", path)
                 .env_remove("SSL_CERT_DIR");
+        }
+        if let Some(panics) = &self.setup.panics {
+            command.env("RINGPOST_PANIC", panics);
         }
         self.process = Some(command.spawn().expect("the binary starts"));
     }

@@ -1,0 +1,72 @@
+//! What Ringpost promises, what is done to it, and what came of that.
+//!
+//! # The promises
+//!
+//! 1. A message that was answered with 250 is on stable storage, and leaves the queue only when each
+//!    recipient has it, its sender has a report, or an operator removed it. A second copy comes only
+//!    after a delivery whose outcome had not reached the disk.
+//! 2. Whatever a peer sends, it gets a clear reply or a closed connection, in bounded time and memory.
+//! 3. Nobody relays who may not.
+//! 4. At a limit new work gets a 4xx that says so, and service returns by itself.
+//! 5. No message, panic or destination stops a shard.
+//!
+//! # In the simulator
+//!
+//! Whole relays run in memory, on a virtual clock, among clients and hosts that a seed moves (`sim`).
+//! Every scenario ends with the same question: was each promise kept, by the ledger that clients and
+//! hosts kept (`sim::check`)? The queue is audited after each of its steps, its accounts included.
+//! `RINGPOST_SEED=n cargo test --lib NAME` plays one run again, event by event; a failing one names its
+//! seed. `--features sim` plays fifty times as many.
+//!
+//! | Fault | Runs | Lost | Scenario, in `sim::scenarios` |
+//! |---|---|---|---|
+//! | power cut or kill at any moment, 1 to 4 times a run | 40 | 0 | `the_power_goes_at_any_moment` |
+//! | power cut at one of the disk's next 60 operations: unsynced sectors of 512 octets lost one by one, names lost from some moment on | 40 | 0 | `the_power_goes_in_the_middle_of_a_write` |
+//! | the same with messages of up to 1.5 MB | 8 | 0 | `large_messages_survive_the_power` |
+//! | the same while segments are swept and mail is moved | 18 | 0 | `the_power_goes_while_segments_are_swept` |
+//! | the same while a shard takes over another's mail | 12 | 0 | `the_power_goes_while_a_shard_is_taken_over` |
+//! | the disk is full for a while | 10 | 0 | `the_disk_is_full_for_a_while` |
+//! | any one operation of the disk fails with EIO, and one more at the next start | 40 | 0 | `any_operation_of_the_disk_fails` |
+//! | any one operation finds no room | 40 | 0 | `any_operation_of_the_disk_finds_no_room` |
+//! | fdatasync fails | 20 | 0 | `a_sync_fails_and_the_relay_is_started_again` |
+//! | no file can be read | 4 | 0 | `a_disk_that_cannot_be_read_fails_no_mail` |
+//! | hosts refuse, defer, hang, close, drop at each step | 30 | 0 | `hosts_do_everything_a_host_may_do` |
+//! | connections are refused, unanswered, reset, silent after any octet | 30 | 0 | `connections_break_anywhere` |
+//! | TLS fails at every step, on the way out and in | 182 | 0 | `sim::scenarios::guarded` |
+//! | hosts say later for longer than mail may live | 10 | 0 | `hosts_that_say_later_are_asked_until_the_mail_expires` |
+//! | one answer of the DNS in three is a lie: SERVFAIL, silence, a stranger's host, ourselves, 200 hosts | 20 | 0 | `the_dns_lies` |
+//! | the calendar is set back and forth, while the relay runs and between two lives | 30 | 0 | `the_calendar_jumps_at_any_moment`, `the_calendar_jumps_between_two_lives` |
+//! | a task panics, each kind, 12 times a run | 30 | 0 | `tasks_panic_and_the_others_go_on` |
+//! | a POP3 session panics | 30 | 0 | `a_session_panics` |
+//! | a shard dies | 12 | 0 | `a_shard_panics_and_the_relay_is_started_again` |
+//! | an operator holds, releases, bounces meanwhile | 20 | 0 | `an_operator_interferes` |
+//! | all of it together, and little memory | 25 | 0 | `everything_goes_wrong_together` |
+//!
+//! That these scenarios can fail is shown by bugs that they must find: each of
+//! [`Bug`](crate::trial::Bug) is switched on in turn, and found within 40 runs, most of them in the first
+//! two (`every_bug_is_found`; with `--nocapture` it says how many it took and what was complained of).
+//! Which faults struck how often, and through which states the queue came,
+//! `every_fault_strikes_and_every_state_is_reached` shows, and fails where one is missing.
+//!
+//! # On the running program
+//!
+//! | Promise | Fault | Injected | Lost | Where |
+//! |---|---|---|---|---|
+//! | 1 | SIGKILL at random moments under load | see `benches/README.md` | 0 | `scripts/crash` |
+//! | 1 | SIGKILL and restart, SIGTERM | 1 each | 0 | `tests/blackbox/life.rs` |
+//!
+//! # A panic
+//!
+//! What panics is the end of what it was at: a client's connection, an attempt (its recipients are
+//! noted as doubtful and follow the retry curve), a batch of the spool (its senders get 451 4.3.0), a
+//! report (made again), a letter between shards. What a shard cannot do without begins anew. Each is
+//! counted in `ringpost_panics_total`. Should a shard die in spite of that, the others end what they
+//! are at, the process exits with 70, and the next start goes on where it stopped.
+//!
+//! # Mail that stands still
+//!
+//! Each shard looks at its whole queue once a minute. A message whose time is over and that has not
+//! failed, that no timer and no connection will come for, whose attempt takes hours, or whose report
+//! nobody makes, for ten minutes, is a defect: it is counted in `ringpost_queue_stuck` by reason, and
+//! the log names it. What an operator holds is not stuck. A message that a defect left on the disk and out
+//! of the queue is queued after that time, and the log says so.

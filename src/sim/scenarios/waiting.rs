@@ -1,0 +1,116 @@
+//! Mail that waits for long: what is known of it, and when its time is over.
+
+use std::time::Duration;
+
+use super::hardships::all;
+use super::play::{EVERYWHERE, Play};
+use crate::observe::ask::{Act, Selector};
+use crate::queue::watch::Why;
+use crate::sim::peers::exchanger::Mood;
+use crate::sim::seeds;
+use crate::trial::{self, Bug};
+
+/// Starts the relay, and hands in what hosts say "later" to.
+fn keep_waiting(play: &Play) {
+    play.mood.set(Mood {
+        greylists: 1000,
+        ..Mood::KIND
+    });
+    play.boot_surely();
+    for _ in 0..2 {
+        play.client(4, &EVERYWHERE, 0, 2_000);
+    }
+    play.finish_clients();
+}
+
+#[test]
+fn hosts_that_say_later_are_asked_until_the_mail_expires() {
+    seeds(10).for_each(later_for_ever);
+}
+
+/// Hosts say "later" for longer than mail may live; half of the relays die in between.
+pub(super) fn later_for_ever(seed: u64) {
+    let play = Play::with(seed, 2, |config| {
+        config.queue.delay_notice = Some(Duration::from_secs(60));
+        config.queue.expire = Duration::from_secs(300);
+    });
+    keep_waiting(&play);
+    if seed.is_multiple_of(2) {
+        play.sim
+            .run_for(Duration::from_millis(play.random().below(250_000)));
+        play.crash();
+        play.boot_surely();
+    }
+    play.sim.run_for(Duration::from_secs(1_200));
+    let left = play.waiting();
+    assert!(left.is_empty(), "{}: {left:?} are left", play.seed());
+    play.finish();
+    play.judge();
+}
+
+#[test]
+fn a_restart_knows_what_was_known() {
+    seeds(6).for_each(restart);
+}
+
+/// The relay is asked to end, and started again: attempts are counted on, what is held stays so.
+pub(super) fn restart(seed: u64) {
+    let play = Play::new(seed, 2);
+    keep_waiting(&play);
+    play.sim.run_for(Duration::from_secs(60));
+    play.order(
+        Act::Hold,
+        Selector {
+            domain: Some("one.test".to_owned()),
+            ..Selector::default()
+        },
+    );
+    play.sim
+        .run_for(Duration::from_secs(play.random().between(20, 90)));
+    let before = play.waiting();
+    play.drain();
+    play.boot_surely();
+    let after = play.waiting();
+    assert!(before.keys().eq(after.keys()), "{}", play.seed());
+    for (who, (attempts, is_held)) in &before {
+        let (counted, stays) = after[who];
+        assert_eq!(stays, *is_held, "{}: {who:?} is held", play.seed());
+        assert!(
+            counted >= *attempts && *attempts > 0,
+            "{}: {who:?} was tried {attempts} times, not {counted}",
+            play.seed()
+        );
+    }
+    play.order(Act::Release, all());
+    play.finish();
+    play.judge();
+}
+
+/// What a bug makes of mail, the look-out tells; and nothing of mail that merely waits.
+#[test]
+fn mail_that_stands_still_is_told_of() {
+    for (bug, expire_h, why) in [
+        (None, 5, None),
+        (Some(Bug::TimerLost), 5, Some(Why::Unscheduled)),
+        (Some(Bug::PermitLeaked), 5, Some(Why::Unscheduled)),
+        (Some(Bug::RetryPastExpiry), 1, Some(Why::Expired)),
+    ] {
+        let found = trial::with(bug, || still(expire_h));
+        assert_eq!(found, why, "{bug:?}");
+    }
+}
+
+/// Two hours and a half among hosts that say "later": why mail is stuck, where any is.
+fn still(expire_h: u64) -> Option<Why> {
+    let play = Play::with(1, 1, |config| {
+        config.queue.expire = Duration::from_secs(expire_h * 3600);
+        config.queue.retry = vec![Duration::from_secs(120)];
+    });
+    keep_waiting(&play);
+    play.sim.run_for(Duration::from_secs(9_000));
+    let facts = play.facts();
+    let mut stuck = facts.iter().flat_map(|facts| &facts.stuck);
+    stuck
+        .find(|(_, messages)| *messages > 0)
+        .map(|(why, _)| *why)
+}

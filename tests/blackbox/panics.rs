@@ -1,0 +1,241 @@
+//! Tasks of the running relay panic, one kind at a time, under load: what they were at ends, everybody
+//! else goes on, and mail is safe. `RINGPOST_PANIC` lets them, in a program built with `--features sim`:
+//!
+//!     cargo test --features sim --test blackbox panics
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::thread;
+
+use crate::support::imap::Imap;
+use crate::support::pop3::Pop3;
+use crate::support::{Client, Mx, Relay, Scene, Script, eventually, message};
+
+/// Clients at a time, and messages of each.
+const CLIENTS: usize = 6;
+const MESSAGES: usize = 40;
+
+/// A relay on two cores, in which every so manieth use of the world in tasks of `kind` panics.
+fn tempted(scene: &Scene, kind: &str, every: u32, extra: &str) -> Relay {
+    let mut setup = scene.config(extra);
+    setup.cores = "2".to_owned();
+    setup.panics = Some(format!("{kind}:{every}"));
+    Relay::start(setup)
+}
+
+/// Hands in messages, over as many connections as it takes; the subjects that were answered with 250.
+fn load(at: SocketAddr, name: &str) -> Vec<String> {
+    let mut accepted = Vec::new();
+    let mut client = None;
+    for n in 0..MESSAGES {
+        let subject = format!("{name}n{n}");
+        let mut said = client.take().unwrap_or_else(|| Client::dial(at));
+        if hand_in(&mut said, &subject) {
+            accepted.push(subject);
+            client = Some(said);
+        }
+    }
+    accepted
+}
+
+/// One message; false when the connection ended, or the relay said no.
+fn hand_in(client: &mut Client, subject: &str) -> bool {
+    let content = crate::support::client::stuffed(&message(subject));
+    let commands = [
+        &b"RSET\r\n"[..],
+        b"MAIL FROM:<a@c.test>\r\n",
+        b"RCPT TO:<b@d.test>\r\n",
+        b"DATA\r\n",
+        &content,
+    ];
+    let mut say = |octets: &[u8]| {
+        client.try_send(octets)
+            && loop {
+                match client.try_reply() {
+                    // The greeting, to whoever has just connected.
+                    Some(220) => {}
+                    Some(code) => break code < 400,
+                    None => break false,
+                }
+            }
+    };
+    commands.into_iter().all(&mut say)
+}
+
+/// How often each message came, by its subject.
+fn copies(mx: &Mx) -> BTreeMap<String, usize> {
+    let mut copies = BTreeMap::new();
+    for received in mx.messages() {
+        let text = received.text();
+        let subject = text.lines().find_map(|line| line.strip_prefix("Subject: "));
+        *copies
+            .entry(subject.unwrap_or_default().to_owned())
+            .or_default() += 1;
+    }
+    copies
+}
+
+/// A metric without labels; `None` while what gathers it panics.
+fn figure(relay: &Relay, name: &str) -> Option<f64> {
+    let (_, text) = relay.fetch("/metrics")?;
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    lines
+        .find(|(metric, _)| *metric == name)
+        .and_then(|(_, value)| value.parse().ok())
+}
+
+/// All of it, for one kind of task of a shard.
+fn mail_is_safe(kind: &str, every: u32) {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    let mut relay = tempted(&scene, kind, every, "queue.retry = [\"1s\"]");
+    let at = relay.setup.smtp;
+    let pid = relay.pid();
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| thread::spawn(move || load(at, &format!("c{client}"))))
+        .collect();
+    let accepted: BTreeSet<String> = clients
+        .into_iter()
+        .flat_map(|client| client.join().expect("a client"))
+        .collect();
+    assert!(!accepted.is_empty(), "{kind}: nothing was taken");
+    eventually("every message that was taken arrives", || {
+        let copies = copies(&mx);
+        accepted
+            .iter()
+            .all(|subject| copies.contains_key(subject))
+            .then_some(())
+    });
+    assert!(relay.exited().is_none() && relay.pid() == pid, "{kind}");
+    let panics = eventually("both shards tell of panics", || {
+        let ready = figure(&relay, "ringpost_shards_ready")?;
+        let panics = figure(&relay, "ringpost_panics_total")?;
+        (ready > 1.9 && panics > 0.0).then_some(panics)
+    });
+    relay.log_line(&["defect", "panicked"]);
+    let twice = copies(&mx).values().filter(|count| **count > 1).count();
+    println!(
+        "{kind}: {panics} panics, {} of {} taken, 0 lost, {twice} came twice",
+        accepted.len(),
+        CLIENTS * MESSAGES
+    );
+}
+
+#[test]
+fn sessions_of_clients_panic() {
+    mail_is_safe("inbound", 300);
+}
+
+#[test]
+fn deliveries_panic() {
+    mail_is_safe("outbound", 100);
+}
+
+#[test]
+fn the_writer_of_the_spool_panics() {
+    mail_is_safe("commit", 150);
+}
+
+#[test]
+fn chores_panic() {
+    mail_is_safe("chores", 20);
+}
+
+#[test]
+fn questions_to_the_service_thread_panic() {
+    for (kind, every) in [("resolver", 2), ("policies", 2)] {
+        let (scene, mx) = Scene::with_mx(Script::new());
+        let relay = tempted(&scene, kind, every, "queue.retry = [\"1s\"]");
+        for n in 0..20 {
+            let to = format!("<b@d{n}.d.test>");
+            let to = if n == 0 { "<b@d.test>" } else { &*to };
+            relay.submit("<a@c.test>", &[to], &message(&format!("m{n}")));
+        }
+        relay.submit("<a@c.test>", &["<b@d.test>"], &message("last"));
+        mx.wait_for(2);
+        relay.log_line(&["defect", "panicked"]);
+        assert_eq!(relay.fetch("/readyz").map(|(code, _)| code), Some(200));
+    }
+}
+
+/// POP3 and IMAP in turn: each connection may end at any command, and the next finds the mailbox whole.
+#[test]
+fn sessions_of_users_panic() {
+    let scene = Scene::new();
+    let mut setup = scene.config("");
+    let [pop3, imap] =
+        [8, 9].map(|host| SocketAddr::from((scene.net.host(host), scene.net.free_port(host))));
+    setup.extra = format!(
+        "listener = [{{ protocol = \"smtp\", bind = [\"{}\"] }}, \
+         {{ protocol = \"pop3\", bind = [\"{pop3}\"] }}, \
+         {{ protocol = \"imap\", bind = [\"{imap}\"] }}]\n\
+         route = [{{ domain = \"d.test\", to = \"mailbox\" }}]",
+        setup.smtp
+    );
+    setup.cores = "2".to_owned();
+    setup.panics = Some("retrieve:60".to_owned());
+    let mut relay = Relay::prepare(setup);
+    relay.write_config();
+    let added = relay.run_with(&["user", "add", "ann@d.test"], "secret\n");
+    assert!(added.status.success(), "{added:?}");
+    relay.restart();
+    for n in 0..10 {
+        relay.submit("<a@c.test>", &["<ann@d.test>"], &message(&format!("m{n}")));
+    }
+    relay.wait_until_empty();
+    let (mut by_pop3, mut by_imap) = (0, 0);
+    eventually("both have read all of it, and some have died", || {
+        by_pop3 += u32::from(read_by_pop3(pop3) == Some(10));
+        by_imap += u32::from(read_by_imap(imap) == Some(10));
+        let panics = figure(&relay, "ringpost_panics_total")?;
+        (by_pop3 > 2 && by_imap > 2 && panics > 4.0).then_some(())
+    });
+    assert!(relay.exited().is_none());
+}
+
+/// Messages that one session has read; `None` when it ended before.
+fn read_by_pop3(at: SocketAddr) -> Option<usize> {
+    thread::spawn(move || {
+        let mut ann = Pop3::greet(at).log_in("ann@d.test", "secret");
+        let listed = ann.list("LIST").len();
+        for number in 1..=listed {
+            ann.expect(&format!("RETR {number}"), "+OK");
+            ann.rest();
+        }
+        ann.expect("QUIT", "+OK");
+        listed
+    })
+    .join()
+    .ok()
+}
+
+fn read_by_imap(at: SocketAddr) -> Option<usize> {
+    thread::spawn(move || {
+        let mut ann = Imap::login(at, "ann@d.test");
+        ann.command("SELECT INBOX").is("OK");
+        let read = ann.command("FETCH 1:* (UID BODY.PEEK[])").is("OK");
+        ann.command("LOGOUT").is("OK");
+        let fetched = read.untagged.iter();
+        fetched.filter(|line| line.contains(" FETCH ")).count()
+    })
+    .join()
+    .ok()
+}
+
+/// What `sendmail` left is taken up, though the thread that does so panics now and then.
+#[test]
+fn the_pickup_panics() {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    let mut setup = scene.config("");
+    setup.panics = Some("pickup:2".to_owned());
+    let mut relay = Relay::prepare(setup);
+    relay.write_config();
+    for n in 0..4 {
+        let content = format!("Subject: m{n}\n\nx\n");
+        let left = relay.run_with(&["sendmail", "-f", "a@c.test", "b@d.test"], &content);
+        assert!(left.status.success(), "{left:?}");
+    }
+    relay.restart();
+    mx.wait_for(4);
+    relay.log_line(&["defect", "panicked"]);
+    assert!(relay.exited().is_none());
+}
