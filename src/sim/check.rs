@@ -462,7 +462,11 @@ mod tests {
     #[test]
     fn delivered_once_or_reported_is_a_promise_kept() {
         assert_eq!(verdict(&book(vec![copy(2, Some(250), true)])), "");
-        assert_eq!(verdict(&book(vec![report(3)])), "");
+        let mut refused = book(vec![report(3)]);
+        refused.refused.insert("r0-t0x1@a.test".into());
+        assert_eq!(verdict(&refused), "");
+        assert_eq!(verdict(&book(vec![report(5_001)])), "");
+        assert!(verdict(&book(vec![report(3)])).contains("nobody refused it"));
         assert_eq!(
             verdict(&book(vec![copy(2, None, false), copy(9, Some(250), true)])),
             ""
