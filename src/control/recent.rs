@@ -18,10 +18,13 @@ pub(super) struct Watch {
     questions: mpsc::Sender<Question>,
 }
 
+/// What the last minute or hour holds, up to a snapshot of now.
+type Held = fn(&Recent, &Snapshot) -> Thin;
+
 enum Question {
     /// What a window holds: of one shard, or of all.
     Window {
-        window: Window,
+        held: Held,
         shard: Option<usize>,
         /// What was recorded since the start, as of now.
         now: Box<Snapshot>,
@@ -45,12 +48,14 @@ impl Watch {
         shard: Option<usize>,
         now: Snapshot,
     ) -> Result<Snapshot, Failure> {
-        if window == Window::Start {
-            return Ok(now);
-        }
+        let held = match window {
+            Window::Start => return Ok(now),
+            Window::Minute => Recent::minute,
+            Window::Hour => Recent::hour,
+        };
         let now = Box::new(now);
         let thin = self.ask(|reply| Question::Window {
-            window,
+            held,
             shard,
             now,
             reply,
@@ -115,17 +120,13 @@ async fn look(shards: &dyn Shards, all: &mut Recent, each: &mut [Recent]) {
 fn answer(question: Question, all: &Recent, each: &[Recent]) {
     match question {
         Question::Window {
-            window,
+            held,
             shard,
             now,
             reply,
         } => {
             let recent = shard.map_or(Some(all), |shard| each.get(shard));
-            let thin = recent.map(|recent| match window {
-                Window::Minute => recent.minute(&now),
-                Window::Hour => recent.hour(&now),
-                Window::Start => Thin::of(&now, u8::MAX),
-            });
+            let thin = recent.map(|recent| held(recent, &now));
             let _ = reply.send(thin.unwrap_or_default());
         }
         Question::Minutes { reply } => {

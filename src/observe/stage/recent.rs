@@ -65,15 +65,22 @@ impl Thin {
     /// Everything in `snapshot`; values keep `digits` digits.
     #[must_use]
     pub fn of(snapshot: &Snapshot, digits: u8) -> Self {
-        let mut thin = Self::default();
-        for (stage, recorded) in snapshot.recorded() {
-            thin.0.insert((None, stage), counts(recorded, digits));
-        }
+        let mut thin = Self::over_all(snapshot, digits);
         for (destination, stage, recorded) in snapshot.recorded_for() {
             let key = (Some(destination.into()), stage);
             thin.0.insert(key, counts(recorded, digits));
         }
         thin
+    }
+
+    /// The same without single destinations.
+    fn over_all(snapshot: &Snapshot, digits: u8) -> Self {
+        let stages = snapshot.recorded();
+        Self(
+            stages
+                .map(|(stage, recorded)| ((None, stage), counts(recorded, digits)))
+                .collect(),
+        )
     }
 
     /// What was recorded after `earlier` was. A histogram that has less than it had began anew, with
@@ -94,12 +101,6 @@ impl Thin {
             let ours = self.0.entry(key.clone()).or_default();
             *ours = plus(ours, theirs);
         }
-    }
-
-    /// Without those of single destinations.
-    fn over_all(mut self) -> Self {
-        self.0.retain(|(destination, _), _| destination.is_none());
-        self
     }
 
     /// One stage's values over all destinations, and how often each was recorded.
@@ -263,11 +264,10 @@ impl Recent {
     }
 
     fn thin(&self, snapshot: &Snapshot) -> Thin {
-        let thin = Thin::of(snapshot, RECENT_DIGITS);
         if self.destinations {
-            thin
+            Thin::of(snapshot, RECENT_DIGITS)
         } else {
-            thin.over_all()
+            Thin::over_all(snapshot, RECENT_DIGITS)
         }
     }
 }

@@ -15,7 +15,6 @@ pub(super) mod settings;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -309,10 +308,7 @@ impl<W: World> Shard<W> {
 
     /// Does what a letter says. A panic over it is the end of that letter, and not of the shard.
     fn open_letter(self: &Rc<Self>, letter: Letter) {
-        let opened = catch_unwind(AssertUnwindSafe(|| self.obey(letter)));
-        if let Err(said) = opened {
-            self.world.note_panic(&*said);
-        }
+        self.unharmed(|| self.obey(letter));
     }
 
     fn obey(self: &Rc<Self>, letter: Letter) {

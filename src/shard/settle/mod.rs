@@ -50,7 +50,7 @@ impl<W: World> Shard<W> {
     }
 
     /// Does something that must not keep the rest from being done, whatever it meets.
-    fn unharmed(&self, step: impl FnOnce()) {
+    pub(in crate::shard) fn unharmed(&self, step: impl FnOnce()) {
         if let Err(said) = catch_unwind(AssertUnwindSafe(step)) {
             self.world.note_panic(&*said);
         }

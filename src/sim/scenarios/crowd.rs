@@ -71,9 +71,7 @@ fn sixty_four_shards_share_what_their_destinations_take() {
 #[test]
 fn a_shard_alone_has_nobody_to_tell() {
     let play = crowded(1, 1);
-    play.finish_clients();
-    play.finish();
-    play.judge();
+    play.conclude();
     let facts = play.facts();
     assert_eq!(sum(&facts, |one| one.letters_sent), 0);
 }

@@ -68,9 +68,7 @@ pub(super) fn other_shards(seed: u64) {
         play.set_shards(shards);
         play.boot_surely();
     }
-    play.finish_clients();
-    play.finish();
-    play.judge();
+    play.conclude();
 }
 
 #[test]
@@ -243,9 +241,7 @@ pub(super) fn everything(seed: u64) {
         play.sim.run_for(Duration::from_millis(random.below(3_000)));
         play.boot_surely();
     }
-    play.finish_clients();
-    play.finish();
-    play.judge();
+    play.conclude();
 }
 
 /// The disk stops giving what it holds: no host is blamed for it, nobody is told that his mail
@@ -300,9 +296,7 @@ pub(super) fn drain_among_hanging(seed: u64) {
     let took = play.sim.elapsed() - before;
     assert!(took < Duration::from_secs(10), "{}: {took:?}", play.seed());
     play.boot_surely();
-    play.finish_clients();
-    play.finish();
-    play.judge();
+    play.conclude();
 }
 
 #[test]

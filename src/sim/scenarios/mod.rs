@@ -111,9 +111,7 @@ fn power_cuts(seed: u64) {
         play.sim.run_for(Duration::from_millis(random.below(3_000)));
         play.boot_surely();
     }
-    play.finish_clients();
-    play.finish();
-    play.judge();
+    play.conclude();
 }
 
 #[test]
@@ -133,9 +131,7 @@ fn power_cut_in_a_write(seed: u64) {
         }
     }
     play.disk().set_faults(Faults::default());
-    play.finish_clients();
-    play.finish();
-    play.judge();
+    play.conclude();
 }
 
 #[test]
@@ -163,9 +159,7 @@ fn large_messages(seed: u64) {
         play.crash();
         play.boot_surely();
     }
-    play.finish_clients();
-    play.finish();
-    play.judge();
+    play.conclude();
 }
 
 #[test]
@@ -190,9 +184,7 @@ fn full_disk(seed: u64) {
     });
     play.sim.run_for(Duration::from_secs(20));
     play.disk().set_faults(Faults::default());
-    play.finish_clients();
-    play.finish();
-    play.judge();
+    play.conclude();
 }
 
 #[test]
@@ -217,9 +209,7 @@ fn failed_sync(seed: u64) {
     play.sim.run_for(Duration::from_secs(30));
     play.crash();
     play.boot_surely();
-    play.finish_clients();
-    play.finish();
-    play.judge();
+    play.conclude();
 }
 
 #[test]
@@ -247,9 +237,7 @@ fn drains(seed: u64) {
         play.drain();
         play.boot_surely();
     }
-    play.finish_clients();
-    play.finish();
-    play.judge();
+    play.conclude();
 }
 
 #[test]

@@ -67,7 +67,5 @@ pub(super) fn lost_shard(seed: u64) {
         play.lose_shard(random.below(3) as usize);
         play.boot_surely();
     }
-    play.finish_clients();
-    play.finish();
-    play.judge();
+    play.conclude();
 }

@@ -476,6 +476,13 @@ impl Play {
         self.ledger.read(|entries| broken_promises(entries, &terms))
     }
 
+    /// The end of most plays: clients hand in what they have, the relay ends what it has, all is judged.
+    pub(super) fn conclude(&self) {
+        self.finish_clients();
+        self.finish();
+        self.judge();
+    }
+
     /// Asserts that every promise was kept.
     pub(super) fn judge(&self) {
         let broken = self.broken();

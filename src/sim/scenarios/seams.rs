@@ -105,9 +105,7 @@ pub(super) fn calendar(seed: u64) {
             play.boot_surely();
         }
     }
-    play.finish_clients();
-    play.finish();
-    play.judge();
+    play.conclude();
 }
 
 #[test]
