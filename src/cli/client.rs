@@ -13,6 +13,8 @@ use serde::de::DeserializeOwned;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
+use crate::observe::ask::{ORDER_PATIENCE, USER_HEADER};
+
 /// Where a relay's control plane is, as its configuration says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
@@ -97,6 +99,7 @@ impl Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(TIMEOUT))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
             // A proxy of the environment is for other networks than this.
             .proxy(None);
         Self {
@@ -152,6 +155,9 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<T, Complaint> {
         let mut request = self.agent.post(self.address(path));
+        if let Some(user) = user() {
+            request = request.header(USER_HEADER, user);
+        }
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
@@ -208,6 +214,15 @@ impl Client {
     }
 }
 
+/// Who gives an order, for the relay's record of changes: behind sudo whoever called it.
+fn user() -> Option<String> {
+    let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter();
+    let name = named.filter_map(|name| std::env::var(name).ok());
+    let plain =
+        |name: &String| !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_graphic());
+    { name }.find(plain)
+}
+
 fn read_token(path: &Path) -> Result<String, Complaint> {
     let text = fs::read_to_string(path).map_err(|error| {
         let code = match error.kind() {
@@ -231,23 +246,28 @@ pub(super) fn clean(words: &str) -> String {
 
 /// Lays cells out in columns: the first ones as wide as they must be, the last one as it is. What
 /// could steer a terminal (a peer's words may be anything) is shown as `?`.
-pub(super) fn table<const N: usize>(
-    heads: [(&str, Side); N],
-    rows: impl IntoIterator<Item = [String; N]>,
+pub(super) fn table<'a, R: Into<Vec<String>>>(
+    heads: impl AsRef<[(&'a str, Side)]>,
+    rows: impl IntoIterator<Item = R>,
 ) -> String {
-    let rows = rows.into_iter().map(|row| row.map(|cell| clean(&cell)));
-    let rows: Vec<[String; N]> = rows.collect();
-    let widths: [usize; N] = std::array::from_fn(|at| {
-        let cells = rows.iter().map(|row| row[at].chars().count());
-        cells.fold(heads[at].0.len(), usize::max)
-    });
+    let heads = heads.as_ref();
+    let cleaned = |row: R| {
+        let cells = row.into().into_iter();
+        cells.map(|cell| clean(&cell)).collect()
+    };
+    let rows: Vec<Vec<String>> = rows.into_iter().map(cleaned).collect();
+    let mut widths: Vec<usize> = heads.iter().map(|(head, _)| head.len()).collect();
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
     let mut text = String::new();
-    let mut line = |cells: [&str; N]| {
+    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
         let mut words = String::new();
-        for (at, cell) in cells.into_iter().enumerate() {
-            let width = widths[at];
+        for ((cell, width), (_, side)) in cells.zip(&widths).zip(heads) {
             // Writing to a String cannot fail.
-            let _ = match heads[at].1 {
+            let _ = match side {
                 Side::Left => write!(words, "{cell:width$}  "),
                 Side::Right => write!(words, "{cell:>width$}  "),
             };
@@ -255,9 +275,9 @@ pub(super) fn table<const N: usize>(
         text.push_str(words.trim_end());
         text.push('\n');
     };
-    line(heads.map(|(head, _)| head));
+    line(&mut heads.iter().map(|(head, _)| *head));
     for row in &rows {
-        line(std::array::from_fn(|at| row[at].as_str()));
+        line(&mut row.iter().map(String::as_str));
     }
     text
 }
@@ -269,8 +289,10 @@ pub(super) enum Side {
     Right,
 }
 
-/// How long a command waits for the relay.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a command waits for the relay: an order may mean a million messages.
+const TIMEOUT: Duration = ORDER_PATIENCE.saturating_add(Duration::from_secs(5));
+/// How long it waits for anybody to listen.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest answer that is read: a list of some hundred thousand messages.
 const ANSWER_OCTETS_MAX: u64 = 256 * 1024 * 1024;

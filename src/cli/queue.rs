@@ -1,8 +1,10 @@
 //! `ringpost queue`: inspects and steers the queue of a running relay.
 
+mod selection;
+
 use std::fmt::Write as _;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 
@@ -10,9 +12,10 @@ use super::client::{
     Answer, Client, Complaint, EX_NOINPUT, EX_USAGE, Place, Side, clean, print, table,
 };
 use crate::observe::ask::{
-    Act, Acted, LIST_USUAL, QueueEntry, QueueEntryDetail, QueueRecipient, Selector, ShapeRow,
+    Act, Acted, LIST_USUAL, OrderBody, QueueEntry, QueueEntryDetail, QueueRecipient, ShapeRow,
 };
-use crate::queue::AGE_BUCKETS;
+use crate::queue::{AGE_BUCKETS, State};
+use selection::Selection;
 
 /// Inspect and steer the queue of a running relay
 #[derive(Args, Clone, Debug)]
@@ -21,7 +24,10 @@ Examples:
   ringpost queue list --domain example.org
   ringpost queue show 00F1ZQ2M7T8K4
   ringpost queue retry --older-than 2h
-  ringpost queue remove --from spammer@example.net")]
+  ringpost queue remove --from spammer@example.net --dry-run
+  ringpost queue bounce --destination example.net --reply 'user unknown' --reason 'they left'
+
+Every order is written down in audit.jsonl in the data directory, with its reason.")]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -49,72 +55,58 @@ enum Command {
     },
     /// Hold messages: they stay, are not attempted and do not expire
     #[command(after_help = "Example:\n  ringpost queue hold --from news@example.org")]
-    Hold(Selection),
+    Hold(Given),
     /// Let held messages go on with their schedule
     #[command(after_help = "Example:\n  ringpost queue release --all")]
-    Release(Selection),
+    Release(Given),
     /// Attempt messages now
     #[command(after_help = "Example:\n  ringpost queue retry --older-than 2h")]
-    Retry(Selection),
+    Retry(Given),
     /// Remove messages; nobody is told
     #[command(after_help = "Example:\n  ringpost queue remove --from spammer@example.net")]
-    Remove(Selection),
+    Remove(Given),
     /// Return messages to their senders
     #[command(after_help = "Example:\n  ringpost queue bounce --to gone@example.org")]
-    Bounce(Selection),
-    /// Count recipients by destination and age
-    #[command(after_help = "Example:\n  ringpost queue shape --json")]
-    Shape,
+    Bounce(Given),
+    /// Count recipients by destination and age, or state
+    #[command(
+        after_help = "Examples:\n  ringpost queue shape\n  ringpost queue shape --by-state --json"
+    )]
+    Shape {
+        /// By their state, not by their age
+        #[arg(long)]
+        by_state: bool,
+    },
 }
 
-/// Which messages; with several options those that match all of them.
+/// An order to be given.
 #[derive(Args, Clone, Debug, Default)]
-struct Selection {
-    /// The message with this queue id
-    id: Option<String>,
-    /// Messages to this address
-    #[arg(long, value_name = "ADDRESS")]
-    to: Option<String>,
-    /// Messages from this address; "" for reports
-    #[arg(long, value_name = "ADDRESS")]
-    from: Option<String>,
-    /// Messages to somebody in this domain
+struct Given {
+    #[command(flatten)]
+    selection: Selection,
+    /// Do nothing: say how many messages it would be, and show some
     #[arg(long)]
-    domain: Option<String>,
-    /// Messages accepted so long ago or earlier: 90s, 5m, 2h, 1d
-    #[arg(long, value_name = "AGE", value_parser = age)]
-    older_than: Option<Duration>,
-    /// Every message
-    #[arg(long, conflicts_with_all = ["id", "to", "from", "domain", "older_than"])]
-    all: bool,
+    dry_run: bool,
+    /// Why; it is kept in the record of changes
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
-impl Selection {
-    fn selector(&self) -> Selector {
-        Selector {
-            id: self.id.clone(),
-            to: self.to.clone(),
-            from: self.from.clone(),
-            domain: self.domain.clone(),
-            older_than: self.older_than.map(|age| age.as_secs()),
-            all: self.all,
+impl Given {
+    fn to_all() -> Self {
+        Self {
+            selection: Selection::all(),
+            ..Self::default()
         }
     }
 
-    fn query(&self, limit: usize) -> Vec<(&'static str, String)> {
-        let age = self.older_than.map(|age| age.as_secs().to_string());
-        let fields = [
-            ("id", self.id.clone()),
-            ("to", self.to.clone()),
-            ("from", self.from.clone()),
-            ("domain", self.domain.clone()),
-            ("older_than", age),
-            ("limit", Some(limit.to_string())),
-        ];
-        let given = fields.into_iter();
-        given
-            .filter_map(|(key, value)| Some((key, value?)))
-            .collect()
+    fn body(&self) -> OrderBody {
+        OrderBody {
+            selector: self.selection.selector(),
+            dry_run: self.dry_run,
+            reason: self.reason.clone(),
+            ..OrderBody::default()
+        }
     }
 }
 
@@ -137,13 +129,7 @@ pub(super) fn list_all(place: &Place) -> ExitCode {
 
 /// `ringpost queue retry --all`, for `sendmail -q`.
 pub(super) fn retry_all(place: &Place) -> ExitCode {
-    run_all(
-        Command::Retry(Selection {
-            all: true,
-            ..Selection::default()
-        }),
-        place,
-    )
+    run_all(Command::Retry(Given::to_all()), place)
 }
 
 fn run_all(command: Command, place: &Place) -> ExitCode {
@@ -158,17 +144,17 @@ fn run_all(command: Command, place: &Place) -> ExitCode {
 
 fn answer(arguments: &Arguments, client: &Client) -> Result<Answer, Complaint> {
     let json = arguments.json;
-    let (act, selection) = match &arguments.command {
+    let (act, given) = match &arguments.command {
         Command::List { selection, limit } => return list(client, selection, *limit, json),
         Command::Show { id } => return show(client, id, json),
-        Command::Shape => return shape(client, json),
-        Command::Hold(selection) => (Act::Hold, selection),
-        Command::Release(selection) => (Act::Release, selection),
-        Command::Retry(selection) => (Act::Retry, selection),
-        Command::Remove(selection) => (Act::Remove, selection),
-        Command::Bounce(selection) => (Act::Bounce, selection),
+        Command::Shape { by_state } => return shape(client, *by_state, json),
+        Command::Hold(given) => (Act::Hold, given),
+        Command::Release(given) => (Act::Release, given),
+        Command::Retry(given) => (Act::Retry, given),
+        Command::Remove(given) => (Act::Remove, given),
+        Command::Bounce(given) => (Act::Bounce, given),
     };
-    order(client, act, selection, json)
+    order(client, act, given, json)
 }
 
 fn list(
@@ -192,6 +178,14 @@ fn list(
             remark: Some("No message in the queue matches.".into()),
         });
     }
+    Ok(Answer {
+        result: listed(&entries),
+        remark: cut,
+    })
+}
+
+/// A line for each recipient.
+fn listed(entries: &[QueueEntry]) -> String {
     let heads = [
         ("ID", Side::Left),
         ("AGE", Side::Right),
@@ -220,10 +214,7 @@ fn list(
             ]
         })
     });
-    Ok(Answer {
-        result: table(heads, rows),
-        remark: cut,
-    })
+    table(heads, rows)
 }
 
 /// Where the control plane has something about a message. An id is 13 letters and digits; anything
@@ -293,21 +284,15 @@ pub(super) fn tell_waiting(text: &mut String, recipient: &QueueRecipient) {
     }
 }
 
-fn order(
-    client: &Client,
-    act: Act,
-    selection: &Selection,
-    json: bool,
-) -> Result<Answer, Complaint> {
-    let selector = selection.selector();
-    if selector.is_empty() {
-        let words =
-            "say which messages: an ID, --to, --from, --domain, --older-than or --all".to_owned();
+fn order(client: &Client, act: Act, given: &Given, json: bool) -> Result<Answer, Complaint> {
+    let body = given.body();
+    if body.selector.is_empty() {
+        let words = "say which messages: an ID, --to, --from, --domain, --destination, --state, --reply, --older-than, --newer-than, --larger-than, --smaller-than or --all";
         return Err(Complaint::new(EX_USAGE, words));
     }
-    let acted: Acted = client.post(&format!("/api/v1/queue/{}", act.name()), &selector)?;
+    let acted: Acted = client.post(&format!("/api/v1/queue/{}", act.name()), &body)?;
     if acted.messages == 0
-        && let Some(id) = &selector.id
+        && let Some(id) = &body.selector.id
     {
         let words = format!("no message {id} is in the queue, or not with these options");
         return Err(Complaint::new(EX_NOINPUT, words));
@@ -325,50 +310,67 @@ fn order(
     let (messages, recipients) = (acted.messages, acted.recipients);
     let plural = |count| if count == 1 { "" } else { "s" };
     let (one, other) = (plural(messages), plural(recipients));
+    let would = if acted.dry_run { " would be" } else { "" };
+    let mut result =
+        format!("{messages} message{one}, {recipients} recipient{other}{would} {done}\n");
+    if !acted.samples.is_empty() {
+        result.push('\n');
+        result.push_str(&listed(&acted.samples));
+    }
+    let unseen = messages.saturating_sub(acted.samples.len() as u64);
+    let remark = format!("Nothing was done; {unseen} more messages are not shown.");
     Ok(Answer {
-        result: format!("{messages} message{one}, {recipients} recipient{other} {done}\n"),
-        remark: None,
+        result,
+        remark: acted.dry_run.then_some(remark),
     })
 }
 
-fn shape(client: &Client, json: bool) -> Result<Answer, Complaint> {
+fn shape(client: &Client, by_state: bool, json: bool) -> Result<Answer, Complaint> {
     let rows: Vec<ShapeRow> = client.get("/api/v1/queue/shape", &[])?;
     if json {
         return Answer::json(&rows);
     }
-    let total = |ages: &[u64]| ages.iter().sum::<u64>();
-    let mut all = ShapeRow {
-        destination: "TOTAL".into(),
-        ages: vec![0; AGE_BUCKETS.len() + 1],
+    let result = if by_state {
+        columns(&rows, State::ALL.map(State::name), |row| &row.states)
+    } else {
+        // The columns are named by the oldest age in minutes that they hold, as qshape does it.
+        let bounds = AGE_BUCKETS.map(|bound| (bound.as_secs() / 60).to_string());
+        let oldest = format!("{}+", bounds.last().map_or("", String::as_str));
+        let names: [&str; AGE_BUCKETS.len() + 1] =
+            std::array::from_fn(|at| bounds.get(at).map_or(oldest.as_str(), String::as_str));
+        columns(&rows, names, |row| &row.ages)
     };
-    for row in &rows {
-        for (sum, part) in all.ages.iter_mut().zip(&row.ages) {
-            *sum += part;
-        }
-    }
-    // The columns are named by the oldest age in minutes that they hold, as qshape does it.
-    let bounds = AGE_BUCKETS.map(|bound| (bound.as_secs() / 60).to_string());
-    let oldest = format!("{}+", bounds.last().map_or("", String::as_str));
-    let mut heads = [("", Side::Right); AGE_BUCKETS.len() + 3];
-    heads[0] = ("DESTINATION", Side::Left);
-    heads[1].0 = "T";
-    for (head, bound) in heads[2..].iter_mut().zip(bounds.iter().chain([&oldest])) {
-        head.0 = bound;
-    }
-    let cells = [&all].into_iter().chain(&rows).map(|row| {
-        std::array::from_fn(|at| match at {
-            0 => row.destination.clone(),
-            1 => total(&row.ages).to_string(),
-            at => row
-                .ages
-                .get(at - 2)
-                .map_or_else(String::new, u64::to_string),
-        })
-    });
     Ok(Answer {
-        result: table(heads, cells),
+        result,
         remark: None,
     })
+}
+
+/// A line for each destination, the sum of all first, with a column for each of its counts.
+fn columns<const N: usize>(
+    rows: &[ShapeRow],
+    names: [&str; N],
+    counts: impl Fn(&ShapeRow) -> &[u64],
+) -> String {
+    let mut heads = vec![("DESTINATION", Side::Left), ("T", Side::Right)];
+    heads.extend(names.map(|name| (name, Side::Right)));
+    let line = |name: &str, counts: &[u64]| {
+        let total: u64 = counts.iter().sum();
+        let counts = std::iter::once(&total).chain(counts);
+        let cells = counts.map(u64::to_string);
+        std::iter::once(name.to_owned())
+            .chain(cells)
+            .collect::<Vec<String>>()
+    };
+    let mut sums = [0; N];
+    for row in rows {
+        for (sum, count) in sums.iter_mut().zip(counts(row)) {
+            *sum += count;
+        }
+    }
+    let of_all = line("TOTAL", &sums);
+    let of_each = rows.iter().map(|row| line(&row.destination, counts(row)));
+    table(&heads, std::iter::once(of_all).chain(of_each))
 }
 
 /// A line of what may be a peer's words.
@@ -413,24 +415,6 @@ fn shortened(reason: &str) -> String {
         Some((at, _)) => format!("{}...", &reason[..at]),
         None => reason.to_owned(),
     }
-}
-
-/// Reads `90s`, `5m`, `2h`, `1d`.
-fn age(text: &str) -> Result<Duration, String> {
-    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err("an age is a number and s, m, h or d: 90s, 5m, 2h, 1d".into()),
-    };
-    let number = text[..text.len() - unit.len()].parse::<u64>();
-    number
-        .ok()
-        .and_then(|number| number.checked_mul(seconds))
-        .map(Duration::from_secs)
-        .ok_or_else(|| "an age needs a number before its unit".into())
 }
 
 fn now() -> i64 {

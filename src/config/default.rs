@@ -154,6 +154,8 @@ impl Default for Control {
         Self {
             bind: Some(SocketAddr::from(([127, 0, 0, 1], 8025))),
             token_file: None,
+            audit_size: 16 << 20,
+            audit_files: 8,
         }
     }
 }

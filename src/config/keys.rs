@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use toml::de::DeValue;
 
 use super::value::{
-    COUNT_MAX, HEADER_SIZE, HTTPS_PORT, MEMORY, MESSAGE_SIZE, RECIPIENTS_MAX, SEGMENT, SMTP_PORT,
-    Wrong, address, boolean, choice, cores, count, guest, host_name, list, mailbox, network,
-    optional, parsed, path, paths, size_within, socket_address, span, text, wait,
+    AUDIT, COUNT_MAX, HEADER_SIZE, HTTPS_PORT, MEMORY, MESSAGE_SIZE, RECIPIENTS_MAX, SEGMENT,
+    SMTP_PORT, Wrong, address, boolean, choice, cores, count, guest, host_name, list, mailbox,
+    network, optional, parsed, path, paths, size_within, socket_address, span, text, wait,
 };
 use super::{
     Config, Cores, Disowned, Dkim, Dnssec, Durability, Listener, Preflight, Protocol, Route,
@@ -518,6 +518,20 @@ const CONTROL: &[Key<Config>] = &[
                 .as_ref()
                 .map_or_else(|| quoted(""), |path| quoted(path.display()))
         )
+    ),
+    key!(
+        "audit_size",
+        Restart,
+        "Operators' orders are written to audit.jsonl in data_dir, a line of JSON each; a file of this size gets a number behind its name.",
+        |c, v| size_within(v, AUDIT).map(|octets| c.control.audit_size = octets),
+        |c| Some(quoted(units::size(c.control.audit_size)))
+    ),
+    key!(
+        "audit_files",
+        Restart,
+        "So many such files are kept.",
+        |c, v| count(v, 1, 1_000).map(|files| c.control.audit_files = files),
+        |c| Some(c.control.audit_files.to_string())
     ),
 ];
 

@@ -377,6 +377,10 @@ pub struct Control {
     pub bind: Option<SocketAddr>,
     /// A file with the token that requests must show.
     pub token_file: Option<PathBuf>,
+    /// Octets of one file of the record of changes.
+    pub audit_size: u64,
+    /// Files of it.
+    pub audit_files: usize,
 }
 
 /// `[auth]`

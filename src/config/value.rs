@@ -273,6 +273,8 @@ pub(super) const HEADER_SIZE: RangeInclusive<u64> = 4 << 10..=64 << 20;
 /// A segment holds the largest record, which is a message of 256 KiB and its envelope. A large
 /// one is freed late: it stays until its last message is settled or moved.
 pub(super) const SEGMENT: RangeInclusive<u64> = 4 << 20..=1 << 30;
+/// A file of the record of changes.
+pub(super) const AUDIT: RangeInclusive<u64> = 64 << 10..=1 << 30;
 /// A recipient is named by 16 bits, in the queue and in the spool: one beyond them would be
 /// accepted and forgotten.
 pub(super) const RECIPIENTS_MAX: usize = 50_000;

@@ -1,6 +1,7 @@
 //! The control plane: HTTP for operators, their commands and their monitoring. Runs on the
 //! service thread and knows the shards only through [`Shards`].
 
+pub mod audit;
 mod explain;
 mod latency;
 mod listen;
@@ -30,7 +31,8 @@ use futures_channel::oneshot;
 use serde_json::json;
 
 use crate::observe::ask::{Ask, Facts, Health, Shards, Tell};
-use listen::Bounded;
+use audit::Audit;
+use listen::{Bounded, Peer};
 use recent::Watch;
 
 /// The routes. With a token, everything but the two probes and the empty dashboard wants
@@ -66,18 +68,24 @@ fn router(plane: Plane, token: Option<String>) -> Router {
         .with_state(plane)
 }
 
-/// Serves on `listener` until `shutdown` resolves and the answers under way are given. To be polled
+/// Serves on `listener`, and keeps a record of changes in `audit`, until `shutdown` resolves and the answers under way are given. To be polled
 /// on the service thread.
 pub async fn serve(
     listener: TcpListener,
     shards: Arc<dyn Shards>,
     token: Option<String>,
+    audit: Option<Audit>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let (watch, watching) = Watch::new(Arc::clone(&shards));
-    let router = router(Plane { shards, watch }, token);
+    let plane = Plane {
+        shards,
+        watch,
+        audit,
+    };
+    let router = router(plane, token).into_make_service_with_connect_info::<Peer>();
     let watching = tokio::spawn(watching);
     let served = axum::serve(Bounded::new(listener), router)
         .with_graceful_shutdown(shutdown)
@@ -109,6 +117,8 @@ pub async fn collect(
 struct Plane {
     shards: Arc<dyn Shards>,
     watch: Watch,
+    /// The record of changes.
+    audit: Option<Audit>,
 }
 
 impl Plane {

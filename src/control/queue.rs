@@ -1,16 +1,23 @@
 //! Looking at the queue and steering it.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::extract::{ConnectInfo, Path, Query, State as Shared};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Json;
+use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::audit::{By, Change};
+use super::listen::Peer;
 use super::{Failure, Plane};
 use crate::mail::envelope::QueueId;
 use crate::observe::ask::{
-    Act, Acted, Ask, LIST_USUAL, QueueEntry, QueueEntryDetail, Selector, ShapeRow, Tell,
+    Act, Acted, Ask, LIST_USUAL, Order, OrderBody, QueueEntry, QueueEntryDetail, Selector,
+    ShapeRow, Tell, USER_HEADER,
 };
+use crate::queue::State;
 
 /// A selector and a limit in an address.
 #[derive(Default, Deserialize)]
@@ -20,25 +27,43 @@ pub(super) struct Wanted {
     to: Option<String>,
     from: Option<String>,
     domain: Option<String>,
+    destination: Option<String>,
+    state: Option<State>,
+    reply: Option<String>,
     older_than: Option<u64>,
+    newer_than: Option<u64>,
+    larger_than: Option<u64>,
+    smaller_than: Option<u64>,
     limit: Option<usize>,
+}
+
+impl Wanted {
+    fn selector(self) -> Selector {
+        Selector {
+            id: self.id,
+            to: self.to,
+            from: self.from,
+            domain: self.domain,
+            destination: self.destination,
+            state: self.state,
+            reply: self.reply,
+            older_than: self.older_than,
+            newer_than: self.newer_than,
+            larger_than: self.larger_than,
+            smaller_than: self.smaller_than,
+            all: false,
+        }
+    }
 }
 
 /// `GET /api/v1/queue`: the oldest first.
 pub(super) async fn list(
-    State(plane): State<Plane>,
+    Shared(plane): Shared<Plane>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<Vec<QueueEntry>>, Failure> {
     let Query(wanted) = wanted?;
     let limit = wanted.limit.unwrap_or(LIST_USUAL);
-    let selector = Selector {
-        id: wanted.id,
-        to: wanted.to,
-        from: wanted.from,
-        domain: wanted.domain,
-        older_than: wanted.older_than,
-        all: false,
-    };
+    let selector = wanted.selector();
     let lists = plane.gather(Ask::List { selector, limit }, |tell| match tell {
         Tell::List(entries) => Some(entries),
         _ => None,
@@ -52,7 +77,7 @@ pub(super) async fn list(
 
 /// `GET /api/v1/queue/{id}`
 pub(super) async fn show(
-    State(plane): State<Plane>,
+    Shared(plane): Shared<Plane>,
     Path(id): Path<String>,
 ) -> Result<Json<QueueEntryDetail>, Failure> {
     if id.parse::<QueueId>().is_err() {
@@ -84,41 +109,119 @@ pub(super) async fn find(plane: &Plane, id: &str) -> Result<Option<QueueEntryDet
 
 /// `POST /api/v1/queue/{act}`
 pub(super) async fn act(
-    State(plane): State<Plane>,
+    Shared(plane): Shared<Plane>,
     Path(word): Path<String>,
-    selector: Result<Json<Selector>, JsonRejection>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    body: Result<Json<OrderBody>, JsonRejection>,
 ) -> Result<Json<Acted>, Failure> {
     let Some(act) = Act::ALL.into_iter().find(|act| act.name() == word) else {
         let words = format!("{word} is no order");
         return Err(Failure::new(StatusCode::NOT_FOUND, words));
     };
-    let Json(selector) = selector?;
-    if selector.is_empty() {
-        let words = "say which messages: id, to, from, domain, older_than or all";
-        return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, words));
+    let Json(body) = body?;
+    judge(&body)?;
+    let OrderBody {
+        selector,
+        dry_run,
+        reason,
+        ..
+    } = body;
+    let order = Order {
+        act,
+        selector,
+        dry_run,
+    };
+    if dry_run {
+        return Ok(Json(carry_out(&plane, order).await?));
     }
-    if let Some(id) = selector
-        .id
-        .as_ref()
-        .filter(|id| id.parse::<QueueId>().is_err())
-    {
-        let words = format!("{id} is no queue id");
-        return Err(Failure::new(StatusCode::BAD_REQUEST, words));
+    let change = Change {
+        change: next_change(),
+        act,
+        selector: order.selector.clone(),
+        reason,
+        by: By {
+            peer,
+            token: headers.contains_key(header::AUTHORIZATION),
+            user: says(&headers),
+        },
+    };
+    // Carried out to its end, and written down, also when nobody waits for the answer any more.
+    let done = tokio::spawn(async move {
+        if let Some(audit) = &plane.audit {
+            audit.begin(&change).await;
+        }
+        let done = carry_out(&plane, order).await;
+        if let Some(audit) = &plane.audit {
+            let outcome = done.as_ref().map_err(|failure| &*failure.words);
+            audit.end(&change, outcome).await;
+        }
+        done
+    });
+    let ended = done.await.unwrap_or_else(|_| {
+        let words = "the order ended unfinished: see the log";
+        Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, words))
+    });
+    Ok(Json(ended?))
+}
+
+/// Refuses an order that says too little, or what is no part of one.
+fn judge(body: &OrderBody) -> Result<(), Failure> {
+    let refuse = |words: String| Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, words));
+    if let Some(key) = body.unknown.keys().next() {
+        return refuse(format!("unknown field `{key}`"));
     }
-    let acted = plane.gather(Ask::Act { act, selector }, |tell| match tell {
+    if body.selector.is_empty() {
+        return refuse("say which messages: id, to, from, domain, destination, state, reply, older_than, newer_than, larger_than, smaller_than or all".to_owned());
+    }
+    let reason = body.reason.as_deref().unwrap_or_default();
+    if reason.chars().count() > REASON_CHARS_MAX {
+        return refuse(format!(
+            "a reason has {REASON_CHARS_MAX} characters at most"
+        ));
+    }
+    let id = body.selector.id.as_ref();
+    match id.filter(|id| id.parse::<QueueId>().is_err()) {
+        Some(id) => {
+            let words = format!("{id} is no queue id");
+            Err(Failure::new(StatusCode::BAD_REQUEST, words))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Has every shard do it.
+async fn carry_out(plane: &Plane, order: Order) -> Result<Acted, Failure> {
+    let acted = plane.gather(Ask::Act(order), |tell| match tell {
         Tell::Acted(acted) => Some(acted),
         _ => None,
     });
     let mut sum = Acted::default();
     for acted in plane.complete(acted.await)? {
-        sum.messages += acted.messages;
-        sum.recipients += acted.recipients;
+        sum.add(acted);
     }
-    Ok(Json(sum))
+    Ok(sum)
+}
+
+/// Who the client says gives the order.
+fn says(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(USER_HEADER)?.to_str().ok()?;
+    Some(value.chars().take(USER_CHARS_MAX).collect())
+}
+
+/// A name for an order: the time, or a microsecond after the last one.
+fn next_change() -> i64 {
+    static LAST: AtomicI64 = AtomicI64::new(0);
+    let now = Timestamp::now().as_microsecond();
+    let following = |last: i64| now.max(last + 1);
+    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+        Some(following(last))
+    });
+    following(last.unwrap_or_else(|last| last))
 }
 
 /// `GET /api/v1/queue/shape`: the fullest destination first.
-pub(super) async fn shape(State(plane): State<Plane>) -> Result<Json<Vec<ShapeRow>>, Failure> {
+pub(super) async fn shape(Shared(plane): Shared<Plane>) -> Result<Json<Vec<ShapeRow>>, Failure> {
     let shapes = plane.gather(Ask::Shape, |tell| match tell {
         Tell::Shape(rows) => Some(rows),
         _ => None,
@@ -133,7 +236,9 @@ pub(super) async fn shape(State(plane): State<Plane>) -> Result<Json<Vec<ShapeRo
     for row in rows {
         match sums.last_mut() {
             Some(sum) if sum.destination == row.destination => {
-                for (sum, part) in sum.ages.iter_mut().zip(row.ages) {
+                let ages = sum.ages.iter_mut().zip(row.ages);
+                let states = sum.states.iter_mut().zip(row.states);
+                for (sum, part) in ages.chain(states) {
                     *sum += part;
                 }
             }
@@ -143,3 +248,9 @@ pub(super) async fn shape(State(plane): State<Plane>) -> Result<Json<Vec<ShapeRo
     sums.sort_by_key(|row| std::cmp::Reverse(row.ages.iter().sum::<u64>()));
     Ok(Json(sums))
 }
+
+/// A reason is a remark, not a report.
+const REASON_CHARS_MAX: usize = 1_000;
+
+/// A name.
+const USER_CHARS_MAX: usize = 100;

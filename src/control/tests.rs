@@ -6,10 +6,13 @@ use serde_json::Value;
 
 use super::*;
 use crate::observe::ask::{
-    Acted, Counters, QueueEntry, QueueEntryDetail, QueueRecipient, Recent, Selector, ShapeRow,
+    Acted, Counters, Order, QueueEntry, QueueEntryDetail, QueueRecipient, Recent, Selector,
+    ShapeRow,
 };
 use crate::observe::explained::{Explained, Lane};
+use crate::observe::log::{Format, Journal, Level};
 use crate::observe::stage::{Recorder, Stage};
+use crate::rolling::Bound;
 use crate::world::{Load, Seat};
 
 /// Two shards with a message each, as long as `answering` is 2.
@@ -72,21 +75,17 @@ impl TwoShards {
                 );
                 Tell::Failures(vec![(entry(shard).id, moment)])
             }
-            Ask::Act { selector, .. } => {
-                let reached = u64::from(meant(selector, &entry(shard)));
-                Tell::Acted(Acted {
-                    messages: reached,
-                    recipients: 2 * reached,
-                })
-            }
+            Ask::Act(order) => Tell::Acted(acted(shard, order)),
             Ask::Shape => Tell::Shape(vec![
                 ShapeRow {
                     destination: "d.test".into(),
                     ages: vec![1; 10],
+                    states: vec![10, 0, 0, 0],
                 },
                 ShapeRow {
                     destination: format!("only{shard}.test"),
                     ages: vec![0; 10],
+                    states: vec![0; 4],
                 },
             ]),
         }
@@ -105,11 +104,22 @@ impl Shards for TwoShards {
     }
 }
 
+fn acted(shard: usize, order: &Order) -> Acted {
+    let reached = u64::from(meant(&order.selector, &entry(shard)));
+    let entry = (reached > 0).then(|| entry(shard));
+    Acted {
+        messages: reached,
+        recipients: 2 * reached,
+        dry_run: order.dry_run,
+        ids: entry.iter().map(|entry| entry.id.clone()).collect(),
+        samples: entry.filter(|_| order.dry_run).into_iter().collect(),
+    }
+}
+
 fn meant(selector: &Selector, entry: &QueueEntry) -> bool {
-    let recipients = entry.recipients.iter().map(|one| one.address.as_str());
     selector.takes_id(&entry.id)
         && selector.takes_age(Duration::from_secs(1_000))
-        && selector.takes_envelope(&entry.from, recipients)
+        && selector.takes(entry)
 }
 
 /// The younger one is on shard 0.
@@ -172,6 +182,7 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<io::Result<()>>>,
+    folder: tempfile::TempDir,
 }
 
 impl Running {
@@ -184,18 +195,41 @@ impl Running {
         let address = listener.local_addr().expect("its address");
         let token = token.map(str::to_owned);
         let (stop, stopped) = oneshot::channel();
+        let folder = tempfile::tempdir().expect("a folder");
+        let record = folder.path().join(audit::FILE);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread();
             let runtime = { runtime }.enable_all().build()?;
-            runtime.block_on(serve(listener, shards, token, async {
-                let _ = stopped.await;
-            }))
+            runtime.block_on(async {
+                let journal = Journal::start(Format::Text, Level::Error)?;
+                let bound = Bound {
+                    octets: 1 << 20,
+                    files: 2,
+                };
+                let (audit, writing) = Audit::open(&record, bound, journal.handle())?;
+                tokio::spawn(writing);
+                serve(listener, shards, token, Some(audit), async {
+                    let _ = stopped.await;
+                })
+                .await
+            })
         });
         Self {
             address,
             stop: Some(stop),
             thread: Some(thread),
+            folder,
         }
+    }
+
+    /// The record of changes: its lines.
+    fn record(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder.path().join(audit::FILE));
+        let text = text.expect("the record");
+        let lines = text.lines();
+        lines
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
     }
 
     fn ask(&self, request: ureq::RequestBuilder<ureq::typestate::WithoutBody>) -> (u16, String) {
@@ -413,13 +447,26 @@ fn operator_gives_orders() {
     let (status, acted) = plane.post("/api/v1/queue/hold", &json!({"domain": "d.test"}));
     assert_eq!(
         (status, acted),
-        (200, json!({"messages": 2, "recipients": 4}))
+        (
+            200,
+            json!({"messages": 2, "recipients": 4, "ids": ["0000000000000", "0000000000001"]})
+        )
     );
     let (_, acted) = plane.post("/api/v1/queue/retry", &json!({"id": "0000000000001"}));
     assert_eq!(acted["messages"], 1);
     for (path, body, status) in [
         ("/api/v1/queue/remove", json!({}), 422),
         ("/api/v1/queue/remove", json!({"al": true}), 422),
+        (
+            "/api/v1/queue/remove",
+            json!({"all": true, "al": true}),
+            422,
+        ),
+        (
+            "/api/v1/queue/remove",
+            json!({"all": true, "reason": "x".repeat(1_001)}),
+            422,
+        ),
         ("/api/v1/queue/remove", json!({"id": "x"}), 400),
         ("/api/v1/queue/burn", json!({"all": true}), 404),
         ("/metrics", json!({}), 405),
@@ -428,6 +475,67 @@ fn operator_gives_orders() {
         assert_eq!(code, status, "{path} {body}: {answer}");
         assert!(answer["error"].is_string(), "{path} {body}: {answer}");
     }
+}
+
+#[test]
+fn a_dry_run_shows_what_an_order_would_reach_and_leaves_no_trace() {
+    let plane = Running::start(None);
+    let order = json!({"domain": "d.test", "dry_run": true});
+    let (status, acted) = plane.post("/api/v1/queue/remove", &order);
+    assert_eq!(status, 200);
+    assert_eq!(
+        (&acted["messages"], &acted["dry_run"]),
+        (&json!(2), &json!(true))
+    );
+    let samples = acted["samples"].as_array().expect("samples");
+    let ids: Vec<&str> = samples
+        .iter()
+        .filter_map(|one| one["id"].as_str())
+        .collect();
+    assert_eq!(ids, ["0000000000001", "0000000000000"], "the oldest first");
+    assert!(plane.record().is_empty());
+}
+
+#[test]
+fn orders_are_written_down_with_who_and_why() {
+    let plane = Running::start(Some("secret"));
+    let request = ureq::post(format!("http://{}/api/v1/queue/hold", plane.address))
+        .header("Authorization", "Bearer secret")
+        .header("Ringpost-User", "joan");
+    let order = json!({"from": "a@c.test", "reason": "until Joan has asked"});
+    let answer = request.send_json(&order).expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let lines = plane.record();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for line in &lines {
+        assert_eq!(line["act"], "hold");
+        assert_eq!(line["selector"], json!({"from": "a@c.test"}));
+        assert_eq!(line["reason"], "until Joan has asked");
+        assert_eq!(line["by"]["user"], "joan");
+        assert_eq!(line["by"]["token"], true);
+        assert!(
+            line["by"]["peer"]
+                .as_str()
+                .is_some_and(|peer| peer.starts_with("127.0.0.1:"))
+        );
+        assert_eq!(line["change"], lines[0]["change"]);
+        assert!(line["at"].as_str().is_some_and(|at| at.ends_with('Z')));
+    }
+    assert!(lines[0].get("outcome").is_none(), "before it was done");
+    assert_eq!(lines[1]["outcome"]["messages"], 2);
+    assert_eq!(lines[1]["outcome"]["ids"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn an_order_that_some_shard_did_not_carry_out_is_written_down_as_that() {
+    let shards = TwoShards::healthy();
+    shards.answering.store(1, Ordering::Relaxed);
+    let plane = Running::over(Arc::new(shards), None);
+    let (status, _) = plane.post("/api/v1/queue/retry", &json!({"all": true}));
+    assert_eq!(status, 503);
+    let lines = plane.record();
+    let error = lines[1]["error"].as_str().unwrap_or_default();
+    assert!(error.starts_with("1 of 2 shards"), "{lines:?}");
 }
 
 #[test]

@@ -50,8 +50,15 @@
 //!
 //! # Steer
 //!
-//! `ringpost queue hold | release | retry | remove | bounce` with an id, `--to`, `--from`,
-//! `--domain`, `--older-than` or `--all`.
+//! `ringpost queue hold | release | retry | remove | bounce` with an id, `--to`, `--from`, `--domain`,
+//! `--destination` (the next hop, as `queue shape` names it), `--state`, `--reply` (words of the last
+//! reply), `--older-than`, `--newer-than`, `--larger-than`, `--smaller-than`, or `--all`. With several,
+//! messages that match all of them. `--dry-run` says how many it would be, and shows some.
+//!
+//! Each order is written down in `audit.jsonl` in the data directory before it is carried out, and once
+//! more with its outcome: when, from where, whether with the token, as whom the command ran, which
+//! messages, how many, the first hundred ids, and what `--reason` says. At `[control] audit_size` the
+//! file rolls. A disk that is too full for it holds no order up; the log says so.
 //!
 //! # Stop
 //!

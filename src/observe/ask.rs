@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::explained::Explained;
 use super::history::Moment;
+pub use super::orders::{
+    Act, Acted, IDS_MAX, Order, OrderBody, SAMPLES_MAX, Selector, USER_HEADER,
+};
 use super::stage::{Row, Snapshot, Thin, Window};
 use crate::preflight;
 use crate::queue::watch::Why;
@@ -51,12 +54,7 @@ pub enum Ask {
         mailbox: Mailbox,
     },
     /// An operator's order.
-    Act {
-        /// What to do.
-        act: Act,
-        /// With which messages. An empty selector is refused before it gets here.
-        selector: Selector,
-    },
+    Act(Order),
     /// Recipients by destination and age.
     Shape,
     /// Is it alive, and does it take mail?
@@ -64,19 +62,18 @@ pub enum Ask {
 }
 
 impl Ask {
-    /// How long a shard may take to answer. Orders and lists may have to read a whole queue; what
-    /// probes and monitoring ask is at hand.
+    /// How long a shard may take to answer. Orders and searches may have to read a whole queue from
+    /// the disk; what probes and monitoring ask is at hand.
     #[must_use]
     pub const fn patience(&self) -> Duration {
         match self {
             Self::Facts | Self::Latencies | Self::Health => Duration::from_secs(1),
-            Self::List { .. }
-            | Self::Show { .. }
+            Self::Show { .. }
             | Self::Trace { .. }
             | Self::Failures { .. }
             | Self::Explain { .. }
-            | Self::Act { .. }
             | Self::Shape => Duration::from_secs(4),
+            Self::List { .. } | Self::Act(_) => ORDER_PATIENCE,
         }
     }
 }
@@ -119,127 +116,6 @@ pub trait Shards: Send + Sync + 'static {
     /// Asks all of them. A shard that does not answer within [`Ask::patience`] is missing in the
     /// result.
     fn ask(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Vec<Tell>> + Send>>;
-}
-
-/// What an operator can order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Act {
-    /// Not delivered until released.
-    Hold,
-    /// Goes on with its schedule.
-    Release,
-    /// Attempted now.
-    Retry,
-    /// Forgotten; nobody is told.
-    Remove,
-    /// Failed; the sender is told.
-    Bounce,
-}
-
-impl Act {
-    /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Hold,
-        Self::Release,
-        Self::Retry,
-        Self::Remove,
-        Self::Bounce,
-    ];
-
-    /// Its name in commands and addresses.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Hold => "hold",
-            Self::Release => "release",
-            Self::Retry => "retry",
-            Self::Remove => "remove",
-            Self::Bounce => "bounce",
-        }
-    }
-}
-
-/// Which messages are meant: those that match every field that is set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Selector {
-    /// This queue id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// One of its waiting recipients is this address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<String>,
-    /// Its reverse path is this address; empty for reports.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from: Option<String>,
-    /// One of its waiting recipients is in this domain.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub domain: Option<String>,
-    /// Accepted so many seconds ago or earlier.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub older_than: Option<u64>,
-    /// Every message: so that nobody orders this by leaving something out.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub all: bool,
-}
-
-impl Selector {
-    /// Nothing is said, not even `all`.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Whether a message has this id. Ids are compared as their text is read: without case.
-    #[must_use]
-    pub fn takes_id(&self, id: &str) -> bool {
-        self.id
-            .as_ref()
-            .is_none_or(|wanted| wanted.eq_ignore_ascii_case(id))
-    }
-
-    /// Whether a message of this age is meant.
-    #[must_use]
-    pub fn takes_age(&self, age: Duration) -> bool {
-        self.older_than
-            .is_none_or(|seconds| age.as_secs() >= seconds)
-    }
-
-    /// The envelope has to be read from the disk to know whether a message is meant.
-    #[must_use]
-    pub const fn needs_envelope(&self) -> bool {
-        self.to.is_some() || self.from.is_some() || self.domain.is_some()
-    }
-
-    /// Whether a message from `from` with these waiting recipients is meant. Local parts are
-    /// compared without case: an operator who types an address means the mailbox.
-    pub fn takes_envelope<'a>(
-        &self,
-        from: &str,
-        mut recipients: impl Iterator<Item = &'a str>,
-    ) -> bool {
-        let same = |wanted: &Option<String>, is: &str| {
-            wanted
-                .as_ref()
-                .is_none_or(|wanted| bare(wanted).eq_ignore_ascii_case(is))
-        };
-        let domain = |address: &str| {
-            let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
-            same(&self.domain, domain)
-        };
-        same(&self.from, from)
-            && (self.to.is_none() && self.domain.is_none()
-                || recipients.any(|address| same(&self.to, address) && domain(address)))
-    }
-}
-
-/// An address without the angle brackets that some people type.
-fn bare(address: &str) -> &str {
-    address
-        .strip_prefix('<')
-        .and_then(|rest| rest.strip_suffix('>'))
-        .unwrap_or(address)
 }
 
 /// A message in a list.
@@ -330,15 +206,6 @@ pub struct Failed {
     pub text: String,
 }
 
-/// What an order reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Acted {
-    /// Messages.
-    pub messages: u64,
-    /// Their recipients that were not settled.
-    pub recipients: u64,
-}
-
 /// What the control plane answers about latencies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latencies {
@@ -377,6 +244,9 @@ pub struct ShapeRow {
     /// Recipients no older than the bound of the same place in
     /// [`AGE_BUCKETS`](crate::queue::AGE_BUCKETS); the last ones are older than all.
     pub ages: Vec<u64>,
+    /// The same recipients by their state: ready, in flight, waiting, held.
+    #[serde(default)]
+    pub states: Vec<u64>,
 }
 
 /// Whether a shard takes mail.
@@ -629,45 +499,20 @@ impl From<crate::queue::LaneShape> for ShapeRow {
         Self {
             destination: lane.lane.to_string(),
             ages: lane.recipients.to_vec(),
+            states: lane.states.to_vec(),
         }
     }
 }
 
+/// How long an order may take, or a search that reads envelopes: a million of them. The control plane ends
+/// a connection that is silent for longer.
+pub const ORDER_PATIENCE: Duration = Duration::from_secs(80);
 /// Messages in a list when nobody says how many: each costs the shard a read of its envelope.
 pub const LIST_USUAL: usize = 1000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn selector(text: &str) -> Selector {
-        serde_json::from_str(text).expect("a selector")
-    }
-
-    #[test]
-    fn operators_name_messages_by_address_domain_and_age() {
-        let recipients = || ["b@d.test", "\"x@y\"@e.test"].into_iter();
-        for (text, meant) in [
-            ("{}", true),
-            (r#"{"to":"<B@D.test>"}"#, true),
-            (r#"{"domain":"E.test"}"#, true),
-            (r#"{"to":"b@d.test","domain":"e.test"}"#, false),
-            (r#"{"from":"a@c.test","domain":"d.test"}"#, true),
-            (r#"{"from":"","domain":"d.test"}"#, false),
-            (r#"{"domain":"test"}"#, false),
-        ] {
-            let found = selector(text).takes_envelope("a@c.test", recipients());
-            assert_eq!(found, meant, "{text}");
-        }
-        let report = selector(r#"{"from":"<>"}"#);
-        assert!(report.takes_envelope("", recipients()) && report.needs_envelope());
-        let old = selector(r#"{"older_than":3600}"#);
-        assert!(
-            old.takes_age(Duration::from_secs(3600)) && !old.takes_age(Duration::from_secs(3599))
-        );
-        assert!(selector(r#"{"id":"00abc"}"#).takes_id("00ABC"));
-        assert!(serde_json::from_str::<Selector>(r#"{"too":"b@d.test"}"#).is_err());
-    }
 
     #[test]
     fn accounts_that_do_not_balance_show_by_how_much() {

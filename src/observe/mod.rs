@@ -5,4 +5,5 @@ pub mod ask;
 pub mod explained;
 pub mod history;
 pub mod log;
+pub mod orders;
 pub mod stage;

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::mail::Locator;
 use crate::mail::envelope::{Notify, QueueId};
 use crate::mail::outcome::{Diagnosis, RemoteReply, ReportKind, Success};
@@ -199,7 +201,8 @@ pub enum Due {
 }
 
 /// Where a part is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     /// In its lane, to be taken by the next connection.
     Ready,
@@ -212,6 +215,9 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Ready, Self::InFlight, Self::Waiting, Self::Held];
+
     /// Its name, for lists.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -58,7 +58,9 @@ pub use decision::{
     RecipientAdmission, Report, Reported, State,
 };
 pub use lane::Gate;
-pub use operator::{AGE_BUCKETS, LaneFacts, LaneShape, Listed, ListedRecipient};
+pub use operator::{
+    AGE_BUCKETS, Glance, GlancePart, LaneFacts, LaneShape, Listed, ListedRecipient, Shapes,
+};
 pub use schedule::Settings;
 
 use lane::Lane;

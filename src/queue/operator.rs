@@ -1,6 +1,7 @@
-//! What an operator sees and does. Lists walk the whole queue (about 10 ns a part); nothing that
-//! mail waits for does.
+//! What an operator sees and does. Lists walk the whole queue, some messages at a time, so that
+//! whoever walks can give others a turn; nothing that mail waits for does.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -55,6 +56,93 @@ pub struct LaneShape {
     /// Recipients no older than the bound of the same place in [`AGE_BUCKETS`]; the last ones
     /// are older than all.
     pub recipients: [u64; AGE_BUCKETS.len() + 1],
+    /// The same recipients by their state, in the order of [`State::ALL`].
+    pub states: [u64; State::ALL.len()],
+}
+
+/// A message as a sweep sees it: looked at in place, because a sweep sees all of them.
+pub struct Glance<'a> {
+    queue: &'a Queue,
+    index: u32,
+}
+
+/// A part of a message that a sweep sees.
+pub struct GlancePart<'a> {
+    /// The next hop.
+    pub lane: &'a str,
+    /// Where the part is.
+    pub state: State,
+    queue: &'a Queue,
+    index: u32,
+}
+
+impl<'a> Glance<'a> {
+    /// The message.
+    #[must_use]
+    pub fn key(&self) -> MessageKey {
+        MessageKey(self.queue.messages.key(self.index))
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> QueueId {
+        self.queue.messages[self.index].id
+    }
+
+    /// When it was accepted.
+    #[must_use]
+    pub fn accepted(&self) -> Tick {
+        self.queue.messages[self.index].accepted
+    }
+
+    /// Its parts.
+    pub fn parts(&self) -> impl Iterator<Item = GlancePart<'a>> {
+        let queue = self.queue;
+        let first = queue.messages[self.index].first;
+        let some = |part: u32| (part != EMPTY).then_some(part);
+        let parts =
+            std::iter::successors(some(first), move |&part| some(queue.parts[part].sibling));
+        parts.map(move |index| {
+            let part = &queue.parts[index];
+            GlancePart {
+                lane: &queue.lanes[part.lane].name,
+                state: part.state,
+                queue,
+                index,
+            }
+        })
+    }
+}
+
+impl<'a> GlancePart<'a> {
+    /// How many recipients it has.
+    #[must_use]
+    pub fn recipients(&self) -> usize {
+        self.queue.parts[self.index].recipients.len()
+    }
+
+    /// Why they are still here, as far as anybody said so.
+    pub fn diagnoses(&self) -> impl Iterator<Item = &'a Diagnosis> {
+        let part = &self.queue.parts[self.index];
+        let lane = self.queue.lanes[part.lane].diagnosis.as_deref();
+        let own = part.recipients.iter();
+        own.filter_map(move |queued| queued.diagnosis.as_deref().or(lane))
+    }
+}
+
+/// Recipients by lane, gathered in a sweep.
+#[derive(Debug, Default)]
+pub struct Shapes(HashMap<Rc<str>, LaneShape>);
+
+impl Shapes {
+    /// The fullest lane first.
+    #[must_use]
+    pub fn finish(self) -> Vec<LaneShape> {
+        let mut shapes: Vec<LaneShape> = self.0.into_values().collect();
+        let total = |shape: &LaneShape| shape.recipients.iter().sum::<u64>();
+        shapes.sort_by(|a, b| total(b).cmp(&total(a)).then_with(|| a.lane.cmp(&b.lane)));
+        shapes
+    }
 }
 
 /// What is known of a lane.
@@ -83,9 +171,24 @@ pub struct LaneFacts {
 }
 
 impl Queue {
-    /// Every part, in no order.
-    pub fn list(&self) -> impl Iterator<Item = Listed> {
-        self.parts.iter().map(|(index, _)| self.listed(index))
+    /// Shows `see` the messages from `place` on, five hundred at most, in no order; where to go
+    /// on, or `None` behind the last. What comes or goes between two calls may be seen or not.
+    pub fn sweep(&self, place: u32, mut see: impl FnMut(&Glance<'_>)) -> Option<u32> {
+        let places = self.messages.places();
+        let end = place.saturating_add(SWEEP_BATCH).min(places);
+        for index in place..end {
+            if self.messages.get(index).is_some() {
+                see(&Glance { queue: self, index });
+            }
+        }
+        (end < places).then_some(end)
+    }
+
+    /// One message, as a sweep would see it.
+    #[must_use]
+    pub fn glance(&self, message: MessageKey) -> Option<Glance<'_>> {
+        let index = self.messages.find(message.0)?;
+        Some(Glance { queue: self, index })
     }
 
     /// The parts of one message.
@@ -124,27 +227,32 @@ impl Queue {
         })
     }
 
-    /// Recipients by lane and age, the fullest lane first.
-    #[must_use]
-    pub fn shape(&self, now: Tick) -> Vec<LaneShape> {
-        let mut shapes: std::collections::HashMap<u32, LaneShape> =
-            std::collections::HashMap::new();
-        for (_, part) in self.parts.iter() {
-            let age = now.since(self.messages[part.message].accepted);
+    /// Counts recipients by lane, age and state, those of the messages that [`Queue::sweep`] would
+    /// show; where to go on.
+    pub fn sweep_shapes(&self, now: Tick, place: u32, shapes: &mut Shapes) -> Option<u32> {
+        self.sweep(place, |message| {
+            let age = now.since(message.accepted());
             let bucket = AGE_BUCKETS
                 .iter()
                 .position(|&bound| age <= bound)
                 .unwrap_or(AGE_BUCKETS.len());
-            let shape = shapes.entry(part.lane).or_insert_with(|| LaneShape {
-                lane: Rc::clone(&self.lanes[part.lane].name),
-                recipients: [0; AGE_BUCKETS.len() + 1],
-            });
-            shape.recipients[bucket] += part.recipients.len() as u64;
-        }
-        let mut shapes: Vec<LaneShape> = shapes.into_values().collect();
-        let total = |shape: &LaneShape| shape.recipients.iter().sum::<u64>();
-        shapes.sort_by(|a, b| total(b).cmp(&total(a)).then_with(|| a.lane.cmp(&b.lane)));
-        shapes
+            for part in message.parts() {
+                let lane = &self.lanes[self.parts[part.index].lane].name;
+                if !shapes.0.contains_key(lane) {
+                    let empty = LaneShape {
+                        lane: Rc::clone(lane),
+                        recipients: [0; AGE_BUCKETS.len() + 1],
+                        states: [0; State::ALL.len()],
+                    };
+                    shapes.0.insert(Rc::clone(lane), empty);
+                }
+                if let Some(shape) = shapes.0.get_mut(lane) {
+                    let count = part.recipients() as u64;
+                    shape.recipients[bucket] += count;
+                    shape.states[part.state as usize] += count;
+                }
+            }
+        })
     }
 
     /// Holds a message: parts in flight are held when they come back undelivered. False when
@@ -279,6 +387,9 @@ pub(super) fn bounced() -> Diagnosis {
         remote_mta: None,
     }
 }
+
+/// Messages that one step of a sweep looks at: some tens of microseconds.
+pub(super) const SWEEP_BATCH: u32 = 512;
 
 /// Bounds of the ages in [`LaneShape`]: each twice the one before, from five minutes on.
 pub const AGE_BUCKETS: [Duration; 9] = [

@@ -667,3 +667,43 @@ fn a_sweep_takes_many_looks() {
     assert_eq!(told.len(), 1000);
     assert!(told.iter().all(|(_, why)| *why == Why::Unscheduled));
 }
+
+#[test]
+fn a_sweep_in_steps_sees_every_message_once() {
+    let mut queue = Queue::new(settings());
+    let messages = u64::from(operator::SWEEP_BATCH) * 2 + 7;
+    for id in 0..messages {
+        let recipients: &[(&str, &[u16])] = &[("a.test", &[0, 2]), ("b.test", &[1])];
+        queue.admit(at(0), admission(id, at(0), recipients));
+    }
+    let held = queue.find(QueueId(5)).expect("a message");
+    queue.hold(held);
+    let gone = queue.find(QueueId(6)).expect("a message");
+    queue.remove(at(1), gone);
+    let (mut seen, mut shapes, mut place, mut steps) = (Vec::new(), Shapes::default(), Some(0), 0);
+    while let Some(from) = place {
+        place = queue.sweep(from, |message| seen.push(message.id().0));
+        assert_eq!(queue.sweep_shapes(at(400), from, &mut shapes), place);
+        steps += 1;
+    }
+    assert_eq!(steps, 3);
+    seen.sort_unstable();
+    assert!(seen.into_iter().eq((0..messages).filter(|&id| id != 6)));
+    let shapes = shapes.finish();
+    let left = messages - 1;
+    assert_eq!((&*shapes[0].lane, &*shapes[1].lane), ("a.test", "b.test"));
+    assert_eq!(
+        shapes[0].recipients[1],
+        2 * left,
+        "between five and ten minutes old"
+    );
+    assert_eq!(shapes[0].states, [2 * (left - 1), 0, 0, 2]);
+    let glance = queue.glance(held).expect("a message");
+    let parts: Vec<_> = glance
+        .parts()
+        .map(|part| (part.state, part.recipients()))
+        .collect();
+    assert_eq!(parts.len(), 2);
+    assert!(parts.contains(&(State::Held, 2)) && parts.contains(&(State::Held, 1)));
+    assert!(queue.glance(gone).is_none());
+}

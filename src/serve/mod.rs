@@ -30,10 +30,12 @@ use walls::{Keeper, Walls};
 use crate::config::{self, Config, Durability, Protocol};
 use crate::confine::{self, Owner};
 use crate::control;
+use crate::control::audit::{self, Audit};
 use crate::dkim::{self, Signers};
 use crate::maildrop::{self, Pickup};
 use crate::observe::ask::{Ask, Shards, Tell};
 use crate::observe::log::{Journal, Level, Log};
+use crate::rolling::Bound;
 use crate::service::reports::{Reporter, TlsReports};
 use crate::service::{Desk, Service};
 use crate::shard::clients::suspects::Suspects;
@@ -109,7 +111,7 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     })?;
     let control_at = control.as_ref().map(|(_, at)| *at);
     if let Some((listener, _)) = control {
-        open_control(&service, listener, token, &current);
+        open_control(&service, listener, token, &current)?;
     }
     current.log.shards(&seats);
     announce(&current, &bound, control_at, made.as_deref());
@@ -512,13 +514,27 @@ fn open_control(
     listener: TcpListener,
     token: Option<String>,
     current: &Current,
-) {
+) -> Result<(), Refused> {
+    let config = &current.rules.config;
+    let (path, bound) = (
+        config.data_dir.join(audit::FILE),
+        Bound {
+            octets: config.control.audit_size,
+            files: config.control.audit_files,
+        },
+    );
+    let (audit, writing) = Audit::open(&path, bound, current.log.clone()).map_err(|error| {
+        let why = format!("cannot write to {}: {error}", path.display());
+        refused(why, EX_CANTCREAT)
+    })?;
+    service.handle().spawn(writing);
     let shards = Arc::new(Everyone {
         directory: current.directory.clone(),
     });
     // Ends with the service thread.
-    let serving = control::serve(listener, shards, token, std::future::pending());
+    let serving = control::serve(listener, shards, token, Some(audit), std::future::pending());
     service.handle().spawn(serving);
+    Ok(())
 }
 
 /// What requests to the control plane must show.

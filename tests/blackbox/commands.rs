@@ -104,6 +104,53 @@ fn operator_holds_and_releases() {
 }
 
 #[test]
+fn operator_looks_before_an_order_and_says_why() {
+    let (_scene, _mx, relay, ids) = waiting(3);
+    let order = [
+        "queue",
+        "remove",
+        "--destination",
+        "d.test",
+        "--reply",
+        "BUSY",
+        "--state",
+        "waiting",
+    ];
+    let dry = relay.ask(&[&order[..], &["--dry-run"]].concat());
+    assert!(
+        dry.starts_with("3 messages, 3 recipients would be removed\n"),
+        "{dry}"
+    );
+    assert!(ids.iter().all(|id| dry.contains(id.as_str())), "{dry}");
+    assert_eq!(relay.queue().len(), 3, "nothing was done");
+    let none = relay.ask(&[
+        "queue",
+        "hold",
+        "--larger-than",
+        "1MiB",
+        "--reason",
+        "too large",
+    ]);
+    assert_eq!(none, "0 messages, 0 recipients held\n");
+    let done = relay.ask(&[&order[..], &["--to", "b1@d.test", "--reason", "asked to"]].concat());
+    assert_eq!(done, "1 message, 1 recipient removed\n");
+    assert_eq!(relay.queue().len(), 2);
+
+    let record = fs::read_to_string(relay.data().join("audit.jsonl")).expect("a record");
+    let lines: Vec<serde_json::Value> = record
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(
+        lines.len(),
+        4,
+        "two for each order, none for a dry run: {record}"
+    );
+    assert_eq!(lines[3]["reason"], "asked to");
+    assert_eq!(lines[3]["outcome"]["ids"], serde_json::json!([ids[1]]));
+}
+
+#[test]
 fn machine_dies_right_after_an_order() {
     for (act, is_gone) in [("remove", true), ("bounce", true), ("hold", false)] {
         let (_scene, mx, mut relay, ids) = waiting(1);

@@ -117,6 +117,17 @@ fn operator_sees_the_shape() {
 }
 
 #[test]
+fn operator_sees_the_shape_by_state() {
+    let table = said(&["shape", "--by-state"]).expect("a table");
+    let lines: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(lines[0][2..], ["ready", "in_flight", "waiting", "held"]);
+    assert_eq!(lines[2], ["d.test", "20", "20", "0", "0", "0"]);
+}
+
+#[test]
 fn operator_has_the_wrong_token() {
     let plane = Running::start(Some("secret"));
     let arguments = line(&["list"]).expect("a command");
@@ -128,20 +139,33 @@ fn operator_has_the_wrong_token() {
 }
 
 #[test]
-fn ages_are_typed_with_a_unit() {
-    for (text, seconds) in [("90s", 90), ("5m", 300), ("2h", 7_200), ("1d", 86_400)] {
-        assert_eq!(age(text), Ok(Duration::from_secs(seconds)));
-    }
-    for bad in [
-        "",
-        "5",
-        "h",
-        "5 m",
-        "-1h",
-        "5w",
-        "999999999999999999d",
-        "1h30m",
+fn operator_looks_before_an_order() {
+    let shown = said(&["remove", "--domain", "d.test", "--dry-run"]).expect("a dry run");
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines[0], "2 messages, 4 recipients would be removed");
+    assert!(lines[2].starts_with("ID ") && lines[3].starts_with("0000000000001 "));
+    let text = said(&["hold", "--all", "--dry-run", "--json"]).expect("JSON");
+    let acted: Acted = serde_json::from_str(&text).expect("an account");
+    assert!(acted.dry_run && acted.samples.len() == 2);
+}
+
+#[test]
+fn operator_selects_by_state_size_destination_and_reply() {
+    for (words, found) in [
+        (&["--state", "waiting"][..], 2),
+        (&["--state", "held"], 0),
+        (&["--larger-than", "1KiB"], 2),
+        (&["--smaller-than", "1KiB"], 0),
+        (&["--destination", "d.test", "--reply", "BUSY"], 2),
+        (&["--reply", "user unknown"], 0),
+        (&["--newer-than", "1h"], 2),
+        (&["--newer-than", "10m"], 0),
     ] {
-        assert!(age(bad).is_err(), "{bad}");
+        let text = said(&[&["list", "--json"], words].concat()).expect("JSON");
+        let entries: Vec<QueueEntry> = serde_json::from_str(&text).expect("entries");
+        assert_eq!(entries.len(), found, "{words:?}");
     }
+    assert!(line(&["hold", "--state", "dead"]).is_err());
+    assert!(line(&["hold", "--larger-than", "big"]).is_err());
+    assert!(line(&["hold", "--all", "--reply", "busy"]).is_err());
 }

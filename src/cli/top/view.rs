@@ -268,6 +268,7 @@ mod tests {
             shape: vec![ShapeRow {
                 destination: "d.test\x1b[2J".into(),
                 ages: vec![5, 2, 0, 0, 0, 0, 0, 0, 0, 0],
+                states: Vec::new(),
             }],
             ..Watched::default()
         };

@@ -274,19 +274,25 @@ const sure = (words, act) => new Promise(resolve => {
   const dialog = at("confirm");
   at("confirm-words").textContent = words;
   at("confirm-yes").textContent = act;
+  at("confirm-why").value = "";
   dialog.returnValue = "no";
   dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
   dialog.showModal();
 });
-const orders = id => element("div", null, ...ORDERS.map(([act, words, then]) => button(words, async () => {
-  if (!await sure(`Message ${id} ${then}.`, words)) return;
+const some = (count, word) => `${count.toLocaleString()} ${word}${count === 1 ? "" : "s"}`;
+const reached = ({ messages, recipients }) => `${some(messages, "message")}, ${some(recipients, "recipient")}`;
+// What a selector means is counted by a dry run before anything is done.
+const orders = (selector, named, all = "") => element("div", null, ...ORDERS.map(([act, words, then]) => button(words + all, async () => {
   try {
-    const { recipients } = await (await ask(`/api/v1/queue/${act}`, { id })).json();
-    say(`${words}: ${recipients} recipients of ${id}.`);
+    const order = async more => (await ask(`/api/v1/queue/${act}`, { ...selector, ...more })).json();
+    const would = await order({ dry_run: true });
+    if (!await sure(`${named} (${reached(would)}) ${then}.`, words + all)) return;
+    const reason = at("confirm-why").value.trim();
+    say(`${words}: ${reached(await order(reason ? { reason } : {}))}.`);
   } catch (error) {
     say(error.message);
   }
-  look(id, true);
+  look(at("wanted").value, true);
 }, GRAVE.includes(act) ? "grave" : "")));
 const say = words => { at("state").textContent = words; };
 
@@ -299,7 +305,7 @@ const message = entry => {
       one.state === "waiting" ? `in ${wait(one.due_in)}` : "", one.attempts, { text: one.reason ?? "", kind: "text" }]), "All are settled.");
   const wide = element("div", null, recipients);
   wide.className = "wide";
-  const acts = orders(entry.id);
+  const acts = orders({ id: entry.id }, `Message ${entry.id}`);
   acts.className = "orders";
   block.append(wide, acts);
   return block;
@@ -341,7 +347,9 @@ const answers = async wanted => {
     ...lists.map(query => get("/api/v1/queue", query))]);
   const entries = found.flat();
   const words = entries.length ? `${entries.length} messages wait${entries.length >= limit ? ", or more" : ""}.` : "No message waits.";
-  return [element("p", words), ...entries.map(message), ...(told ? [explained(told)] : [])];
+  const bulk = orders(address ? { to: wanted } : { domain: wanted }, `All mail to ${wanted}`, " all");
+  bulk.className = "orders";
+  return [element("p", words), ...(entries.length > 1 ? [bulk] : []), ...entries.map(message), ...(told ? [explained(told)] : [])];
 };
 const look = async (wanted, again = false) => {
   at("wanted").value = wanted;

@@ -5,6 +5,7 @@
 //! their mailbox is. Mail never does.
 
 mod answer;
+mod orders;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

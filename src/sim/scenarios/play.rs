@@ -12,7 +12,7 @@ use futures_channel::oneshot;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::Config;
-use crate::observe::ask::{Act, Ask, Facts, Selector, Tell};
+use crate::observe::ask::{Act, Ask, Facts, Order, Selector, Tell};
 use crate::observe::log::{Format, Journal, Level};
 use crate::route::dns::{Answer, Kind, Question, Records};
 use crate::shard::clients::suspects::Suspects;
@@ -437,7 +437,11 @@ impl Play {
 
     /// Gives an operator's order.
     pub(super) fn order(&self, act: Act, selector: Selector) -> u64 {
-        let told = self.ask(&Ask::Act { act, selector });
+        let told = self.ask(&Ask::Act(Order {
+            act,
+            selector,
+            dry_run: false,
+        }));
         let messages = told.iter().map(|told| match told {
             Tell::Acted(acted) => acted.messages,
             _ => 0,

@@ -1,0 +1,129 @@
+//! The record of changes: who ordered what, when, why, and what came of it. Lines of JSON that are
+//! only ever added to, in files that roll.
+//!
+//! An order stands in it before it is carried out, so that nothing is done without a trace, and
+//! once more when its outcome is known.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::observe::ask::{Act, Acted, Selector};
+use crate::observe::log::{Level, Log};
+use crate::rolling::{Bound, Rolling};
+
+/// The way to the record. Cloning shares it.
+#[derive(Clone)]
+pub struct Audit {
+    lines: mpsc::Sender<(Vec<u8>, oneshot::Sender<()>)>,
+}
+
+/// Who gives an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct By {
+    /// Where the request came from.
+    pub(super) peer: SocketAddr,
+    /// It showed the token.
+    pub(super) token: bool,
+    /// Who the client says is sitting before it. Whoever may give orders may say anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) user: Option<String>,
+}
+
+/// An order, as the record has it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Change {
+    /// Names the order: microseconds since 1970, never twice the same.
+    pub(super) change: i64,
+    pub(super) act: Act,
+    pub(super) selector: Selector,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<String>,
+    pub(super) by: By,
+}
+
+/// A line: an order, or with an outcome or an error its end.
+#[derive(Serialize)]
+struct Line<'a> {
+    at: String,
+    #[serde(flatten)]
+    change: &'a Change,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'a Acted>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+impl Audit {
+    /// Opens the record, and the task that writes it; to be polled on the service thread.
+    pub fn open(
+        path: &Path,
+        bound: Bound,
+        log: Log,
+    ) -> io::Result<(Self, impl Future<Output = ()> + Send + 'static)> {
+        let rolling = Rolling::open(path, bound)?;
+        let (lines, coming) = mpsc::channel(LINES_WAITING_MAX);
+        Ok((Self { lines }, write(rolling, coming, log)))
+    }
+
+    /// An order is about to be carried out.
+    pub(super) async fn begin(&self, change: &Change) {
+        self.put(change, None, None).await;
+    }
+
+    /// What came of it.
+    pub(super) async fn end(&self, change: &Change, outcome: Result<&Acted, &str>) {
+        self.put(change, outcome.ok(), outcome.err()).await;
+    }
+
+    /// Returns when the line is on stable storage. That it is not is told in the log: an operator on
+    /// a full disk must be able to remove mail.
+    async fn put(&self, change: &Change, outcome: Option<&Acted>, error: Option<&str>) {
+        let line = Line {
+            at: Timestamp::now().to_string(),
+            change,
+            outcome,
+            error,
+        };
+        // Plain data can be written.
+        let octets = serde_json::to_vec(&line).unwrap_or_default();
+        let (tell, told) = oneshot::channel();
+        if self.lines.send((octets, tell)).await.is_ok() {
+            let _ = told.await;
+        }
+    }
+}
+
+async fn write(
+    mut rolling: Rolling,
+    mut coming: mpsc::Receiver<(Vec<u8>, oneshot::Sender<()>)>,
+    log: Log,
+) {
+    while let Some((line, tell)) = coming.recv().await {
+        // The disk may take its time; names are looked up on this thread.
+        let written = tokio::task::spawn_blocking(move || {
+            let written = rolling.append(&line).and_then(|()| rolling.sync());
+            (rolling, written)
+        });
+        let Ok((same, written)) = written.await else {
+            return;
+        };
+        rolling = same;
+        if let Err(error) = written {
+            let words = format_args!("the record of changes cannot be written: {error}");
+            log.say(Level::Error, words);
+            log.flush();
+        }
+        let _ = tell.send(());
+    }
+}
+
+/// The record's name in the data directory.
+pub const FILE: &str = "audit.jsonl";
+
+/// Orders that wait for the disk; more wait with their connections.
+const LINES_WAITING_MAX: usize = 64;
