@@ -85,6 +85,7 @@ struct Sums {
     signatures_unproven: u64,
     verified: Tally,
     messages_disowned: u64,
+    messages_shed: u64,
     preflights: preflight::Tally,
     panics: u64,
     log_lines_lost: u64,
@@ -120,6 +121,7 @@ impl Sums {
             sums.signatures_unproven += one.signatures_unproven;
             sums.verified.add(&one.verified);
             sums.messages_disowned += one.messages_disowned;
+            sums.messages_shed += one.messages_shed;
             sums.preflights.add(&one.preflights);
             sums.panics += one.panics;
             sums.log_lines_lost += one.log_lines_lost;
@@ -172,6 +174,11 @@ impl Sums {
             "messages_disowned",
             "Refused because of the DMARC policy of the domain in From",
             self.messages_disowned,
+        )?;
+        counter(
+            "messages_shed",
+            "Gave way while they came in, because memory had run out",
+            self.messages_shed,
         )?;
         counter(
             "recipients_accepted",

@@ -181,9 +181,9 @@ pub fn from_utf7(text: &str) -> Option<String> {
         rest = after;
     }
     out.push_str(rest);
-    text.bytes()
-        .all(|octet| matches!(octet, b' '..=b'~'))
-        .then_some(out)
+    // One name, one spelling: no shift that is not needed, nothing shifted that need not be
+    // (RFC 3501 §5.1.3).
+    (to_utf7(&out) == text).then_some(out)
 }
 
 const INBOX: &str = "INBOX";
@@ -203,6 +203,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_name_has_one_spelling() {
+        // RFC 3501 §5.1.3 names the second; the first of each pair is what it should be.
+        for (one, other) in [
+            ("&msCawA-", "&msA-&msA-"),
+            ("&U,BTF2XlZyyKng-", "&U,BTFw-&ZeVnLIqe-"),
+            ("a", "&AGE-"),
+            ("&-", "&ACY-"),
+        ] {
+            assert_eq!(to_utf7(&from_utf7(one).unwrap()), one);
+            assert_eq!(from_utf7(other), None, "{other}");
+        }
+        assert_eq!(from_utf7("a\tb"), None);
+    }
 
     #[test]
     fn the_examples_of_the_rfc_and_of_the_picture() {

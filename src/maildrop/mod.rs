@@ -157,6 +157,8 @@ const DRAFT: &str = ".draft";
 const WHOLE: &str = ".mail";
 /// How it ends when the relay will not have it.
 const REFUSED: &str = ".refused";
+/// How it ends when the relay has panicked over it.
+const BAD: &str = ".bad";
 
 #[cfg(test)]
 mod tests {

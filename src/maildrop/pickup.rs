@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{REFUSED, Submission, WHOLE, submit};
+use super::{BAD, REFUSED, Submission, WHOLE, submit};
 use crate::observe::log::{Level, Log};
 use crate::trial;
 
@@ -29,11 +29,7 @@ impl Pickup {
         let (end, ended) = mpsc::channel();
         let looking = move || {
             while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-                for path in waiting(&directory) {
-                    let taking = AssertUnwindSafe(|| take(&path, relay, &hello, &log));
-                    // A file that makes it panic stays, and the others are not behind it.
-                    let _ = catch_unwind(taking);
-                }
+                take_all(&directory, &log, |path| take(path, relay, &hello, &log));
             }
         };
         let thread = std::thread::Builder::new()
@@ -58,11 +54,23 @@ impl Drop for Pickup {
     }
 }
 
+/// All that is there. A file that makes it panic would do so again each second, and may have been sent
+/// already: it is put aside for somebody to look at, and the others are not behind it.
+fn take_all(directory: &Path, log: &Log, take: impl Fn(&Path)) {
+    for path in waiting(directory) {
+        if catch_unwind(AssertUnwindSafe(|| take(&path))).is_err() {
+            put_aside(&path, BAD, "it made the relay panic: a defect", log);
+        }
+    }
+}
+
 /// Whole files, the oldest name first.
 fn waiting(directory: &Path) -> Vec<PathBuf> {
     // Nobody has ever left anything, most likely.
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = entries
+        // A pipe of that name would never end.
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
         .map(|entry| entry.path())
         .filter(|path| path.to_string_lossy().ends_with(WHOLE))
         .collect();
@@ -76,7 +84,7 @@ fn take(path: &Path, relay: SocketAddr, hello: &str, log: &Log) {
     let warn = |words: std::fmt::Arguments<'_>| log.say(Level::Warn, words);
     let mut submission = match Submission::read(path) {
         Ok(submission) => submission,
-        Err(error) => return put_aside(path, &error.to_string(), log),
+        Err(error) => return put_aside(path, REFUSED, &error.to_string(), log),
     };
     let answer = match submit(&submission, relay, hello) {
         Ok(answer) => answer,
@@ -91,7 +99,7 @@ fn take(path: &Path, relay: SocketAddr, hello: &str, log: &Log) {
     }
     let later: Vec<String> = answer.deferred.into_iter().map(|(to, _)| to).collect();
     match (later.is_empty(), answer.accepted) {
-        (true, 0) => put_aside(path, "the relay refuses it", log),
+        (true, 0) => put_aside(path, REFUSED, "the relay refuses it", log),
         (true, _) => {
             if let Err(error) = fs::remove_file(path) {
                 warn(format_args!(
@@ -113,8 +121,8 @@ fn take(path: &Path, relay: SocketAddr, hello: &str, log: &Log) {
 }
 
 /// Out of the way, and not lost: its sender is on this machine.
-fn put_aside(path: &Path, why: &str, log: &Log) {
-    let aside = path.with_extension(&REFUSED[1..]);
+fn put_aside(path: &Path, ending: &str, why: &str, log: &Log) {
+    let aside = path.with_extension(&ending[1..]);
     let moved = fs::rename(path, &aside);
     let place = if moved.is_ok() { &*aside } else { path };
     log.say(
@@ -125,3 +133,39 @@ fn put_aside(path: &Path, why: &str, log: &Log) {
 
 /// How often the directory is looked into.
 const LOOK: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::observe::log::{Format, Journal};
+
+    #[test]
+    fn a_file_that_makes_it_panic_is_put_aside_and_the_others_are_taken() {
+        let home = tempfile::tempdir().unwrap();
+        for name in ["1.mail", "2.mail", "3.mail", "4.draft", "5.refused"] {
+            fs::write(home.path().join(name), name).unwrap();
+        }
+        std::os::unix::fs::symlink("1.mail", home.path().join("6.mail")).unwrap();
+        let journal = Journal::start(Format::Text, Level::Error).unwrap();
+        let taken = RefCell::default();
+        let take = |path: &Path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let is_bad = name == "2.mail";
+            let mut taken: std::cell::RefMut<'_, Vec<String>> = taken.borrow_mut();
+            taken.push(name);
+            drop(taken);
+            assert!(!is_bad, "that is what it is for");
+        };
+        for _ in 0..2 {
+            take_all(home.path(), &journal.handle(), take);
+        }
+        assert_eq!(
+            *taken.borrow(),
+            ["1.mail", "2.mail", "3.mail", "1.mail", "3.mail"]
+        );
+        let aside = fs::read(home.path().join("2.bad")).unwrap();
+        assert_eq!(aside, b"2.mail", "nothing of it is lost");
+    }
+}

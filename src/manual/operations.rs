@@ -96,6 +96,11 @@
 //! | `mailboxes.quota` | 452 4.2.2 at RCPT, once it is known | what was accepted waits and is tried again |
 //! | `smtp.max_recipients` | 452 4.5.3 | the transaction, with those taken |
 //!
+//! Where memory is used up, messages that come in give way before newcomers are refused: first those whose
+//! clients have brought less than 1 KiB in 2 s, the slowest first; where every client waits for memory,
+//! those that began to wait last. What there was of them is thrown away; a client that goes on hears 452
+//! 4.3.1 at its end, an IMAP client BYE (`ringpost_messages_shed_total`).
+//!
 //! # The spool
 //!
 //! `spool/NN/` below `data_dir`, one directory for each shard. Started with fewer cores than before,
@@ -177,7 +182,9 @@
 //! so that address has to be in `smtp.trusted_networks`. Date, Message-ID and From are added where
 //! they are missing, and Bcc is removed. While the relay is down, mail of those who may write there
 //! waits in `data_dir/maildrop` and is taken up within a second of the start; others are told to try
-//! again (exit code 75). What the relay refuses for good stays there, its name ending in `.refused`.
+//! again (exit code 75). What the relay refuses for good stays there, its name ending in `.refused`; so
+//! does, ending in `.bad`, a file over which it panicked: it may have been sent. Renamed to `.mail`, either
+//! is tried again.
 //!
 //! # Who incoming mail is from
 //!

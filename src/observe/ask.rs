@@ -299,6 +299,8 @@ pub struct Facts {
     pub verified: Tally,
     /// Messages refused for what was found out of them.
     pub messages_disowned: u64,
+    /// Messages that gave way while they came in, because memory had run out.
+    pub messages_shed: u64,
     /// Connections to hosts by what came of TLS.
     pub tls: Vec<TlsCount>,
     /// Rules for bulk senders that messages broke.

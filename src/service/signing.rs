@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::dkim::{Fault, Signed, Signers};
+use crate::trial;
 
 /// Signs, asked from any thread.
 #[derive(Clone)]
@@ -36,6 +37,7 @@ impl Signing {
                 };
                 let number = count.fetch_add(1, Ordering::Relaxed);
                 tokio::task::spawn_blocking(move || {
+                    trial::tempt("signing");
                     let is_proven = number.is_multiple_of(PROVE_EVERY);
                     let signed = request.signers.sign_wire(&request.wire, is_proven);
                     // The delivery may be gone.

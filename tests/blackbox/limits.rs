@@ -51,6 +51,42 @@ fn messages_that_all_grow_at_once_stay_within_the_budget() {
     mx.wait_for_mail_to("b@d.test");
 }
 
+/// Clients that have begun a message and fallen silent hold all of the memory: they give way, those
+/// first who have been silent for longest, and hear of it should they ever go on.
+#[test]
+fn half_messages_make_way_for_whole_ones() {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    let relay = scene.relay("runtime.memory = \"16MiB\"\nsmtp.max_connections_per_client = 1000");
+    let is_full = || relay.metric("ringpost_memory_used_bytes", "") >= f64::from(16 << 20);
+    let mut crowd = Vec::new();
+    while !is_full() {
+        let mut client = relay.client();
+        half(&mut client, 120 << 10);
+        crowd.push(client);
+        assert!(crowd.len() < 200, "the budget was not reached");
+    }
+    // Sooner than a sender is refused after.
+    let began = std::time::Instant::now();
+    relay.submit("<a@c.test>", &["<b@d.test>"], &message("whole"));
+    assert!(began.elapsed() < std::time::Duration::from_secs(9));
+    mx.wait_for_mail_to("b@d.test");
+    let shed = relay.metric("ringpost_messages_shed_total", "");
+    assert!(shed >= 1.0, "{shed}");
+    let codes: Vec<_> = crowd
+        .iter_mut()
+        .map(|client| {
+            assert!(client.try_send(b"\r\n.\r\n"));
+            client.try_reply()
+        })
+        .collect();
+    let told = codes.iter().filter(|code| **code == Some(452)).count();
+    let taken = codes.iter().filter(|code| **code == Some(250)).count();
+    assert!(
+        told >= 1 && taken >= 1 && told + taken == crowd.len(),
+        "{codes:?}"
+    );
+}
+
 #[test]
 fn a_sender_hears_of_so_many_failures_and_the_rest_wait() {
     let refusing = Script::new().says("RCPT TO:<b@d.test>", "550 5.1.1 nobody here");

@@ -1,9 +1,11 @@
 //! A client's connection, whatever it speaks: the channel, what was read of it and not consumed,
 //! and until when it may last.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +48,8 @@ struct Standing {
     heard: Option<Tick>,
     /// When it ends whatever it does.
     ends: Tick,
+    /// Reads one after the other for which there was nothing to wait.
+    unwaited: u8,
     /// What is asked of the client's certificate.
     asks: ClientAuth,
     /// Who the client has shown to be under TLS.
@@ -85,6 +89,7 @@ impl<W: World> Connection<W> {
                 accepted: Some(accepted),
                 heard: None,
                 ends: Tick::NEVER,
+                unwaited: 0,
                 asks: ClientAuth::None,
                 caller: None,
                 _visitor: visitor,
@@ -235,9 +240,19 @@ impl<W: World> Connection<W> {
     ) -> io::Result<Heard> {
         self.make_room(room);
         let deadline = (shard.world.now() + wait).min(self.standing.ends);
-        let read = self
-            .stream
-            .read(&mut self.buffer[self.unread.end..], deadline);
+        if self.standing.unwaited >= UNWAITED_MAX {
+            // Who always has more to say would keep the shard from everybody else.
+            self.standing.unwaited = 0;
+            shard.world.breathe().await;
+        }
+        let into = &mut self.buffer[self.unread.end..];
+        let mut waited = false;
+        let mut read = pin!(self.stream.read(into, deadline));
+        let read = poll_fn(|cx| {
+            let read = read.as_mut().poll(cx);
+            waited |= read.is_pending();
+            read
+        });
         let read = match pass {
             Some(pass) => {
                 let closed = async {
@@ -247,6 +262,10 @@ impl<W: World> Connection<W> {
                 future::or(read, closed).await
             }
             None => read.await,
+        };
+        self.standing.unwaited = match waited {
+            true => 0,
+            false => self.standing.unwaited + 1,
         };
         match read {
             Ok(0) => Ok(Heard::End),
@@ -325,6 +344,9 @@ fn write_wait(octets: usize) -> Duration {
     WRITE_WAIT + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
+/// Reads without a wait after which a client lets others go first: content that comes in fast fills
+/// larger buffers each time.
+const UNWAITED_MAX: u8 = 2;
 /// How long a client may take for a TLS handshake: a few round trips and a slow machine.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(60);
 /// How long a client is given to take the end of TLS.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::watch::{Seen, Watch};
 use crate::mail::envelope::QueueId;
 use crate::shard::Shard;
-use crate::shard::life::budget::Charge;
+use crate::shard::life::budget::Loan;
 use crate::shard::message::Body;
 use crate::spool::log::{self, ExtentSeal, ExtentWriter, INLINE_OCTETS_MAX};
 use crate::world::World;
@@ -21,7 +21,7 @@ pub(super) struct Gathering<W: World> {
     extent: Option<ExtentWriter<W>>,
     _arriving: Arriving,
     /// What it takes of the shard's memory budget.
-    charge: Charge,
+    loan: Loan,
     /// Octets of the buffer that it comes in through.
     buffer: usize,
     /// Looks at it as it arrives.
@@ -62,13 +62,13 @@ impl<W: World> Gathering<W> {
         let first = usize::try_from(announced)
             .unwrap_or(INLINE_OCTETS_MAX)
             .clamp(FIRST_OCTETS, INLINE_OCTETS_MAX);
-        let charge = shard.budget.charge(first);
+        let loan = shard.budget.lend(first, shard.world.now());
         Self {
             id: shard.log.next_id(),
             tail: Vec::with_capacity(first),
             extent: None,
             _arriving: Arriving::new(&shard.arriving),
-            charge,
+            loan,
             buffer: 0,
             watch,
             ends_line: false,
@@ -78,13 +78,14 @@ impl<W: World> Gathering<W> {
 
     /// Adds octets.
     pub(super) async fn append(&mut self, shard: &Shard<W>, octets: &[u8]) {
-        if self.failure.is_some() {
+        if octets.is_empty() || self.failure.is_some() {
             return;
         }
+        self.loan.note_brought(octets.len(), shard.world.now());
         // A thousand messages that began small may all grow: who waits is not read meanwhile, and who
         // has waited long enough gives back what it holds.
         let grows = self.tail.len() + octets.len() > self.tail.capacity();
-        if grows && !shard.budget.room_beside(&self.charge, &shard.world).await {
+        if grows && !self.loan.room(&shard.world).await {
             return self.fail(io::ErrorKind::OutOfMemory.into());
         }
         self.tail.extend_from_slice(octets);
@@ -96,6 +97,21 @@ impl<W: World> Gathering<W> {
         }
     }
 
+    /// Waits for the client to bring more; `None` when the message has to give way meanwhile: what there
+    /// is of it is thrown away, and the client hears of it at its end.
+    pub(super) async fn wait_for<T>(&mut self, more: impl Future<Output = T>) -> Option<T> {
+        let brought = self.loan.until_called_back(more).await;
+        if brought.is_none() {
+            self.fail(io::ErrorKind::OutOfMemory.into());
+        }
+        brought
+    }
+
+    /// It will be refused at its end.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
     /// Says how large the buffer is that it comes in through.
     pub(super) fn comes_through(&mut self, octets: usize) {
         self.buffer = octets;
@@ -103,7 +119,7 @@ impl<W: World> Gathering<W> {
     }
 
     fn count(&mut self) {
-        self.charge.set(self.tail.capacity() + self.buffer);
+        self.loan.set(self.tail.capacity() + self.buffer);
     }
 
     fn fail(&mut self, error: io::Error) {

@@ -304,13 +304,17 @@ impl<W: World> Visit<'_, W> {
         let (shard, wait) = (self.shard, self.session.wait());
         let pass = (!is_closing && !self.session.in_transaction()).then_some(pass);
         let heard = if let Some(gathering) = &mut self.gathering {
-            let room = if shard.budget.has_room() {
+            let room = if shard.budget.has_room() && !gathering.has_failed() {
                 DATA_BUFFER_OCTETS
             } else {
                 SCARCE_BUFFER_OCTETS
             };
             gathering.comes_through(self.connection.make_room(room));
-            self.connection.receive_into(shard, wait, pass, room).await
+            let more = self.connection.receive_into(shard, wait, pass, room);
+            match gathering.wait_for(more).await {
+                Some(heard) => heard,
+                None => return Ok(Next::Again),
+            }
         } else {
             self.connection.receive(shard, wait, pass).await
         };

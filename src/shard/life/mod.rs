@@ -8,6 +8,7 @@
 mod adopt;
 pub(super) mod budget;
 pub(super) mod gate;
+mod line;
 pub(super) mod lookout;
 pub(super) mod pulse;
 pub mod rules;

@@ -62,6 +62,7 @@ impl<W: World> Shard<W> {
             signatures_unproven: self.signing.unproven.get(),
             verified: self.verified.get(),
             messages_disowned: self.messages_disowned.get(),
+            messages_shed: self.budget.called_back(),
             tls: self.tls.counts(),
             preflights: self.preflights.get(),
             messages_queued: queue.messages() as u64,

@@ -142,11 +142,9 @@ impl<'a, W: World> Courier<'a, W> {
             let assignment = shard.queue.borrow_mut().take(now, self.lane);
             let Some(assignment) = assignment else {
                 let until = now + IDLE_WAIT;
+                let end = future::or(pass.closed(), permit.wanted());
                 if self.may_wait(permit)
-                    && shard
-                        .idle
-                        .wait(&shard.world, self.lane, until, pass.closed())
-                        .await
+                    && shard.idle.wait(&shard.world, self.lane, until, end).await
                 {
                     continue;
                 }

@@ -40,12 +40,21 @@ struct Lease {
     recalled: u32,
     /// Of them, to be given to others after a turn.
     turns: u32,
+    /// Of them, with connections that have no mail.
+    idle: VecDeque<oneshot::Sender<()>>,
 }
 
 impl Lease {
     /// Others wait for a permit that is here.
     fn is_wanted(&self) -> bool {
         self.recalled > 0 || self.turns > 0
+    }
+
+    /// Tells so many connections without mail that others have some.
+    fn wake_idle(&mut self, permits: u32) {
+        let idle = std::iter::from_fn(|| self.idle.pop_front());
+        let told = idle.filter_map(|idle| idle.send(()).ok());
+        told.take(permits as usize).for_each(drop);
     }
 }
 
@@ -72,6 +81,20 @@ impl Permit {
     pub(super) fn is_wanted(&self) -> bool {
         let leases = self.inner.leases.borrow();
         leases.get(&self.destination).is_some_and(Lease::is_wanted)
+    }
+
+    /// Waits, idle, until another shard wants it.
+    pub(super) async fn wanted(&self) {
+        let (tell, told) = oneshot::channel();
+        match self.inner.leases.borrow_mut().get_mut(&self.destination) {
+            Some(lease) if !lease.is_wanted() => {
+                lease.idle.retain(|idle| !idle.is_canceled());
+                lease.idle.push_back(tell);
+            }
+            _ => return,
+        }
+        // A lease that is gone has no permits: this one was of it.
+        let _ = told.await;
     }
 }
 
@@ -223,12 +246,14 @@ impl Inner {
     fn recalled(self: &Rc<Self>, destination: u64, permits: u32) {
         if let Some(lease) = self.leases.borrow_mut().get_mut(&destination) {
             lease.recalled = (lease.recalled + permits).min(lease.held);
+            lease.wake_idle(permits);
         }
     }
 
     fn turn_ends(self: &Rc<Self>, destination: u64, permits: u32) {
         if let Some(lease) = self.leases.borrow_mut().get_mut(&destination) {
             lease.turns = (lease.turns + permits).min(lease.held);
+            lease.wake_idle(permits);
         }
     }
 
@@ -313,8 +338,42 @@ const TURN_TIME: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures_lite::future::{block_on, poll_once};
+
     use super::*;
     use crate::shard::mesh::Directory;
+
+    /// It waited for its next message, for seconds, while another shard had one and no permit.
+    #[test]
+    fn an_idle_connection_hears_at_once_that_another_shard_wants_its_permit() {
+        let mesh = Rc::new(Mesh::new(Directory::new(2), 0));
+        let mut names = (0..).map(|number| format!("d{number}.test"));
+        let name = names.find(|name| mesh.home(hash(name)) == 1).unwrap();
+        let permits = Permits::new(mesh, 1);
+        let hear = |word| permits.hear(1, hash(&name), word);
+        for word in [PermitWord::TurnEnds(1), PermitWord::Recall(1)] {
+            block_on(async {
+                let mut acquired = pin!(permits.acquire(&name));
+                assert!(poll_once(&mut acquired).await.is_none());
+                hear(PermitWord::Grant(2));
+                let (permit, mut other) = (acquired.await.unwrap(), pin!(permits.acquire(&name)));
+                // Nobody waited for the second: it went home.
+                assert!(poll_once(&mut other).await.is_none());
+                hear(PermitWord::Grant(1));
+                let other = other.await.unwrap();
+                let (mut first, mut second) = (pin!(permit.wanted()), pin!(other.wanted()));
+                assert!(poll_once(&mut first).await.is_none());
+                assert!(poll_once(&mut second).await.is_none());
+                hear(word);
+                assert!(poll_once(&mut first).await.is_some());
+                assert!(poll_once(&mut second).await.is_none(), "one was wanted");
+                assert!(poll_once(other.wanted()).await.is_some(), "and still is");
+            });
+            assert_eq!(permits.held(), 0);
+        }
+    }
 
     /// With a home for each destination on one of them, no shard keeps the counts for much more than
     /// its part.

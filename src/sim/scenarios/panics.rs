@@ -29,7 +29,9 @@ pub(super) fn panics(seed: u64) {
     }
     let random = play.random();
     for _ in 0..12 {
-        play.tempt(label, random.below(400));
+        // The writer uses the world a few times for each batch, sessions for each command.
+        let uses = if label == "commit" { 40 } else { 400 };
+        play.tempt(label, random.below(uses));
         play.sim.run_for(Duration::from_millis(random.below(2_000)));
         if seed.is_multiple_of(3) && random.permille(100) {
             play.sim.tempt(None);

@@ -33,7 +33,8 @@ impl<W: World> Visit<'_, W> {
             None => {
                 let held = usize::try_from(octets).unwrap_or(usize::MAX);
                 let held = held.saturating_add(self.framer.so_far().len());
-                self.charge = Some(self.shard.budget.charge(held));
+                let now = self.shard.world.now();
+                self.loan = Some(self.shard.budget.lend(held, now));
                 self.framer.take_literal();
                 if !comes {
                     self.line("+ OK");

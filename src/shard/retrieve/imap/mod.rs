@@ -37,7 +37,7 @@ use crate::imap::state::{State, place};
 use crate::mailbox::{Account, FolderError, is_full_disk};
 use crate::shard::clients::connection::{Connection, Heard};
 use crate::shard::clients::login::Login;
-use crate::shard::life::budget::Charge;
+use crate::shard::life::budget::Loan;
 use crate::shard::life::gate::Pass;
 use crate::smtp::server::Encryption;
 use crate::world::{Tick, World};
@@ -96,7 +96,7 @@ struct Visit<'a, W: World> {
     faults: u32,
     compressed: Option<Box<Pair>>,
     /// What the command that comes in takes of the shard's memory budget.
-    charge: Option<Charge>,
+    loan: Option<Loan>,
 }
 
 /// What the next line is.
@@ -173,7 +173,7 @@ impl<'a, W: World> Visit<'a, W> {
             enabled: Enabled::default(),
             faults: 0,
             compressed: None,
-            charge: None,
+            loan: None,
         }
     }
 
@@ -212,7 +212,7 @@ impl<'a, W: World> Visit<'a, W> {
                 }
                 Step::Command(frame) => {
                     let next = self.command(frame).await?;
-                    self.charge = None;
+                    self.loan = None;
                     next
                 }
                 Step::TooLong(tag) => {
@@ -242,7 +242,18 @@ impl<'a, W: World> Visit<'a, W> {
             return self.idle(pass).await;
         }
         let wait = self.shard.settings().config.mailboxes.imap_timeout;
-        let heard = self.receive(wait, pass).await?;
+        let Some(loan) = self.loan.take() else {
+            let heard = self.receive(wait, pass).await?;
+            return Ok(self.heard(heard));
+        };
+        let heard = loan.until_called_back(self.receive(wait, pass)).await;
+        let Some(heard) = heard.transpose()? else {
+            // In the middle of a literal there is no answer to the command.
+            self.line(&format!("* BYE {NO_MEMORY}"));
+            return Ok(Next::End);
+        };
+        loan.note_brought(self.connection.input().0.len(), self.shard.world.now());
+        self.loan = Some(loan);
         Ok(self.heard(heard))
     }
 
