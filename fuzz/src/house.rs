@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crossbeam::queue::SegQueue;
 use ringpost::config::{AllowPlaintext, Config, Listener, Protocol, Route};
+use ringpost::observe::events::Post;
 use ringpost::observe::log::{Format, Journal, Level};
 use ringpost::route::dns::{Answer, Kind, Question, Records};
 use ringpost::shard::clients::suspects::Suspects;
@@ -113,6 +114,7 @@ impl House {
             visitors: Visitors::default(),
             suspects: Suspects::default(),
             journal: lasting.journal.handle(),
+            events: Post::nowhere().of_shard(0),
             ready: Box::new(move |word| told.push(word)),
         });
         self.relay

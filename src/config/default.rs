@@ -1,16 +1,18 @@
 //! The embedded default: what a relay does when nobody told it anything.
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::value::{HTTPS_PORT, SMTP_PORT};
 use super::{
-    AllowPlaintext, Auth, Config, Control, Cores, Delivery, Disowned, Dns, Durability, Listener,
-    Log, Mailboxes, Oauth, Preflight, Process, Protocol, Queue, Route, Runtime, Smtp, Spool,
-    Subaddress, Tls, TlsPolicy, TlsReports, Verify,
+    AllowPlaintext, Auth, Config, Control, Cores, Delivery, Disowned, Dns, Durability, Events,
+    Listener, Log, Mailboxes, Oauth, Preflight, Process, Protocol, Queue, Route, Runtime, Smtp,
+    Spool, Subaddress, Tls, TlsPolicy, TlsReports, Verify, Webhook,
 };
+use crate::observe::events::Kinds;
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
 use crate::smtp::server::BareLineEnds;
@@ -42,6 +44,8 @@ impl Default for Config {
             oauth: Oauth::default(),
             mailboxes: Mailboxes::default(),
             log: Log::default(),
+            events: Events::default(),
+            webhook: Vec::new(),
         }
     }
 }
@@ -203,6 +207,30 @@ impl Default for Log {
             format: Format::Text,
             level: Level::Info,
         }
+    }
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self {
+            log: None,
+            log_size: 64 << 20,
+            log_keep: 10,
+            headers: Vec::new(),
+            spool: 256 << 20,
+        }
+    }
+}
+
+/// A webhook of which nothing is said.
+pub(super) fn new_webhook() -> Webhook {
+    Webhook {
+        url: String::new(),
+        secret_file: PathBuf::new(),
+        events: Kinds::ALL,
+        batch: 100,
+        batch_wait: Duration::from_secs(1),
+        timeout: Duration::from_secs(30),
     }
 }
 

@@ -112,6 +112,10 @@ pub(super) const TABLES: &[Table] = &[
         name: "log",
         keys: LOG,
     },
+    Table {
+        name: "events",
+        keys: EVENTS,
+    },
 ];
 
 macro_rules! key {
@@ -126,8 +130,11 @@ macro_rules! key {
     };
 }
 
+mod events;
 mod process;
 mod users;
+use events::EVENTS;
+pub(super) use events::WEBHOOK;
 use process::PROCESS;
 use users::{AUTH, MAILBOXES, OAUTH};
 

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::observe::events::{Kinds, Wanted};
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
 use crate::route::{RouteTable, Written};
@@ -74,6 +75,10 @@ pub struct Config {
     pub mailboxes: Mailboxes,
     /// `[log]`
     pub log: Log,
+    /// `[events]`
+    pub events: Events,
+    /// `[[webhook]]`
+    pub webhook: Vec<Webhook>,
 }
 
 /// `[process]`
@@ -459,6 +464,38 @@ pub struct Log {
     pub level: Level,
 }
 
+/// `[events]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Events {
+    /// Under `data_dir`; `None`: there is no event log.
+    pub log: Option<PathBuf>,
+    /// Octets at which a new file is begun.
+    pub log_size: u64,
+    /// Old files that are kept.
+    pub log_keep: usize,
+    /// Header fields that are told.
+    pub headers: Vec<String>,
+    /// Octets of what waits for webhooks.
+    pub spool: u64,
+}
+
+/// `[[webhook]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// `http://` or `https://`.
+    pub url: String,
+    /// What requests are signed with.
+    pub secret_file: PathBuf,
+    /// What it is told.
+    pub events: Kinds,
+    /// Events of one request.
+    pub batch: usize,
+    /// How long the first of them waits.
+    pub batch_wait: Duration,
+    /// For one request.
+    pub timeout: Duration,
+}
+
 /// Something wrong in a file.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Fault {
@@ -504,6 +541,19 @@ impl Config {
         let routes = RouteTable::parse(self.route.iter().map(Route::written)).unwrap_or_default();
         let hostname = self.hostname();
         move |address| routes.ends_here(address, &hostname)
+    }
+
+    /// Which events are told to anybody; `None` where nobody wants any.
+    #[must_use]
+    pub fn wanted_events(&self) -> Option<Wanted> {
+        let of_log = self.events.log.as_ref().map(|_| Kinds::ALL);
+        let of_hooks = self.webhook.iter().map(|hook| hook.events);
+        let kinds = of_log.into_iter().chain(of_hooks).reduce(Kinds::with)?;
+        let headers = self.events.headers.iter().map(|name| (&**name).into());
+        Some(Wanted {
+            kinds,
+            headers: headers.collect(),
+        })
     }
 
     /// The same with the names filled in that follow from the machine: what is in effect.

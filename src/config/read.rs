@@ -8,11 +8,12 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::default::{new_listener, new_route};
-use super::keys::{self, DKIM, LISTENER, ROUTE, TABLES};
+use super::default::{new_listener, new_route, new_webhook};
+use super::keys::{self, DKIM, LISTENER, ROUTE, TABLES, WEBHOOK};
 use super::value::Wrong;
 use super::{Config, Control, Dkim, Dns, Dnssec, Fault, Named, Oauth, Route, TlsPolicy};
 use crate::dkim::Key;
+use crate::observe::secret::Secret;
 use crate::route::{BadRoute, RouteTable, Target, Written};
 use crate::tls::caller::{ClientAuth, Guest, verifier};
 use crate::tls::certificate;
@@ -81,6 +82,9 @@ impl Reader<'_> {
                 ("dkim", value, _) => {
                     config.dkim = self.array("dkim", value, name, DKIM, Dkim::default);
                 }
+                ("webhook", value, _) => {
+                    config.webhook = self.array("webhook", value, name, WEBHOOK, new_webhook);
+                }
                 (section, DeValue::Table(keys), Some(table)) if !section.is_empty() => {
                     self.table(section, config, keys, table.keys);
                 }
@@ -94,7 +98,7 @@ impl Reader<'_> {
                         .iter()
                         .map(|table| table.name)
                         .filter(|n| !n.is_empty());
-                    let names = names.chain(["listener", "route", "dkim"]);
+                    let names = names.chain(["listener", "route", "dkim", "webhook"]);
                     let names = names.chain(top.iter().map(|key| key.name));
                     match top.iter().find(|known| known.name == key) {
                         Some(known) => self.key("", config, known, value),
@@ -213,6 +217,7 @@ impl Reader<'_> {
         }
         self.check_routes(config);
         self.check_keys(config);
+        self.check_webhooks(config);
         self.check_users(config);
         self.check_oauth(&config.oauth);
         if let Some(bind) = config.control.bind.filter(|bind| bound.contains(bind)) {
@@ -299,6 +304,35 @@ impl Reader<'_> {
                 );
                 let at = self.place(&format!("listener.{place}.trusted_clients"));
                 self.fault(at, message);
+            }
+        }
+    }
+
+    fn check_webhooks(&mut self, config: &Config) {
+        for (place, hook) in config.webhook.iter().enumerate() {
+            let section = format!("webhook.{place}");
+            let parts = [
+                ("url", hook.url.is_empty()),
+                ("secret_file", hook.secret_file.as_os_str().is_empty()),
+            ];
+            for (key, is_empty) in parts {
+                if is_empty && !self.faulty.contains(&format!("{section}.{key}")) {
+                    let message = format!("a webhook needs {key} = \"...\"");
+                    self.fault(self.place(&section), message);
+                }
+            }
+            let written = format!("{section}.secret_file");
+            let is_there = self.places.contains_key(&written) && !self.faulty.contains(&written);
+            if is_there
+                && self.named == Named::Read
+                && let Err(why) = Secret::read(&hook.secret_file)
+            {
+                self.fault(self.place(&written), format!("secret_file: {why}"));
+            }
+            let mut others = config.webhook[..place].iter();
+            if others.any(|other| other.url == hook.url) {
+                let message = format!("url: {} is told already", hook.url);
+                self.fault(self.place(&format!("{section}.url")), message);
             }
         }
     }

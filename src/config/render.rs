@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::default::new_listener;
-use super::keys::{DKIM, Key, LISTENER, ROUTE, Reload, TABLES};
-use super::{Config, Dkim, Route};
+use super::default::{new_listener, new_webhook};
+use super::keys::{DKIM, Key, LISTENER, ROUTE, Reload, TABLES, WEBHOOK};
+use super::{Config, Dkim, Route, Webhook};
 
 /// Writes every key with its meaning and value. What is unset stands as a comment.
 #[must_use]
@@ -28,6 +28,13 @@ pub fn render(config: &Config) -> String {
                 array(&mut out, "route", &config.route, ROUTE, example());
                 array(&mut out, "dkim", &config.dkim, DKIM, example_key());
             }
+            "events" => array(
+                &mut out,
+                "webhook",
+                &config.webhook,
+                WEBHOOK,
+                example_hook(),
+            ),
             _ => {}
         }
     }
@@ -69,6 +76,15 @@ fn example_key() -> Dkim {
         domain: "example.org".to_owned(),
         selector: "s1".to_owned(),
         key: "ringpost-data/keys/dkim/example.org.s1.pem".into(),
+    }
+}
+
+/// What stands there when nobody is told of events, to be uncommented.
+fn example_hook() -> Webhook {
+    Webhook {
+        url: "https://hooks.example.org/ringpost".to_owned(),
+        secret_file: "/etc/ringpost/webhook.secret".into(),
+        ..new_webhook()
     }
 }
 

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use hyper::Uri;
 use ipnet::{IpNet, Ipv4Net};
 use toml::de::DeValue;
 
@@ -49,6 +50,35 @@ pub(super) fn path(value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
         "" => Err("must not be empty".into()),
         text => Ok(text.into()),
     }
+}
+
+/// A path that stays below the directory that it stands in.
+pub(super) fn inner_path(value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
+    let path = path(value)?;
+    let stays = |part: Component<'_>| matches!(part, Component::Normal(_));
+    if path.components().all(stays) {
+        return Ok(path);
+    }
+    Err(wanted("a path under data_dir, without \"..\"", value))
+}
+
+/// The address of a web server, and what to ask it for.
+pub(super) fn web(value: &DeValue<'_>) -> Result<String, Wrong> {
+    let text = text(value)?;
+    let uri: Option<Uri> = text.parse().ok();
+    let is_good = uri.is_some_and(|uri| {
+        let named = uri.authority().is_some_and(|to| {
+            !to.host().is_empty() && !to.as_str().contains('@') && to.port_u16() != Some(0)
+        });
+        named && matches!(uri.scheme_str(), Some("http" | "https"))
+    });
+    if is_good {
+        return Ok(text.to_owned());
+    }
+    Err(wanted(
+        "\"https://host/path\" or \"http://host/path\"",
+        value,
+    ))
 }
 
 /// A client that is known by its certificate.
@@ -275,6 +305,10 @@ pub(super) const HEADER_SIZE: RangeInclusive<u64> = 4 << 10..=64 << 20;
 pub(super) const SEGMENT: RangeInclusive<u64> = 4 << 20..=1 << 30;
 /// A file of the record of changes.
 pub(super) const AUDIT: RangeInclusive<u64> = 64 << 10..=1 << 30;
+/// The lower end is some hundred events.
+pub(super) const EVENT_FILE: RangeInclusive<u64> = 64 << 10..=1 << 40;
+/// The same for what waits for webhooks.
+pub(super) const EVENT_SPOOL: RangeInclusive<u64> = 256 << 10..=1 << 40;
 /// A recipient is named by 16 bits, in the queue and in the spool: one beyond them would be
 /// accepted and forgotten.
 pub(super) const RECIPIENTS_MAX: usize = 50_000;

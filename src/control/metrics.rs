@@ -12,6 +12,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::told::Told;
 use super::{Failure, Plane, shards};
 use crate::observe::ask::{Counters, Facts, Health, ShardRow};
 use crate::observe::stage::{Snapshot, Stage};
@@ -26,7 +27,10 @@ pub(super) async fn metrics(
 ) -> Result<Response, Failure> {
     let facts = plane.facts().await?;
     let mut registry = Registry::with_prefix("ringpost");
-    registry.register_collector(Box::new(Sums::of(&facts)));
+    registry.register_collector(Box::new(Sums {
+        told: Told::of(&facts, &plane.events),
+        ..Sums::of(&facts)
+    }));
     let mut body = String::new();
     text::encode(&mut body, &registry)
         .map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
@@ -89,6 +93,7 @@ struct Sums {
     preflights: preflight::Tally,
     panics: u64,
     log_lines_lost: u64,
+    told: Told,
     tls: BTreeMap<(&'static str, &'static str), u64>,
     stuck: BTreeMap<Why, u64>,
     gauges: Gauges,
@@ -364,6 +369,7 @@ impl Collector for Sums {
         self.gauges(&mut encoder)?;
         self.stuck(&mut encoder)?;
         shards::encode(&self.rows, &mut encoder)?;
+        self.told.encode(&mut encoder)?;
         self.latencies(&mut encoder)
     }
 }

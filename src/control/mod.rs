@@ -12,6 +12,7 @@ mod recent;
 mod shards;
 #[cfg(test)]
 pub(crate) mod tests;
+mod told;
 mod trace;
 
 use std::future::Future;
@@ -31,6 +32,7 @@ use futures_channel::oneshot;
 use serde_json::json;
 
 use crate::observe::ask::{Ask, Facts, Health, Shards, Tell};
+use crate::observe::events::Sums;
 use audit::Audit;
 use listen::{Bounded, Peer};
 use recent::Watch;
@@ -68,22 +70,39 @@ fn router(plane: Plane, token: Option<String>) -> Router {
         .with_state(plane)
 }
 
-/// Serves on `listener`, and keeps a record of changes in `audit`, until `shutdown` resolves and the answers under way are given. To be polled
+/// What the control plane works with.
+pub struct Means {
+    /// The way to the shards.
+    pub shards: Arc<dyn Shards>,
+    /// What requests must show.
+    pub token: Option<String>,
+    /// Where changes are recorded.
+    pub audit: Option<Audit>,
+    /// What became of events.
+    pub events: Arc<Sums>,
+}
+
+/// Serves on `listener` until `shutdown` resolves and the answers under way are given. To be polled
 /// on the service thread.
 pub async fn serve(
     listener: TcpListener,
-    shards: Arc<dyn Shards>,
-    token: Option<String>,
-    audit: Option<Audit>,
+    means: Means,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
+    let Means {
+        shards,
+        token,
+        audit,
+        events,
+    } = means;
     let (watch, watching) = Watch::new(Arc::clone(&shards));
     let plane = Plane {
         shards,
         watch,
         audit,
+        events,
     };
     let router = router(plane, token).into_make_service_with_connect_info::<Peer>();
     let watching = tokio::spawn(watching);
@@ -119,6 +138,7 @@ struct Plane {
     watch: Watch,
     /// The record of changes.
     audit: Option<Audit>,
+    events: Arc<Sums>,
 }
 
 impl Plane {

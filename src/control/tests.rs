@@ -208,7 +208,13 @@ impl Running {
                 };
                 let (audit, writing) = Audit::open(&record, bound, journal.handle())?;
                 tokio::spawn(writing);
-                serve(listener, shards, token, Some(audit), async {
+                let means = Means {
+                    shards,
+                    token,
+                    audit: Some(audit),
+                    events: Arc::default(),
+                };
+                serve(listener, means, async {
                     let _ = stopped.await;
                 })
                 .await

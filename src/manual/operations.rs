@@ -48,6 +48,25 @@
 //! Accounts must balance at every instant: accepted = delivered + bounced + expired + removed +
 //! queued. The difference is a metric of its own; other than 0 is a defect.
 //!
+//! # Tell other programs
+//!
+//! `[events] log = "events.jsonl"` appends what becomes of each message to a file under data_dir, a JSON
+//! object on each line: `accepted` (the message, with all its recipients) and for one recipient each
+//! `delivered`, `deferred`, `bounced`, `expired` and `removed`. Each has an `id` of its own, `time`,
+//! `queue_id`, and as far as it is known `message_id`, `sender`, `recipient`, `destination`, `relay`, `size`,
+//! `delay`, `stages` (seconds), `status`, `reply`, and under `headers` the header fields that `[events]
+//! headers` names, such as a tenant's. The file is put aside at `log_size`: `events.jsonl.1` is the newest of
+//! `log_keep` old ones.
+//!
+//! `[[webhook]]` posts the same events as JSON arrays, signed as <https://www.standardwebhooks.com> has it:
+//! `webhook-signature` is `v1,` and base64 of HMAC-SHA256 over `ID.TIMESTAMP.BODY`, so that its libraries
+//! check it. Until the receiver answers 2xx the same request comes again, after a second first and five
+//! minutes at last; requests keep their order. Events wait in a spool of their own that survives
+//! restarts; when it is full the oldest are dropped. An event can come twice, after a crash: look at its
+//! `id`. Mail never waits for any of it: what does not get through is in `ringpost_events_lost_total`, by
+//! `place` (`channel`, `disk`, `spool`). A crash of the process loses the events of the last 50 ms, a power cut
+//! those that the kernel had not written.
+//!
 //! # Steer
 //!
 //! `ringpost queue hold | release | retry | remove | bounce` with an id, `--to`, `--from`, `--domain`,

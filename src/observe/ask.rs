@@ -327,6 +327,10 @@ pub struct Facts {
     pub panics: u64,
     /// Log lines lost because the writer was slow.
     pub log_lines_lost: u64,
+    /// Events that other programs were told.
+    pub events_told: u64,
+    /// Events lost because the service thread was slow.
+    pub events_lost: u64,
     /// Whether it takes mail.
     pub health: Health,
     /// How long its stages took, over all destinations.

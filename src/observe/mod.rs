@@ -2,8 +2,10 @@
 //! and what a shard answers when it is asked.
 
 pub mod ask;
+pub mod events;
 pub mod explained;
 pub mod history;
 pub mod log;
 pub mod orders;
+pub mod secret;
 pub mod stage;

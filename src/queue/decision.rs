@@ -142,6 +142,8 @@ pub enum Decision {
         recipient: u16,
         /// Why.
         diagnosis: Rc<Diagnosis>,
+        /// What ended it.
+        cause: Cause,
     },
     /// Withdrawn by an operator, nobody is told: note it.
     Removed {
@@ -164,6 +166,17 @@ pub enum Decision {
     },
 }
 
+/// What ends a recipient that fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// What came of an attempt.
+    Attempt,
+    /// Its time was over.
+    Time,
+    /// An operator.
+    Order,
+}
+
 /// A report to be composed. Until it is stored its failed recipients count as queued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -184,8 +197,8 @@ pub struct Reported {
     pub recipient: u16,
     /// Why; of a success the words of the next hop; `None` for a delay without any attempt.
     pub diagnosis: Option<Rc<Diagnosis>>,
-    /// It failed because its time was over.
-    pub expired: bool,
+    /// What ended it, where it failed.
+    pub cause: Cause,
     /// How it succeeded, where it did.
     pub success: Option<Success>,
 }

@@ -9,10 +9,10 @@ use crate::trial;
 use super::part::{EMPTY, Gathered, Queued, kept};
 use super::slab::NONE;
 use super::wakeups::Sleeper;
-use super::{Decision, MessageKey, Queue, Report, Reported, schedule};
+use super::{Cause, Decision, MessageKey, Queue, Report, Reported, schedule};
 
 impl Queue {
-    /// Fails all recipients of a part, with `why` or because their time is over.
+    /// Fails all recipients of a part: an operator says why, or their time is over.
     pub(super) fn fail_part(
         &mut self,
         index: u32,
@@ -22,7 +22,10 @@ impl Queue {
         let part = &mut self.parts[index];
         let (message, lane) = (part.message, part.lane);
         let recipients = std::mem::take(&mut part.recipients);
-        let expired = why.is_none();
+        let cause = match why {
+            Some(_) => Cause::Order,
+            None => Cause::Time,
+        };
         let why = why.map(Rc::new);
         for queued in &recipients {
             let last = queued
@@ -32,7 +35,7 @@ impl Queue {
             let diagnosis = why
                 .clone()
                 .unwrap_or_else(|| Rc::new(kept(schedule::expired(last))));
-            self.fail(message, queued, diagnosis, expired, decisions);
+            self.fail(message, queued, diagnosis, cause, decisions);
         }
         self.drop_part(index);
     }
@@ -43,7 +46,7 @@ impl Queue {
         message: u32,
         queued: &Queued,
         diagnosis: Rc<Diagnosis>,
-        expired: bool,
+        cause: Cause,
         decisions: &mut Vec<Decision>,
     ) {
         let recipient = queued.place;
@@ -51,7 +54,7 @@ impl Queue {
             let reported = Reported {
                 recipient,
                 diagnosis: Some(diagnosis),
-                expired,
+                cause,
                 success: None,
             };
             self.messages[message]
@@ -60,18 +63,20 @@ impl Queue {
                 .failed
                 .push(reported);
         } else {
-            self.count_failed(expired);
+            self.count_failed(cause);
             let (message, id) = self.name(message);
             decisions.push(Decision::Failed {
                 message,
                 id,
                 recipient,
                 diagnosis,
+                cause,
             });
         }
     }
 
-    pub(super) fn count_failed(&mut self, expired: bool) {
+    pub(super) fn count_failed(&mut self, cause: Cause) {
+        let expired = cause == Cause::Time;
         trial::saw("part ends", if expired { "expired" } else { "failed" });
         self.counters.queued -= 1;
         *(if expired {
@@ -139,7 +144,7 @@ impl Queue {
         let reported = Reported {
             recipient,
             diagnosis: Some(Rc::new(kept(diagnosis))),
-            expired: false,
+            cause: Cause::Attempt,
             success: Some(success),
         };
         message
@@ -204,7 +209,7 @@ impl Queue {
                     .map(|queued| Reported {
                         recipient: queued.place,
                         diagnosis: queued.diagnosis.as_ref().or(lane).cloned(),
-                        expired: false,
+                        cause: Cause::Attempt,
                         success: None,
                     }),
             );

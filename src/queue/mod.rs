@@ -54,8 +54,8 @@ use crate::trial::{self, Bug};
 use crate::wire::status::EnhancedStatus;
 
 pub use decision::{
-    Admission, Assignment, Counters, Decision, Due, LaneKey, MessageKey, PartAdmission, PartKey,
-    RecipientAdmission, Report, Reported, State,
+    Admission, Assignment, Cause, Counters, Decision, Due, LaneKey, MessageKey, PartAdmission,
+    PartKey, RecipientAdmission, Report, Reported, State,
 };
 pub use lane::Gate;
 pub use operator::{
@@ -230,7 +230,7 @@ impl Queue {
                 }
                 Outcome::Failed { diagnosis, .. } => {
                     let diagnosis = self.keep(index, diagnosis);
-                    self.fail(message, &queued, diagnosis, false, &mut decisions);
+                    self.fail(message, &queued, diagnosis, Cause::Attempt, &mut decisions);
                     continue;
                 }
                 Outcome::Deferred { blame, diagnosis } => {
@@ -381,7 +381,7 @@ impl Queue {
         };
         if report.kind == ReportKind::Failure {
             for reported in &report.recipients {
-                self.count_failed(reported.expired);
+                self.count_failed(reported.cause);
             }
         }
         let message = &mut self.messages[index];

@@ -168,7 +168,7 @@ fn what_is_deferred_waits_and_then_fails_with_its_last_words() {
     let [Decision::Report(report)] = &told[..] else {
         panic!("{told:?}")
     };
-    assert!(report.kind == ReportKind::Failure && report.recipients[0].expired);
+    assert!(report.kind == ReportKind::Failure && report.recipients[0].cause == Cause::Time);
     let why = report.recipients[0].diagnosis.as_ref().unwrap();
     assert!(why.text.contains("later") && why.status.to_string() == "4.4.7");
     assert_eq!(queue.counters().queued, 1, "until the report is stored");

@@ -80,7 +80,7 @@ fn make((chain, key): &(PathBuf, PathBuf), name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// What tells that certificates, DKIM keys, users, keys for tokens or credentials have changed.
+/// What tells that certificates, DKIM keys, users, keys for tokens, credentials or secrets of webhooks have changed.
 #[derive(PartialEq, Eq)]
 pub(super) struct Seen(Vec<Option<(SystemTime, u64, u64)>>);
 
@@ -94,6 +94,7 @@ impl Seen {
         let tls = &config.tls;
         let users = super::users_file(config);
         let signing = config.dkim.iter().map(|dkim| &dkim.key);
+        let hooks = config.webhook.iter().map(|hook| &hook.secret_file);
         let files = tls.certificate.iter().chain(&tls.key).chain([&users]);
         let credentials = config.route.iter();
         let credentials: Vec<_> = credentials
@@ -105,6 +106,7 @@ impl Seen {
             .collect();
         let files = files
             .chain(signing)
+            .chain(hooks)
             .chain(&credentials)
             .chain(&tls.trusted_roots)
             .chain(&tls.client_ca)

@@ -27,15 +27,17 @@ use signal_hook::iterator::{Handle, Signals};
 use certificates::Seen;
 use walls::{Keeper, Walls};
 
-use crate::config::{self, Config, Durability, Protocol};
+use crate::config::{self, Config, Durability, Protocol, Webhook};
 use crate::confine::{self, Owner};
-use crate::control;
 use crate::control::audit::{self, Audit};
+use crate::control::{self, Means};
 use crate::dkim::{self, Signers};
 use crate::maildrop::{self, Pickup};
 use crate::observe::ask::{Ask, Shards, Tell};
 use crate::observe::log::{Journal, Level, Log};
+use crate::observe::secret::Secret;
 use crate::rolling::Bound;
+use crate::service::events::{Events, Hook, Listeners};
 use crate::service::reports::{Reporter, TlsReports};
 use crate::service::{Desk, Service};
 use crate::shard::clients::suspects::Suspects;
@@ -87,6 +89,7 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     let (rules, made) = read_rules(config, owner.as_ref())?;
     let config = Arc::clone(&rules.config);
     let token = read_token(&config)?;
+    let hooks = hooks(&config).map_err(|why| refused(why, EX_CONFIG))?;
     let keeper = Keeper::start()?;
     let walls = walls.close(&config);
 
@@ -102,6 +105,8 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
         directory: Directory::new(seats.len()),
         log: journal.handle(),
         reports: desk.reports.clone(),
+        events: desk.events.clone(),
+        hooks,
         seen,
     };
     current.begin_reports();
@@ -121,10 +126,12 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     let path = path.map(Path::to_path_buf);
     let signals = forward(signals)?;
     keeper.keep(move || obey(signals, path.as_deref(), current));
-    // The service thread and the log's thread end after the shards, when they are dropped.
-    watcher
+    let ended = watcher
         .join()
-        .unwrap_or_else(|_| Err(refused("the watching thread died".to_owned(), EX_SOFTWARE)))
+        .unwrap_or_else(|_| Err(refused("the watching thread died".to_owned(), EX_SOFTWARE)));
+    desk.events.finish();
+    // The service thread and the log's thread end after the shards, when they are dropped.
+    ended
 }
 
 /// What every shard goes by, with all files that the configuration names, and the certificate that had to be
@@ -210,6 +217,7 @@ fn start_shards(
             visitors: visitors.clone(),
             suspects: suspects.clone(),
             journal: journal.handle(),
+            events: current.events.post().of_shard(number),
             ready: {
                 let ready = ready.clone();
                 Box::new(move |outcome| drop(ready.send(outcome)))
@@ -303,6 +311,9 @@ struct Current {
     directory: Directory,
     log: Log,
     reports: TlsReports,
+    events: Events,
+    /// Who is told of events.
+    hooks: Vec<Hook>,
     /// The files it names, as they were before they were read.
     seen: Seen,
 }
@@ -379,7 +390,8 @@ impl Current {
         self.take(Arc::new(new), "reload");
     }
 
-    /// Says to domains what came of TLS, as the present configuration wants it.
+    /// Says to domains what came of TLS, and to programs what became of messages, as the present
+    /// configuration wants it.
     fn begin_reports(&self) {
         let config = &self.rules.config;
         self.reports.begin(Reporter {
@@ -388,6 +400,11 @@ impl Current {
                 port: config.delivery.mta_sts_port,
             },
             config: Arc::clone(config),
+        });
+        self.events.begin(Listeners {
+            config: Arc::clone(config),
+            hooks: self.hooks.clone(),
+            web: Arc::clone(&self.rules.tls.clients.verified),
         });
     }
 
@@ -430,6 +447,13 @@ impl Current {
                 format_args!("{why}: {unusable}; the old credentials stay"),
             ),
         }
+        match hooks(&config) {
+            Ok(hooks) => self.hooks = hooks,
+            Err(unusable) => self.log.say(
+                Level::Error,
+                format_args!("{why}: {unusable}; the old webhooks stay"),
+            ),
+        }
         self.rules.config = config;
         self.begin_reports();
         tell_all(&self.directory, || Letter::Reload(self.rules.clone()));
@@ -458,6 +482,17 @@ fn credentials(config: &Config) -> Result<BTreeMap<String, Credentials>, String>
         .filter_map(|route| route.credentials.as_ref());
     let read = |file: &String| Ok((file.clone(), Credentials::read(Path::new(file))?));
     files.map(read).collect()
+}
+
+/// Who is told of events.
+fn hooks(config: &Config) -> Result<Vec<Hook>, String> {
+    let read = |settings: &Webhook| {
+        Ok(Hook {
+            secret: Secret::read(&settings.secret_file)?,
+            settings: settings.clone(),
+        })
+    };
+    config.webhook.iter().map(read).collect()
 }
 
 /// Where the users are.
@@ -532,7 +567,13 @@ fn open_control(
         directory: current.directory.clone(),
     });
     // Ends with the service thread.
-    let serving = control::serve(listener, shards, token, Some(audit), std::future::pending());
+    let means = Means {
+        shards,
+        token,
+        audit: Some(audit),
+        events: current.events.sums(),
+    };
+    let serving = control::serve(listener, means, std::future::pending());
     service.handle().spawn(serving);
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! by oneshot; nothing on it may hold a shard up.
 
 mod asking;
+pub mod events;
 pub mod passwords;
 pub mod policies;
 pub mod reports;
@@ -21,6 +22,7 @@ use tokio::sync::oneshot;
 use crate::config::Config;
 use crate::observe::log::Log;
 
+use events::Events;
 use passwords::Passwords;
 use policies::Policies;
 use reports::TlsReports;
@@ -43,6 +45,8 @@ pub struct Desk {
     pub policies: Policies,
     /// TLSRPT.
     pub reports: TlsReports,
+    /// What other programs are told of messages.
+    pub events: Events,
 }
 
 impl Desk {
@@ -53,6 +57,7 @@ impl Desk {
         let resolver = Resolver::start(runtime, &config.dns)?;
         let kept = config.data_dir.join("mta-sts");
         Ok(Self {
+            events: Events::start(runtime, resolver.clone(), &config.data_dir, log.clone()),
             reports: TlsReports::start(runtime, resolver.clone(), &config.data_dir, log.clone()),
             policies: Policies::start(runtime, resolver.clone(), kept, log),
             resolver,

@@ -26,6 +26,7 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::FutureExt as _;
+use hyper::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -401,9 +402,11 @@ impl Teller {
                     resolver: &self.resolver,
                     web: &self.by.web,
                     host,
+                    is_plain: false,
                     wait: POST_WAIT,
                 };
-                let answered = asking.post(path, (MEDIA_TYPE, gzip)).await;
+                let fields = [(CONTENT_TYPE.as_str(), MEDIA_TYPE)];
+                let answered = asking.post(path, &fields, gzip).await;
                 match answered.map_err(|fault| fault.to_string())?.status {
                     200..=299 => Ok(()),
                     status => Err(format!("{host} answers {status}")),

@@ -1,4 +1,5 @@
-//! HTTPS on the service thread: small documents of servers that prove their name.
+//! HTTPS on the service thread: small documents of servers that prove their name. HTTP where an
+//! operator says so.
 //!
 //! One connection for each request, over addresses that our own resolver gives. Redirects are not
 //! followed: whoever could make a server redirect could say what a domain's policy is (RFC 8461
@@ -17,9 +18,9 @@ use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use super::resolver::Resolver;
 use crate::route::dns::{Answer, Kind, Question, Records};
@@ -54,7 +55,10 @@ impl fmt::Display for Fault {
 pub(super) struct Asking<'a> {
     pub(super) resolver: &'a Resolver,
     pub(super) web: &'a Web,
+    /// A name, or an address; one of IPv6 in brackets.
     pub(super) host: &'a str,
+    /// Without TLS.
+    pub(super) is_plain: bool,
     /// How long all of it may take.
     pub(super) wait: Duration,
 }
@@ -62,23 +66,30 @@ pub(super) struct Asking<'a> {
 impl Asking<'_> {
     /// Gets a document.
     pub(super) async fn get(&self, path: &str) -> Result<Document, Fault> {
-        self.ask("GET", path, None).await
+        self.ask("GET", path, &[], Vec::new()).await
     }
 
-    /// Posts a body, which is of this type.
-    pub(super) async fn post(&self, path: &str, body: (&str, Vec<u8>)) -> Result<Document, Fault> {
-        self.ask("POST", path, Some(body)).await
+    /// Posts a body, with header fields that say what it is.
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Result<Document, Fault> {
+        self.ask("POST", path, fields, body).await
     }
 
     async fn ask(
         &self,
         method: &str,
         path: &str,
-        body: Option<(&str, Vec<u8>)>,
+        fields: &[(&str, &str)],
+        body: Vec<u8>,
     ) -> Result<Document, Fault> {
         let host = self.host;
+        let usual = if self.is_plain { HTTP } else { HTTPS };
         let authority = match self.web.port {
-            HTTPS => host.to_owned(),
+            port if port == usual => host.to_owned(),
             port => format!("{host}:{port}"),
         };
         let mut request = Request::builder()
@@ -86,13 +97,11 @@ impl Asking<'_> {
             .uri(path)
             .header(HOST, authority)
             .header(USER_AGENT, concat!("ringpost/", env!("CARGO_PKG_VERSION")));
-        let mut octets = Vec::new();
-        if let Some((media_type, body)) = body {
-            request = request.header(CONTENT_TYPE, media_type);
-            octets = body;
+        for (name, value) in fields {
+            request = request.header(*name, *value);
         }
         let request = request
-            .body(Full::new(Bytes::from(octets)))
+            .body(Full::new(Bytes::from(body)))
             .map_err(|error| Fault::Broken(error.to_string()))?;
         let asking = async {
             let stream = self.connect().await?;
@@ -104,11 +113,17 @@ impl Asking<'_> {
         }
     }
 
-    /// A connection to the first address that answers, with a server that proved its name.
-    async fn connect(&self) -> Result<TlsStream<TcpStream>, Fault> {
+    fn bare_host(&self) -> &str {
+        self.host.trim_matches(['[', ']'])
+    }
+
+    /// A connection to the first address that answers, with a server that proved its name unless it
+    /// need not.
+    async fn connect(&self) -> Result<Wire, Fault> {
         let host = self.host;
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| Fault::Broken(format!("{host} is no host name")))?;
+        if let Ok(address) = self.bare_host().parse() {
+            return self.open(SocketAddr::new(address, self.web.port)).await;
+        }
         let mut fault = Fault::Broken(format!("{host} has no address"));
         for kind in [Kind::A, Kind::Aaaa] {
             let question = Question {
@@ -118,8 +133,7 @@ impl Asking<'_> {
             match self.resolver.lookup(question).await.answer {
                 Answer::Records(Records::Addresses(addresses), _) => {
                     for address in addresses.into_iter().take(ADDRESSES_MAX) {
-                        let to = SocketAddr::new(address, self.web.port);
-                        match self.open(to, name.clone()).await {
+                        match self.open(SocketAddr::new(address, self.web.port)).await {
                             Ok(stream) => return Ok(stream),
                             Err(failed) => fault = failed,
                         }
@@ -134,16 +148,17 @@ impl Asking<'_> {
         Err(fault)
     }
 
-    async fn open(
-        &self,
-        to: SocketAddr,
-        name: ServerName<'static>,
-    ) -> Result<TlsStream<TcpStream>, Fault> {
+    async fn open(&self, to: SocketAddr) -> Result<Wire, Fault> {
+        let host = self.host;
+        let name = ServerName::try_from(self.bare_host().to_owned())
+            .map_err(|_| Fault::Broken(format!("{host} is no host name")))?;
         let opening = async {
             let stream = TcpStream::connect(to).await?;
-            TlsConnector::from(Arc::clone(&self.web.config))
-                .connect(name, stream)
-                .await
+            if self.is_plain {
+                return Ok(Box::new(stream) as Wire);
+            }
+            let connector = TlsConnector::from(Arc::clone(&self.web.config));
+            Ok(Box::new(connector.connect(name, stream).await?) as Wire)
         };
         match tokio::time::timeout(CONNECT_WAIT, opening).await {
             Ok(opened) => opened.map_err(|error| fault(to, &error)),
@@ -152,10 +167,14 @@ impl Asking<'_> {
     }
 }
 
-async fn exchange(
-    stream: TlsStream<TcpStream>,
-    request: Request<Full<Bytes>>,
-) -> Result<Document, Fault> {
+/// A connection, with TLS or without.
+type Wire = Box<dyn Octets>;
+
+trait Octets: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Octets for T {}
+
+async fn exchange(stream: Wire, request: Request<Full<Bytes>>) -> Result<Document, Fault> {
     let broken = |error: hyper::Error| Fault::Broken(error.to_string());
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_OCTETS_MAX)
@@ -200,7 +219,9 @@ fn fault(to: SocketAddr, error: &io::Error) -> Fault {
 }
 
 /// The port of HTTPS.
-const HTTPS: u16 = 443;
+pub(super) const HTTPS: u16 = 443;
+/// The port of HTTP.
+pub(super) const HTTP: u16 = 80;
 /// RFC 8461 §3.3 suggests it.
 const BODY_OCTETS_MAX: usize = 64 * 1024;
 /// For one address: the next one may answer.

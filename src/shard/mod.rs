@@ -36,6 +36,7 @@ use std::time::Duration;
 
 use crate::mail::envelope::QueueId;
 use crate::mailbox::Accounts;
+use crate::observe::events::Events;
 use crate::observe::history::{Event, History};
 use crate::observe::log::{self as journal, Level};
 use crate::observe::stage::{Recorder, Stage};
@@ -62,6 +63,7 @@ use outbound::idle::Idle;
 use outbound::permits::Permits;
 use outbound::ways::Ways;
 use retrieve::Lodgers;
+use settle::events::Endings;
 
 /// A shard's rooms. Every task of the shard shares it; none holds a borrow across an await.
 struct Shard<W: World> {
@@ -103,6 +105,9 @@ struct Shard<W: World> {
     commits: Rc<Commits>,
     journal: journal::Log,
     history: RefCell<History>,
+    /// What other programs are told.
+    events: Events,
+    endings: Endings,
     messages_accepted: Cell<u64>,
     signing: Tally,
     verified: Cell<Verified>,

@@ -344,6 +344,13 @@ impl<W: World> Log<W> {
         }
     }
 
+    /// Where a message stands that is not forgotten.
+    #[must_use]
+    pub fn locator(&self, id: QueueId) -> Option<Locator> {
+        let state = self.inner.state.borrow();
+        state.live.get(&id).map(|live| live.locator)
+    }
+
     /// Reads a message.
     pub async fn read(&self, locator: Locator) -> io::Result<Stored> {
         self.inner.read(locator).await

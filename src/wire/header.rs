@@ -156,6 +156,33 @@ impl HeaderScan {
     }
 }
 
+/// The value of the first field of this name in a header in wire form: unfolded (RFC 5322 §2.2.3),
+/// without control characters, so many octets of it.
+#[must_use]
+pub fn value(header: &[u8], name: &str, most: usize) -> Option<String> {
+    let mut found: Option<Vec<u8>> = None;
+    for line in header.split_inclusive(|octet| *octet == b'\n') {
+        match (kind(line), &mut found) {
+            (Kind::Continued, Some(value)) => value.extend_from_slice(line),
+            (Kind::Field(own, value), None) => {
+                if own.eq_ignore_ascii_case(name.as_bytes()) {
+                    found = Some(value.to_vec());
+                }
+            }
+            (Kind::Continued, None) => {}
+            _ => break,
+        }
+        if found.as_ref().is_some_and(|value| value.len() >= 4 * most) {
+            break;
+        }
+    }
+    let found = found?;
+    let text = String::from_utf8_lossy(&found).replace("\r\n", "");
+    let text = text.replace(char::is_control, " ");
+    let text = text.trim();
+    Some(text[..text.floor_char_boundary(most)].to_owned())
+}
+
 /// What a line of a header is.
 pub(super) enum Kind<'a> {
     Empty,
@@ -286,6 +313,21 @@ mod tests {
             long.finish().message_id.unwrap().len(),
             MESSAGE_ID_OCTETS_MAX
         );
+    }
+
+    #[test]
+    fn a_field_is_found_by_name_and_unfolded() {
+        let header =
+            b"A: no\r\nX-Tag :  one\r\n\ttwo\r\nx-tag: three\r\nEmpty:\r\n\r\nX-Late: body\r\n";
+        let find = |name| value(header, name, 255);
+        assert_eq!(find("x-TAG").as_deref(), Some("one two"));
+        assert_eq!(find("Empty").as_deref(), Some(""));
+        assert_eq!(find("X-Late"), None);
+        assert_eq!(
+            value("A: \u{e4}\u{e4}\r\n".as_bytes(), "a", 3).as_deref(),
+            Some("\u{e4}")
+        );
+        assert_eq!(value(b"A: \xff\r\n", "a", 255).as_deref(), Some("\u{fffd}"));
     }
 
     proptest::proptest! {

@@ -24,6 +24,7 @@ mod confine;
 mod dane;
 mod delivery;
 mod dialogue;
+mod events;
 mod explain;
 mod folder_model;
 mod imap;

@@ -30,6 +30,12 @@ impl Times {
         }
     }
 
+    /// No stage was met.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.micros.iter().all(Option::is_none)
+    }
+
     /// The stages that were met, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (Stage, Duration)> {
         let met = Stage::ALL.into_iter().zip(self.micros);

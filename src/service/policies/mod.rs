@@ -356,6 +356,7 @@ impl Look {
             resolver: &self.resolver,
             web: &self.web,
             host: &host,
+            is_plain: false,
             wait: FETCH_WAIT,
         };
         let got = asking.get(WELL_KNOWN).await;

@@ -186,6 +186,14 @@ impl Gathered {
         }
     }
 
+    /// All of it, where it is in memory.
+    pub(super) fn octets(&self) -> Option<&[u8]> {
+        match self {
+            Self::Memory(octets) => Some(octets),
+            Self::Extent(_) => None,
+        }
+    }
+
     /// As a delivery sends it.
     pub(super) fn into_body(self) -> Body {
         match self {

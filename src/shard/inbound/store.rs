@@ -22,7 +22,8 @@ use crate::shard::message::{Body, Message};
 use crate::smtp::reply::Reply;
 use crate::smtp::server::Transaction;
 use crate::spool::log::{
-    Accepted, CommitError, MessageState, Receipt, RecipientState, Recovered, StoredBody, Waiting,
+    Accepted, CommitError, MessageState, Receipt, RecipientState, Recovered, Stored, StoredBody,
+    Waiting,
 };
 use crate::tls::caller::Caller;
 use crate::trial::{self, Bug};
@@ -68,6 +69,8 @@ impl<W: World> Shard<W> {
             io::ErrorKind::OutOfMemory => Reply::out_of_memory(),
             _ => self.refuse(&CommitError::from(error)),
         })?;
+        let tags = self.tags(id, &transaction.content, gathered.octets());
+        let tags = tags.await;
         let began = self.world.now();
         let accepted = Accepted {
             id,
@@ -92,6 +95,7 @@ impl<W: World> Shard<W> {
             content: transaction.content,
             trace,
             body: gathered.into_body(),
+            tags,
             signatures: Signatures::default(),
         });
         // Queued before anything else: what could go wrong behind the receipt must not leave it out.
@@ -122,7 +126,7 @@ impl<W: World> Shard<W> {
             id: message.id,
             client: Some(client),
             hello,
-            from: sender_of(&message.envelope),
+            from: message.sender(),
             size: message.content.size,
             recipients: message.envelope.recipients.len(),
             message_id: message.content.message_id.as_deref(),
@@ -140,6 +144,7 @@ impl<W: World> Shard<W> {
             stages,
         };
         self.remember(message.id, event);
+        self.tell_accepted(message, Some(client), stages);
     }
 
     /// What stands before the content: what we have found of it, our trace field, and what it lacks.
@@ -394,18 +399,26 @@ impl<W: World> Shard<W> {
                 Err(error) => return Err(error),
             }
         };
-        Ok(Rc::new(Message {
+        Ok(Rc::new(self.loaded(stored).await))
+    }
+
+    /// A message as it was read from the disk.
+    pub(in crate::shard) async fn loaded(&self, stored: Stored) -> Message {
+        let body = match stored.body {
+            StoredBody::Inline(octets) => Body::Memory(octets),
+            StoredBody::Extent(len) => Body::Extent(len),
+        };
+        let tags = self.tags(stored.id, &stored.content, body.octets()).await;
+        Message {
             id: stored.id,
             arrival: stored.arrival,
+            tags,
             envelope: stored.envelope,
             content: stored.content,
             trace: stored.trace,
-            body: match stored.body {
-                StoredBody::Inline(octets) => Body::Memory(octets),
-                StoredBody::Extent(len) => Body::Extent(len),
-            },
+            body,
             signatures: Signatures::default(),
-        }))
+        }
     }
 
     /// The calendar's time at a moment of the clock.
@@ -431,10 +444,6 @@ fn complete(content: &mut Content, trace: &mut Vec<u8>, now: Wall, id: String) {
         let _ = write!(trace, "Message-ID: {id}\r\n");
         content.message_id = Some(id.into());
     }
-}
-
-fn sender_of(envelope: &Envelope) -> &str {
-    envelope.reverse_path.0.as_ref().map_or("", Mailbox::as_str)
 }
 
 /// What a trace field takes, most of the time.

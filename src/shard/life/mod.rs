@@ -27,6 +27,7 @@ use super::Shard;
 use crate::config::{Config, Durability};
 use crate::mailbox::Accounts;
 use crate::observe::ask::Tell;
+use crate::observe::events::Events;
 use crate::observe::log as journal;
 use crate::observe::stage::{Recorder, Stage};
 use crate::queue::Queue;
@@ -59,6 +60,8 @@ pub struct Start {
     pub suspects: Suspects,
     /// Where its log lines go.
     pub journal: journal::Log,
+    /// What other programs are told.
+    pub events: Events,
     /// Told once: ready, or why not.
     pub ready: Box<dyn FnOnce(Result<(), String>) + Send>,
 }
@@ -72,12 +75,13 @@ pub async fn run<W: World>(world: W, start: Start) {
         visitors,
         suspects,
         journal,
+        events,
         ready,
     } = start;
     let shards = directory.shards();
     let config = Arc::clone(&rules.config);
     let crowds = (visitors, suspects);
-    let opened = open(&world, rules, directory, number, crowds, journal).await;
+    let opened = open(&world, rules, directory, number, crowds, (journal, events)).await;
     let (shard, recovery) = match opened {
         Ok(opened) => opened,
         Err(why) => return ready(Err(why)),
@@ -111,7 +115,7 @@ async fn open<W: World>(
     directory: Directory,
     number: usize,
     (visitors, suspects): (Visitors, Suspects),
-    journal: journal::Log,
+    (journal, events): (journal::Log, Events),
 ) -> Result<(Rc<Shard<W>>, Recovery), String> {
     rules.tls.clients = rules.tls.clients.for_shard();
     let config = &Arc::clone(&rules.config);
@@ -146,12 +150,7 @@ async fn open<W: World>(
         visits: Gate::default(),
         visitors,
         lodgers: Default::default(),
-        accounts: Accounts::new(
-            world,
-            &config.data_dir.join(&config.mailboxes.dir),
-            &config.hostname(),
-            settings::mailbox_limit(config),
-        ),
+        accounts: accounts(world, config),
         full: Default::default(),
         suspects,
         couriers: Gate::default(),
@@ -163,6 +162,8 @@ async fn open<W: World>(
         commits,
         journal,
         history: Default::default(),
+        events,
+        endings: Default::default(),
         messages_accepted: Cell::new(0),
         signing: Default::default(),
         verified: Default::default(),
@@ -174,6 +175,13 @@ async fn open<W: World>(
     });
     *home.borrow_mut() = Rc::downgrade(&shard);
     Ok((shard, recovery))
+}
+
+/// The mailboxes.
+fn accounts<W: World>(world: &W, config: &Config) -> Accounts<W> {
+    let place = config.data_dir.join(&config.mailboxes.dir);
+    let limit = settings::mailbox_limit(config);
+    Accounts::new(world, &place, &config.hostname(), limit)
 }
 
 /// What one of so many shards may hold in memory.
@@ -366,6 +374,7 @@ impl<W: World> Shard<W> {
         future::or(gone, self.world.sleep(until)).await;
         self.log.close().await;
         self.journal.flush();
+        self.events.flush();
     }
 
     /// Sees to what time brings.
@@ -386,6 +395,7 @@ impl<W: World> Shard<W> {
             let until = self.world.now() + HOUSE_PERIOD;
             self.world.sleep(until).await;
             self.journal.flush();
+            self.events.flush();
             self.mesh.flush();
             self.look_out().await;
             if self.pulse.is_due(until) {

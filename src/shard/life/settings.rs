@@ -11,6 +11,7 @@ use crate::config::{Config, Route, TlsPolicy};
 use crate::dkim::Signers;
 use crate::mail::envelope::{Envelope, Recipient};
 use crate::mailbox::Limit;
+use crate::observe::events::Wanted;
 use crate::queue;
 use crate::route::mx::{Families, Own};
 use crate::route::{How, NextHop, RouteTable, Target};
@@ -45,6 +46,8 @@ pub(in crate::shard) struct Settings {
     pub(in crate::shard) users: Arc<Users>,
     pub(in crate::shard) issuer: Option<Arc<Issuer>>,
     pub(in crate::shard) credentials: Arc<BTreeMap<String, Credentials>>,
+    /// What is told of messages, and to whom; `None`: nobody wants to know.
+    pub(in crate::shard) events: Option<Rc<Wanted>>,
     pub(in crate::shard) config: Arc<Config>,
 }
 
@@ -79,6 +82,7 @@ impl Settings {
             users,
             issuer,
             credentials,
+            events: config.wanted_events().map(Rc::new),
             config,
         }
     }

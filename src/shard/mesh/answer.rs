@@ -76,6 +76,8 @@ impl<W: World> Shard<W> {
             spool_live_octets: spool.live_octets,
             panics: self.world.panics(),
             log_lines_lost: self.journal.dropped(),
+            events_told: self.events.told(),
+            events_lost: self.events.lost(),
             health: self.health(),
             latencies,
         }

@@ -190,6 +190,7 @@ impl<W: World> Shard<W> {
             ..Acted::default()
         };
         for candidate in self.search(selector, usize::MAX).await {
+            self.tell_ends().await;
             self.world.breathe().await;
             if order.dry_run && acted.samples.len() < SAMPLES_MAX {
                 acted

@@ -4,6 +4,8 @@ pub(super) mod resident;
 pub(super) mod sign;
 
 use crate::mail::envelope::{Content, Envelope, QueueId, TlsWish};
+use crate::observe::events::Tags;
+use crate::wire::path::Mailbox;
 use crate::world::Wall;
 
 use sign::Signatures;
@@ -23,6 +25,8 @@ pub(super) struct Message {
     pub trace: Vec<u8>,
     /// Header and body as they came.
     pub body: Body,
+    /// Header fields that events tell of it.
+    pub tags: Tags,
     /// Made when it first leaves.
     pub signatures: Signatures,
 }
@@ -33,6 +37,13 @@ impl Message {
     pub(super) fn resident_octets(&self) -> usize {
         let recipients = self.envelope.recipients.len() * RECIPIENT_OCTETS;
         size_of::<Self>() + self.trace.capacity() + self.body.resident() + recipients
+    }
+
+    /// Its reverse path, empty for a report.
+    #[must_use]
+    pub(super) fn sender(&self) -> &str {
+        let path = self.envelope.reverse_path.0.as_ref();
+        path.map_or("", Mailbox::as_str)
     }
 
     /// What it wants of the TLS on its way.
@@ -58,6 +69,15 @@ pub(super) enum Body {
 }
 
 impl Body {
+    /// All of it, where it is in memory.
+    #[must_use]
+    pub(super) fn octets(&self) -> Option<&[u8]> {
+        match self {
+            Self::Memory(octets) => Some(octets),
+            Self::Extent(_) => None,
+        }
+    }
+
     /// Octets of it in memory.
     #[must_use]
     pub(super) fn resident(&self) -> usize {

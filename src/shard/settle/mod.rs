@@ -1,5 +1,6 @@
 //! After an attempt: outcomes to the queue, its decisions to the spool and the log.
 
+pub(super) mod events;
 pub(super) mod pace;
 mod report;
 
@@ -82,16 +83,24 @@ impl<W: World> Shard<W> {
                     doubtful,
                 });
             }
-            Decision::Failed { id, recipient, .. } => {
+            Decision::Failed {
+                id,
+                recipient,
+                diagnosis,
+                cause,
+                ..
+            } => {
                 self.log.note(Note::Failed { id, recipient });
+                self.note_failed(id, recipient, cause, &diagnosis);
             }
             Decision::Removed { id, recipient, .. } => {
                 self.log.note(Note::Removed { id, recipient });
+                self.note_removed(id, recipient);
             }
             Decision::Report(report) => self.begin_report(report, reports),
             Decision::Finished { id, .. } => {
                 self.resident.forget(id);
-                self.log.forget(id);
+                self.forget(id);
                 self.journal.removed(id);
                 self.remember(id, Event::Finished);
             }
@@ -181,6 +190,7 @@ impl<W: World> Shard<W> {
                 status,
                 text,
             });
+            self.tell_attempt(attempt, message, &recipient.mailbox, outcome);
             if status == SENT {
                 self.record(Stage::AcceptedToDelivered, whole);
             }

@@ -11,10 +11,11 @@ use crate::mail::Committed as _;
 use crate::mail::dsn;
 use crate::mail::envelope::{Envelope, QueueId, Recipient, TlsWish};
 use crate::mail::outcome::ReportKind;
+use crate::observe::events::Tags;
 use crate::observe::history::{Event, Fate};
 use crate::observe::log::Delivery;
 use crate::observe::stage::Times;
-use crate::queue::Report;
+use crate::queue::{Cause, Report};
 use crate::shard::Shard;
 use crate::shard::message::sign::Signatures;
 use crate::shard::message::{Body, Message};
@@ -124,9 +125,12 @@ impl<W: World> Shard<W> {
             content: composed.content,
             trace: Vec::new(),
             body: Body::Memory(composed.body),
+            tags: Tags::default(),
             signatures: Signatures::default(),
         });
         self.admit(&message, locator);
+        self.tell_reported(report, &about);
+        self.tell_accepted(&message, None, Times::default());
         Ok(())
     }
 
@@ -182,7 +186,7 @@ impl<W: World> Shard<W> {
                     .as_ref()
                     .map_or(DELAYED, |diagnosis| diagnosis.status),
                 diagnosis: reported.diagnosis.as_deref(),
-                expired: reported.expired,
+                expired: reported.cause == Cause::Time,
                 success: reported.success,
                 will_retry_until: (report.kind == ReportKind::Delay)
                     .then(|| about.arrival + settings.config.queue.expire),
@@ -229,7 +233,11 @@ impl<W: World> Shard<W> {
     /// The lines of recipients that failed because their time was over: no attempt wrote one.
     fn log_expired(&self, report: &Report, about: &Message) {
         let delay = self.world.now().since(self.tick_at(about.arrival));
-        for one in report.recipients.iter().filter(|one| one.expired) {
+        for one in report
+            .recipients
+            .iter()
+            .filter(|one| one.cause == Cause::Time)
+        {
             let place = usize::from(one.recipient);
             let (Some(recipient), Some(diagnosis)) =
                 (about.envelope.recipients.get(place), &one.diagnosis)

@@ -13,6 +13,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::Config;
 use crate::observe::ask::{Act, Ask, Facts, Order, Selector, Tell};
+use crate::observe::events::Post;
 use crate::observe::log::{Format, Journal, Level};
 use crate::route::dns::{Answer, Kind, Question, Records};
 use crate::shard::clients::suspects::Suspects;
@@ -217,6 +218,7 @@ impl Play {
                 visitors: visitors.clone(),
                 suspects: suspects.clone(),
                 journal: self.journal.handle(),
+                events: Post::nowhere().of_shard(number),
                 ready: Box::new(move |word| told.push(word)),
             };
             let (own, ended) = (world.of_shard(number), Rc::clone(&self.ended));

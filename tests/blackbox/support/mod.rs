@@ -6,6 +6,7 @@
 pub mod client;
 pub mod dns;
 pub mod front;
+pub mod hook;
 pub mod imap;
 pub mod mx;
 pub mod net;
