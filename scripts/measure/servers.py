@@ -152,6 +152,37 @@ begin retry
         return process
 
 
+class OpenSmtpd(Server):
+    """As it comes. Its spool and its socket have fixed places: here they are others in a mount namespace of its own, so that the machine's stay as
+    they are. OPENSMTPD names the file to run where it is not on the PATH."""
+
+    key, name = "opensmtpd", "OpenSMTPD"
+    spool, run = pathlib.Path("/var/spool/smtpd"), pathlib.Path("/run")
+
+    @staticmethod
+    def program():
+        return os.environ.get("OPENSMTPD") or shutil.which("smtpd")
+
+    @classmethod
+    def installed(cls):
+        return cls.program() is not None and cls.spool.is_dir() and os.geteuid() == 0
+
+    def start(self, holds):
+        home = self.world.home / "opensmtpd"
+        for place in ("spool", "run"):
+            (home / place).mkdir(parents=True, mode=0o711)
+        host = NOBODY if holds else SINK
+        (home / "smtpd.conf").write_text(f"""
+listen on {NEIGHBOUR} port {MX_PORT} hostname opensmtpd.test
+action "onward" relay host smtp://{host}:{MX_PORT}
+match from any for any action "onward"
+""")
+        apart = f'mount --bind {home}/spool {self.spool} && mount --bind {home}/run {self.run} && exec "$0" -d -f {home}/smtpd.conf'
+        process = self.world.start("unshare", "--mount", "sh", "-c", apart, self.program(), log="opensmtpd.log", **self.group.options())
+        eventually("OpenSMTPD listens", lambda: is_open(*self.address))
+        return process
+
+
 # Haraka takes its own for granted.
 HARAKA_CONNECTION = """[main]
 [haproxy]
@@ -207,4 +238,4 @@ exports.hook_get_mx = (next) => next(OK, {{ exchange: '{host}', port: {MX_PORT},
         return process
 
 
-ALL = [Ringpost, Floor, Postfix, TunedPostfix, Exim, Haraka]
+ALL = [Ringpost, Floor, Postfix, TunedPostfix, Exim, OpenSmtpd, Haraka]

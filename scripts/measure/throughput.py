@@ -60,7 +60,7 @@ def compare(bench, sets, servers, figure="delivered", **options):
     for words, sessions, size, count in sets:
         def measure(server, sessions=sessions, size=size, count=count):
             # A slow one gets fewer: it is the rate that counts.
-            share = {"exim": 20, "haraka": 8, "postfix": 3, "postfix-tuned": 3}.get(server.key, 1)
+            share = {"exim": 20, "opensmtpd": 8, "haraka": 8, "postfix": 3, "postfix-tuned": 3}.get(server.key, 1)
             return relayed(server, sessions, size, bench.count(count // share), **options)
         lines(table, words, servers, turns(bench, servers, measure, words), figure)
     return table

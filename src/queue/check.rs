@@ -70,7 +70,7 @@ impl Queue {
             "every message is named"
         );
         for (index, message) in self.messages.iter() {
-            assert_eq!(self.ids.get(&message.id), Some(&index));
+            assert_eq!(self.ids.find(message.id, &self.messages), Some(index));
             let parts = self.list_of(message.first, |part| self.parts[part].sibling);
             assert!(parts.iter().all(|&part| self.parts[part].message == index));
             let busy = parts

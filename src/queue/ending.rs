@@ -167,7 +167,7 @@ impl Queue {
         if message.first == EMPTY && message.gathered.is_none() && message.reports == 0 {
             let (key, id) = self.name(index);
             decisions.push(Decision::Finished { message: key, id });
-            self.ids.remove(&id);
+            self.ids.remove(id, &self.messages);
             self.messages.remove(index);
         }
     }

@@ -30,6 +30,7 @@
 mod check;
 mod decision;
 mod ending;
+mod ids;
 pub mod lane;
 mod motion;
 mod operator;
@@ -63,6 +64,7 @@ pub use operator::{
 };
 pub use schedule::Settings;
 
+use ids::Ids;
 use lane::Lane;
 use part::{EMPTY, Fate, Message, Part, Queued, Recipients, Wants, kept};
 use slab::{NONE, Slab};
@@ -73,8 +75,7 @@ use wakeups::{Sleeper, WakeUps};
 pub struct Queue {
     settings: Settings,
     messages: Slab<Message>,
-    /// Messages by their id.
-    ids: HashMap<QueueId, u32>,
+    ids: Ids,
     parts: Slab<Part>,
     lanes: Slab<Lane>,
     names: HashMap<Rc<str>, u32>,
@@ -93,7 +94,7 @@ impl Queue {
         Self {
             settings,
             messages: Slab::new(),
-            ids: HashMap::new(),
+            ids: Ids::new(),
             parts: Slab::new(),
             lanes: Slab::new(),
             names: HashMap::new(),
@@ -138,7 +139,7 @@ impl Queue {
             delay_told: admission.delay_told,
             fate: Fate::Open,
         });
-        self.ids.insert(admission.id, index);
+        self.ids.insert(index, &self.messages);
         for part in admission.parts {
             self.admit_part(now, index, part);
         }

@@ -207,7 +207,7 @@ impl Queue {
     /// The key of a message.
     #[must_use]
     pub fn find(&self, id: QueueId) -> Option<MessageKey> {
-        let index = *self.ids.get(&id)?;
+        let index = self.ids.find(id, &self.messages)?;
         Some(MessageKey(self.messages.key(index)))
     }
 

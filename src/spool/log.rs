@@ -330,7 +330,7 @@ impl<W: World> Log<W> {
         let Some(live) = state.remove(id) else {
             return;
         };
-        if live.has_extent {
+        if live.has_extent() {
             // The note is in the open batch or an earlier one.
             state.doomed.push_back((state.begun, id));
             self.inner.signal.ring();
@@ -348,7 +348,7 @@ impl<W: World> Log<W> {
     #[must_use]
     pub fn locator(&self, id: QueueId) -> Option<Locator> {
         let state = self.inner.state.borrow();
-        state.live.get(&id).map(|live| live.locator)
+        state.live.get(&id).map(Live::locator)
     }
 
     /// Reads a message.
@@ -567,11 +567,7 @@ impl<W: World> Inner<W> {
     ) {
         let state = &mut *self.state.borrow_mut();
         state.enter(locator);
-        let live = Live {
-            locator,
-            has_extent,
-        };
-        state.live.insert(id, live);
+        state.live.insert(id, Live::new(locator, has_extent));
         if !settled.is_empty() {
             state.work_on(id, |busy| busy.settled = settled);
         }

@@ -42,10 +42,14 @@ pub(super) struct State<W: World> {
     pub(super) broken: Option<String>,
 }
 
-/// A message that is not settled. Millions wait: nothing is here that can be elsewhere.
+/// Where a message stands that is not settled, and whether its content has a file of its own.
+/// Millions wait, so it is packed: nothing is here that can be elsewhere.
 pub(super) struct Live {
-    pub(super) locator: Locator,
-    pub(super) has_extent: bool,
+    segment: u32,
+    len: u32,
+    /// The position in the segment from its high half on. The top bit, which no position
+    /// reaches, says that there is an extent.
+    position: [u32; 2],
 }
 
 /// A message that is being worked on: moved, reported on, or settled for some of its recipients.
@@ -60,7 +64,41 @@ pub(super) struct Busy {
 }
 
 // A million of them wait in one log.
-const _: () = assert!(size_of::<Live>() <= 24);
+const _: () = assert!(size_of::<(QueueId, Live)>() <= 24);
+
+impl Live {
+    pub(super) const fn new(locator: Locator, has_extent: bool) -> Self {
+        let extent = if has_extent { EXTENT } else { 0 };
+        Self {
+            segment: locator.segment,
+            len: locator.len,
+            position: [
+                (locator.offset >> 32) as u32 | extent,
+                locator.offset as u32,
+            ],
+        }
+    }
+
+    pub(super) const fn locator(&self) -> Locator {
+        let [high, low] = self.position;
+        Locator {
+            segment: self.segment,
+            len: self.len,
+            offset: ((high & !EXTENT) as u64) << 32 | low as u64,
+        }
+    }
+
+    pub(super) const fn has_extent(&self) -> bool {
+        self.position[0] & EXTENT != 0
+    }
+
+    /// Moves it, and says where it was.
+    pub(super) const fn replace(&mut self, to: Locator) -> Locator {
+        let from = self.locator();
+        *self = Self::new(to, self.has_extent());
+        from
+    }
+}
 
 impl Busy {
     fn is_idle(&self) -> bool {
@@ -195,7 +233,7 @@ impl<W: World> State<W> {
     /// Takes a message out, and its places with it.
     pub(super) fn remove(&mut self, id: QueueId) -> Option<Live> {
         let live = self.live.remove(&id)?;
-        self.leave(live.locator);
+        self.leave(live.locator());
         if let Some(moving) = self.busy.remove(&id).and_then(|busy| busy.moving) {
             self.leave(moving);
         }
@@ -239,3 +277,31 @@ impl Batch {
 
 /// A batch is closed at this size: larger ones keep their first waiter waiting for the last.
 pub(super) const BATCH_OCTETS_MAX: usize = 4 << 20;
+/// In the high half of a [`Live`]'s position.
+const EXTENT: u32 = 1 << 31;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_packed_without_loss() {
+        for offset in [0, 1, u64::from(u32::MAX), 1 << 32, (1 << 63) - 1] {
+            for has_extent in [false, true] {
+                let locator = Locator {
+                    segment: u32::MAX,
+                    len: 7,
+                    offset,
+                };
+                let mut live = Live::new(locator, has_extent);
+                assert_eq!((live.locator(), live.has_extent()), (locator, has_extent));
+                let to = Locator {
+                    offset: 5,
+                    ..locator
+                };
+                assert_eq!(live.replace(to), locator);
+                assert_eq!((live.locator(), live.has_extent()), (to, has_extent));
+            }
+        }
+    }
+}

@@ -36,7 +36,7 @@ impl<W: World> Log<W> {
     pub async fn find(&self, id: QueueId) -> io::Result<Option<Recovered>> {
         let place = |log: &Self| {
             let state = log.inner.state.borrow();
-            let locator = state.live.get(&id)?.locator;
+            let locator = state.live.get(&id)?.locator();
             let busy = state.busy.get(&id);
             let settled = busy.map(|busy| busy.settled.clone());
             Some((locator, settled.unwrap_or_default()))

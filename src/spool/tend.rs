@@ -103,8 +103,8 @@ impl<W: World> Inner<W> {
             let inside = state
                 .live
                 .iter()
-                .filter(|(_, live)| live.locator.segment == oldest);
-            let mut inside: Vec<_> = inside.map(|(id, live)| (*id, live.locator)).collect();
+                .filter(|(_, live)| live.locator().segment == oldest);
+            let mut inside: Vec<_> = inside.map(|(id, live)| (*id, live.locator())).collect();
             // As they stand in the file: read in one direction, and the same at every run.
             inside.sort_unstable_by_key(|(_, locator)| locator.offset);
             inside
@@ -167,7 +167,7 @@ impl<W: World> Inner<W> {
     fn known_of(&self, id: QueueId, from: Locator, recipients: usize) -> Option<Carried> {
         let settled = {
             let state = self.state.borrow();
-            state.live.get(&id).filter(|live| live.locator == from)?;
+            state.live.get(&id).filter(|live| live.locator() == from)?;
             let busy = state.busy.get(&id);
             busy.map(|busy| busy.settled.clone()).unwrap_or_default()
         };
@@ -212,7 +212,7 @@ impl<W: World> Inner<W> {
                 // Settled meanwhile; both places were left then.
                 return;
             };
-            let from = std::mem::replace(&mut live.locator, to);
+            let from = live.replace(to);
             state.work_on(id, |busy| busy.moving = None);
             state.leave(from);
         }

@@ -448,7 +448,7 @@ impl<W: World> Inner<W> {
         if let Some(moving) = gone {
             return state.leave(moving);
         }
-        if state.remove(id).is_some_and(|live| live.has_extent) {
+        if state.remove(id).is_some_and(|live| live.has_extent()) {
             self.unclaimed.add(id);
         }
     }
