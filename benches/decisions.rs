@@ -48,6 +48,7 @@ fn admission(id: u64, lane: &Rc<str>, now: Tick, due: Tick) -> Admission {
         accepted: now,
         null_sender: false,
         held: false,
+        removed: None,
         delay_told: false,
         parts: vec![PartAdmission {
             lane: Rc::clone(lane),

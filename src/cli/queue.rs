@@ -62,9 +62,22 @@ enum Command {
     /// Attempt messages now
     #[command(after_help = "Example:\n  ringpost queue retry --older-than 2h")]
     Retry(Given),
-    /// Remove messages; nobody is told
-    #[command(after_help = "Example:\n  ringpost queue remove --from spammer@example.net")]
-    Remove(Given),
+    /// Remove messages; nobody is told. For ten minutes it can be undone
+    #[command(
+        after_help = "Example:\n  ringpost queue remove --from spammer@example.net --reason spam"
+    )]
+    Remove {
+        #[command(flatten)]
+        given: Given,
+        /// Not to be undone: the disk is freed at once
+        #[arg(long)]
+        for_good: bool,
+    },
+    /// Undo a removal: the last one, or what is named
+    #[command(
+        after_help = "Examples:\n  ringpost queue undo\n  ringpost queue undo --to ann@example.org\n  ringpost queue list --state removed"
+    )]
+    Undo(Given),
     /// Return messages to their senders
     #[command(after_help = "Example:\n  ringpost queue bounce --to gone@example.org")]
     Bounce(Given),
@@ -151,10 +164,17 @@ fn answer(arguments: &Arguments, client: &Client) -> Result<Answer, Complaint> {
         Command::Hold(given) => (Act::Hold, given),
         Command::Release(given) => (Act::Release, given),
         Command::Retry(given) => (Act::Retry, given),
-        Command::Remove(given) => (Act::Remove, given),
+        Command::Remove { given, for_good } => {
+            let body = OrderBody {
+                for_good: *for_good,
+                ..given.body()
+            };
+            return order(client, Act::Remove, &body, json);
+        }
+        Command::Undo(given) => (Act::Undo, given),
         Command::Bounce(given) => (Act::Bounce, given),
     };
-    order(client, act, given, json)
+    order(client, act, &given.body(), json)
 }
 
 fn list(
@@ -284,13 +304,12 @@ pub(super) fn tell_waiting(text: &mut String, recipient: &QueueRecipient) {
     }
 }
 
-fn order(client: &Client, act: Act, given: &Given, json: bool) -> Result<Answer, Complaint> {
-    let body = given.body();
-    if body.selector.is_empty() {
+fn order(client: &Client, act: Act, body: &OrderBody, json: bool) -> Result<Answer, Complaint> {
+    if body.selector.is_empty() && act != Act::Undo {
         let words = "say which messages: an ID, --to, --from, --domain, --destination, --state, --reply, --older-than, --newer-than, --larger-than, --smaller-than or --all";
         return Err(Complaint::new(EX_USAGE, words));
     }
-    let acted: Acted = client.post(&format!("/api/v1/queue/{}", act.name()), &body)?;
+    let acted: Acted = client.post(&format!("/api/v1/queue/{}", act.name()), body)?;
     if acted.messages == 0
         && let Some(id) = &body.selector.id
     {
@@ -305,6 +324,7 @@ fn order(client: &Client, act: Act, given: &Given, json: bool) -> Result<Answer,
         Act::Release => "released",
         Act::Retry => "to be attempted now",
         Act::Remove => "removed",
+        Act::Undo => "put back",
         Act::Bounce => "returned",
     };
     let (messages, recipients) = (acted.messages, acted.recipients);
@@ -319,9 +339,11 @@ fn order(client: &Client, act: Act, given: &Given, json: bool) -> Result<Answer,
     }
     let unseen = messages.saturating_sub(acted.samples.len() as u64);
     let remark = format!("Nothing was done; {unseen} more messages are not shown.");
+    let undo = acted.change.filter(|_| messages > 0);
+    let undo = undo.map(|change| format!("For ten minutes: ringpost queue undo --change {change}"));
     Ok(Answer {
         result,
-        remark: acted.dry_run.then_some(remark),
+        remark: acted.dry_run.then_some(remark).or(undo),
     })
 }
 
@@ -369,7 +391,12 @@ fn columns<const N: usize>(
         }
     }
     let of_all = line("TOTAL", &sums);
-    let of_each = rows.iter().map(|row| line(&row.destination, counts(row)));
+    // What was removed has a state, and no age.
+    let is_there = |row: &&ShapeRow| counts(row).iter().any(|&count| count > 0);
+    let of_each = rows
+        .iter()
+        .filter(is_there)
+        .map(|row| line(&row.destination, counts(row)));
     table(&heads, std::iter::once(of_all).chain(of_each))
 }
 
@@ -387,6 +414,7 @@ fn next(state: &str, due_in: u64) -> String {
     match state {
         "waiting" => format!("in {}", span(due_in)),
         "held" => "never".to_owned(),
+        "removed" => format!("gone in {}", span(due_in)),
         _ => "now".to_owned(),
     }
 }

@@ -40,6 +40,9 @@ pub(super) struct Change {
     /// Names the order: microseconds since 1970, never twice the same.
     pub(super) change: i64,
     pub(super) act: Act,
+    /// A removal that cannot be undone.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) for_good: bool,
     pub(super) selector: Selector,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<String>,

@@ -15,7 +15,7 @@ use super::{Failure, Plane};
 use crate::mail::envelope::QueueId;
 use crate::observe::ask::{
     Act, Acted, Ask, LIST_USUAL, Order, OrderBody, QueueEntry, QueueEntryDetail, Selector,
-    ShapeRow, Tell, USER_HEADER,
+    ShapeRow, Tell, UNDO_PERIOD, USER_HEADER,
 };
 use crate::queue::State;
 
@@ -34,6 +34,7 @@ pub(super) struct Wanted {
     newer_than: Option<u64>,
     larger_than: Option<u64>,
     smaller_than: Option<u64>,
+    change: Option<i64>,
     limit: Option<usize>,
 }
 
@@ -51,6 +52,7 @@ impl Wanted {
             newer_than: self.newer_than,
             larger_than: self.larger_than,
             smaller_than: self.smaller_than,
+            change: self.change,
             all: false,
         }
     }
@@ -119,25 +121,32 @@ pub(super) async fn act(
         let words = format!("{word} is no order");
         return Err(Failure::new(StatusCode::NOT_FOUND, words));
     };
-    let Json(body) = body?;
-    judge(&body)?;
+    let Json(mut body) = body?;
+    if act == Act::Undo && body.selector.is_empty() {
+        body.selector.change = newest_removal(&plane).await?;
+    }
+    judge(act, &body)?;
     let OrderBody {
         selector,
         dry_run,
         reason,
+        for_good,
         ..
     } = body;
     let order = Order {
         act,
         selector,
         dry_run,
+        for_good,
+        change: next_change(),
     };
     if dry_run {
         return Ok(Json(carry_out(&plane, order).await?));
     }
     let change = Change {
-        change: next_change(),
+        change: order.change,
         act,
+        for_good,
         selector: order.selector.clone(),
         reason,
         by: By {
@@ -166,10 +175,17 @@ pub(super) async fn act(
 }
 
 /// Refuses an order that says too little, or what is no part of one.
-fn judge(body: &OrderBody) -> Result<(), Failure> {
+fn judge(act: Act, body: &OrderBody) -> Result<(), Failure> {
     let refuse = |words: String| Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, words));
     if let Some(key) = body.unknown.keys().next() {
         return refuse(format!("unknown field `{key}`"));
+    }
+    if body.for_good && act != Act::Remove {
+        return refuse("only a removal is `for_good`".to_owned());
+    }
+    if body.selector.is_empty() && act == Act::Undo {
+        let words = "nothing was removed in the last ten minutes";
+        return Err(Failure::new(StatusCode::NOT_FOUND, words));
     }
     if body.selector.is_empty() {
         return refuse("say which messages: id, to, from, domain, destination, state, reply, older_than, newer_than, larger_than, smaller_than or all".to_owned());
@@ -188,6 +204,17 @@ fn judge(body: &OrderBody) -> Result<(), Failure> {
         }
         None => Ok(()),
     }
+}
+
+/// The name of the newest removal that can be undone.
+async fn newest_removal(plane: &Plane) -> Result<Option<i64>, Failure> {
+    let told = plane.gather(Ask::Removal, |tell| match tell {
+        Tell::Removal(until) => Some(until),
+        _ => None,
+    });
+    let newest = plane.complete(told.await)?.into_iter().flatten().max();
+    let period = i64::try_from(UNDO_PERIOD.as_micros()).unwrap_or(i64::MAX);
+    Ok(newest.map(|until| until - period))
 }
 
 /// Has every shard do it.

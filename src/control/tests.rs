@@ -76,16 +76,17 @@ impl TwoShards {
                 Tell::Failures(vec![(entry(shard).id, moment)])
             }
             Ask::Act(order) => Tell::Acted(acted(shard, order)),
+            Ask::Removal => Tell::Removal((shard == 1).then_some(REMOVED_UNTIL)),
             Ask::Shape => Tell::Shape(vec![
                 ShapeRow {
                     destination: "d.test".into(),
                     ages: vec![1; 10],
-                    states: vec![10, 0, 0, 0],
+                    states: vec![10, 0, 0, 0, 0],
                 },
                 ShapeRow {
                     destination: format!("only{shard}.test"),
                     ages: vec![0; 10],
-                    states: vec![0; 4],
+                    states: vec![0; 5],
                 },
             ]),
         }
@@ -111,16 +112,23 @@ fn acted(shard: usize, order: &Order) -> Acted {
         messages: reached,
         recipients: 2 * reached,
         dry_run: order.dry_run,
+        change: None,
         ids: entry.iter().map(|entry| entry.id.clone()).collect(),
         samples: entry.filter(|_| order.dry_run).into_iter().collect(),
     }
 }
 
 fn meant(selector: &Selector, entry: &QueueEntry) -> bool {
+    if selector.change.is_some() {
+        return selector.takes_removal(Some(REMOVED_UNTIL)) && entry.id == self::entry(1).id;
+    }
     selector.takes_id(&entry.id)
         && selector.takes_age(Duration::from_secs(1_000))
         && selector.takes(entry)
 }
+
+/// When what was removed on shard 1 is gone.
+const REMOVED_UNTIL: i64 = 2_000_000_000;
 
 /// The younger one is on shard 0.
 fn entry(shard: usize) -> QueueEntry {
@@ -474,6 +482,11 @@ fn operator_gives_orders() {
             422,
         ),
         ("/api/v1/queue/remove", json!({"id": "x"}), 400),
+        (
+            "/api/v1/queue/hold",
+            json!({"all": true, "for_good": true}),
+            422,
+        ),
         ("/api/v1/queue/burn", json!({"all": true}), 404),
         ("/metrics", json!({}), 405),
     ] {
@@ -530,6 +543,18 @@ fn orders_are_written_down_with_who_and_why() {
     assert!(lines[0].get("outcome").is_none(), "before it was done");
     assert_eq!(lines[1]["outcome"]["messages"], 2);
     assert_eq!(lines[1]["outcome"]["ids"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn the_last_removal_is_undone_where_nothing_is_said() {
+    let plane = Running::start(None);
+    let (status, acted) = plane.post("/api/v1/queue/undo", &json!({}));
+    assert_eq!((status, &acted["ids"]), (200, &json!(["0000000000001"])));
+    let line = &plane.record()[1];
+    let removal = REMOVED_UNTIL - 600_000_000;
+    assert_eq!(line["selector"], json!({"change": removal}));
+    let (_, other) = plane.post("/api/v1/queue/undo", &json!({"change": removal + 1}));
+    assert_eq!(other["messages"], 0);
 }
 
 #[test]

@@ -74,6 +74,11 @@
 //! reply), `--older-than`, `--newer-than`, `--larger-than`, `--smaller-than`, or `--all`. With several,
 //! messages that match all of them. `--dry-run` says how many it would be, and shows some.
 //!
+//! What was removed stays in the spool for ten minutes, and `ringpost queue undo` puts the last removal
+//! back, or with a selector what it means; it is as it was, schedule and hold included. `queue list
+//! --state removed` shows it. It counts as removed at once, and as accepted once more when it is put back.
+//! `remove --for-good` cannot be undone and lets the disk go at once.
+//!
 //! Each order is written down in `audit.jsonl` in the data directory before it is carried out, and once
 //! more with its outcome: when, from where, whether with the token, as whom the command ran, which
 //! messages, how many, the first hundred ids, and what `--reason` says. At `[control] audit_size` the

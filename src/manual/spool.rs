@@ -94,10 +94,13 @@
 //! **5, delay told.** id: the sender knows that it waits.
 //!
 //! **6, moved.** A message written again, so that an old segment can be dropped, with all that is
-//! known of it in the same record: `u8`: 1 held; `u16` recipients, and for each `u8` flags (1
+//! known of it in the same record: `u8`: 1 held, 2 removed, and with 2 the time until when it can be
+//! put back; `u16` recipients, and for each `u8` flags (1
 //! settled, and then nothing more; 2 may be delivered; 4 delay told; 8 has a time; 16 has a
 //! diagnosis), attempts (`u16`), with flag 8 the time of the next, with flag 16 the diagnosis; then
 //! as in 1.
+//!
+//! **8, removed.** id; the time until when an operator can put it back, or 0: it was put back.
 //!
 //! **7, void.** What could not be read once, and is not complained of again.
 //!

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::explained::Explained;
 use super::history::Moment;
 pub use super::orders::{
-    Act, Acted, IDS_MAX, Order, OrderBody, SAMPLES_MAX, Selector, USER_HEADER,
+    Act, Acted, IDS_MAX, Order, OrderBody, SAMPLES_MAX, Selector, UNDO_PERIOD, USER_HEADER,
 };
 use super::stage::{Row, Snapshot, Thin, Window};
 use crate::preflight;
@@ -55,6 +55,8 @@ pub enum Ask {
     },
     /// An operator's order.
     Act(Order),
+    /// Until when the newest removal can be undone.
+    Removal,
     /// Recipients by destination and age.
     Shape,
     /// Is it alive, and does it take mail?
@@ -72,6 +74,7 @@ impl Ask {
             | Self::Trace { .. }
             | Self::Failures { .. }
             | Self::Explain { .. }
+            | Self::Removal
             | Self::Shape => Duration::from_secs(4),
             Self::List { .. } | Self::Act(_) => ORDER_PATIENCE,
         }
@@ -102,6 +105,8 @@ pub enum Tell {
     Failures(Vec<(String, String)>),
     /// To [`Ask::Act`].
     Acted(Acted),
+    /// To [`Ask::Removal`]: microseconds since 1970; `None` when nothing can be put back.
+    Removal(Option<i64>),
     /// To [`Ask::Shape`].
     Shape(Vec<ShapeRow>),
     /// To [`Ask::Health`].
@@ -140,9 +145,10 @@ pub struct QueueRecipient {
     pub address: String,
     /// The next hop.
     pub destination: String,
-    /// `ready`, `in_flight`, `waiting` or `held`.
+    /// `ready`, `in_flight`, `waiting`, `held` or `removed`.
     pub state: String,
-    /// Seconds until the next attempt; 0 when it is due.
+    /// Seconds until the next attempt; 0 when it is due. Of what was removed: until it cannot be put
+    /// back any more.
     pub due_in: u64,
     /// Attempts counted.
     pub attempts: u16,
@@ -244,7 +250,7 @@ pub struct ShapeRow {
     /// Recipients no older than the bound of the same place in
     /// [`AGE_BUCKETS`](crate::queue::AGE_BUCKETS); the last ones are older than all.
     pub ages: Vec<u64>,
-    /// The same recipients by their state: ready, in flight, waiting, held.
+    /// Recipients by their state: ready, in flight, waiting, held, removed.
     #[serde(default)]
     pub states: Vec<u64>,
 }

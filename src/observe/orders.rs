@@ -18,19 +18,22 @@ pub enum Act {
     Release,
     /// Attempted now.
     Retry,
-    /// Forgotten; nobody is told.
+    /// Forgotten; nobody is told. For [`UNDO_PERIOD`] it can be undone.
     Remove,
+    /// A removal is undone.
+    Undo,
     /// Failed; the sender is told.
     Bounce,
 }
 
 impl Act {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Hold,
         Self::Release,
         Self::Retry,
         Self::Remove,
+        Self::Undo,
         Self::Bounce,
     ];
 
@@ -42,6 +45,7 @@ impl Act {
             Self::Release => "release",
             Self::Retry => "retry",
             Self::Remove => "remove",
+            Self::Undo => "undo",
             Self::Bounce => "bounce",
         }
     }
@@ -56,6 +60,29 @@ pub struct Order {
     pub selector: Selector,
     /// Nothing is done: only counted and shown.
     pub dry_run: bool,
+    /// A removal cannot be undone.
+    pub for_good: bool,
+    /// Its name, and when it was given: microseconds since 1970.
+    pub change: i64,
+}
+
+impl Order {
+    /// Until when the removal can be undone, microseconds since 1970.
+    #[must_use]
+    pub const fn removed_until(&self) -> i64 {
+        self.change.saturating_add(UNDO_MICROS)
+    }
+
+    /// Whether it means messages that were removed already, or those that were not.
+    #[must_use]
+    pub fn means(&self, is_removed: bool) -> bool {
+        match self.act {
+            Act::Undo => is_removed,
+            // What was removed can be forgotten at once.
+            Act::Remove if self.for_good => self.selector.means(is_removed),
+            _ => !is_removed,
+        }
+    }
 }
 
 /// An order, as a client of the control plane gives it.
@@ -71,6 +98,9 @@ pub struct OrderBody {
     /// Why, for the record of changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// A removal cannot be undone, and leaves the disk at once.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub for_good: bool,
     /// What is no part of an order.
     #[serde(flatten, skip_serializing)]
     pub unknown: serde_json::Map<String, serde_json::Value>,
@@ -114,6 +144,9 @@ pub struct Selector {
     /// Of fewer octets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub smaller_than: Option<u64>,
+    /// Removed by the order of this name, as the record of changes has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<i64>,
     /// Every message: so that nobody orders this by leaving something out.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
@@ -124,6 +157,20 @@ impl Selector {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether a list means messages that were removed, or those that were not.
+    #[must_use]
+    pub fn means(&self, is_removed: bool) -> bool {
+        let removed = self.state == Some(State::Removed) || self.change.is_some();
+        is_removed == removed || self.id.is_some()
+    }
+
+    /// Whether a message is meant that can be put back until then, microseconds since 1970.
+    #[must_use]
+    pub fn takes_removal(&self, until: Option<i64>) -> bool {
+        self.change
+            .is_none_or(|change| until == Some(change.saturating_add(UNDO_MICROS)))
     }
 
     /// Whether a message has this id. Ids are compared as their text is read: without case.
@@ -232,6 +279,9 @@ pub struct Acted {
     pub messages: u64,
     /// Their recipients that were not settled.
     pub recipients: u64,
+    /// Of a removal that can be undone: its name, to undo it by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<i64>,
     /// Nothing was done.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
@@ -249,6 +299,7 @@ impl Acted {
         self.messages += other.messages;
         self.recipients += other.recipients;
         self.dry_run |= other.dry_run;
+        self.change = self.change.or(other.change);
         self.ids.extend(other.ids);
         self.ids.truncate(IDS_MAX);
         self.samples.extend(other.samples);
@@ -260,6 +311,9 @@ impl Acted {
 
 /// The header field in which a client says who gives an order.
 pub const USER_HEADER: &str = "ringpost-user";
+/// How long a removal can be undone.
+pub const UNDO_PERIOD: Duration = Duration::from_micros(UNDO_MICROS.cast_unsigned());
+const UNDO_MICROS: i64 = 600 * 1_000_000;
 /// Ids that are told of an order: enough to find the others in the log by their time.
 pub const IDS_MAX: usize = 100;
 /// Messages that a dry run shows.

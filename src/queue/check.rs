@@ -1,6 +1,6 @@
 //! The queue's own audit, for tests and the simulator. It walks everything.
 
-use super::part::EMPTY;
+use super::part::{EMPTY, Fate};
 use super::slab::NONE;
 use super::wakeups::Sleeper;
 use super::{Queue, State};
@@ -33,8 +33,16 @@ impl Queue {
                 part.recipients.is_sorted_by_key(|queued| queued.place),
                 "recipients ascend"
             );
-            pending += part.recipients.len() as u64;
-            let awake = matches!(part.state, State::InFlight | State::Held);
+            let is_removed = part.state == State::Removed;
+            if !is_removed {
+                pending += part.recipients.len() as u64;
+            }
+            let fate = self.messages[part.message].fate;
+            assert!(
+                part.state == State::InFlight || is_removed == (fate == Fate::Removed),
+                "what is removed is all of it that is here: {part:?} {fate:?}"
+            );
+            let awake = matches!(part.state, State::InFlight | State::Held | State::Removed);
             assert_eq!(
                 awake,
                 part.wakeup == NONE,
@@ -69,8 +77,14 @@ impl Queue {
             self.messages.len(),
             "every message is named"
         );
+        let removed = self.messages.iter();
+        let removed = removed.filter(|(_, message)| message.fate == Fate::Removed);
+        assert_eq!(removed.count(), self.bin.len(), "what is removed ends");
         for (index, message) in self.messages.iter() {
             assert_eq!(self.ids.find(message.id, &self.messages), Some(index));
+            let key = super::MessageKey(self.messages.key(index));
+            let is_removed = message.fate == Fate::Removed;
+            assert_eq!(is_removed, self.removal(key).is_some());
             let parts = self.list_of(message.first, |part| self.parts[part].sibling);
             assert!(parts.iter().all(|&part| self.parts[part].message == index));
             let busy = parts

@@ -9,6 +9,7 @@ use crate::mail::envelope::{Notify, QueueId};
 use crate::mail::outcome::{Diagnosis, RemoteReply, ReportKind, Success};
 use crate::time::Tick;
 
+use super::bin::Removal;
 use super::slab::Key;
 
 /// Names a message in the queue, as long as it is there.
@@ -36,6 +37,8 @@ pub struct Admission {
     pub null_sender: bool,
     /// An operator holds it.
     pub held: bool,
+    /// An operator has removed it, and can put it back.
+    pub removed: Option<Removal>,
     /// The delay notice has been given.
     pub delay_told: bool,
     /// Its recipients that are not settled, by next hop.
@@ -225,11 +228,19 @@ pub enum State {
     Waiting,
     /// Kept back by an operator. Does not expire meanwhile, and its sender gets no delay notice.
     Held,
+    /// Removed by an operator, who can still put it back. Counts as removed.
+    Removed,
 }
 
 impl State {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Ready, Self::InFlight, Self::Waiting, Self::Held];
+    pub const ALL: [Self; 5] = [
+        Self::Ready,
+        Self::InFlight,
+        Self::Waiting,
+        Self::Held,
+        Self::Removed,
+    ];
 
     /// Its name, for lists.
     #[must_use]
@@ -239,6 +250,7 @@ impl State {
             Self::InFlight => "in_flight",
             Self::Waiting => "waiting",
             Self::Held => "held",
+            Self::Removed => "removed",
         }
     }
 }

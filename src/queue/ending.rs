@@ -9,7 +9,7 @@ use crate::trial;
 use super::part::{EMPTY, Gathered, Queued, kept};
 use super::slab::NONE;
 use super::wakeups::Sleeper;
-use super::{Cause, Decision, MessageKey, Queue, Report, Reported, schedule};
+use super::{Cause, Decision, MessageKey, Queue, Report, Reported, State, schedule};
 
 impl Queue {
     /// Fails all recipients of a part: an operator says why, or their time is over.
@@ -87,12 +87,12 @@ impl Queue {
     }
 
     pub(super) fn remove_part(&mut self, index: u32, decisions: &mut Vec<Decision>) {
+        let was = self.parts[index].state;
+        self.count_removed(index, was, State::Removed);
         let part = &mut self.parts[index];
         let message = part.message;
         for queued in std::mem::take(&mut part.recipients) {
             trial::saw("part ends", "removed");
-            self.counters.queued -= 1;
-            self.counters.removed += 1;
             let (message, id) = self.name(message);
             decisions.push(Decision::Removed {
                 message,
@@ -166,6 +166,7 @@ impl Queue {
         let message = &self.messages[index];
         if message.first == EMPTY && message.gathered.is_none() && message.reports == 0 {
             let (key, id) = self.name(index);
+            self.bin.forget(key);
             decisions.push(Decision::Finished { message: key, id });
             self.ids.remove(id, &self.messages);
             self.messages.remove(index);

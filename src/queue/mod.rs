@@ -17,6 +17,8 @@
 //! - No part is attempted before it is due, except by [`Queue::retry_now`].
 //! - A lane in back-off keeps its ready parts and counts no attempt for them. They show the
 //!   lane's last diagnosis, and fail with it when they expire.
+//! - What an operator removes stays here until it can no longer be put back, see [`bin`]; neither
+//!   is it attempted meanwhile, nor does it expire.
 //! - What fails is gathered per message and told in one report, once no other part may add to it
 //!   soon, or after [`schedule::REPORT_PAUSE`]. Until that report is stored the recipients count
 //!   as queued: a crash before it means another attempt, never a silent loss.
@@ -26,6 +28,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bin;
 #[cfg(any(test, feature = "sim"))]
 mod check;
 mod decision;
@@ -54,6 +57,7 @@ use crate::time::Tick;
 use crate::trial::{self, Bug};
 use crate::wire::status::EnhancedStatus;
 
+pub use bin::Removal;
 pub use decision::{
     Admission, Assignment, Cause, Counters, Decision, Due, LaneKey, MessageKey, PartAdmission,
     PartKey, RecipientAdmission, Report, Reported, State,
@@ -64,6 +68,7 @@ pub use operator::{
 };
 pub use schedule::Settings;
 
+use bin::Bin;
 use ids::Ids;
 use lane::Lane;
 use part::{EMPTY, Fate, Message, Part, Queued, Recipients, Wants, kept};
@@ -84,6 +89,7 @@ pub struct Queue {
     announced: VecDeque<LaneKey>,
     /// Messages whose gathered reports are given at that moment at the latest, in its order.
     reports: VecDeque<(Tick, MessageKey)>,
+    bin: Bin,
     counters: Counters,
 }
 
@@ -101,6 +107,7 @@ impl Queue {
             wakeups: WakeUps::default(),
             announced: VecDeque::new(),
             reports: VecDeque::new(),
+            bin: Bin::default(),
             counters: Counters::default(),
         }
     }
@@ -117,9 +124,15 @@ impl Queue {
         self.counters
     }
 
-    /// Messages in the queue.
+    /// Messages in the queue, without those that were removed.
     #[must_use]
     pub fn messages(&self) -> usize {
+        self.messages.len() - self.bin.len()
+    }
+
+    /// Messages it knows of: those that were removed and can be put back included.
+    #[must_use]
+    pub fn known(&self) -> usize {
         self.messages.len()
     }
 
@@ -137,9 +150,15 @@ impl Queue {
             null_sender: admission.null_sender,
             held: admission.held,
             delay_told: admission.delay_told,
-            fate: Fate::Open,
+            fate: match admission.removed {
+                Some(_) => Fate::Removed,
+                None => Fate::Open,
+            },
         });
         self.ids.insert(index, &self.messages);
+        if let Some(removal) = admission.removed {
+            self.bin.put(MessageKey(self.messages.key(index)), removal);
+        }
         for part in admission.parts {
             self.admit_part(now, index, part);
         }
@@ -427,6 +446,13 @@ impl Queue {
         index.is_some_and(|index| self.messages[index].delay_told)
     }
 
+    /// An operator holds a message.
+    #[must_use]
+    pub fn is_held(&self, message: MessageKey) -> bool {
+        let index = self.messages.find(message.0);
+        index.is_some_and(|index| self.messages[index].held)
+    }
+
     /// Some of its recipients are on a lane that is not in back-off.
     #[must_use]
     pub fn has_way(&self, message: MessageKey) -> bool {
@@ -474,6 +500,7 @@ impl Queue {
                 self.conclude(now, index, &mut decisions);
             }
         }
+        self.empty_bin(now, &mut decisions);
         due.extend(decisions.into_iter().map(Due::Decision));
         for _ in 0..POLL_BATCH {
             let Some(key) = self.announced.pop_front() else {
@@ -498,7 +525,8 @@ impl Queue {
         }
         let wakeup = self.wakeups.first().map(|(at, _)| at);
         let report = self.reports.front().map(|&(at, _)| at);
-        wakeup.into_iter().chain(report).min()
+        let removal = self.bin.first();
+        wakeup.into_iter().chain(report).chain(removal).min()
     }
 }
 
@@ -607,10 +635,13 @@ impl Queue {
         match self.messages[message].fate {
             Fate::Remove => return self.remove_part(index, decisions),
             Fate::Bounce => return self.fail_part(index, Some(operator::bounced()), decisions),
-            Fate::Open => {}
-        }
-        if now >= self.settings.expires_at(self.messages[message].accepted) {
-            return self.fail_part(index, None, decisions);
+            Fate::Open => {
+                if now >= self.settings.expires_at(self.messages[message].accepted) {
+                    return self.fail_part(index, None, decisions);
+                }
+            }
+            // Whoever puts it back wants to find what is known of it.
+            Fate::Removed => {}
         }
         // Leave first: whether a part is busy depends on its attempts.
         self.leave(index);

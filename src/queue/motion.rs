@@ -5,21 +5,23 @@ use crate::time::Tick;
 use crate::trial::{self, Bug};
 
 use super::lane::Gate;
-use super::part::EMPTY;
+use super::part::{EMPTY, Fate};
 use super::wakeups::Sleeper;
 use super::{Decision, Queue, State};
 
 impl Queue {
-    /// Puts a part into `state` (`Held` instead of ready or waiting while its message is held),
-    /// with everything that hangs on it: the lane's list, the counts, the wake-up.
+    /// Puts a part into `state` (instead of ready or waiting `Removed` or `Held` while its message
+    /// is that), with everything that hangs on it: the lane's list, the counts, the wake-up.
     pub(super) fn move_part(&mut self, index: u32, state: State) {
-        let held = self.messages[self.parts[index].message].held;
-        let state = if held && state != State::InFlight {
-            State::Held
-        } else {
-            state
+        let message = &self.messages[self.parts[index].message];
+        let state = match state {
+            State::InFlight => State::InFlight,
+            _ if message.fate == Fate::Removed => State::Removed,
+            _ if message.held => State::Held,
+            state => state,
         };
         let was = self.parts[index].state;
+        self.count_removed(index, was, state);
         self.leave(index);
         let part = &mut self.parts[index];
         part.state = state;
@@ -29,7 +31,7 @@ impl Queue {
         match state {
             State::Ready => self.link(index),
             State::InFlight => self.lanes[lane].in_flight += 1,
-            State::Waiting | State::Held => {}
+            State::Waiting | State::Held | State::Removed => {}
         }
         self.wake(Sleeper::Part(index), self.wakeup_of(index));
         if state == State::Ready {
@@ -45,7 +47,7 @@ impl Queue {
         match part.state {
             State::Ready => self.unlink(index),
             State::InFlight => self.lanes[lane].in_flight -= 1,
-            State::Waiting | State::Held => {}
+            State::Waiting | State::Held | State::Removed => {}
         }
         self.parts[index].state = State::Waiting;
     }
@@ -82,12 +84,12 @@ impl Queue {
         }
     }
 
-    /// When a part must be looked at: never while it is in flight or held.
+    /// When a part must be looked at: never while it is in flight, held or removed.
     pub(super) fn wakeup_of(&self, index: u32) -> Tick {
         let part = &self.parts[index];
         let message = &self.messages[part.message];
         let retry = match part.state {
-            State::InFlight | State::Held => return Tick::NEVER,
+            State::InFlight | State::Held | State::Removed => return Tick::NEVER,
             State::Ready => Tick::NEVER,
             State::Waiting if trial::has(Bug::TimerLost) => return Tick::NEVER,
             State::Waiting => part.due,

@@ -54,9 +54,9 @@ pub struct LaneShape {
     /// The next hop.
     pub lane: Rc<str>,
     /// Recipients no older than the bound of the same place in [`AGE_BUCKETS`]; the last ones
-    /// are older than all.
+    /// are older than all. Without those that were removed.
     pub recipients: [u64; AGE_BUCKETS.len() + 1],
-    /// The same recipients by their state, in the order of [`State::ALL`].
+    /// Recipients by their state, in the order of [`State::ALL`].
     pub states: [u64; State::ALL.len()],
 }
 
@@ -87,6 +87,12 @@ impl<'a> Glance<'a> {
     #[must_use]
     pub fn id(&self) -> QueueId {
         self.queue.messages[self.index].id
+    }
+
+    /// It was removed, and can be put back.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.queue.messages[self.index].fate == Fate::Removed
     }
 
     /// When it was accepted.
@@ -248,7 +254,9 @@ impl Queue {
                 }
                 if let Some(shape) = shapes.0.get_mut(lane) {
                     let count = part.recipients() as u64;
-                    shape.recipients[bucket] += count;
+                    if part.state != State::Removed {
+                        shape.recipients[bucket] += count;
+                    }
                     shape.states[part.state as usize] += count;
                 }
             }
@@ -256,9 +264,9 @@ impl Queue {
     }
 
     /// Holds a message: parts in flight are held when they come back undelivered. False when
-    /// there is no such message.
+    /// there is no such message, or it was removed.
     pub fn hold(&mut self, message: MessageKey) -> bool {
-        let Some(index) = self.messages.find(message.0) else {
+        let Some(index) = self.open(message) else {
             return false;
         };
         self.messages[index].held = true;
@@ -272,7 +280,7 @@ impl Queue {
 
     /// Lets a held message go on with its schedule. If its time ran out meanwhile, it expires.
     pub fn release(&mut self, now: Tick, message: MessageKey) -> bool {
-        let Some(index) = self.messages.find(message.0) else {
+        let Some(index) = self.open(message) else {
             return false;
         };
         self.messages[index].held = false;
@@ -288,7 +296,7 @@ impl Queue {
     /// Makes a message's waiting parts ready now, and ends the back-off of their lanes. What is
     /// held stays held.
     pub fn retry_now(&mut self, now: Tick, message: MessageKey) -> bool {
-        let Some(index) = self.messages.find(message.0) else {
+        let Some(index) = self.open(message) else {
             return false;
         };
         for part in self.parts_of(index) {
@@ -309,15 +317,18 @@ impl Queue {
         true
     }
 
-    /// Removes a message without a report. Parts in flight cannot be called back: what of them
-    /// comes back undelivered is removed then.
-    pub fn remove(&mut self, now: Tick, message: MessageKey) -> Vec<Decision> {
+    /// Removes a message without a report, and for good. Parts in flight cannot be called back: what
+    /// of them comes back undelivered is removed then.
+    pub fn remove_for_good(&mut self, now: Tick, message: MessageKey) -> Vec<Decision> {
         self.order(now, message, Fate::Remove)
     }
 
     /// Fails what is left of a message, with a report to its sender. As for [`Queue::remove`],
-    /// parts in flight follow when they come back.
+    /// parts in flight follow when they come back. What was removed stays so.
     pub fn bounce(&mut self, now: Tick, message: MessageKey) -> Vec<Decision> {
+        if self.removal(message).is_some() {
+            return Vec::new();
+        }
         self.order(now, message, Fate::Bounce)
     }
 
@@ -327,6 +338,7 @@ impl Queue {
             return decisions;
         };
         self.messages[index].fate = fate;
+        self.bin.forget(message);
         for part in self.parts_of(index) {
             if self.parts[part].state != State::InFlight {
                 match fate {
@@ -339,7 +351,13 @@ impl Queue {
         decisions
     }
 
-    fn parts_of(&self, message: u32) -> Vec<u32> {
+    /// A message that is here and was not removed.
+    fn open(&self, message: MessageKey) -> Option<u32> {
+        let index = self.messages.find(message.0)?;
+        (self.messages[index].fate != Fate::Removed).then_some(index)
+    }
+
+    pub(super) fn parts_of(&self, message: u32) -> Vec<u32> {
         let mut parts = Vec::new();
         let mut next = self.messages[message].first;
         while next != EMPTY {

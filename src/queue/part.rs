@@ -37,6 +37,9 @@ pub(super) struct Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Open,
+    /// Removed, and can be put back: its parts are [`State::Removed`] as soon as none is in flight.
+    Removed,
+    /// Removed for good.
     Remove,
     Bounce,
 }
@@ -116,7 +119,7 @@ impl Part {
         match self.state {
             State::InFlight => true,
             State::Ready => self.attempts == 0,
-            State::Waiting | State::Held => false,
+            State::Waiting | State::Held | State::Removed => false,
         }
     }
 

@@ -5,6 +5,7 @@ use super::watch::{Watch, Why};
 use super::*;
 use crate::mail::envelope::{Notify, QueueId};
 use crate::mail::outcome::RemoteReply;
+use crate::time::Wall;
 use crate::wire::status::ReplyCode;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -15,7 +16,7 @@ const NEVER: Notify = Notify {
     delay: false,
 };
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         retry: vec![MINUTE, 5 * MINUTE, HOUR],
         expire: 24 * HOUR,
@@ -24,7 +25,7 @@ fn settings() -> Settings {
     }
 }
 
-fn at(seconds: i64) -> Tick {
+pub(super) fn at(seconds: i64) -> Tick {
     Tick(seconds * 1_000_000)
 }
 
@@ -36,7 +37,7 @@ fn locator() -> Locator {
     }
 }
 
-fn admission(id: u64, now: Tick, lanes: &[(&str, &[u16])]) -> Admission {
+pub(super) fn admission(id: u64, now: Tick, lanes: &[(&str, &[u16])]) -> Admission {
     let parts = lanes.iter().map(|(lane, recipients)| PartAdmission {
         lane: Rc::from(*lane),
         recipients: recipients
@@ -52,6 +53,7 @@ fn admission(id: u64, now: Tick, lanes: &[(&str, &[u16])]) -> Admission {
         accepted: now,
         null_sender: false,
         held: false,
+        removed: None,
         delay_told: false,
         parts: parts.collect(),
     }
@@ -66,7 +68,7 @@ fn diagnosis(class: u8, text: &str) -> Diagnosis {
     }
 }
 
-fn delivered() -> Outcome {
+pub(super) fn delivered() -> Outcome {
     Outcome::Delivered {
         reply: RemoteReply {
             code: ReplyCode::OK,
@@ -78,7 +80,7 @@ fn delivered() -> Outcome {
     }
 }
 
-fn deferred(blame: Blame) -> Outcome {
+pub(super) fn deferred(blame: Blame) -> Outcome {
     Outcome::Deferred {
         blame,
         diagnosis: diagnosis(4, "later"),
@@ -93,7 +95,7 @@ fn failed() -> Outcome {
 }
 
 /// The lanes that a poll tells of; its decisions are dropped.
-fn lanes(queue: &mut Queue, now: Tick) -> Vec<LaneKey> {
+pub(super) fn lanes(queue: &mut Queue, now: Tick) -> Vec<LaneKey> {
     let due = queue.poll(now).into_iter();
     due.filter_map(|due| match due {
         Due::Lane(lane) => Some(lane),
@@ -102,7 +104,7 @@ fn lanes(queue: &mut Queue, now: Tick) -> Vec<LaneKey> {
     .collect()
 }
 
-fn decisions(queue: &mut Queue, now: Tick) -> Vec<Decision> {
+pub(super) fn decisions(queue: &mut Queue, now: Tick) -> Vec<Decision> {
     let due = queue.poll(now).into_iter();
     due.filter_map(|due| match due {
         Due::Decision(decision) => Some(decision),
@@ -244,7 +246,7 @@ fn mail_for_a_lane_in_back_off_has_no_way() {
     assert!(queue.has_way(other), "e.test is open");
     queue.lane_ok(lane);
     assert!(queue.has_way(first));
-    queue.remove(at(2), first);
+    queue.remove_for_good(at(2), first);
     assert!(!queue.has_way(first), "it is gone");
 }
 
@@ -301,7 +303,7 @@ fn what_an_operator_holds_rests_until_released() {
     queue.check_invariants();
     assert!(queue.release(at(3600), key));
     assert_eq!(lanes(&mut queue, at(3600)).len(), 1);
-    let told = queue.remove(at(3601), key);
+    let told = queue.remove_for_good(at(3601), key);
     assert!(matches!(
         told[..],
         [Decision::Removed { .. }, Decision::Finished { .. }]
@@ -320,6 +322,8 @@ struct History {
     /// By message and recipient: how often it was settled.
     fates: HashMap<(QueueId, u16), u32>,
     keys: HashMap<QueueId, MessageKey>,
+    /// Recipients that were put back, which are accepted twice.
+    restored: u64,
 }
 
 impl History {
@@ -333,6 +337,7 @@ impl History {
             known: Vec::new(),
             fates: HashMap::new(),
             keys: HashMap::new(),
+            restored: 0,
         }
     }
 
@@ -428,9 +433,23 @@ impl History {
         let Some(&key) = self.keys.get(&id) else {
             return;
         };
-        let told = match self.below(6) {
-            0 => self.queue.remove(self.now, key),
+        let removal = Removal {
+            until: self.now + MINUTE * (1 + self.below(20) as u32),
+            wall: Wall(0),
+        };
+        let told = match self.below(9) {
+            0 => self.queue.remove_for_good(self.now, key),
             1 => self.queue.bounce(self.now, key),
+            6 | 7 => self
+                .queue
+                .remove(self.now, key, removal)
+                .unwrap_or_default(),
+            8 => {
+                let before = self.queue.counters().accepted;
+                self.queue.restore(self.now, key);
+                self.restored += self.queue.counters().accepted - before;
+                Vec::new()
+            }
             2 => {
                 self.queue.hold(key);
                 Vec::new()
@@ -507,6 +526,7 @@ impl History {
 
 #[test]
 fn whatever_happens_every_recipient_is_settled_once_and_the_accounts_balance() {
+    let mut restored = 0;
     for seed in 0..200 {
         let mut history = History::new(seed);
         for _ in 0..150 {
@@ -531,10 +551,13 @@ fn whatever_happens_every_recipient_is_settled_once_and_the_accounts_balance() {
         );
         let settled = counters.delivered + counters.bounced + counters.expired + counters.removed;
         assert_eq!(counters.accepted, settled, "seed {seed}");
-        assert_eq!(counters.accepted as usize, history.fates.len());
+        let arrived = counters.accepted - history.restored;
+        assert_eq!(arrived as usize, history.fates.len());
+        restored += history.restored;
         assert!(history.fates.values().all(|&count| count == 1));
         history.queue.check_invariants();
     }
+    assert!(restored > 0, "nothing was put back");
 }
 
 /// What is stuck, and how much of it.
@@ -679,7 +702,7 @@ fn a_sweep_in_steps_sees_every_message_once() {
     let held = queue.find(QueueId(5)).expect("a message");
     queue.hold(held);
     let gone = queue.find(QueueId(6)).expect("a message");
-    queue.remove(at(1), gone);
+    queue.remove_for_good(at(1), gone);
     let (mut seen, mut shapes, mut place, mut steps) = (Vec::new(), Shapes::default(), Some(0), 0);
     while let Some(from) = place {
         place = queue.sweep(from, |message| seen.push(message.id().0));
@@ -697,7 +720,7 @@ fn a_sweep_in_steps_sees_every_message_once() {
         2 * left,
         "between five and ten minutes old"
     );
-    assert_eq!(shapes[0].states, [2 * (left - 1), 0, 0, 2]);
+    assert_eq!(shapes[0].states, [2 * (left - 1), 0, 0, 2, 0]);
     let glance = queue.glance(held).expect("a message");
     let parts: Vec<_> = glance
         .parts()

@@ -197,6 +197,11 @@ impl Queue {
         let is_scheduled = match part.state {
             // What an operator holds waits for the operator.
             State::Held => return None,
+            State::Removed => {
+                let until = self.bin.first();
+                let is_late = until.is_none_or(|until| until + PATIENCE < now);
+                return is_late.then_some(Why::Unscheduled);
+            }
             State::InFlight => {
                 let is_long = now.since(part.due) >= ATTEMPT_MAX;
                 return is_long.then_some(Why::InFlight);

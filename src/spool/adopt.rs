@@ -114,6 +114,7 @@ impl<W: World> Log<W> {
         inner.usable().map_err(refused)?;
         let carried = Carried {
             held: message.held,
+            removed_until: message.removed_until,
             recipients: message.recipients.clone(),
         };
         let (tell, told) = oneshot::channel();

@@ -71,6 +71,8 @@ pub struct MessageState {
     pub waiting: Vec<Waiting>,
     /// Held by an operator.
     pub held: bool,
+    /// Removed by an operator, who can put it back until then.
+    pub removed_until: Option<Wall>,
     /// The sender knows that it waits.
     pub delay_told: bool,
 }

@@ -69,6 +69,8 @@ impl RecipientState {
 pub struct Carried {
     /// Held by an operator.
     pub held: bool,
+    /// Removed by an operator, who can put it back until then.
+    pub removed_until: Option<Wall>,
     /// One for each recipient of the envelope.
     pub recipients: Vec<RecipientState>,
 }
@@ -162,6 +164,13 @@ pub enum Note<'a> {
         /// The message.
         id: QueueId,
     },
+    /// Removed by an operator, or put back.
+    Binned {
+        /// The message.
+        id: QueueId,
+        /// Until when it can be put back; `None` when it was.
+        until: Option<Wall>,
+    },
 }
 
 /// A record that was read.
@@ -204,6 +213,13 @@ pub enum Record {
     DelayTold {
         /// The message.
         id: QueueId,
+    },
+    /// Removed by an operator, or put back.
+    Binned {
+        /// The message.
+        id: QueueId,
+        /// Until when it can be put back; `None` when it was.
+        until: Option<Wall>,
     },
     /// Octets that could not be read once, and need not be read again.
     Void,
@@ -419,6 +435,10 @@ impl Note<'_> {
                 out.push(u8::from(held));
             }),
             Self::DelayTold { id } => append(out, KIND_DELAY_TOLD, epoch, |out| put_u64(out, id.0)),
+            Self::Binned { id, until } => append(out, KIND_BINNED, epoch, |out| {
+                put_u64(out, id.0);
+                put_u64(out, until.map_or(0, |until| until.0.cast_unsigned()));
+            }),
         }
     }
 }
@@ -467,6 +487,10 @@ impl Record {
             },
             KIND_DELAY_TOLD => Self::DelayTold {
                 id: QueueId(rest.u64()?),
+            },
+            KIND_BINNED => Self::Binned {
+                id: QueueId(rest.u64()?),
+                until: Some(Wall(rest.u64()?.cast_signed())).filter(|until| until.0 != 0),
             },
             _ => return None,
         };
@@ -597,7 +621,15 @@ impl Stored {
 }
 
 fn put_carried(out: &mut Vec<u8>, carried: &Carried) {
-    out.push(u8::from(carried.held));
+    let binned = if carried.removed_until.is_some() {
+        CARRIED_BINNED
+    } else {
+        0
+    };
+    out.push(u8::from(carried.held) | binned);
+    if let Some(until) = carried.removed_until {
+        put_u64(out, until.0.cast_unsigned());
+    }
     put_u16(out, count(carried.recipients.len()));
     for state in &carried.recipients {
         let RecipientState::Pending {
@@ -633,13 +665,21 @@ fn put_carried(out: &mut Vec<u8>, carried: &Carried) {
 
 impl Reader<'_> {
     fn carried(&mut self) -> Option<Carried> {
-        let held = self.u8()? != 0;
+        let flags = self.u8()?;
+        let removed_until = match flags & CARRIED_BINNED {
+            0 => None,
+            _ => Some(Wall(self.u64()?.cast_signed())),
+        };
         let count = self.u16()?;
         let mut recipients = Vec::with_capacity(usize::from(count).min(self.0.len()));
         for _ in 0..count {
             recipients.push(self.recipient_state()?);
         }
-        Some(Carried { held, recipients })
+        Some(Carried {
+            held: flags & CARRIED_HELD != 0,
+            removed_until,
+            recipients,
+        })
     }
 
     fn recipient_state(&mut self) -> Option<RecipientState> {
@@ -708,6 +748,11 @@ const KIND_HELD: u8 = 4;
 const KIND_DELAY_TOLD: u8 = 5;
 const KIND_MOVED: u8 = 6;
 const KIND_VOID: u8 = 7;
+const KIND_BINNED: u8 = 8;
+
+// Flags of what a message carries along.
+const CARRIED_HELD: u8 = 1;
+const CARRIED_BINNED: u8 = 1 << 1;
 
 // Flags of a recipient's state.
 const STATE_SETTLED: u8 = 1;

@@ -56,6 +56,8 @@ pub struct Recovered {
     pub recipients: Vec<RecipientState>,
     /// Held by an operator.
     pub held: bool,
+    /// Removed by an operator, who can put it back until then.
+    pub removed_until: Option<Wall>,
 }
 
 /// What records add up to.
@@ -114,6 +116,11 @@ impl Replay {
                 }
             }
             Record::DelayTold { id } => self.tell_delay(id),
+            Record::Binned { id, until } => {
+                if let Some(message) = self.messages.get_mut(&id) {
+                    message.removed_until = until;
+                }
+            }
             Record::Void => {}
         }
     }
@@ -152,6 +159,7 @@ impl Replay {
                 known.locator = locator;
                 if let Some(carried) = carried {
                     known.held = carried.held;
+                    known.removed_until = carried.removed_until;
                     for (state, newer) in known.recipients.iter_mut().zip(carried.recipients) {
                         if *state != RecipientState::Settled {
                             *state = newer;
@@ -209,6 +217,7 @@ impl Recovered {
     pub(super) fn new(locator: Locator, stored: Stored, carried: Option<Carried>) -> Self {
         let carried = carried.unwrap_or_else(|| Carried {
             held: false,
+            removed_until: None,
             recipients: vec![RecipientState::FRESH; stored.envelope.recipients.len()],
         });
         Self {
@@ -223,6 +232,7 @@ impl Recovered {
             envelope: stored.envelope,
             recipients: carried.recipients,
             held: carried.held,
+            removed_until: carried.removed_until,
         }
     }
 }

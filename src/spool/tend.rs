@@ -201,6 +201,7 @@ impl<W: World> Inner<W> {
         }
         Some(Carried {
             held: known.held,
+            removed_until: known.removed_until,
             recipients: states,
         })
     }

@@ -151,6 +151,36 @@ fn operator_looks_before_an_order_and_says_why() {
 }
 
 #[test]
+fn operator_undoes_a_removal_after_the_machine_died() {
+    let (_scene, mx, mut relay, ids) = waiting(3);
+    mx.behaves(Script::new());
+    relay.ask(&["queue", "remove", &ids[0], "--for-good"]);
+    let done = relay.run(&["queue", "remove", "--domain", "d.test"]);
+    let hint = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(hint.contains("ringpost queue undo --change "), "{hint}");
+    assert!(relay.queue().is_empty());
+    relay.kill();
+    relay.setup.extra = "queue.retry = [\"300ms\"]".into();
+    relay.restart();
+    assert_eq!(relay.metric("ringpost_recipients_queued", ""), 0.0);
+    let listed = relay.ask(&["queue", "list", "--state", "removed"]);
+    assert!(
+        listed.contains(&ids[1]) && listed.contains("gone in"),
+        "{listed}"
+    );
+    assert!(!listed.contains(&ids[0]), "gone for good: {listed}");
+    crate::support::never("removed mail goes out", || !mx.messages().is_empty());
+    assert_eq!(
+        relay.ask(&["queue", "undo"]),
+        "2 messages, 2 recipients put back\n"
+    );
+    mx.wait_for(2);
+    relay.wait_until_empty();
+    assert_eq!(relay.metric("ringpost_accounting_difference", ""), 0.0);
+    assert_eq!(relay.run(&["queue", "undo"]).status.code(), Some(66));
+}
+
+#[test]
 fn machine_dies_right_after_an_order() {
     for (act, is_gone) in [("remove", true), ("bounce", true), ("hold", false)] {
         let (_scene, mx, mut relay, ids) = waiting(1);

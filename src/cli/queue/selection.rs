@@ -25,7 +25,7 @@ pub(super) struct Selection {
     /// Messages that go to this next hop, as `queue shape` names it
     #[arg(long)]
     destination: Option<String>,
-    /// Messages in this state: ready, in_flight, waiting, held
+    /// Messages in this state: ready, in_flight, waiting, held, removed
     #[arg(long, value_parser = state)]
     state: Option<State>,
     /// Messages that are still here because of these words, as the last reply had them
@@ -43,10 +43,13 @@ pub(super) struct Selection {
     /// Messages of less than this size
     #[arg(long, value_name = "SIZE", value_parser = size)]
     smaller_than: Option<u64>,
+    /// Messages removed by the order of this number, as audit.jsonl has it
+    #[arg(long, value_name = "NUMBER")]
+    change: Option<i64>,
     /// Every message
     #[arg(long, conflicts_with_all = [
         "id", "to", "from", "domain", "destination", "state", "reply", "older_than", "newer_than",
-        "larger_than", "smaller_than",
+        "larger_than", "smaller_than", "change",
     ])]
     all: bool,
 }
@@ -73,6 +76,7 @@ impl Selection {
             newer_than: self.newer_than.map(|age| age.as_secs()),
             larger_than: self.larger_than,
             smaller_than: self.smaller_than,
+            change: self.change,
             all: self.all,
         }
     }
@@ -93,6 +97,7 @@ impl Selection {
             ("newer_than", seconds(self.newer_than)),
             ("larger_than", octets(self.larger_than)),
             ("smaller_than", octets(self.smaller_than)),
+            ("change", self.change.map(|change| change.to_string())),
             ("limit", Some(limit.to_string())),
         ];
         let given = fields.into_iter();

@@ -123,8 +123,11 @@ fn operator_sees_the_shape_by_state() {
         .lines()
         .map(|line| line.split_whitespace().collect())
         .collect();
-    assert_eq!(lines[0][2..], ["ready", "in_flight", "waiting", "held"]);
-    assert_eq!(lines[2], ["d.test", "20", "20", "0", "0", "0"]);
+    assert_eq!(
+        lines[0][2..],
+        ["ready", "in_flight", "waiting", "held", "removed"]
+    );
+    assert_eq!(lines[2], ["d.test", "20", "20", "0", "0", "0", "0"]);
 }
 
 #[test]

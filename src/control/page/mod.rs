@@ -62,4 +62,4 @@ const ADDRESSES: &str = "ringpost\n\n\
     /api/v1/trace/ID      what happened to one message\n\
     /api/v1/bounces       to whom mail did not come: ?limit=\n\
     /api/v1/explain       how mail would travel: ?recipient=\n\
-    POST /api/v1/queue/{hold,release,retry,remove,bounce} with a selector, dry_run, reason\n";
+    POST /api/v1/queue/{hold,release,retry,remove,undo,bounce} with a selector, dry_run, reason\n";

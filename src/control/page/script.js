@@ -153,7 +153,7 @@ const shape = rows => {
   const sum = row => row.ages.reduce((sum, age) => sum + age, 0);
   const most = Math.max(1, ...rows.flatMap(row => row.ages));
   const warm = count => ({ text: count, kind: count ? `warm${1 + Math.floor(2.99 * Math.log1p(count) / Math.log1p(most) - 1e-9)}` : "" });
-  table(at("shape"), ["destination", "total", ...AGES], rows.slice(0, ROWS_MAX).map(row =>
+  table(at("shape"), ["destination", "total", ...AGES], rows.filter(sum).slice(0, ROWS_MAX).map(row =>
     [button(row.destination, () => look(row.destination), "link"), sum(row), ...row.ages.map(warm)]), "Nobody waits.");
 };
 
@@ -268,7 +268,8 @@ const heat = async () => {
 
 const ORDERS = [["retry", "Retry now", "is attempted now"], ["hold", "Hold", "waits until it is released"],
   ["release", "Release", "goes on with its schedule"], ["bounce", "Bounce", "fails, and its sender is told"],
-  ["remove", "Remove", "is forgotten, and nobody is told"]];
+  ["remove", "Remove", "is forgotten, and nobody is told; for ten minutes it can be put back"]];
+const PUT_BACK = [["undo", "Put back", "goes on as it did before it was removed"]];
 const GRAVE = ["bounce", "remove"];
 const sure = (words, act) => new Promise(resolve => {
   const dialog = at("confirm");
@@ -282,7 +283,7 @@ const sure = (words, act) => new Promise(resolve => {
 const some = (count, word) => `${count.toLocaleString()} ${word}${count === 1 ? "" : "s"}`;
 const reached = ({ messages, recipients }) => `${some(messages, "message")}, ${some(recipients, "recipient")}`;
 // What a selector means is counted by a dry run before anything is done.
-const orders = (selector, named, all = "") => element("div", null, ...ORDERS.map(([act, words, then]) => button(words + all, async () => {
+const orders = (selector, named, all = "", acts = ORDERS) => element("div", null, ...acts.map(([act, words, then]) => button(words + all, async () => {
   try {
     const order = async more => (await ask(`/api/v1/queue/${act}`, { ...selector, ...more })).json();
     const would = await order({ dry_run: true });
@@ -302,10 +303,11 @@ const message = entry => {
   const recipients = element("table");
   table(recipients, ["recipient", "state", "next attempt", "attempts", "why it is still here"].map(text => ({ text, kind: "text" })),
     entry.recipients.map(one => [{ text: one.address, kind: "text" }, one.state.replaceAll("_", " "),
-      one.state === "waiting" ? `in ${wait(one.due_in)}` : "", one.attempts, { text: one.reason ?? "", kind: "text" }]), "All are settled.");
+      one.state === "waiting" ? `in ${wait(one.due_in)}` : one.state === "removed" ? `gone in ${wait(one.due_in)}` : "", one.attempts, { text: one.reason ?? "", kind: "text" }]), "All are settled.");
   const wide = element("div", null, recipients);
   wide.className = "wide";
-  const acts = orders({ id: entry.id }, `Message ${entry.id}`);
+  const gone = entry.recipients.some(one => one.state === "removed");
+  const acts = orders({ id: entry.id }, `Message ${entry.id}`, "", gone ? PUT_BACK : ORDERS);
   acts.className = "orders";
   block.append(wide, acts);
   return block;

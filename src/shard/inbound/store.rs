@@ -15,7 +15,7 @@ use crate::mail::received::Trace;
 use crate::observe::history::Event;
 use crate::observe::log as journal;
 use crate::observe::stage::{Stage, Times};
-use crate::queue::{Admission, MessageKey, PartAdmission, RecipientAdmission, State};
+use crate::queue::{Admission, MessageKey, PartAdmission, RecipientAdmission, Removal};
 use crate::shard::Shard;
 use crate::shard::message::sign::Signatures;
 use crate::shard::message::{Body, Message};
@@ -243,6 +243,7 @@ impl<W: World> Shard<W> {
                 accepted: now,
                 null_sender: message.envelope.reverse_path.0.is_none(),
                 held: false,
+                removed: None,
                 delay_told: false,
                 parts,
             },
@@ -296,6 +297,10 @@ impl<W: World> Shard<W> {
                 },
                 null_sender: found.envelope.reverse_path.0.is_none(),
                 held: found.held && !trial::has(Bug::HoldForgotten),
+                removed: found.removed_until.map(|wall| Removal {
+                    until: self.tick_at(wall),
+                    wall,
+                }),
                 delay_told: delay_told && !trial::has(Bug::DelayForgotten),
                 parts,
             },
@@ -311,7 +316,6 @@ impl<W: World> Shard<W> {
             .map(|key| queue.show(key))
             .unwrap_or_default()
         {
-            known.held |= part.state == State::Held;
             for one in part.recipients {
                 let Some(diagnosis) = one.diagnosis else {
                     continue;
@@ -325,7 +329,11 @@ impl<W: World> Shard<W> {
                 });
             }
         }
-        known.delay_told = queue.find(id).is_some_and(|key| queue.is_delay_told(key));
+        if let Some(key) = queue.find(id) {
+            known.delay_told = queue.is_delay_told(key);
+            known.held = queue.is_held(key);
+            known.removed_until = queue.removal(key).map(|removal| removal.wall);
+        }
         known
     }
 

@@ -53,7 +53,7 @@ impl<W: World> Shard<W> {
 
     /// Queues what is on the disk and was never queued: a defect ended its session in between.
     async fn look_for_strays(self: &Rc<Self>, now: Tick) {
-        let written = match self.log.live() > self.queue.borrow().messages() {
+        let written = match self.log.live() > self.queue.borrow().known() {
             true => self.log.written(),
             false => Vec::new(),
         };

@@ -26,6 +26,10 @@ impl<W: World> Shard<W> {
             Ask::Trace { id } => Tell::Trace(self.trace(&id).await),
             Ask::Failures { limit } => Tell::Failures(self.failures(limit).await),
             Ask::Act(order) => Tell::Acted(self.act(&order).await),
+            Ask::Removal => {
+                let last = self.queue.borrow().last_removal();
+                Tell::Removal(last.map(|removal| removal.wall.0))
+            }
             Ask::Shape => Tell::Shape(self.shape().await),
             Ask::Health => Tell::Health(self.health()),
         }

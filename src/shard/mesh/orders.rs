@@ -12,12 +12,12 @@ use crate::observe::ask::{
     Selector, ShapeRow,
 };
 use crate::observe::history::Event;
-use crate::queue::{Glance, Listed, MessageKey, Shapes};
+use crate::queue::{Glance, Listed, MessageKey, Removal, Shapes, State};
 use crate::shard::Shard;
 use crate::shard::life::gate::Gate;
 use crate::shard::message::Message;
 use crate::spool::log;
-use crate::world::{Tick, World};
+use crate::world::{Tick, Wall, World};
 
 /// A message that an order may mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,14 +66,20 @@ impl Iterator for Candidates {
 impl<W: World> Shard<W> {
     /// The messages that `selector` may mean, before their envelopes are looked at. Where that is not
     /// needed, no more than `wanted` of them.
-    async fn search(&self, selector: &Selector, wanted: usize) -> Candidates {
+    async fn search(
+        &self,
+        selector: &Selector,
+        wanted: usize,
+        means: impl Fn(bool) -> bool,
+    ) -> Candidates {
         if let Some(id) = &selector.id {
             // The one message is at hand.
             let id = id.parse().ok();
             let queue = self.queue.borrow();
             let key = id.and_then(|id: QueueId| queue.find(id));
             let found = key.and_then(|key| queue.glance(key));
-            let found = found.filter(|message| self.may_mean(selector, message));
+            let found = found
+                .filter(|message| means(message.is_removed()) && self.may_mean(selector, message));
             let found = found.map(|message| vec![Candidate::of(&message)]);
             return Candidates::new(found.into_iter().collect());
         }
@@ -87,7 +93,7 @@ impl<W: World> Shard<W> {
         while let Some(from) = place {
             let mut run = Vec::new();
             place = self.queue.borrow().sweep(from, |message| {
-                if self.may_mean(selector, message) {
+                if means(message.is_removed()) && self.may_mean(selector, message) {
                     run.push(Candidate::of(message));
                 }
             });
@@ -108,6 +114,12 @@ impl<W: World> Shard<W> {
         if !selector.takes_age(self.world.now().since(message.accepted())) {
             return false;
         }
+        if selector.change.is_some() {
+            let removal = self.queue.borrow().removal(message.key());
+            if !selector.takes_removal(removal.map(|removal| removal.wall.0)) {
+                return false;
+            }
+        }
         if !selector.needs_parts() {
             return true;
         }
@@ -123,7 +135,10 @@ impl<W: World> Shard<W> {
 
     pub(super) async fn list(&self, selector: &Selector, limit: usize) -> Vec<QueueEntry> {
         let mut entries = Vec::new();
-        for candidate in self.search(selector, limit).await {
+        for candidate in self
+            .search(selector, limit, |is_removed| selector.means(is_removed))
+            .await
+        {
             if entries.len() >= limit {
                 break;
             }
@@ -185,11 +200,14 @@ impl<W: World> Shard<W> {
 
     pub(super) async fn act(self: &Rc<Self>, order: &Order) -> Acted {
         let (selector, reports) = (&order.selector, Gate::default());
+        let can_undo = order.act == Act::Remove && !order.for_good && !order.dry_run;
         let mut acted = Acted {
             dry_run: order.dry_run,
+            change: can_undo.then_some(order.change),
             ..Acted::default()
         };
-        for candidate in self.search(selector, usize::MAX).await {
+        let means = |is_removed| order.means(is_removed);
+        for candidate in self.search(selector, usize::MAX, means).await {
             self.tell_ends().await;
             self.world.breathe().await;
             if order.dry_run && acted.samples.len() < SAMPLES_MAX {
@@ -240,27 +258,36 @@ impl<W: World> Shard<W> {
         if order.dry_run {
             return recipients;
         }
-        let act_name = act.name().into();
-        self.remember(id, Event::Ordered { act: act_name });
         let decisions = match act {
-            Act::Hold | Act::Release => {
-                let held = act == Act::Hold;
-                if held {
-                    queue.hold(key);
-                } else {
-                    queue.release(now, key);
-                }
-                self.log.note(log::Note::Held { id, held });
-                return recipients;
+            Act::Hold if queue.hold(key) => {
+                self.log.note(log::Note::Held { id, held: true });
+                Vec::new()
             }
-            Act::Retry => {
-                queue.retry_now(now, key);
-                return recipients;
+            Act::Release if queue.release(now, key) => {
+                self.log.note(log::Note::Held { id, held: false });
+                Vec::new()
             }
-            Act::Remove => queue.remove(now, key),
+            Act::Retry if queue.retry_now(now, key) => Vec::new(),
+            Act::Remove if order.for_good => queue.remove_for_good(now, key),
+            Act::Remove => {
+                let wall = Wall(order.removed_until());
+                let until = self.tick_at(wall);
+                let decisions = queue.remove(now, key, Removal { until, wall })?;
+                self.resident.forget(id);
+                let until = Some(wall);
+                self.log.note(log::Note::Binned { id, until });
+                decisions
+            }
+            Act::Undo if queue.restore(now, key) => {
+                self.log.note(log::Note::Binned { id, until: None });
+                Vec::new()
+            }
             Act::Bounce => queue.bounce(now, key),
+            Act::Hold | Act::Release | Act::Retry | Act::Undo => return None,
         };
         drop(queue);
+        let act = act.name().into();
+        self.remember(id, Event::Ordered { act });
         self.carry_out_within(decisions, Some(reports));
         recipients
     }
@@ -269,17 +296,22 @@ impl<W: World> Shard<W> {
         let now = self.world.now();
         let mut recipients = Vec::new();
         for part in parts {
+            let removal = match part.state {
+                State::Removed => self.queue.borrow().removal(part.message),
+                _ => None,
+            };
             for listed in &part.recipients {
                 let place = usize::from(listed.recipient);
                 let Some(recipient) = message.envelope.recipients.get(place) else {
                     continue;
                 };
                 let reason = listed.diagnosis.as_ref();
+                let due = removal.map_or(part.due, |removal| removal.until);
                 recipients.push(QueueRecipient {
                     address: recipient.mailbox.as_str().to_owned(),
                     destination: part.lane.to_string(),
                     state: part.state.name().to_owned(),
-                    due_in: part.due.since(now).as_secs(),
+                    due_in: due.since(now).as_secs(),
                     attempts: part.attempts,
                     doubtful: listed.doubtful,
                     reason: reason.map(|diagnosis| diagnosis.text.to_string()),
@@ -336,6 +368,7 @@ mod tests {
                 accepted: Tick(0),
                 null_sender: false,
                 held: false,
+                removed: None,
                 delay_told: false,
                 parts: Vec::new(),
             };

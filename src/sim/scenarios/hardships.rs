@@ -341,7 +341,7 @@ fn an_operator_interferes() {
     seeds(20).for_each(operator);
 }
 
-/// An operator holds, releases, retries and bounces while hosts are moody and the power goes.
+/// An operator holds, releases, removes, puts back and bounces while hosts are moody and the power goes.
 pub(super) fn operator(seed: u64) {
     let play = Play::new(seed, 2);
     play.mood.set(Mood {
@@ -358,8 +358,10 @@ pub(super) fn operator(seed: u64) {
     let random = play.random();
     for _ in 0..random.between(2, 8) {
         play.sim.run_for(Duration::from_millis(random.below(4_000)));
-        match random.below(5) {
+        match random.below(7) {
             0 => play.order(Act::Hold, all()),
+            3 => play.order(Act::Remove, all()),
+            4 => play.order(Act::Undo, all()),
             1 => play.order(Act::Release, all()),
             // Not of everything: a report that is bounced is gone.
             2 => play.order(
@@ -377,6 +379,7 @@ pub(super) fn operator(seed: u64) {
         };
     }
     play.finish_clients();
+    play.order(Act::Undo, all());
     play.order(Act::Release, all());
     play.finish();
     play.judge();

@@ -443,6 +443,8 @@ impl Play {
             act,
             selector,
             dry_run: false,
+            for_good: false,
+            change: self.clients.wall().0,
         }));
         let messages = told.iter().map(|told| match told {
             Tell::Acted(acted) => acted.messages,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::hardships::all;
 use super::play::{EVERYWHERE, Play};
-use crate::observe::ask::{Act, Selector};
+use crate::observe::ask::{Act, Facts, Selector};
 use crate::queue::watch::Why;
 use crate::sim::peers::exchanger::Mood;
 use crate::sim::seeds;
@@ -84,6 +84,90 @@ pub(super) fn restart(seed: u64) {
     play.order(Act::Release, all());
     play.finish();
     play.judge();
+}
+
+#[test]
+fn a_removal_is_undone() {
+    seeds(12).for_each(undo);
+}
+
+/// An operator removes all that waits and has it back, over a crash or with other shards: it is as it
+/// was, and comes to its recipients.
+pub(super) fn undo(seed: u64) {
+    let play = Play::new(seed, 2);
+    keep_waiting(&play);
+    play.sim.run_for(Duration::from_secs(60));
+    let one = Selector {
+        domain: Some("one.test".to_owned()),
+        ..Selector::default()
+    };
+    play.order(Act::Hold, one);
+    let before = play.waiting();
+    let removed = play.order(Act::Remove, all());
+    assert!(removed > 0 && play.waiting().is_empty(), "{}", play.seed());
+    let facts = play.facts();
+    let queued: u64 = facts.iter().map(|one| one.messages_queued).sum();
+    assert_eq!(queued, 0, "{}: what is removed does not wait", play.seed());
+    play.sim
+        .run_for(Duration::from_secs(play.random().below(400)));
+    match seed % 3 {
+        0 => play.crash(),
+        1 => {
+            play.drain();
+            play.set_shards(1);
+        }
+        _ => {}
+    }
+    if seed % 3 < 2 {
+        play.boot_surely();
+    }
+    assert!(
+        play.waiting().is_empty(),
+        "{}: it is still removed",
+        play.seed()
+    );
+    assert_eq!(play.order(Act::Undo, all()), removed, "{}", play.seed());
+    let after = play.waiting();
+    assert_eq!(before, after, "{}: it is as it was", play.seed());
+    play.order(Act::Release, all());
+    play.finish();
+    play.judge();
+}
+
+#[test]
+fn what_was_removed_is_gone_in_the_end() {
+    seeds(6).for_each(removal);
+}
+
+/// Nobody undoes a removal: nothing of it is sent any more, and the disk is free again.
+pub(super) fn removal(seed: u64) {
+    let play = Play::new(seed, 2);
+    keep_waiting(&play);
+    play.sim.run_for(Duration::from_secs(60));
+    let removed = play.order(Act::Remove, all());
+    play.sim
+        .run_for(Duration::from_secs(play.random().below(500)));
+    if seed.is_multiple_of(2) {
+        play.crash();
+        play.boot_surely();
+    }
+    let copies = play.ledger.read(|entries| entries.copies.len());
+    play.mood.set(Mood::KIND);
+    play.sim.run_for(Duration::from_secs(601));
+    assert_eq!(play.order(Act::Undo, all()), 0, "{}: too late", play.seed());
+    let sent = play.ledger.read(|entries| entries.copies.len());
+    assert_eq!(sent, copies, "{}: it was sent all the same", play.seed());
+    let facts = play.facts();
+    let sum = |count: fn(&Facts) -> u64| facts.iter().map(count).sum::<u64>();
+    assert!(
+        sum(|one| one.counters.removed) >= removed,
+        "{}",
+        play.seed()
+    );
+    assert_eq!(sum(|one| one.spool_live_octets), 0, "{}", play.seed());
+    for one in &facts {
+        assert_eq!(one.counters.difference(), 0, "{}", play.seed());
+    }
 }
 
 /// What a bug makes of mail, the look-out tells; and nothing of mail that merely waits.

@@ -145,6 +145,20 @@ fn notes_are_read_as_they_were_written() {
             Record::Held { id, held: true },
         ),
         (Note::DelayTold { id }, Record::DelayTold { id }),
+        (
+            Note::Binned {
+                id,
+                until: Some(Wall(5)),
+            },
+            Record::Binned {
+                id,
+                until: Some(Wall(5)),
+            },
+        ),
+        (
+            Note::Binned { id, until: None },
+            Record::Binned { id, until: None },
+        ),
     ] {
         octets.clear();
         note.append_to(&mut octets, epoch(1));
