@@ -40,6 +40,7 @@ impl axum::serve::Listener for Bounded {
         let connection = Connection {
             stream,
             silence: Box::pin(sleep(FIRST_SILENCE_MAX)),
+            asks: false,
             _seat: seat,
         };
         (connection, peer)
@@ -60,10 +61,13 @@ impl Connected<IncomingStream<'_, Bounded>> for Peer {
     }
 }
 
-/// A connection that fails when its peer has neither sent nor taken anything for too long.
+/// A connection that fails when its peer has neither sent nor taken anything for too long, or takes
+/// too long to say what it wants.
 pub(super) struct Connection {
     stream: TcpStream,
     silence: Pin<Box<Sleep>>,
+    /// A request comes in, and nothing was answered yet.
+    asks: bool,
     _seat: Option<OwnedSemaphorePermit>,
 }
 
@@ -73,13 +77,27 @@ impl Connection {
         &mut self,
         cx: &mut Context<'_>,
         poll: Poll<io::Result<T>>,
+        asks: bool,
     ) -> Poll<io::Result<T>> {
         if poll.is_ready() {
-            self.silence.as_mut().reset(Instant::now() + SILENCE_MAX);
+            if let Some(patience) = patience(self.asks, asks) {
+                self.silence.as_mut().reset(Instant::now() + patience);
+            }
+            self.asks = asks;
             return poll;
         }
         let silent = self.silence.as_mut().poll(cx);
         silent.map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// How long the peer may take from now on, when octets have come (it `asks`) or went out; `None` where
+/// the time that it has goes on: an octet now and then is not a request.
+fn patience(asked: bool, asks: bool) -> Option<Duration> {
+    match (asked, asks) {
+        (true, true) => None,
+        (false, true) => Some(REQUEST_MAX),
+        (_, false) => Some(SILENCE_MAX),
     }
 }
 
@@ -90,7 +108,7 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        self.unless_silent(cx, poll)
+        self.unless_silent(cx, poll, true)
     }
 }
 
@@ -101,7 +119,7 @@ impl AsyncWrite for Connection {
         octets: &[u8],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(cx, octets);
-        self.unless_silent(cx, poll)
+        self.unless_silent(cx, poll, false)
     }
 
     fn poll_write_vectored(
@@ -110,7 +128,7 @@ impl AsyncWrite for Connection {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.unless_silent(cx, poll)
+        self.unless_silent(cx, poll, false)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -134,3 +152,29 @@ const FIRST_SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Longer than a scraper's interval, so that its connection stays; longer than any answer takes.
 const SILENCE_MAX: Duration = Duration::from_secs(90);
+
+/// From the first octet of a request to the first of its answer.
+const REQUEST_MAX: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An octet each second, and all the connections there are were somebody's for ever.
+    #[test]
+    fn a_request_has_so_long_from_its_first_octet() {
+        let (mut now, mut until, mut asked) = (0, FIRST_SILENCE_MAX.as_secs(), false);
+        while now < until {
+            if let Some(patience) = patience(asked, true) {
+                until = now + patience.as_secs();
+            }
+            asked = true;
+            now += 1;
+        }
+        assert_eq!(now, REQUEST_MAX.as_secs());
+        // An answer that goes on has the time it takes, and so has the next request.
+        assert_eq!(patience(true, false), Some(SILENCE_MAX));
+        assert_eq!(patience(false, false), Some(SILENCE_MAX));
+        assert_eq!(patience(false, true), Some(REQUEST_MAX));
+    }
+}

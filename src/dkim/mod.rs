@@ -113,12 +113,14 @@ impl Signers {
     }
 
     /// True when a message and the `fields` that [`Signers::sign`] made for it would be accepted
-    /// by whoever finds our records in the DNS.
+    /// by whoever finds our records in the DNS. Signatures that it came with are somebody else's.
     #[must_use]
     pub fn proves(&self, fields: &[u8], message: &[u8]) -> bool {
         let signed = [fields, trimmed(message)].concat();
         let found = block_on(self.records.verify(&signed)).unwrap_or_default();
-        !found.is_empty() && found.iter().all(|(_, holds)| *holds)
+        let ours = memmem::find_iter(fields, FIELD_NAME).count();
+        let held = found.iter().take(ours).filter(|(_, holds)| *holds);
+        ours > 0 && held.count() == ours
     }
 
     /// Those of `domain` or of the nearest domain above it: both are aligned with the author
@@ -191,6 +193,8 @@ fn is_from(field: &Header<'_>) -> bool {
     field.name == HeaderName::From
 }
 
+/// What a signature field begins with.
+const FIELD_NAME: &[u8] = b"DKIM-Signature:";
 /// What is signed where it is there (RFC 6376 §5.4.1), beside what is oversigned.
 const SIGNED: &[&str] = &[
     "In-Reply-To",

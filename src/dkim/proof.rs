@@ -32,7 +32,8 @@ impl Records {
         }
     }
 
-    /// Each signature of `message`, and whether it holds. Nothing is asked of the DNS.
+    /// Each signature of `message` that can be read, the first one first: its selector, and whether it
+    /// holds. Nothing is asked of the DNS.
     pub(super) async fn verify(&self, message: &[u8]) -> Option<Vec<(String, bool)>> {
         let parsed = AuthenticatedMessage::parse(message)?;
         let verifier = offline()?;
@@ -45,10 +46,9 @@ impl Records {
             cache_ipv6: None::<&NoCache<Box<str>, RecordSet<Ipv6Addr>>>,
         };
         let found = verifier.verify_dkim(parameters).await;
-        let told = found.iter().map(|output| {
-            let signed_by = output.signature().map(|signature| &*signature.s);
-            let holds = *output.result() == DkimResult::Pass;
-            (signed_by.unwrap_or_default().to_owned(), holds)
+        let told = found.iter().filter_map(|output| {
+            let selector = output.signature()?.s.clone();
+            Some((selector, *output.result() == DkimResult::Pass))
         });
         Some(told.collect())
     }

@@ -70,6 +70,9 @@ fn what_was_signed_holds_and_what_was_changed_does_not() {
         ),
         // The same field twice.
         "Subject: a\r\nFrom: joe@example.com\r\nSubject: b\r\n\r\nx\r\n",
+        // Somebody has signed before: one that nobody can read, one of a domain that we do not know.
+        "From: joe@example.com\r\nDKIM-Signature: v=1; a=e1; d=c.test; s=s; h=from; bh=x; b=x\r\n\r\nx\r\n",
+        "DKIM-Signature: v=1; a=rsa-sha256; d=c.test; s=s; h=from; bh=eA==; b=eA==\r\nFrom: joe@example.com\r\n\r\nx\r\n",
         // In UTF-8.
         "From: J\u{f6} <j\u{f6}@example.com>\r\nSubject: \u{fc}\r\n\r\n\u{e4}\r\n",
     ] {

@@ -91,6 +91,38 @@ fn large_message_fails_and_the_report_stays_small() {
     );
 }
 
+/// Senders' names are forged: what can be known while the client is there, it hears, and nobody gets a
+/// report.
+#[test]
+fn what_is_known_at_rcpt_is_refused_there_and_nobody_gets_a_report() {
+    let (scene, peer, home) = scene(Script::new());
+    let relay = scene.relay(
+        "[[route]]\ndomain = \"one.test\"\nto = \"mailbox\"\n\
+         [[route]]\ndomain = \"closed.test\"\nto = \"reject\"",
+    );
+    let added = relay.run_with(&["user", "add", "ann@one.test"], "secret\n");
+    assert!(added.status.success(), "{added:?}");
+    relay.log_line(&["certificates, users or credentials changed: done"]);
+    let mut client = relay.client();
+    client.command("MAIL FROM:<a@c.test>").is("250 ");
+    for (recipient, reply) in [
+        ("<nobody@one.test>", "550 5.1.1 "),
+        ("<anyone@closed.test>", "550 5."),
+        ("<b@d..test>", "501 5.1.3"),
+        ("<b@[192.0.2.256]>", "501 5.1.3"),
+    ] {
+        client.command(&format!("RCPT TO:{recipient}")).is(reply);
+    }
+    client.command("DATA").is("503 5.5.1");
+    client.command("RSET").is("250 ");
+    let large = format!("MAIL FROM:<a@c.test> SIZE={}", u64::from(u32::MAX));
+    client.command(&large).is("552 5.3.4");
+    assert!(relay.metric("ringpost_messages_accepted_total", "") < 0.5);
+    never("a report", || {
+        peer.messages().len() + home.messages().len() > 0
+    });
+}
+
 #[test]
 fn message_without_a_sender_fails() {
     let (scene, peer, home) = scene(Script::new().says("RCPT", "550 5.1.1 no"));
