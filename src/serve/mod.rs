@@ -6,6 +6,7 @@
 //! ```
 
 mod certificates;
+mod manager;
 mod walls;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use certificates::Seen;
+use manager::{Manager, START_PAUSE};
 use walls::{Keeper, Walls};
 
 use crate::config::{self, Config, Durability, Protocol, Webhook};
@@ -70,6 +72,7 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     // what the process gives up is given up by all of them.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| os_error(format!("cannot listen for signals: {error}")))?;
+    let manager = Manager::of_environment();
     let owner =
         confine::enter(&config.process, &config.data_dir).map_err(|why| refused(why, EX_CONFIG))?;
     let seats = cores::place(&config.runtime.cores)?;
@@ -111,7 +114,7 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     };
     current.begin_reports();
     let (end, ended) = mpsc::channel();
-    let running = start_shards(&current, &journal, end, |make| {
+    let running = start_shards(&current, &journal, &manager, end, |make| {
         start::start(&seats, sockets, &desk, &config.runtime, make)
     })?;
     let control_at = control.as_ref().map(|(_, at)| *at);
@@ -121,11 +124,12 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     current.log.shards(&seats);
     announce(&current, &bound, control_at, made.as_deref());
     walls.tell(&current);
+    manager.ready(seats.len());
     let _pickup = pick_up(&current, &bound)?;
     let watcher = watch(ended, current.directory.clone(), running, signals.handle())?;
     let path = path.map(Path::to_path_buf);
     let signals = forward(signals)?;
-    keeper.keep(move || obey(signals, path.as_deref(), current));
+    keeper.keep(move || obey(signals, path.as_deref(), current, manager));
     let ended = watcher
         .join()
         .unwrap_or_else(|_| Err(refused("the watching thread died".to_owned(), EX_SOFTWARE)));
@@ -202,6 +206,7 @@ fn pick_up(
 fn start_shards(
     current: &Current,
     journal: &Journal,
+    manager: &Manager,
     end: mpsc::Sender<()>,
     start: impl FnOnce(&dyn Fn(usize) -> Main) -> Result<Vec<Running>, Refused>,
 ) -> Result<Vec<Running>, Refused> {
@@ -226,12 +231,14 @@ fn start_shards(
     };
     let running = start(&make)?;
     drop((ready, end));
-    for _ in 0..running.len() {
-        match readiness.recv() {
-            Ok(Ok(())) => {}
+    let mut missing = running.len();
+    while missing > 0 {
+        match readiness.recv_timeout(START_PAUSE) {
+            Ok(Ok(())) => missing -= 1,
             Ok(Err(why)) => return Err(refused(why, EX_CANTCREAT)),
+            Err(mpsc::RecvTimeoutError::Timeout) => manager.starting(),
             // Its thread is gone without a word: joining says why.
-            Err(mpsc::RecvError) => {
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
                 join(running)?;
                 return Err(refused(
                     "a shard ended at its start".to_owned(),
@@ -336,11 +343,22 @@ fn forward(mut signals: Signals) -> Result<mpsc::Receiver<i32>, Refused> {
 
 /// Does what signals say until the shards are gone. Meanwhile it looks now and then whether
 /// certificates or users have changed: whoever changes them need not know of us.
-fn obey(signals: mpsc::Receiver<i32>, path: Option<&Path>, mut current: Current) {
+fn obey(
+    signals: mpsc::Receiver<i32>,
+    path: Option<&Path>,
+    mut current: Current,
+    mut manager: Manager,
+) {
     loop {
-        match signals.recv_timeout(FILES_LOOK) {
-            Ok(SIGHUP) => current.reload(path),
+        manager.look(current.directory.beats());
+        match signals.recv_timeout(manager.pause(FILES_LOOK)) {
+            Ok(SIGHUP) => {
+                manager.reloading();
+                current.reload(path);
+                manager.ready(current.directory.shards());
+            }
             Ok(_) => {
+                manager.ending();
                 current.log.say(
                     Level::Info,
                     format_args!("ending: no new connections, transactions in progress go on"),

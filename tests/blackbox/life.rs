@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
 use std::thread;
 use std::time::Duration;
 
@@ -225,4 +226,46 @@ fn open_files_run_out_before_the_first_message_and_come_back() {
     client.command("RCPT TO:<b@d.test>").is("250 ");
     client.data(&message("later")).is("250 ");
     assert!(mx.wait_for(1)[0].is_for("b@d.test"));
+}
+
+/// What a service manager hears: the first word that begins with `wanted`, within its deadline.
+fn heard(manager: &UnixDatagram, wanted: &str) -> String {
+    eventually(wanted, || {
+        let mut words = [0; 4096];
+        let octets = manager.recv(&mut words).ok()?;
+        let words = String::from_utf8_lossy(&words[..octets]).into_owned();
+        words
+            .lines()
+            .any(|line| line.starts_with(wanted))
+            .then_some(words)
+    })
+}
+
+#[test]
+fn service_manager_hears_when_it_is_ready_when_it_reloads_and_when_it_ends() {
+    let scene = Scene::new();
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("notify");
+    let manager = UnixDatagram::bind(&place).unwrap();
+    manager
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    let mut setup = scene.config("");
+    setup.environment = vec![
+        ("NOTIFY_SOCKET", place.display().to_string()),
+        ("WATCHDOG_USEC", "600000".into()),
+    ];
+    let mut relay = Relay::prepare(setup);
+    relay.restart();
+    let words = heard(&manager, "READY=1");
+    assert!(words.contains("STATUS="), "{words}");
+    heard(&manager, "WATCHDOG=1");
+    heard(&manager, "WATCHDOG=1");
+    relay.signal(rustix::process::Signal::HUP);
+    let words = heard(&manager, "RELOADING=1");
+    assert!(words.contains("MONOTONIC_USEC="), "{words}");
+    heard(&manager, "READY=1");
+    relay.signal(rustix::process::Signal::TERM);
+    heard(&manager, "STOPPING=1");
+    assert!(relay.wait().success());
 }

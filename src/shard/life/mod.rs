@@ -397,6 +397,7 @@ impl<W: World> Shard<W> {
             self.journal.flush();
             self.events.flush();
             self.mesh.flush();
+            self.mesh.beat();
             self.look_out().await;
             if self.pulse.is_due(until) {
                 self.pulse.take(self.world.now(), self.world.load());

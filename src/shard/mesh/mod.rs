@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use crossbeam::queue::ArrayQueue;
@@ -65,6 +66,8 @@ pub enum PermitWord {
 struct Inbox {
     letters: ArrayQueue<Letter>,
     waker: AtomicWaker,
+    /// Grows while the shard goes round.
+    beats: AtomicU64,
 }
 
 /// Every shard's inbox. Cloned freely, used from any thread.
@@ -80,6 +83,7 @@ impl Directory {
         let inbox = || Inbox {
             letters: ArrayQueue::new(LETTERS_MAX),
             waker: AtomicWaker::new(),
+            beats: AtomicU64::new(0),
         };
         Self {
             inboxes: (0..shards).map(|_| inbox()).collect(),
@@ -90,6 +94,13 @@ impl Directory {
     #[must_use]
     pub fn shards(&self) -> usize {
         self.inboxes.len()
+    }
+
+    /// A number for each shard, which grows several times a second while the shard goes round.
+    #[must_use]
+    pub fn beats(&self) -> Vec<u64> {
+        let beats = |inbox: &Inbox| inbox.beats.load(Ordering::Relaxed);
+        self.inboxes.iter().map(beats).collect()
     }
 
     /// Puts a letter into a shard's inbox; a full inbox gives it back.
@@ -172,6 +183,12 @@ impl Mesh {
         } else {
             kept[shard].push_back(letter);
         }
+    }
+
+    /// Says that this shard goes round.
+    pub fn beat(&self) {
+        let beats = &self.directory.inboxes[self.here].beats;
+        beats.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Tries again to send what was kept; true when nothing is left.

@@ -146,6 +146,7 @@ impl Scene {
             extra: extra.to_owned(),
             authorities: None,
             panics: None,
+            environment: Vec::new(),
             cores: format!("[{}]", net::next_cpu()),
         }
     }

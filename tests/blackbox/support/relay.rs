@@ -26,6 +26,8 @@ pub struct Setup {
     pub authorities: Option<PathBuf>,
     /// Which of its tasks panic, and how often: for a program built with the feature `sim`.
     pub panics: Option<String>,
+    /// What it finds in its environment besides.
+    pub environment: Vec<(&'static str, String)>,
     /// TOML, merged over the rest key by key.
     pub extra: String,
 }
@@ -41,6 +43,7 @@ impl Setup {
             extra,
             authorities: _,
             panics: _,
+            environment: _,
         } = self;
         let base = format!(
             r#"
@@ -150,6 +153,8 @@ impl Relay {
         if let Some(panics) = &self.setup.panics {
             command.env("RINGPOST_PANIC", panics);
         }
+        let environment = self.setup.environment.iter();
+        command.envs(environment.map(|(name, value)| (name, value)));
         self.process = Some(command.spawn().expect("the binary starts"));
     }
 

@@ -1,0 +1,76 @@
+//! What the service manager is told (sd_notify(3)): ready, reloading, ending, and while it runs
+//! that every shard goes round. Without one (`NOTIFY_SOCKET` is unset) nobody is told.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// The service manager that started the process, if one did.
+pub(super) struct Manager {
+    /// How often it wants to hear that all is well.
+    watched: Option<Duration>,
+    /// How far each shard was when it was told last.
+    beats: Vec<u64>,
+}
+
+impl Manager {
+    pub(super) fn of_environment() -> Self {
+        Self {
+            // Half of the time after which it ends us: sd_watchdog_enabled(3).
+            watched: sd_notify::watchdog_enabled().map(|time| time / 2),
+            beats: Vec::new(),
+        }
+    }
+
+    /// The logs are being read, which for millions of messages takes longer than a start may.
+    pub(super) fn starting(&self) {
+        let more = u32::try_from(2 * START_PAUSE.as_micros()).unwrap_or(u32::MAX);
+        tell(&[
+            NotifyState::ExtendTimeoutUsec(more),
+            NotifyState::Status("reading the spool"),
+        ]);
+    }
+
+    pub(super) fn ready(&self, shards: usize) {
+        let words = format!("{shards} shards take and deliver mail");
+        tell(&[NotifyState::Ready, NotifyState::Status(&words)]);
+    }
+
+    pub(super) fn reloading(&self) {
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            tell(&[NotifyState::Reloading, now]);
+        }
+    }
+
+    pub(super) fn ending(&self) {
+        let words = NotifyState::Status("transactions in progress go on");
+        tell(&[NotifyState::Stopping, words]);
+    }
+
+    /// How long whoever has nothing to do may wait: at most `otherwise`.
+    pub(super) fn pause(&self, otherwise: Duration) -> Duration {
+        self.watched
+            .map_or(otherwise, |watched| watched.min(otherwise))
+    }
+
+    /// Says that all is well, when each of the `beats` has gone on since this was said last. A
+    /// shard that hangs makes it silent, and then the manager starts the relay again.
+    pub(super) fn look(&mut self, beats: Vec<u64>) {
+        if self.watched.is_none() {
+            return;
+        }
+        let goes_on = |(shard, beat): (usize, &u64)| self.beats.get(shard) != Some(beat);
+        if beats.iter().enumerate().all(goes_on) {
+            self.beats = beats;
+            tell(&[NotifyState::Watchdog]);
+        }
+    }
+}
+
+/// A manager that does not hear us is no reason not to take mail.
+fn tell(states: &[NotifyState<'_>]) {
+    let _ = sd_notify::notify(states);
+}
+
+/// How often a start that takes long is told of.
+pub(super) const START_PAUSE: Duration = Duration::from_secs(10);
