@@ -52,10 +52,11 @@ fn admission(id: u64, lane: &Rc<str>, now: Tick, due: Tick) -> Admission {
         delay_told: false,
         parts: vec![PartAdmission {
             lane: Rc::clone(lane),
-            recipients: vec![RecipientAdmission::new(0, None)],
+            recipients: vec![RecipientAdmission::new(0, None)].into(),
             attempts: 0,
             due,
-        }],
+        }]
+        .into(),
     }
 }
 

@@ -185,12 +185,13 @@ fn deliver(hello: &Hello, peer: &Peer) -> Option<Outcome> {
 
 fn outgoing() -> Outgoing {
     Outgoing {
-        reverse_path: "sender@example.org".to_owned(),
+        reverse_path: "sender@example.org".into(),
         size: 1024,
         recipients: vec![OutgoingRecipient {
-            address: "first.recipient@example.com".to_owned(),
+            address: "first.recipient@example.com".into(),
             ..OutgoingRecipient::default()
-        }],
+        }]
+        .into(),
         ..Outgoing::default()
     }
 }

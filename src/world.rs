@@ -244,6 +244,19 @@ pub trait Stream: 'static {
         parts: &mut [IoSlice<'_>],
         deadline: Tick,
     ) -> impl Future<Output = io::Result<()>>;
+    /// Writes all of `octets` and ends both directions; the end travels with the last octets where
+    /// the network can do that.
+    fn write_last(
+        &mut self,
+        octets: &[u8],
+        deadline: Tick,
+    ) -> impl Future<Output = io::Result<()>> {
+        async move {
+            let written = self.write(&mut [IoSlice::new(octets)], deadline).await;
+            self.shutdown();
+            written
+        }
+    }
     /// True when the peer has closed or sent something unasked, without waiting or consuming:
     /// a kept connection like that must not be used again.
     fn is_stale(&mut self) -> bool;

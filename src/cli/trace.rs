@@ -162,8 +162,11 @@ impl std::fmt::Display for Milliseconds {
 mod tests {
     use std::time::Duration;
 
+    use smallvec::smallvec;
+
     use super::*;
     use crate::observe::stage::Stage;
+    use crate::wire::status::EnhancedStatus;
 
     #[test]
     fn a_life_reads_from_top_to_bottom() {
@@ -191,12 +194,12 @@ mod tests {
                     1_004_500,
                     Event::Attempt {
                         relay: Some("mx.d.test[192.0.2.1]:25".into()),
-                        tls: Some("dane: TLSv1.3".to_owned()),
+                        tls: Some("dane: TLSv1.3".into()),
                         stages,
-                        outcomes: vec![Fate {
+                        outcomes: smallvec![Fate {
                             to: "b@d.test".into(),
                             status: "sent".into(),
-                            dsn: "2.0.0".to_owned(),
+                            dsn: EnhancedStatus::new(2, 0, 0),
                             text: "250 ok\u{1b}[2J".into(),
                         }],
                     },

@@ -96,7 +96,7 @@ fn fates(id: &str, moment: Moment<'static>) -> Vec<Failed> {
             at: moment.at,
             to: fate.to.into_owned(),
             status: fate.status.into_owned(),
-            dsn: fate.dsn,
+            dsn: fate.dsn.to_string(),
             relay: relay.clone().map(Into::into),
             text: fate.text.into_owned(),
         })

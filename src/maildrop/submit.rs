@@ -164,7 +164,7 @@ fn outgoing(submission: &Submission, places: &[usize]) -> Outgoing {
     let envelope = &submission.envelope;
     let recipient = |&place: &usize| OutgoingRecipient {
         index: u16::try_from(place).unwrap_or(u16::MAX),
-        address: envelope.to[place].clone(),
+        address: envelope.to[place].as_str().into(),
         notify: envelope.notify(),
         orcpt: None,
     };
@@ -172,7 +172,7 @@ fn outgoing(submission: &Submission, places: &[usize]) -> Outgoing {
     let header = &submission.content[..header_end.unwrap_or(submission.content.len())];
     let addresses = envelope.to.iter().chain([&envelope.from]);
     Outgoing {
-        reverse_path: envelope.from.clone(),
+        reverse_path: envelope.from.as_str().into(),
         ret: envelope.ret(),
         envid: envelope.envid.as_deref().map(Into::into),
         eight_bit: !submission.content.is_ascii(),

@@ -14,10 +14,12 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::stage::Times;
 use crate::mail::envelope::QueueId;
 use crate::time::Wall;
+use crate::wire::status::EnhancedStatus;
 
 /// Something that happened to a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,11 +56,11 @@ pub enum Event<'a> {
         relay: Option<Cow<'a, str>>,
         /// What was wanted of TLS, and what came of it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        tls: Option<String>,
+        tls: Option<Cow<'a, str>>,
         /// Seconds.
         stages: Times,
         /// What became of each.
-        outcomes: Vec<Fate<'a>>,
+        outcomes: SmallVec<[Fate<'a>; 1]>,
     },
     /// A report about it went into the queue.
     Reported {
@@ -84,9 +86,35 @@ pub struct Fate<'a> {
     /// `sent`, `deferred`, `bounced` or `expired`.
     pub status: Cow<'a, str>,
     /// RFC 3463.
-    pub dsn: String,
+    #[serde(with = "as_text")]
+    pub dsn: EnhancedStatus,
     /// The reply, or what went wrong.
     pub text: Cow<'a, str>,
+}
+
+/// A status is written as what it looks like.
+mod as_text {
+    use std::borrow::Cow;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use crate::wire::status::EnhancedStatus;
+
+    pub(super) fn serialize<S: Serializer>(
+        status: &EnhancedStatus,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(status)
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(
+        deserializer: D,
+    ) -> Result<EnhancedStatus, D::Error> {
+        let text = Cow::<'a, str>::deserialize(deserializer)?;
+        text.parse()
+            .map_err(|()| D::Error::custom("no enhanced status code"))
+    }
 }
 
 /// An event and when it was.
@@ -162,6 +190,7 @@ impl History {
             piece.clear();
             self.first += 1;
         }
+        piece.reserve_exact(PIECE_OCTETS);
         self.pieces.push_back(piece);
     }
 
@@ -234,6 +263,8 @@ const HEAD_OCTETS: usize = 12;
 mod tests {
     use std::time::Duration;
 
+    use smallvec::smallvec;
+
     use super::*;
     use crate::observe::stage::Stage;
 
@@ -256,10 +287,10 @@ mod tests {
             relay: Some("mx.d.test[192.0.2.1]:25".into()),
             tls: None,
             stages,
-            outcomes: vec![Fate {
+            outcomes: smallvec![Fate {
                 to: "b@d.test".into(),
                 status: "sent".into(),
-                dsn: "2.0.0".to_owned(),
+                dsn: EnhancedStatus::new(2, 0, 0),
                 text: "250 \"ok\"\u{1b}".into(),
             }],
         };
@@ -284,10 +315,10 @@ mod tests {
             relay: None,
             tls: None,
             stages: Times::default(),
-            outcomes: vec![Fate {
+            outcomes: smallvec![Fate {
                 to: "b@d.test".into(),
                 status: status.into(),
-                dsn: "5.1.1".to_owned(),
+                dsn: EnhancedStatus::new(5, 1, 1),
                 text: text.into(),
             }],
         };

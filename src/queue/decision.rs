@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::mail::Locator;
 use crate::mail::envelope::{Notify, QueueId};
-use crate::mail::outcome::{Diagnosis, RemoteReply, ReportKind, Success};
+use crate::mail::outcome::{Diagnosis, Outcome, RemoteReply, ReportKind, Success};
 use crate::time::Tick;
 
 use super::bin::Removal;
@@ -23,6 +24,17 @@ pub struct PartKey(pub(super) Key);
 /// Names a lane. Valid while the lane has mail, a connection or a back-off running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaneKey(pub(super) Key);
+
+// Most messages have one recipient: nothing of one is allocated on its way through the queue.
+
+/// Outcomes of an attempt, by the recipient's place in the envelope.
+pub type Outcomes = SmallVec<[(u16, Outcome); 1]>;
+/// Places in an envelope.
+pub type Places = SmallVec<[u16; 4]>;
+/// What is to be carried out: the last recipient's delivery, and the message's end.
+pub type Decisions = SmallVec<[Decision; 2]>;
+/// What is due.
+pub type Dues = SmallVec<[Due; 1]>;
 
 /// A message that is on stable storage, new or found by recovery.
 #[derive(Clone, Debug)]
@@ -42,7 +54,7 @@ pub struct Admission {
     /// The delay notice has been given.
     pub delay_told: bool,
     /// Its recipients that are not settled, by next hop.
-    pub parts: Vec<PartAdmission>,
+    pub parts: SmallVec<[PartAdmission; 1]>,
 }
 
 /// The recipients of a message for one next hop.
@@ -51,7 +63,7 @@ pub struct PartAdmission {
     /// The next hop's name (`route::NextHop::lane`).
     pub lane: Rc<str>,
     /// Who.
-    pub recipients: Vec<RecipientAdmission>,
+    pub recipients: SmallVec<[RecipientAdmission; 1]>,
     /// Attempts counted so far.
     pub attempts: u16,
     /// Not to be attempted before.
@@ -98,7 +110,7 @@ pub struct Assignment {
     /// Since when it could have been delivered; the difference to now is the queue's wait.
     pub due: Tick,
     /// Places in the envelope, ascending.
-    pub recipients: Vec<u16>,
+    pub recipients: Places,
     /// Attempts counted before this one.
     pub attempts: u16,
 }

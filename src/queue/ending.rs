@@ -9,7 +9,7 @@ use crate::trial;
 use super::part::{EMPTY, Gathered, Queued, kept};
 use super::slab::NONE;
 use super::wakeups::Sleeper;
-use super::{Cause, Decision, MessageKey, Queue, Report, Reported, State, schedule};
+use super::{Cause, Decision, Decisions, MessageKey, Queue, Report, Reported, State, schedule};
 
 impl Queue {
     /// Fails all recipients of a part: an operator says why, or their time is over.
@@ -17,7 +17,7 @@ impl Queue {
         &mut self,
         index: u32,
         why: Option<Diagnosis>,
-        decisions: &mut Vec<Decision>,
+        decisions: &mut Decisions,
     ) {
         let part = &mut self.parts[index];
         let (message, lane) = (part.message, part.lane);
@@ -47,7 +47,7 @@ impl Queue {
         queued: &Queued,
         diagnosis: Rc<Diagnosis>,
         cause: Cause,
-        decisions: &mut Vec<Decision>,
+        decisions: &mut Decisions,
     ) {
         let recipient = queued.place;
         if queued.wants.failure() && !self.messages[message].null_sender {
@@ -86,7 +86,7 @@ impl Queue {
         }) += 1;
     }
 
-    pub(super) fn remove_part(&mut self, index: u32, decisions: &mut Vec<Decision>) {
+    pub(super) fn remove_part(&mut self, index: u32, decisions: &mut Decisions) {
         let was = self.parts[index].state;
         self.count_removed(index, was, State::Removed);
         let part = &mut self.parts[index];
@@ -155,7 +155,7 @@ impl Queue {
     }
 
     /// Gives reports that wait for nothing more, and finishes a message that is settled.
-    pub(super) fn conclude(&mut self, now: Tick, index: u32, decisions: &mut Vec<Decision>) {
+    pub(super) fn conclude(&mut self, now: Tick, index: u32, decisions: &mut Decisions) {
         if self.messages[index].gathered.is_some() {
             if self.messages[index].busy == 0 {
                 self.give_reports(index, decisions);
@@ -181,7 +181,7 @@ impl Queue {
         }
     }
 
-    pub(super) fn give_reports(&mut self, index: u32, decisions: &mut Vec<Decision>) {
+    pub(super) fn give_reports(&mut self, index: u32, decisions: &mut Decisions) {
         let Some(gathered) = self.messages[index].gathered.take() else {
             return;
         };
@@ -193,7 +193,7 @@ impl Queue {
     }
 
     /// Once per message: tells which recipients are still waited for.
-    pub(super) fn give_delay_notice(&mut self, index: u32, decisions: &mut Vec<Decision>) {
+    pub(super) fn give_delay_notice(&mut self, index: u32, decisions: &mut Decisions) {
         let message = &mut self.messages[index];
         if message.null_sender || std::mem::replace(&mut message.delay_told, true) {
             return;
@@ -224,7 +224,7 @@ impl Queue {
         index: u32,
         kind: ReportKind,
         mut recipients: Vec<Reported>,
-        decisions: &mut Vec<Decision>,
+        decisions: &mut Decisions,
     ) {
         if recipients.is_empty() {
             return;

@@ -59,8 +59,8 @@ use crate::wire::status::EnhancedStatus;
 
 pub use bin::Removal;
 pub use decision::{
-    Admission, Assignment, Cause, Counters, Decision, Due, LaneKey, MessageKey, PartAdmission,
-    PartKey, RecipientAdmission, Report, Reported, State,
+    Admission, Assignment, Cause, Counters, Decision, Decisions, Due, Dues, LaneKey, MessageKey,
+    Outcomes, PartAdmission, PartKey, Places, RecipientAdmission, Report, Reported, State,
 };
 pub use lane::Gate;
 pub use operator::{
@@ -206,10 +206,11 @@ impl Queue {
         &mut self,
         now: Tick,
         part: PartKey,
-        mut results: Vec<(u16, Outcome)>,
+        results: impl Into<Outcomes>,
         random: u64,
-    ) -> Vec<Decision> {
-        let mut decisions = Vec::new();
+    ) -> Decisions {
+        let mut results = results.into();
+        let mut decisions = Decisions::new();
         let Some(index) = self
             .parts
             .find(part.0)
@@ -394,8 +395,8 @@ impl Queue {
     }
 
     /// A report of [`Decision::Report`] is on stable storage: its recipients are settled.
-    pub fn report_stored(&mut self, now: Tick, report: &Report) -> Vec<Decision> {
-        let mut decisions = Vec::new();
+    pub fn report_stored(&mut self, now: Tick, report: &Report) -> Decisions {
+        let mut decisions = Decisions::new();
         let Some(index) = self.messages.find(report.message.0) else {
             return decisions;
         };
@@ -412,8 +413,8 @@ impl Queue {
 
     /// A report could not be stored. It comes again after [`schedule::REPORT_PAUSE`], except a
     /// delay notice, which is given up.
-    pub fn report_refused(&mut self, now: Tick, report: Report) -> Vec<Decision> {
-        let mut decisions = Vec::new();
+    pub fn report_refused(&mut self, now: Tick, report: Report) -> Decisions {
+        let mut decisions = Decisions::new();
         let Some(index) = self.messages.find(report.message.0) else {
             return decisions;
         };
@@ -479,9 +480,9 @@ impl Queue {
 
     /// What time has brought, [`POLL_BATCH`] at most: when [`Queue::next_deadline`] is still past,
     /// call again after giving others a turn.
-    pub fn poll(&mut self, now: Tick) -> Vec<Due> {
-        let mut due = Vec::new();
-        let mut decisions = Vec::new();
+    pub fn poll(&mut self, now: Tick) -> Dues {
+        let mut due = Dues::new();
+        let mut decisions = Decisions::new();
         for _ in 0..POLL_BATCH {
             match self.wakeups.first() {
                 Some((at, sleeper)) if at <= now => self.rouse(now, sleeper, &mut decisions),
@@ -625,7 +626,7 @@ impl Queue {
         index: u32,
         counted: bool,
         random: u64,
-        decisions: &mut Vec<Decision>,
+        decisions: &mut Decisions,
     ) {
         let message = self.parts[index].message;
         if self.parts[index].recipients.is_empty() {
@@ -657,7 +658,7 @@ impl Queue {
     }
 
     /// One `Retry` for each run of recipients with the same diagnosis.
-    fn tell_retries(&self, index: u32, decisions: &mut Vec<Decision>) {
+    fn tell_retries(&self, index: u32, decisions: &mut Decisions) {
         let part = &self.parts[index];
         let (message, id) = self.name(part.message);
         let same = |a: &Queued, b: &Queued| a.doubtful == b.doubtful && a.diagnosis == b.diagnosis;

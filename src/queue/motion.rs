@@ -7,7 +7,7 @@ use crate::trial::{self, Bug};
 use super::lane::Gate;
 use super::part::{EMPTY, Fate};
 use super::wakeups::Sleeper;
-use super::{Decision, Queue, State};
+use super::{Decisions, Queue, State};
 
 impl Queue {
     /// Puts a part into `state` (instead of ready or waiting `Removed` or `Held` while its message
@@ -127,7 +127,7 @@ impl Queue {
     }
 
     /// Handles a wake-up that has come.
-    pub(super) fn rouse(&mut self, now: Tick, sleeper: Sleeper, decisions: &mut Vec<Decision>) {
+    pub(super) fn rouse(&mut self, now: Tick, sleeper: Sleeper, decisions: &mut Decisions) {
         let index = match sleeper {
             Sleeper::Part(index) => index,
             Sleeper::Lane(index) => {

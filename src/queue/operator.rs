@@ -12,7 +12,7 @@ use crate::wire::status::EnhancedStatus;
 
 use super::lane::Gate;
 use super::part::{EMPTY, Fate};
-use super::{Decision, LaneKey, MessageKey, PartKey, Queue, State};
+use super::{Decisions, LaneKey, MessageKey, PartKey, Queue, State};
 
 /// One part, for a list. Addresses are on the disk, where [`Queue::locator`] says.
 #[derive(Clone, Debug)]
@@ -319,21 +319,21 @@ impl Queue {
 
     /// Removes a message without a report, and for good. Parts in flight cannot be called back: what
     /// of them comes back undelivered is removed then.
-    pub fn remove_for_good(&mut self, now: Tick, message: MessageKey) -> Vec<Decision> {
+    pub fn remove_for_good(&mut self, now: Tick, message: MessageKey) -> Decisions {
         self.order(now, message, Fate::Remove)
     }
 
     /// Fails what is left of a message, with a report to its sender. As for [`Queue::remove`],
     /// parts in flight follow when they come back. What was removed stays so.
-    pub fn bounce(&mut self, now: Tick, message: MessageKey) -> Vec<Decision> {
+    pub fn bounce(&mut self, now: Tick, message: MessageKey) -> Decisions {
         if self.removal(message).is_some() {
-            return Vec::new();
+            return Decisions::new();
         }
         self.order(now, message, Fate::Bounce)
     }
 
-    fn order(&mut self, now: Tick, message: MessageKey, fate: Fate) -> Vec<Decision> {
-        let mut decisions = Vec::new();
+    fn order(&mut self, now: Tick, message: MessageKey, fate: Fate) -> Decisions {
+        let mut decisions = Decisions::new();
         let Some(index) = self.messages.find(message.0) else {
             return decisions;
         };

@@ -1,6 +1,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use smallvec::smallvec;
+
 use super::watch::{Watch, Why};
 use super::*;
 use crate::mail::envelope::{Notify, QueueId};
@@ -375,7 +377,7 @@ impl History {
             let notify = (self.below(6) == 0).then_some(NEVER);
             admission.parts.push(PartAdmission {
                 lane: lane.into(),
-                recipients: vec![RecipientAdmission::new(place, notify)],
+                recipients: smallvec![RecipientAdmission::new(place, notify)],
                 attempts: 0,
                 due: self.now,
             });
@@ -452,22 +454,22 @@ impl History {
             }
             2 => {
                 self.queue.hold(key);
-                Vec::new()
+                Decisions::new()
             }
             3 => {
                 self.queue.retry_now(self.now, key);
-                Vec::new()
+                Decisions::new()
             }
             _ => {
                 self.queue.release(self.now, key);
-                Vec::new()
+                Decisions::new()
             }
         };
         self.hear(told);
     }
 
     fn poll(&mut self) {
-        let mut told = Vec::new();
+        let mut told = Decisions::new();
         for due in self.queue.poll(self.now) {
             match due {
                 Due::Lane(lane) if !self.known.contains(&lane) => self.known.push(lane),
@@ -484,7 +486,7 @@ impl History {
         assert_eq!(*count, 1, "{id} {recipient} is settled once");
     }
 
-    fn hear(&mut self, told: Vec<Decision>) {
+    fn hear(&mut self, told: Decisions) {
         // A report takes a while to be stored: the decisions beside it are carried out first.
         let mut reports = Vec::new();
         for decision in told {

@@ -12,6 +12,7 @@ pub mod dns;
 pub mod mx;
 pub mod sts;
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 
@@ -31,8 +32,8 @@ struct Rule {
     pattern: Pattern,
     target: Target,
     tls: Option<TlsPolicy>,
-    credentials: Option<Rc<str>>,
-    certificate: Option<Rc<str>>,
+    /// The way to a smart host, the same for all of its mail and made once.
+    smart_host: Option<NextHop>,
 }
 
 /// A rule as the configuration has it.
@@ -248,12 +249,10 @@ impl RouteTable {
     #[must_use]
     pub fn next_hop(&self, mailbox: &Mailbox, hostname: &str) -> NextHop {
         let rule = self.rule(mailbox.domain());
+        if let Some(hop) = rule.and_then(|rule| rule.smart_host.as_ref()) {
+            return hop.clone();
+        }
         let tls = rule.and_then(|rule| rule.tls);
-        let entry = |tls_first| Entry {
-            tls_first,
-            credentials: rule.and_then(|rule| rule.credentials.clone()),
-            certificate: rule.and_then(|rule| rule.certificate.clone()),
-        };
         match rule.map_or(&Target::Mx, |rule| &rule.target) {
             Target::Mx => match mailbox.host() {
                 Host::Literal(address) => NextHop::address(address, None, tls, Entry::default()),
@@ -261,27 +260,8 @@ impl RouteTable {
                 // A domain has one rule: what that says of TLS is asked for when mail leaves.
                 Host::Name(domain) => NextHop::mx(domain, hostname),
             },
-            Target::SmartHost {
-                host: SmartHost::Address(address),
-                port,
-                tls_first,
-            } => NextHop::address(*address, *port, tls, entry(*tls_first)),
-            Target::SmartHost {
-                host: SmartHost::Name(name),
-                port,
-                tls_first,
-            } => {
-                let entry = entry(*tls_first);
-                NextHop {
-                    lane: lane_of_host(name, *port, tls, &entry),
-                    how: How::Host {
-                        name: Rc::clone(name),
-                        port: *port,
-                        tls,
-                        entry,
-                    },
-                }
-            }
+            // Its rule has it ready.
+            Target::SmartHost { .. } => NextHop::fail(REFUSED, "a rule leads nowhere".into()),
             Target::Mailbox => NextHop::mailbox(),
             Target::Discard => NextHop {
                 lane: "(discard)".into(),
@@ -335,6 +315,26 @@ impl NextHop {
         }
     }
 
+    fn smart_host(
+        host: &SmartHost,
+        port: Option<u16>,
+        tls: Option<TlsPolicy>,
+        entry: Entry,
+    ) -> Self {
+        match host {
+            SmartHost::Address(address) => Self::address(*address, port, tls, entry),
+            SmartHost::Name(name) => Self {
+                lane: lane_of_host(name, port, tls, &entry),
+                how: How::Host {
+                    name: Rc::clone(name),
+                    port,
+                    tls,
+                    entry,
+                },
+            },
+        }
+    }
+
     fn mx(domain: &str, hostname: &str) -> Self {
         let Some(domain) = ascii_domain(domain) else {
             return Self::fail(
@@ -345,7 +345,7 @@ impl NextHop {
         if domain.eq_ignore_ascii_case(hostname) {
             return Self::fail(LOOP, format!("mail for {domain} loops back to this host"));
         }
-        let domain: Rc<str> = domain.into();
+        let domain: Rc<str> = Rc::from(&*domain);
         Self {
             lane: Rc::clone(&domain),
             how: How::Mx(domain),
@@ -388,12 +388,27 @@ impl Target {
 
 impl Rule {
     fn parse(written: &Written<'_>) -> Result<Self, BadRoute> {
+        let target = Target::parse(written.to)?;
+        let smart_host = match &target {
+            Target::SmartHost {
+                host,
+                port,
+                tls_first,
+            } => {
+                let entry = Entry {
+                    tls_first: *tls_first,
+                    credentials: written.credentials.map(Rc::from),
+                    certificate: written.certificate.map(Rc::from),
+                };
+                Some(NextHop::smart_host(host, *port, written.tls, entry))
+            }
+            _ => None,
+        };
         Ok(Self {
             pattern: parse_pattern(written.domain)?,
-            target: Target::parse(written.to)?,
+            target,
             tls: written.tls,
-            credentials: written.credentials.map(Rc::from),
-            certificate: written.certificate.map(Rc::from),
+            smart_host,
         })
     }
 }
@@ -409,13 +424,20 @@ impl Pattern {
 }
 
 /// The same domain as the DNS knows it; `None` when IDNA (RFC 5891) has no A-labels for it.
-fn ascii_domain(domain: &str) -> Option<String> {
+fn ascii_domain(domain: &str) -> Option<Cow<'_, str>> {
     if domain.is_ascii() {
-        return Some(domain.to_ascii_lowercase());
+        // A mailbox's is in lower case already.
+        return Some(
+            match domain.bytes().any(|octet| octet.is_ascii_uppercase()) {
+                true => Cow::Owned(domain.to_ascii_lowercase()),
+                false => Cow::Borrowed(domain),
+            },
+        );
     }
     idna::domain_to_ascii(domain)
         .ok()
         .filter(|ascii| is_domain(ascii))
+        .map(Cow::Owned)
 }
 
 fn parse_pattern(text: &str) -> Result<Pattern, BadRoute> {

@@ -46,6 +46,7 @@ use crate::spool::log::{Health, Log};
 use crate::verify::Tally as Verified;
 use crate::world::{Tick, World};
 
+use clients::buffers::Buffers;
 use clients::suspects::Suspects;
 use clients::visitors::Visitors;
 use hosts::names::Names;
@@ -82,6 +83,7 @@ struct Shard<W: World> {
     idle: Idle,
     resident: Resident,
     budget: Budget,
+    buffers: Buffers,
     /// Sessions of clients.
     visits: Gate,
     visitors: Visitors,

@@ -6,6 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::borrow::Cow;
+use std::io::Write as _;
 
 use crate::mail::envelope::QueueId;
 use crate::wire::status::EnhancedStatus;
@@ -16,6 +17,8 @@ pub struct Reply {
     code: u16,
     status: Option<EnhancedStatus>,
     text: Cow<'static, str>,
+    /// Stands behind the text.
+    id: Option<QueueId>,
 }
 
 impl Reply {
@@ -32,6 +35,7 @@ impl Reply {
             code,
             status: Some(status),
             text: text.into(),
+            id: None,
         }
     }
 
@@ -42,6 +46,7 @@ impl Reply {
             code,
             status: Some(EnhancedStatus::new((code / 100) as u8, subject, detail)),
             text: Cow::Borrowed(text),
+            id: None,
         }
     }
 
@@ -52,6 +57,7 @@ impl Reply {
             code,
             status: None,
             text,
+            id: None,
         }
     }
 
@@ -106,6 +112,10 @@ impl Reply {
                 *octet = b' ';
             }
         }
+        if let Some(id) = self.id {
+            // Writing to a Vec does not fail.
+            let _ = write!(out, " {id}");
+        }
         out.extend(b"\r\n");
     }
 }
@@ -130,7 +140,8 @@ impl Reply {
     /// The greeting (RFC 5321 §3.1). `protocol` is `ESMTP` or `LMTP`.
     #[must_use]
     pub fn greeting(hostname: &str, protocol: &str) -> Self {
-        Self::bare(220, Cow::Owned(format!("{hostname} {protocol} {SOFTWARE}")))
+        let text = [hostname, protocol, SOFTWARE].join(" ");
+        Self::bare(220, Cow::Owned(text))
     }
 
     /// To HELO.
@@ -172,8 +183,10 @@ impl Reply {
     /// To the end of a message that is on stable storage.
     #[must_use]
     pub fn queued(id: QueueId) -> Self {
-        let status = EnhancedStatus::new(2, 0, 0);
-        Self::new(250, status, format!("Ok: queued as {id}"))
+        Self {
+            id: Some(id),
+            ..Self::fixed(250, 0, 0, "Ok: queued as")
+        }
     }
 
     /// To RSET and NOOP.

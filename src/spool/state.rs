@@ -31,6 +31,8 @@ pub(super) struct State<W: World> {
     /// Extents to remove when the batch of this number is on stable storage.
     pub(super) doomed: VecDeque<(u64, QueueId)>,
     pub(super) spares: Vec<PathBuf>,
+    /// What were batches once: the next ones use what they have grown to.
+    pub(super) spare: Vec<Batch>,
     /// Batches begun so far.
     pub(super) begun: u64,
     pub(super) last_id: u64,
@@ -120,6 +122,8 @@ pub(super) struct Batch {
     /// Whom the failure reports among them settle.
     pub(super) reported: Vec<(QueueId, SmallVec<[u16; 4]>)>,
     pub(super) waiters: Vec<oneshot::Sender<Result<(), CommitError>>>,
+    /// How many octets it had when it was written.
+    pub(super) written: u64,
 }
 
 impl<W: World> State<W> {
@@ -153,6 +157,7 @@ impl<W: World> State<W> {
             busy: HashMap::new(),
             doomed: VecDeque::new(),
             spares: files.spares.clone(),
+            spare: Vec::new(),
             begun: 0,
             last_id,
             adopted,
@@ -178,11 +183,22 @@ impl<W: World> State<W> {
             let salt = self.segments.get(&number).map_or(0, |segment| segment.salt);
             let epoch = Epoch { number, salt };
             self.begun += 1;
-            self.batches
-                .push_back(Batch::new(self.begun, epoch, offset));
+            let batch = Batch::new(self.begun, epoch, offset);
+            let batch = match self.spare.pop() {
+                Some(spare) => batch.using(spare),
+                None => batch,
+            };
+            self.batches.push_back(batch);
         }
         let last = self.batches.len() - 1;
         &mut self.batches[last]
+    }
+
+    /// A batch is done with.
+    pub(super) fn keep_spare(&mut self, batch: Batch) {
+        if self.spare.len() < SPARES_MAX {
+            self.spare.push(batch);
+        }
     }
 
     /// A batch's reports are on stable storage, or were refused.
@@ -267,6 +283,23 @@ impl Batch {
             accepted: Vec::new(),
             reported: Vec::new(),
             waiters: Vec::new(),
+            written: 0,
+        }
+    }
+
+    /// With the memory of one that is done with. Its octets went to the disk, and are made as many
+    /// again at once as they came to.
+    fn using(self, mut spare: Self) -> Self {
+        let usual = usize::try_from(spare.written).unwrap_or(0);
+        spare.notes.clear();
+        spare.accepted.clear();
+        spare.waiters.clear();
+        Self {
+            octets: Vec::with_capacity(usual.min(USUAL_OCTETS_MAX)),
+            notes: spare.notes,
+            accepted: spare.accepted,
+            waiters: spare.waiters,
+            ..self
         }
     }
 
@@ -279,6 +312,10 @@ impl Batch {
 pub(super) const BATCH_OCTETS_MAX: usize = 4 << 20;
 /// In the high half of a [`Live`]'s position.
 const EXTENT: u32 = 1 << 31;
+/// One batch gathers while another is written.
+const SPARES_MAX: usize = 2;
+/// A batch that was larger says nothing of the next one.
+const USUAL_OCTETS_MAX: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -209,7 +209,7 @@ impl<W: World> Inner<W> {
         let durably = self.settings.durable && waits && !trial::has(Bug::ReceiptBeforeSync);
         self.put(desk, batch, octets, durably).await?;
         // As safe as it will be: whatever happens from here on, it is not given back.
-        let Some(batch) = under_way.take() else {
+        let Some(mut batch) = under_way.take() else {
             return Ok(());
         };
         let number = batch.epoch.number;
@@ -223,7 +223,7 @@ impl<W: World> Inner<W> {
         }
         self.state.borrow_mut().end_reports(&batch, true);
         let waiters = u32::try_from(batch.waiters.len()).unwrap_or(u32::MAX);
-        for waiter in batch.waiters {
+        for waiter in batch.waiters.drain(..) {
             // Whoever waited may be gone; the message stays, and is found by the next recovery.
             let _ = waiter.send(Ok(()));
         }
@@ -234,6 +234,8 @@ impl<W: World> Inner<W> {
             octets: len,
             disk: durably.then_some(took),
         });
+        batch.written = len;
+        self.state.borrow_mut().keep_spare(batch);
         self.remove_doomed(desk.synced);
         Ok(())
     }

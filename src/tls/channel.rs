@@ -184,6 +184,16 @@ impl<S: Stream> Stream for Channel<S> {
         secured.flush(&mut self.stream, deadline).await
     }
 
+    async fn write_last(&mut self, octets: &[u8], deadline: Tick) -> io::Result<()> {
+        // Under TLS its own last word follows the octets.
+        if self.secured.is_none() {
+            return self.stream.write_last(octets, deadline).await;
+        }
+        let written = self.write(&mut [IoSlice::new(octets)], deadline).await;
+        self.close(deadline).await;
+        written
+    }
+
     fn is_stale(&mut self) -> bool {
         let has_more = |secured: &Secured| !secured.unread.is_empty();
         self.secured.as_deref().is_some_and(has_more) || self.stream.is_stale()

@@ -57,8 +57,6 @@ struct Inner {
     sockets: RefCell<HashMap<SocketAddr, Vec<socket2::Socket>>>,
     meter: Meter,
     random: Cell<u64>,
-    /// When a task that breathes lets the rings be looked at next.
-    look_by: Cell<Tick>,
     panics: Cell<u64>,
 }
 
@@ -103,7 +101,6 @@ impl Uring {
                 sockets,
                 meter: Meter::new(seat),
                 random,
-                look_by: Cell::new(now()),
                 panics: Cell::new(0),
             }),
         }
@@ -182,14 +179,14 @@ impl World for Uring {
     async fn breathe(&self) {
         // By the clock and not by `need_preempt`: octets that arrive on a socket do not make it
         // true, so a task that asked it kept others waiting until `start::PREEMPT` had passed.
-        if now() < self.inner.look_by.get() {
+        if now() < LOOK_BY.get() {
             return;
         }
         // Not `yield_now`: a task that only goes to the end of its queue is run again without a
         // look at the rings. Not a sleep of no time either, which is over before it begins. This
         // one comes back from the rings; should they be full, the next breath tries again.
         let _ = NopSubmitter::new().run_nop().await;
-        self.inner.look_by.set(now() + BREATH);
+        looked();
     }
 
     fn listen(&self, at: SocketAddr) -> io::Result<UringListener> {
@@ -300,6 +297,17 @@ fn beat() {
         }
     };
     drop(glommio::spawn_local(beating).detach());
+}
+
+thread_local! {
+    /// When a task that breathes lets the rings of its shard be looked at next.
+    static LOOK_BY: Cell<Tick> = const { Cell::new(Tick(0)) };
+}
+
+/// The rings of this shard have been looked at: a task that waited for them runs again. Whoever
+/// breathes need not have it done once more, which costs as much as a small message's reading.
+fn looked() {
+    LOOK_BY.set(now() + BREATH);
 }
 
 /// The monotonic clock, counted from the first call in this process: the same on every shard.

@@ -7,7 +7,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,16 +15,16 @@ use std::task::{Context, Poll};
 use futures_lite::io::{AsyncRead, AsyncWrite};
 use glommio::net::{TcpListener, TcpStream};
 use glommio::timer::Timer;
+use rustix::net::SendFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{now, plain};
+use super::{looked, now, plain};
 use crate::world::{Listener, Parcel, Stream, Tick};
 
 /// A connected TCP stream.
 pub struct UringStream {
     stream: TcpStream,
     peer: SocketAddr,
-    local: SocketAddr,
     /// Kept between waits: a new one is an allocation, a reset is not.
     timer: Option<Timer>,
     /// Both directions were ended.
@@ -32,17 +32,13 @@ pub struct UringStream {
 }
 
 impl UringStream {
-    fn new(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
-        // Replies are written whole; Nagle would only hold the last of them back.
-        stream.set_nodelay(true).map_err(plain)?;
-        let local = stream.local_addr().map_err(plain)?;
-        Ok(Self {
+    fn new(stream: TcpStream, peer: SocketAddr) -> Self {
+        Self {
             stream,
             peer: canonical(peer),
-            local: canonical(local),
             timer: None,
             is_shut: false,
-        })
+        }
     }
 
     /// For another shard. The ring of this one lets go of it: what waits on a descriptor waits on a
@@ -57,7 +53,7 @@ impl UringStream {
     /// What another shard has packed.
     pub(super) fn unpack(parcel: Parcel) -> io::Result<Self> {
         let (socket, peer): (OwnedFd, SocketAddr) = parcel.open()?;
-        Self::new(Socket::from(socket).into(), peer)
+        Ok(Self::new(Socket::from(socket).into(), peer))
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
@@ -72,16 +68,19 @@ impl UringStream {
         deadline: Tick,
         mut attempt: impl FnMut(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> io::Result<T> {
-        let mut armed = false;
+        let mut waited = false;
         poll_fn(|cx| {
+            if waited {
+                looked();
+            }
             if let Poll::Ready(done) = attempt(Pin::new(&mut self.stream), cx) {
                 return Poll::Ready(done);
             }
+            let is_first = !std::mem::replace(&mut waited, true);
             if deadline == Tick::NEVER {
                 return Poll::Pending;
             }
-            if !armed {
-                armed = true;
+            if is_first {
                 let wait = deadline.since(now());
                 match &mut self.timer {
                     Some(timer) => timer.reset(wait),
@@ -118,6 +117,20 @@ impl Stream for UringStream {
         Ok(())
     }
 
+    async fn write_last(&mut self, octets: &[u8], deadline: Tick) -> io::Result<()> {
+        // Held back for the FIN that follows: one segment, and the peer wakes once.
+        let flags = SendFlags::MORE | SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let sent = rustix::net::send(self.descriptor(), octets, flags).unwrap_or(0);
+        let rest = &octets[sent..];
+        let written = match rest {
+            [] => Ok(()),
+            // What hinders it is met again here, and waited for or told.
+            _ => self.write(&mut [IoSlice::new(rest)], deadline).await,
+        };
+        self.shutdown();
+        written
+    }
+
     fn is_stale(&mut self) -> bool {
         let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
         let seen = rustix::net::recv(self.descriptor(), &mut [0u8; 1], flags);
@@ -129,7 +142,9 @@ impl Stream for UringStream {
     }
 
     fn local(&self) -> SocketAddr {
-        self.local
+        // Asked for when it is wanted, which is seldom: not a system call for each connection.
+        let local = self.stream.local_addr();
+        local.map_or(UNKNOWN, canonical)
     }
 
     fn shutdown(&mut self) {
@@ -180,10 +195,8 @@ impl Listener for UringListener {
             // address any more. That is the end of this connection only. Told to the caller it
             // would look like a want of descriptors, and a few resets a second would keep
             // everybody out.
-            if let Ok(peer) = stream.peer_addr()
-                && let Ok(stream) = UringStream::new(stream, peer)
-            {
-                return Ok(stream);
+            if let Ok(peer) = stream.peer_addr() {
+                return Ok(UringStream::new(stream, peer));
             }
         }
     }
@@ -209,9 +222,16 @@ pub(super) fn bind(at: SocketAddr) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.bind(&at.into())?;
+    at_once(&socket)?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// Replies are written whole; Nagle would only hold the last of them back. What a listening socket
+/// accepts inherits it, which saves a system call for each connection.
+fn at_once(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)
 }
 
 /// Says whether a port is taken. A socket with `SO_REUSEPORT` would silently share it with
@@ -242,6 +262,7 @@ pub(super) async fn dial(
 ) -> io::Result<UringStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
+    at_once(&socket)?;
     if let Some(source) = source {
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
@@ -254,7 +275,7 @@ pub(super) async fn dial(
     let mut pending = Connecting(Some(socket.into()));
     pending.connected(deadline).await?;
     match pending.0.take() {
-        Some(stream) => UringStream::new(stream, to),
+        Some(stream) => Ok(UringStream::new(stream, to)),
         None => Err(io::ErrorKind::NotConnected.into()),
     }
 }
@@ -286,5 +307,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
+/// What a connection is said to come from whose own end the system does not tell any more.
+const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// Connections the kernel keeps for us between two accepts. Bounded by `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;

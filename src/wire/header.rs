@@ -64,10 +64,16 @@ impl HeaderScan {
             let end = memchr(b'\n', octets).map(|at| at + 1);
             let (piece, rest) = octets.split_at(end.unwrap_or(octets.len()));
             let room = LINE_OCTETS_KEPT.saturating_sub(self.line.len());
-            self.line.extend_from_slice(&piece[..piece.len().min(room)]);
+            let kept = &piece[..piece.len().min(room)];
             self.line_len += piece.len() as u64;
             self.facts.eight_bit_header |= !piece.is_ascii();
             octets = rest;
+            if end.is_some() && self.line.is_empty() {
+                // Nearly all are here whole, and judged where they stand.
+                self.judge_line(kept);
+                continue;
+            }
+            self.line.extend_from_slice(kept);
             if end.is_some() {
                 self.end_line();
             }
@@ -89,18 +95,30 @@ impl HeaderScan {
             self.end_line();
         }
         if self.has_message_id {
-            let value = String::from_utf8_lossy(&self.message_id);
-            self.facts.message_id = Some(value.trim().into());
+            let value = match String::from_utf8(self.message_id) {
+                Ok(value) if value.trim().len() == value.len() => value,
+                Ok(value) => value.trim().to_owned(),
+                Err(bad) => String::from_utf8_lossy(bad.as_bytes()).trim().to_owned(),
+            };
+            self.facts.message_id = Some(value.into_boxed_str());
         }
         self.facts
     }
 
-    /// A line of the header is complete.
+    /// A line that came in pieces is complete.
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
+        self.judge_line(&line);
+        // The buffer is used again.
+        self.line = line;
+        self.line.clear();
+    }
+
+    /// A line of the header is complete.
+    fn judge_line(&mut self, line: &[u8]) {
         let len = std::mem::take(&mut self.line_len);
         let len = u32::try_from(len).unwrap_or(u32::MAX);
-        match kind(&line) {
+        match kind(line) {
             Kind::Empty => {
                 self.facts.header_len = self.facts.header_len.saturating_add(len);
                 self.in_body = true;
@@ -113,7 +131,7 @@ impl HeaderScan {
             Kind::Continued => {
                 self.facts.header_len = self.facts.header_len.saturating_add(len);
                 if self.in_message_id {
-                    self.keep_message_id(&line);
+                    self.keep_message_id(line);
                 }
             }
             Kind::Field(name, value) => {
@@ -122,9 +140,6 @@ impl HeaderScan {
                 self.field(name, value);
             }
         }
-        // The buffer is used again.
-        self.line = line;
-        self.line.clear();
     }
 
     fn field(&mut self, name: &[u8], value: &[u8]) {

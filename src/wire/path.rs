@@ -3,8 +3,10 @@
 //! Parsed once, where the octets arrive, into types that cannot be wrong; nothing behind the
 //! session parses an address again.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// Octets in a domain name (RFC 5321 §4.5.3.1.2).
 pub const DOMAIN_OCTETS_MAX: usize = 255;
@@ -29,7 +31,8 @@ pub enum Host<'a> {
 /// because they must be there again on relay), the domain lower-cased.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mailbox {
-    text: Box<str>,
+    /// Shared: a message on its way out names the same mailboxes as it did when it came.
+    text: Arc<str>,
     at: u16,
 }
 
@@ -51,6 +54,12 @@ pub enum BadPath {
 impl Domain {
     /// Checks and lower-cases a domain name. U-labels pass only where `utf8` (SMTPUTF8) is true.
     pub fn parse(raw: &[u8], utf8: bool) -> Result<Self, BadPath> {
+        let text = Self::check(raw, utf8)?;
+        Ok(Self(text.into_owned().into_boxed_str()))
+    }
+
+    /// Checks a domain name and gives it in lower case, which is how most are written.
+    fn check(raw: &[u8], utf8: bool) -> Result<Cow<'_, str>, BadPath> {
         if raw.is_empty() {
             return Err(BadPath::Syntax);
         }
@@ -58,8 +67,7 @@ impl Domain {
             return Err(BadPath::TooLong);
         }
         // Measured as it is kept: some letters are longer in lower case.
-        let text = std::str::from_utf8(raw).map_err(|_| BadPath::NotUtf8)?;
-        let text = text.to_lowercase();
+        let text = lowered(std::str::from_utf8(raw).map_err(|_| BadPath::NotUtf8)?);
         if text.len() > DOMAIN_OCTETS_MAX {
             return Err(BadPath::TooLong);
         }
@@ -73,7 +81,7 @@ impl Domain {
         {
             return Err(BadPath::Syntax);
         }
-        Ok(Self(text.into_boxed_str()))
+        Ok(text)
     }
 
     /// The name, lower-cased.
@@ -100,11 +108,15 @@ impl Mailbox {
             return Err(BadPath::Syntax);
         }
         let domain = match literal(domain) {
-            Some(address) => address.map(|_| domain.to_ascii_lowercase())?,
-            None => Domain::parse(domain.as_bytes(), utf8)?.0.into_string(),
+            Some(address) => address.map(|_| lowered(domain))?,
+            None => Domain::check(domain.as_bytes(), utf8)?,
+        };
+        let text = match domain {
+            Cow::Borrowed(_) => Arc::from(text),
+            Cow::Owned(domain) => Arc::from(format!("{local}@{domain}")),
         };
         Ok(Self {
-            text: format!("{local}@{domain}").into_boxed_str(),
+            text,
             at: u16::try_from(at).map_err(|_| BadPath::TooLong)?,
         })
     }
@@ -113,6 +125,12 @@ impl Mailbox {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// The same, to be kept.
+    #[must_use]
+    pub fn to_shared(&self) -> Arc<str> {
+        Arc::clone(&self.text)
     }
 
     /// The local part as it was written, quotes included.
@@ -166,6 +184,16 @@ impl fmt::Debug for Mailbox {
 impl fmt::Display for ReversePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.as_ref().map_or("", Mailbox::as_str))
+    }
+}
+
+/// A name in lower case.
+fn lowered(name: &str) -> Cow<'_, str> {
+    let is_low = |octet: u8| octet.is_ascii() && !octet.is_ascii_uppercase();
+    if name.bytes().all(is_low) {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(name.to_lowercase())
     }
 }
 

@@ -313,7 +313,7 @@ const fn transfer(ascii: bool) -> &'static str {
 }
 
 fn date(moment: Wall) -> String {
-    codec::rfc5322_date(moment.seconds())
+    codec::rfc5322_date(moment.seconds()).to_string()
 }
 
 /// An original that is larger, in octets as stored, comes back without its body, even where

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_lite::future;
 
+use super::buffers::{Buffers, FIRST_BUFFER_OCTETS, LINE_BUFFER_OCTETS};
 use super::login::Proofs;
 use super::visitors::Visitor;
 use crate::observe::stage::Stage;
@@ -209,14 +210,23 @@ impl<W: World> Connection<W> {
         let until = shard.world.now() + write_wait(output.len());
         let written = self.stream.write(&mut [IoSlice::new(output)], until).await;
         output.clear();
-        if let Some(heard) = self.standing.heard.take() {
-            shard.record(self.standing.stage, shard.world.now().since(heard));
-        }
-        if let Some(accepted) = self.standing.accepted.take() {
-            let took = shard.world.now().since(accepted);
-            shard.record(Stage::AcceptToBanner, took);
-        }
+        self.note_answered(shard);
         written
+    }
+
+    /// The time of the command that was answered ends, and that of the greeting.
+    fn note_answered(&mut self, shard: &Shard<W>) {
+        let (heard, accepted) = (self.standing.heard.take(), self.standing.accepted.take());
+        if heard.is_none() && accepted.is_none() {
+            return;
+        }
+        let now = shard.world.now();
+        if let Some(heard) = heard {
+            shard.record(self.standing.stage, now.since(heard));
+        }
+        if let Some(accepted) = accepted {
+            shard.record(Stage::AcceptToBanner, now.since(accepted));
+        }
     }
 
     /// Waits for octets, `wait` at most. With `pass`, it ends too when the gate closes.
@@ -238,7 +248,7 @@ impl<W: World> Connection<W> {
         pass: Option<&Pass>,
         room: usize,
     ) -> io::Result<Heard> {
-        self.make_room(room);
+        self.make_room(&shard.buffers, room);
         let deadline = (shard.world.now() + wait).min(self.standing.ends);
         if self.standing.unwaited >= UNWAITED_MAX {
             // Who always has more to say would keep the shard from everybody else.
@@ -290,6 +300,16 @@ impl<W: World> Connection<W> {
     pub(in crate::shard) async fn close(mut self, shard: &Shard<W>) {
         let until = shard.world.now() + PARTING_WAIT;
         self.stream.close(until).await;
+        shard.buffers.give(self.buffer);
+    }
+
+    /// Says the last of what is in `output`, and ends with it.
+    pub(in crate::shard) async fn part(mut self, shard: &Shard<W>, output: &[u8]) {
+        let until = shard.world.now() + write_wait(output.len());
+        // Nobody is left to be told that it could not be said.
+        let _ = self.stream.write_last(output, until).await;
+        self.note_answered(shard);
+        shard.buffers.give(self.buffer);
     }
 
     /// For another shard: with its TLS, and with what was read and not consumed.
@@ -314,7 +334,7 @@ impl<W: World> Connection<W> {
     /// Makes sure that a read has somewhere to go, without keeping more than the moment needs.
     /// A buffer grows to `most` with what fills it: who sends nothing must not hold a large one. Its
     /// size from now on.
-    pub(in crate::shard) fn make_room(&mut self, most: usize) -> usize {
+    pub(in crate::shard) fn make_room(&mut self, buffers: &Buffers, most: usize) -> usize {
         let growth = if self.unread.end == self.buffer.len() {
             4
         } else {
@@ -327,14 +347,18 @@ impl<W: World> Connection<W> {
             self.buffer.copy_within(self.unread.clone(), 0);
             self.unread = 0..self.unread.len();
         }
-        if self.buffer.len() > wanted && self.unread.end < wanted {
-            self.buffer.truncate(wanted);
-            self.buffer.shrink_to_fit();
-        }
-        if self.buffer.len() < wanted || self.buffer.len() == self.unread.end {
-            self.buffer.resize(wanted.max(self.unread.end * 2), 0);
-        }
-        self.buffer.len()
+        let (has, filled) = (self.buffer.len(), self.unread.end);
+        let len = if has > wanted && filled < wanted {
+            wanted
+        } else if has < wanted || has == filled {
+            wanted.max(filled * 2)
+        } else {
+            return has;
+        };
+        let mut buffer = buffers.take(len);
+        buffer[..filled].copy_from_slice(&self.buffer[..filled]);
+        buffers.give(std::mem::replace(&mut self.buffer, buffer));
+        len
     }
 }
 
@@ -355,7 +379,3 @@ const PARTING_WAIT: Duration = Duration::from_secs(1);
 const WRITE_WAIT: Duration = Duration::from_secs(60);
 /// A client that takes less is not worth the memory it holds.
 const SLOW_OCTETS_PER_SECOND: usize = 512;
-/// The buffer of a session between messages: most commands are short, most sessions idle.
-const LINE_BUFFER_OCTETS: usize = 1024;
-/// The buffer when content begins: most messages fit.
-const FIRST_BUFFER_OCTETS: usize = 4 * 1024;

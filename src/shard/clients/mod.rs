@@ -1,5 +1,6 @@
 //! Clients, whatever they speak: how they come in, how many there are of them, and who they are.
 
+pub(super) mod buffers;
 pub(super) mod connection;
 pub(super) mod door;
 pub(super) mod login;

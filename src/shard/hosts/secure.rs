@@ -1,5 +1,6 @@
 //! How a delivery stands to TLS: what the configuration wants, and what came of it.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
@@ -189,6 +190,14 @@ enum Outcome {
 }
 
 impl Security {
+    /// The same words that it is displayed with.
+    pub(in crate::shard) fn words(&self) -> Cow<'static, str> {
+        match self.grade {
+            Grade::None => Cow::Borrowed(self.grade.name()),
+            _ => Cow::Owned(self.to_string()),
+        }
+    }
+
     /// What is counted of it for reports; `None`: nothing.
     pub(super) fn reported(&self) -> Option<Result<(), Failure>> {
         if self.grade == Grade::None || self.outcome == Outcome::PlainAfter {

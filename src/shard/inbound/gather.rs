@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::watch::{Seen, Watch};
 use crate::mail::envelope::QueueId;
 use crate::shard::Shard;
+use crate::shard::clients::buffers::FIRST_BUFFER_OCTETS;
 use crate::shard::life::budget::Loan;
 use crate::shard::message::Body;
 use crate::spool::log::{self, ExtentSeal, ExtentWriter, INLINE_OCTETS_MAX};
@@ -57,15 +58,15 @@ pub(super) enum Gathered {
 }
 
 impl<W: World> Gathering<W> {
-    /// Nothing yet. `announced` is what SIZE said.
+    /// Nothing yet. `announced` is what SIZE said; without it most fit into the first buffer.
     pub(super) fn new(shard: &Shard<W>, announced: u64, watch: Option<Watch>) -> Self {
         let first = usize::try_from(announced)
             .unwrap_or(INLINE_OCTETS_MAX)
-            .clamp(FIRST_OCTETS, INLINE_OCTETS_MAX);
+            .clamp(FIRST_BUFFER_OCTETS, INLINE_OCTETS_MAX);
         let loan = shard.budget.lend(first, shard.world.now());
         Self {
             id: shard.log.next_id(),
-            tail: Vec::with_capacity(first),
+            tail: shard.buffers.take_empty(first),
             extent: None,
             _arriving: Arriving::new(&shard.arriving),
             loan,
@@ -202,6 +203,3 @@ impl Gathered {
         }
     }
 }
-
-/// What a message without SIZE gets to begin with: most fit.
-const FIRST_OCTETS: usize = 4 * 1024;

@@ -59,8 +59,12 @@ pub(super) async fn receive<W: World>(
         guests,
         began: accepted,
     };
-    visit.run(pass).await;
-    visit.connection.close(shard).await;
+    if visit.run(pass).await {
+        let last = visit.session.output();
+        visit.connection.part(shard, last).await;
+    } else {
+        visit.connection.close(shard).await;
+    }
 }
 
 /// One connection of a client.
@@ -81,30 +85,36 @@ struct Visit<'a, W: World> {
 enum Next {
     Again,
     Read,
+    /// The session has said its last word, and it is not sent yet.
+    Part,
     End,
 }
 
 impl<W: World> Visit<'_, W> {
-    async fn run(&mut self, pass: &Pass) {
+    /// To the end; true where a last word is still to be sent.
+    async fn run(&mut self, pass: &Pass) -> bool {
         let mut secured = Ok(());
         if self.session.encryption() == Encryption::Active {
             secured = Box::pin(self.connection.begin_tls(self.shard)).await;
             self.recognize();
         }
         self.offer_auth();
-        while secured.is_ok() {
+        let mut parting = false;
+        while secured.is_ok() && !parting {
             let next = match self.step().await {
                 Ok(Next::Read) => self.read(pass).await,
                 other => other,
             };
             match next {
+                Ok(Next::Part) => parting = true,
                 Ok(Next::End) | Err(_) => break,
-                Ok(_) => {}
+                Ok(Next::Again | Next::Read) => {}
             }
         }
         if let Some(gathering) = self.gathering.take() {
             gathering.discard().await;
         }
+        parting
     }
 
     /// One step of the session. What is rare stands apart (`Box::pin`), or every connection that
@@ -153,10 +163,7 @@ impl<W: World> Visit<'_, W> {
                     gathering.discard().await;
                 }
             }
-            Step::Close => {
-                self.flush().await?;
-                return Ok(Next::End);
-            }
+            Step::Close => return Ok(Next::Part),
         }
         Ok(Next::Again)
     }
@@ -309,7 +316,7 @@ impl<W: World> Visit<'_, W> {
             } else {
                 SCARCE_BUFFER_OCTETS
             };
-            gathering.comes_through(self.connection.make_room(room));
+            gathering.comes_through(self.connection.make_room(&shard.buffers, room));
             let more = self.connection.receive_into(shard, wait, pass, room);
             match gathering.wait_for(more).await {
                 Some(heard) => heard,

@@ -7,6 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::gather::Gathering;
 use crate::mail::Locator;
 use crate::mail::envelope::{Content, Envelope, QueueId};
@@ -342,10 +344,10 @@ impl<W: World> Shard<W> {
         &self,
         envelope: &Envelope,
         recipients: impl Iterator<Item = (RecipientAdmission, u16, Tick)>,
-    ) -> Vec<PartAdmission> {
+    ) -> SmallVec<[PartAdmission; 1]> {
         let settings = self.settings();
         let queue = self.queue.borrow();
-        let mut parts: Vec<PartAdmission> = Vec::with_capacity(1);
+        let mut parts: SmallVec<[PartAdmission; 1]> = SmallVec::new();
         // Where a part stands. Filled when there are several: most messages have one.
         let mut places: HashMap<(Rc<str>, u16, Tick), usize> = HashMap::new();
         for (mut admission, attempts, due) in recipients {
@@ -373,7 +375,7 @@ impl<W: World> Shard<W> {
                     }
                     parts.push(PartAdmission {
                         lane,
-                        recipients: vec![admission],
+                        recipients: SmallVec::from_iter([admission]),
                         attempts,
                         due,
                     });

@@ -38,7 +38,7 @@ use crate::shard::mesh::{Directory, Letter, Mesh};
 use crate::shard::outbound::bell::Bell;
 use crate::shard::outbound::permits::Permits;
 use crate::spool::log::{self, CommitFacts, Log, MessageState, Recovery};
-use crate::world::{Class, Listener as _, Tick, World, survive};
+use crate::world::{Class, Listener as _, World, survive};
 
 use budget::Budget;
 use gate::Gate;
@@ -147,6 +147,7 @@ async fn open<W: World>(
         idle: Default::default(),
         resident: Default::default(),
         budget,
+        buffers: Default::default(),
         visits: Gate::default(),
         visitors,
         lodgers: Default::default(),
@@ -380,10 +381,12 @@ impl<W: World> Shard<W> {
     /// Sees to what time brings.
     async fn keep_time(self: Rc<Self>) {
         while !self.couriers.is_closed() {
+            // Looked at now and then though nothing is due: while it sleeps, no message whose first
+            // deadline is later has to ring for it.
+            let look = self.world.now() + LOOK_PERIOD;
             let next = self.queue.borrow().next_deadline();
-            self.bell
-                .wait(&self.world, next.unwrap_or(Tick::NEVER))
-                .await;
+            let next = next.map_or(look, |next| next.min(look));
+            self.bell.wait(&self.world, next).await;
             self.pump();
             self.world.breathe().await;
         }
@@ -409,5 +412,7 @@ impl<W: World> Shard<W> {
 /// How long transactions in progress may take at the end: the process promises to be gone in
 /// 10 s, and the log wants its last sync.
 const DRAIN_WAIT: Duration = Duration::from_secs(8);
+/// How often the queue is asked at the least whether something is due.
+const LOOK_PERIOD: Duration = Duration::from_secs(60);
 /// How often log lines are handed on when there are few.
 const HOUSE_PERIOD: Duration = Duration::from_millis(50);

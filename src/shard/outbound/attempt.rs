@@ -4,16 +4,19 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::transmit::{Form, Results};
 use crate::mail::envelope::QueueId;
 use crate::mail::outcome::{Blame, Diagnosis, Outcome, RemoteReply, Success};
 use crate::observe::stage::{Stage, Times};
-use crate::queue::{Assignment, MessageKey};
+use crate::queue::{Assignment, MessageKey, Outcomes, Places};
 use crate::shard::Shard;
 use crate::shard::hosts::secure::Security;
 use crate::shard::message::Message;
 use crate::smtp::client::{Outgoing, OutgoingRecipient};
 use crate::trial::{self, Bug};
+use crate::wire::path::Mailbox;
 use crate::wire::status::{EnhancedStatus, ReplyCode};
 use crate::world::{Tick, World};
 
@@ -25,8 +28,8 @@ pub(in crate::shard) struct Attempt<W: World> {
     /// When it was taken from the queue.
     pub(in crate::shard) taken: Tick,
     /// Recipients without an outcome.
-    remaining: Vec<u16>,
-    results: Vec<(u16, Outcome)>,
+    remaining: Places,
+    results: Outcomes,
     /// Why a host did not take some of the remaining.
     deferral: Option<Diagnosis>,
     /// The host that had the last word: `mx.test[192.0.2.1]:25`.
@@ -49,7 +52,7 @@ impl<W: World> Attempt<W> {
             shard: Rc::clone(shard),
             taken,
             remaining: assignment.recipients.clone(),
-            results: Vec::with_capacity(assignment.recipients.len()),
+            results: Outcomes::new(),
             assignment,
             deferral: None,
             relay: None,
@@ -138,19 +141,19 @@ impl<W: World> Attempt<W> {
             let recipient = envelope.recipients.get(usize::from(index))?;
             Some(OutgoingRecipient {
                 index,
-                address: recipient.mailbox.as_str().into(),
+                address: recipient.mailbox.to_shared(),
                 notify: recipient.notify,
                 orcpt: recipient.orcpt.clone(),
             })
         });
-        let recipients: Vec<OutgoingRecipient> = recipients.collect();
+        let recipients: SmallVec<[OutgoingRecipient; 1]> = recipients.collect();
         let sender = &envelope.reverse_path.0;
         let has_utf8_path = sender.as_ref().is_some_and(|path| path.needs_smtputf8())
             || !recipients
                 .iter()
                 .all(|recipient| recipient.address.is_ascii());
         Outgoing {
-            reverse_path: envelope.reverse_path.to_string(),
+            reverse_path: sender.as_ref().map(Mailbox::to_shared).unwrap_or_default(),
             ret: envelope.ret,
             envid: envelope.envid.clone(),
             eight_bit: form.eight_bit,
@@ -184,7 +187,7 @@ impl<W: World> Attempt<W> {
 
     /// One recipient ends like this.
     pub(super) fn end(&mut self, recipient: u16, outcome: Outcome) {
-        self.remaining.retain(|&open| open != recipient);
+        self.remaining.retain(|open| *open != recipient);
         self.results.push((recipient, outcome));
     }
 

@@ -1,10 +1,12 @@
 //! Connections that have no mail at the moment, by lane. The one that was busy last is woken
 //! first, so that those not needed grow old and end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
 
-use futures_channel::oneshot;
 use futures_lite::future;
 
 use crate::queue::LaneKey;
@@ -13,7 +15,23 @@ use crate::world::{Tick, World};
 /// The idle connections of a shard.
 #[derive(Default)]
 pub(in crate::shard) struct Idle {
-    waiting: RefCell<HashMap<LaneKey, Vec<oneshot::Sender<()>>>>,
+    waiting: RefCell<HashMap<LaneKey, Vec<Rc<Seat>>>>,
+}
+
+/// Where one connection waits, again and again.
+#[derive(Default)]
+pub(super) struct Seat {
+    is_taken: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// Leaves the seat, however the wait ends.
+struct Seated<'a>(&'a Seat);
+
+impl Drop for Seated<'_> {
+    fn drop(&mut self) {
+        self.0.is_taken.set(false);
+    }
 }
 
 impl Idle {
@@ -23,42 +41,50 @@ impl Idle {
         let Some(line) = waiting.get_mut(&lane) else {
             return false;
         };
-        let woken = loop {
-            match line.pop() {
-                Some(sleeper) => {
-                    if sleeper.send(()).is_ok() {
-                        break true;
-                    }
+        while let Some(seat) = line.pop() {
+            if seat.is_taken.replace(false) {
+                if let Some(waker) = seat.waker.take() {
+                    waker.wake();
                 }
-                None => break false,
+                return true;
             }
-        };
-        if line.is_empty() {
-            waiting.remove(&lane);
         }
-        woken
+        false
     }
 
-    /// Waits to be woken; false when `until` came first, or `end` did.
+    /// Waits on `seat` to be woken; false when `until` came first, or `end` did.
     pub(super) async fn wait<W: World>(
         &self,
         world: &W,
         lane: LaneKey,
+        seat: &Rc<Seat>,
         until: Tick,
         end: impl Future<Output = ()>,
     ) -> bool {
-        let (wake, woken) = oneshot::channel();
+        seat.is_taken.set(true);
+        let seated = Seated(seat);
         self.waiting
             .borrow_mut()
             .entry(lane)
             .or_default()
-            .push(wake);
-        let woken = async { woken.await.is_ok() };
+            .push(Rc::clone(seat));
+        let woken = poll_fn(|cx| {
+            if !seat.is_taken.get() {
+                return Poll::Ready(true);
+            }
+            let mut waker = seat.waker.borrow_mut();
+            match &mut *waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+            Poll::Pending
+        });
         let over = async {
             future::or(world.sleep(until), end).await;
             false
         };
         let was_woken = future::or(woken, over).await;
+        drop(seated);
         if !was_woken {
             self.tidy(lane);
         }
@@ -66,10 +92,10 @@ impl Idle {
     }
 
     /// Forgets those who wait no more.
-    fn tidy(&self, lane: LaneKey) {
+    pub(super) fn tidy(&self, lane: LaneKey) {
         let mut waiting = self.waiting.borrow_mut();
         if let Some(line) = waiting.get_mut(&lane) {
-            line.retain(|sleeper| !sleeper.is_canceled());
+            line.retain(|seat| seat.is_taken.get());
             if line.is_empty() {
                 waiting.remove(&lane);
             }

@@ -34,11 +34,12 @@ use crate::route::sts::Found;
 use crate::shard::hosts::secure::Terms;
 use crate::shard::hosts::{Candidate, Candidates, NO_ANSWER, NoHost};
 use crate::shard::life::gate::Pass;
-use crate::shard::message::Message;
+use crate::shard::message::{Body, Message};
 use crate::smtp::client::{ClientSession, Hello, Peer, Waits};
 use crate::world::{Class, World};
 
 use attempt::Attempt;
+use idle::Seat;
 use permits::Permit;
 use transmit::Connection;
 
@@ -94,6 +95,8 @@ struct Courier<'a, W: World> {
     /// What the next hop's domain says of its hosts, asked for before the permit.
     published: Option<Found>,
     connection: Option<Connection<W>>,
+    /// Where the connection waits for mail.
+    seat: Rc<Seat>,
 }
 
 impl<'a, W: World> Courier<'a, W> {
@@ -126,8 +129,10 @@ impl<'a, W: World> Courier<'a, W> {
             how,
             published,
             connection: None,
+            seat: Rc::default(),
         };
         courier.carry(&permit, pass).await;
+        shard.idle.tidy(lane);
         if let Some(connection) = courier.connection.take() {
             connection.quit().await;
         }
@@ -144,7 +149,10 @@ impl<'a, W: World> Courier<'a, W> {
                 let until = now + IDLE_WAIT;
                 let end = future::or(pass.closed(), permit.wanted());
                 if self.may_wait(permit)
-                    && shard.idle.wait(&shard.world, self.lane, until, end).await
+                    && shard
+                        .idle
+                        .wait(&shard.world, self.lane, &self.seat, until, end)
+                        .await
                 {
                     continue;
                 }
@@ -212,6 +220,10 @@ impl<'a, W: World> Courier<'a, W> {
             }
         }
         attempt.settle(Some(&message));
+        // The last who holds it, where it has come to its end.
+        if let Some(Body::Memory(content)) = Rc::into_inner(message).map(|message| message.body) {
+            shard.buffers.give_content(content);
+        }
     }
 
     /// Over the connection at hand, then host by host, until every recipient has an outcome.

@@ -13,6 +13,7 @@ use crate::mail::downgrade;
 use crate::mail::envelope::{QueueId, TlsWish};
 use crate::mail::outcome::{Blame, Diagnosis, Outcome};
 use crate::observe::stage::{Stage, Times};
+use crate::queue::Outcomes;
 use crate::shard::Shard;
 use crate::shard::hosts::secure::{Security, Terms};
 use crate::shard::hosts::{ENCRYPTION_NEEDED, NO_ANSWER, NoHost};
@@ -66,7 +67,7 @@ enum State {
 pub(super) struct Results {
     /// An outcome for a recipient, by its place in the envelope. Recipients without one may be
     /// taken in the next transaction.
-    pub(super) settled: Vec<(u16, Outcome)>,
+    pub(super) settled: Outcomes,
     /// MAIL to the reply to the dot.
     pub(super) transfer: Duration,
     /// How long its stages took.
@@ -382,7 +383,9 @@ impl<W: World> Connection<W> {
                 Output::Send(_) | Output::Body | Output::Secure if lost => Ok(()),
                 Output::Send(octets) => {
                     let until = self.shard.world.now() + WRITE_WAIT;
-                    self.stream.write(&mut [IoSlice::new(&octets)], until).await
+                    let written = self.stream.write(&mut [IoSlice::new(&octets)], until).await;
+                    self.session.take_back(octets);
+                    written
                 }
                 Output::Secure => self.secure().await,
                 Output::LogIn(offered) => {

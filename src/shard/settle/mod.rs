@@ -10,13 +10,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use smallvec::SmallVec;
 
 use super::Shard;
 use crate::mail::outcome::Outcome;
 use crate::observe::history::{Event, Fate};
 use crate::observe::log::Delivery;
 use crate::observe::stage::Stage;
-use crate::queue::{Decision, Due, PartKey, Report};
+use crate::queue::{Decision, Decisions, Due, Outcomes, PartKey, Report};
 use crate::shard::life::gate::Gate;
 use crate::shard::message::Message;
 use crate::shard::outbound::attempt::Attempt;
@@ -27,7 +28,7 @@ use crate::world::{Class, Tick, World};
 
 impl<W: World> Shard<W> {
     /// Ends an attempt.
-    pub(super) fn settle(self: &Rc<Self>, part: PartKey, results: Vec<(u16, Outcome)>, now: Tick) {
+    pub(super) fn settle(self: &Rc<Self>, part: PartKey, results: Outcomes, now: Tick) {
         let random = self.world.random();
         let decisions = self.queue.borrow_mut().settle(now, part, results, random);
         self.carry_out(decisions);
@@ -35,16 +36,12 @@ impl<W: World> Shard<W> {
     }
 
     /// Does what the queue decided, in its order.
-    pub(super) fn carry_out(self: &Rc<Self>, decisions: Vec<Decision>) {
+    pub(super) fn carry_out(self: &Rc<Self>, decisions: Decisions) {
         self.carry_out_within(decisions, None);
     }
 
     /// The same; whoever waits for `reports` to be empty waits for the reports begun here.
-    pub(super) fn carry_out_within(
-        self: &Rc<Self>,
-        decisions: Vec<Decision>,
-        reports: Option<&Gate>,
-    ) {
+    pub(super) fn carry_out_within(self: &Rc<Self>, decisions: Decisions, reports: Option<&Gate>) {
         for decision in decisions {
             self.unharmed(|| self.carry_out_one(decision, reports));
         }
@@ -137,7 +134,7 @@ impl<W: World> Shard<W> {
             for item in due {
                 self.unharmed(|| match item {
                     Due::Lane(lane) => self.attend(lane),
-                    Due::Decision(decision) => self.carry_out(vec![decision]),
+                    Due::Decision(decision) => self.carry_out(Decisions::from_iter([decision])),
                 });
             }
         }
@@ -159,7 +156,7 @@ impl<W: World> Shard<W> {
         let now = self.world.now();
         let whole = now.since(attempt.accepted());
         let journal = &self.journal;
-        let mut fates = Vec::with_capacity(results.len());
+        let mut fates = SmallVec::new();
         for (place, outcome) in results {
             let Some(recipient) = message.envelope.recipients.get(usize::from(*place)) else {
                 continue;
@@ -168,7 +165,7 @@ impl<W: World> Shard<W> {
             fates.push(Fate {
                 to: recipient.mailbox.as_str().into(),
                 status: status.into(),
-                dsn: dsn.to_string(),
+                dsn,
                 text: text.into(),
             });
             let security = attempt.security.as_ref();
@@ -197,7 +194,7 @@ impl<W: World> Shard<W> {
         }
         let attempted = Event::Attempt {
             relay: attempt.relay.as_deref().map(Into::into),
-            tls: attempt.security.as_ref().map(ToString::to_string),
+            tls: attempt.security.map(|security| security.words()),
             stages: attempt.stages,
             outcomes: fates,
         };

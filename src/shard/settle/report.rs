@@ -7,6 +7,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use smallvec::smallvec;
+
 use crate::mail::Committed as _;
 use crate::mail::dsn;
 use crate::mail::envelope::{Envelope, QueueId, Recipient, TlsWish};
@@ -260,10 +262,10 @@ impl<W: World> Shard<W> {
                 relay: None,
                 tls: None,
                 stages: Times::default(),
-                outcomes: vec![Fate {
+                outcomes: smallvec![Fate {
                     to: recipient.mailbox.as_str().into(),
                     status: "expired".into(),
-                    dsn: diagnosis.status.to_string(),
+                    dsn: diagnosis.status,
                     text: (&*diagnosis.text).into(),
                 }],
             };

@@ -27,7 +27,10 @@ mod verdict;
 mod tests;
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
+
+use smallvec::SmallVec;
 
 use crate::mail::envelope::{Notify, Ret};
 use crate::mail::outcome::{Diagnosis, Outcome};
@@ -99,7 +102,7 @@ pub struct Waits {
 #[derive(Clone, Debug, Default)]
 pub struct Outgoing {
     /// Whom reports go to, without angle brackets; empty for nobody.
-    pub reverse_path: String,
+    pub reverse_path: Arc<str>,
     /// `RET=`
     pub ret: Option<Ret>,
     /// `ENVID=`: xtext.
@@ -113,7 +116,7 @@ pub struct Outgoing {
     /// Octets, as `SIZE=` counts them (RFC 1870 §5).
     pub size: u64,
     /// To whom.
-    pub recipients: Vec<OutgoingRecipient>,
+    pub recipients: SmallVec<[OutgoingRecipient; 1]>,
 }
 
 /// One recipient of an outgoing message.
@@ -122,7 +125,7 @@ pub struct OutgoingRecipient {
     /// Its place in the envelope: it comes back under this number.
     pub index: u16,
     /// Where it goes, without angle brackets.
-    pub address: String,
+    pub address: Arc<str>,
     /// `NOTIFY=`
     pub notify: Option<Notify>,
     /// `ORCPT=`: `addr-type;xtext`.

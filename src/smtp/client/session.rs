@@ -42,6 +42,8 @@ pub struct ClientSession {
     domains_spent: bool,
     pub(super) failure: Option<Failure>,
     pub(super) output: VecDeque<Output>,
+    /// Empty: where the next commands are written.
+    batch: Vec<u8>,
     deadline: Tick,
     /// The deadline the driver knows of.
     announced: Tick,
@@ -70,6 +72,7 @@ impl ClientSession {
             domains_spent: false,
             failure: None,
             output: VecDeque::new(),
+            batch: Vec::new(),
             deadline: Tick::NEVER,
             announced: Tick::NEVER,
         };
@@ -113,10 +116,9 @@ impl ClientSession {
         self.keep_to_domains(&mut outgoing);
         if let Some(most) = self.extensions.limits.rcptmax {
             let most = usize::try_from(most).unwrap_or(usize::MAX);
-            let beyond = outgoing
-                .recipients
-                .split_off(most.min(outgoing.recipients.len()));
-            self.postpone(&beyond);
+            let most = most.min(outgoing.recipients.len());
+            self.postpone(&outgoing.recipients[most..]);
+            outgoing.recipients.truncate(most);
         }
         if outgoing.recipients.is_empty() {
             self.output.push_back(Output::Done);
@@ -236,6 +238,12 @@ impl ClientSession {
         if !self.closed {
             self.collapse(blame, diagnosis, false);
         }
+    }
+
+    /// Takes back the memory of an [`Output::Send`] that is done: the next one needs as much.
+    pub fn take_back(&mut self, mut octets: Vec<u8>) {
+        octets.clear();
+        self.batch = octets;
     }
 
     /// What is to be done next; `None`: wait for the peer or the clock.
@@ -361,7 +369,7 @@ impl ClientSession {
         } else {
             1
         };
-        let mut batch = Vec::new();
+        let mut batch = std::mem::take(&mut self.batch);
         while self.sent.len() < window && batch.len() < BATCH_OCTETS_MAX {
             let unanswered = !self.sent.is_empty();
             match transaction.next_command(&self.extensions, unanswered, &mut batch) {
@@ -370,6 +378,7 @@ impl ClientSession {
             }
         }
         if batch.is_empty() {
+            self.batch = batch;
             self.finish();
         } else {
             self.output.push_back(Output::Send(batch));

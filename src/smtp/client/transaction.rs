@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 
+use smallvec::SmallVec;
+
 use super::verdict::Sent;
 use super::{Outgoing, OutgoingRecipient};
 use crate::mail::envelope::{Notify, Ret};
@@ -13,7 +15,7 @@ use crate::trial::{self, Bug};
 #[derive(Debug)]
 pub(super) struct Transaction {
     outgoing: Outgoing,
-    fates: Vec<Fate>,
+    fates: SmallVec<[Fate; 8]>,
     next: Next,
     /// Recipients that the peer accepted, told or not.
     accepted: usize,
@@ -43,7 +45,7 @@ enum Fate {
 impl Transaction {
     /// A transaction that begins with MAIL, after RSET where the last one was left open.
     pub(super) fn new(outgoing: Outgoing, reset: bool) -> Self {
-        let fates = vec![Fate::Open; outgoing.recipients.len()];
+        let fates = SmallVec::from_elem(Fate::Open, outgoing.recipients.len());
         let next = if reset { Next::Reset } else { Next::Mail };
         Self {
             outgoing,

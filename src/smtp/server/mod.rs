@@ -15,6 +15,9 @@ mod incoming;
 mod limits;
 mod mend;
 mod stage;
+/// What a session says at once, most of the time.
+const OUTPUT_OCTETS: usize = 256;
+
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -201,7 +204,7 @@ impl ServerSession {
         } else {
             "ESMTP"
         };
-        let mut output = Vec::new();
+        let mut output = Vec::with_capacity(OUTPUT_OCTETS);
         Reply::greeting(&limits.hostname, protocol).write_into(&mut output);
         Self {
             limits,

@@ -174,12 +174,12 @@ fn ehlo(extensions: &[&str]) -> String {
 
 fn message(recipients: u16) -> Outgoing {
     Outgoing {
-        reverse_path: "a@c.test".to_owned(),
+        reverse_path: "a@c.test".into(),
         size: 500,
         recipients: (0..recipients)
             .map(|index| OutgoingRecipient {
                 index,
-                address: format!("b{index}@d.test"),
+                address: format!("b{index}@d.test").into(),
                 ..OutgoingRecipient::default()
             })
             .collect(),

@@ -35,7 +35,7 @@ fn peer_is_to_pass_the_requirement_of_tls_on() {
     let greeted = |in_plain: &str, under_tls: &str, reverse_path: &str| {
         let mut outgoing = message(1);
         outgoing.require_tls = true;
-        outgoing.reverse_path = reverse_path.to_owned();
+        outgoing.reverse_path = reverse_path.into();
         let in_plain = format!("250-mx.test\r\n250-{in_plain}\r\n250 STARTTLS\r\n");
         let answers = [GREETING, &in_plain, READY, &offers(under_tls)];
         dialogue(false, &[outgoing], &answers)

@@ -154,7 +154,7 @@ fn peer_names_its_limit_of_domains() {
     ];
     let mut mixed = message(4);
     for (recipient, address) in mixed.recipients.iter_mut().zip(addresses) {
-        recipient.address = address.to_owned();
+        recipient.address = address.into();
     }
     let answers = [GREETING, &ehlo, OK, OK, OK, OK, GO, OK];
     let talk = dialogue(false, &[mixed], &answers);
@@ -170,7 +170,7 @@ fn peer_names_its_limit_of_domains() {
 fn domains_of_earlier_messages_count_against_the_limit() {
     let ehlo = ehlo(&["LIMITS RCPTDOMAINMAX=1"]);
     let mut elsewhere = message(1);
-    elsewhere.recipients[0].address = "b@e.test".to_owned();
+    elsewhere.recipients[0].address = "b@e.test".into();
     let messages = [message(2), message(1), elsewhere];
     let answers = [GREETING, &ehlo, OK, OK, OK, GO, OK, OK, OK, GO, OK];
     let talk = dialogue(false, &messages, &answers);
@@ -203,7 +203,7 @@ fn peer_gets_many_recipients_in_batches() {
 
     let mut long = message(60);
     for recipient in &mut long.recipients {
-        recipient.address = format!("{}@d.test", "x".repeat(300));
+        recipient.address = format!("{}@d.test", "x".repeat(300)).into();
     }
     let mut talk = Dialogue::new(false, vec![long]);
     talk.hear(GREETING.as_bytes());
@@ -294,7 +294,7 @@ fn peer_offers_everything_and_gets_every_parameter() {
          RCPT TO:<b0@d.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;x@d.test\r\nDATA\r\n"
     );
     outgoing.smtputf8 = false;
-    outgoing.reverse_path.clear();
+    outgoing.reverse_path = "".into();
     let talk = dialogue(false, &[outgoing], &[GREETING, "250 mx.test\r\n", OK]);
     assert_eq!(
         talk.sent[1..],
