@@ -27,6 +27,8 @@ pub struct Terms {
     pub connections_max: usize,
     /// The least time between two attempts for one recipient at one host.
     pub retry_wait_min: Duration,
+    /// The most time between them, where the host only said "later".
+    pub retry_wait_max: Duration,
     /// The age at which mail fails.
     pub expire: Duration,
     /// How long after an answer its settling may still be lost with the power.
@@ -277,12 +279,12 @@ impl<'a> Court<'a> {
             if let Some(before) = last.insert(key, attempt)
                 && !self.crashed_between(before.at, attempt.at)
             {
-                let wait = match before.code {
-                    Some(450) => self.terms.retry_wait_min,
-                    Some(550) => Duration::MAX,
-                    _ => Duration::ZERO,
+                let waits = match before.code {
+                    Some(450) => self.terms.retry_wait_min..=self.terms.retry_wait_max,
+                    Some(550) => Duration::MAX..=Duration::MAX,
+                    _ => Duration::ZERO..=Duration::MAX,
                 };
-                if attempt.at.saturating_sub(before.at) < wait {
+                if !waits.contains(&attempt.at.saturating_sub(before.at)) {
                     self.broken.push(format!(
                         "{}: answered {:?} at {:?}, asked again at {:?}",
                         attempt.recipient, before.code, before.at, attempt.at
@@ -403,6 +405,7 @@ mod tests {
     const TERMS: Terms = Terms {
         connections_max: 2,
         retry_wait_min: Duration::from_secs(60),
+        retry_wait_max: Duration::from_secs(70),
         expire: Duration::from_secs(5_000),
         now: Duration::from_secs(4_000),
         settle_lag: Duration::from_secs(1),
@@ -553,6 +556,8 @@ mod tests {
                 code: Some(450),
             });
         }
+        assert!(verdict(&entries).contains("asked again"));
+        entries.attempts[1].at = seconds(90);
         assert!(verdict(&entries).contains("asked again"));
         entries.attempts[1].at = seconds(80);
         assert_eq!(verdict(&entries), "");

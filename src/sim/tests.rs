@@ -417,6 +417,7 @@ fn peers_understand_each_other_and_their_ledger_is_true() {
         let terms = Terms {
             connections_max: 3,
             retry_wait_min: Duration::ZERO,
+            retry_wait_max: Duration::MAX,
             expire: Duration::MAX / 2,
             now: Duration::ZERO,
             settle_lag: Duration::ZERO,

@@ -122,8 +122,8 @@ pub(super) struct Batch {
     /// Whom the failure reports among them settle.
     pub(super) reported: Vec<(QueueId, SmallVec<[u16; 4]>)>,
     pub(super) waiters: Vec<oneshot::Sender<Result<(), CommitError>>>,
-    /// How many octets it had when it was written.
-    pub(super) written: u64,
+    /// How many octets batches have had of late.
+    pub(super) usual: u64,
 }
 
 impl<W: World> State<W> {
@@ -283,22 +283,24 @@ impl Batch {
             accepted: Vec::new(),
             reported: Vec::new(),
             waiters: Vec::new(),
-            written: 0,
+            usual: 0,
         }
     }
 
-    /// With the memory of one that is done with. Its octets went to the disk, and are made as many
-    /// again at once as they came to.
+    /// With the memory of one that is done with. Its octets went to the disk: room for as many as
+    /// usual, and some more, is made again at once.
     fn using(self, mut spare: Self) -> Self {
-        let usual = usize::try_from(spare.written).unwrap_or(0);
+        let usual = usize::try_from(spare.usual).unwrap_or(0);
+        let room = usual.min(USUAL_OCTETS_MAX).next_power_of_two();
         spare.notes.clear();
         spare.accepted.clear();
         spare.waiters.clear();
         Self {
-            octets: Vec::with_capacity(usual.min(USUAL_OCTETS_MAX)),
+            octets: Vec::with_capacity(room),
             notes: spare.notes,
             accepted: spare.accepted,
             waiters: spare.waiters,
+            usual: spare.usual,
             ..self
         }
     }

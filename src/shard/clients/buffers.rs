@@ -1,7 +1,7 @@
 //! Buffers that nobody uses at the moment: a small message comes and goes without allocating one.
 //!
 //! A connection has a small one between commands and a larger one while content comes in; the content
-//! gathers in another, until the message is delivered.
+//! gathers in another, and what stands before it in a third, until the message is delivered.
 
 use std::cell::RefCell;
 
@@ -13,6 +13,7 @@ pub(in crate::shard) struct Buffers {
     large: RefCell<Vec<Vec<u8>>>,
     /// To gather in: empty.
     contents: RefCell<Vec<Vec<u8>>>,
+    traces: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Buffers {
@@ -34,17 +35,27 @@ impl Buffers {
 
     /// An empty buffer with room for so many octets.
     pub(in crate::shard) fn take_empty(&self, room: usize) -> Vec<u8> {
-        let is_usual = room == FIRST_BUFFER_OCTETS;
-        let spare = is_usual.then(|| self.contents.borrow_mut().pop());
-        spare.flatten().unwrap_or_else(|| Vec::with_capacity(room))
+        let spare = self.empty_kind(room);
+        let spare = spare.and_then(|kind| kind.borrow_mut().pop());
+        spare.unwrap_or_else(|| Vec::with_capacity(room))
     }
 
     /// Takes one back, whatever is in it.
-    pub(in crate::shard) fn give_content(&self, mut content: Vec<u8>) {
-        let mut contents = self.contents.borrow_mut();
-        if content.capacity() == FIRST_BUFFER_OCTETS && contents.len() < SPARES_MAX {
-            content.clear();
-            contents.push(content);
+    pub(in crate::shard) fn give_filled(&self, mut buffer: Vec<u8>) {
+        if let Some(kind) = self.empty_kind(buffer.capacity()) {
+            let mut kind = kind.borrow_mut();
+            if kind.len() < SPARES_MAX {
+                buffer.clear();
+                kind.push(buffer);
+            }
+        }
+    }
+
+    fn empty_kind(&self, room: usize) -> Option<&RefCell<Vec<Vec<u8>>>> {
+        match room {
+            TRACE_OCTETS => Some(&self.traces),
+            FIRST_BUFFER_OCTETS => Some(&self.contents),
+            _ => None,
         }
     }
 
@@ -61,7 +72,9 @@ impl Buffers {
 pub(super) const LINE_BUFFER_OCTETS: usize = 1024;
 /// The buffer when content begins: most messages fit.
 pub(in crate::shard) const FIRST_BUFFER_OCTETS: usize = 4 * 1024;
-/// Spare buffers of each kind: as many as change hands at once. They take 576 KiB at the most.
+/// The trace fields of most messages fit.
+pub(in crate::shard) const TRACE_OCTETS: usize = 256;
+/// Spare buffers of each kind: as many as change hands at once. They take 592 KiB at the most.
 const SPARES_MAX: usize = 64;
 
 #[cfg(test)]
@@ -89,10 +102,10 @@ mod tests {
         let mut content = buffers.take_empty(FIRST_BUFFER_OCTETS);
         content.extend(b"secret");
         let place = content.as_ptr();
-        buffers.give_content(content);
+        buffers.give_filled(content);
         let again = buffers.take_empty(FIRST_BUFFER_OCTETS);
         assert_eq!((again.as_ptr(), again.len()), (place, 0));
-        buffers.give_content(Vec::with_capacity(3 * FIRST_BUFFER_OCTETS));
+        buffers.give_filled(Vec::with_capacity(3 * FIRST_BUFFER_OCTETS));
         assert!(buffers.contents.borrow().is_empty(), "large ones go");
     }
 

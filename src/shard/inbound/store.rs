@@ -19,6 +19,7 @@ use crate::observe::log as journal;
 use crate::observe::stage::{Stage, Times};
 use crate::queue::{Admission, MessageKey, PartAdmission, RecipientAdmission, Removal};
 use crate::shard::Shard;
+use crate::shard::clients::buffers::TRACE_OCTETS;
 use crate::shard::message::sign::Signatures;
 use crate::shard::message::{Body, Message};
 use crate::smtp::reply::Reply;
@@ -159,8 +160,8 @@ impl<W: World> Shard<W> {
         field: Vec<u8>,
     ) -> Vec<u8> {
         let settings = self.settings();
-        let mut trace = field;
-        trace.reserve(TRACE_OCTETS);
+        let mut trace = self.buffers.take_empty(TRACE_OCTETS);
+        trace.extend(field);
         Trace {
             client: (!origin.is_hidden).then_some((&*transaction.hello, origin.client)),
             by: &settings.hostname,
@@ -456,7 +457,5 @@ fn complete(content: &mut Content, trace: &mut Vec<u8>, now: Wall, id: String) {
     }
 }
 
-/// What a trace field takes, most of the time.
-const TRACE_OCTETS: usize = 256;
 /// Times a message is looked up anew after it was moved.
 const READ_TRIES: u32 = 3;

@@ -221,8 +221,11 @@ impl<'a, W: World> Courier<'a, W> {
         }
         attempt.settle(Some(&message));
         // The last who holds it, where it has come to its end.
-        if let Some(Body::Memory(content)) = Rc::into_inner(message).map(|message| message.body) {
-            shard.buffers.give_content(content);
+        if let Some(message) = Rc::into_inner(message) {
+            shard.buffers.give_filled(message.trace);
+            if let Body::Memory(content) = message.body {
+                shard.buffers.give_filled(content);
+            }
         }
     }
 

@@ -26,10 +26,10 @@ const fn play_for(bug: Bug) -> (&'static str, fn(u64)) {
         | Bug::PermanentIsTemporary
         | Bug::RecipientDropped
         | Bug::TimerLost
-        | Bug::BellNotHeard
         | Bug::PermitLeaked
         | Bug::PermitReturnedTwice => ("moody hosts", super::moody_hosts),
         Bug::DotNotHidden | Bug::BudgetKept => ("good weather", super::good_weather),
+        Bug::BellNotHeard => ("in time", waiting::in_time),
         Bug::LaneNeverReopens => ("expiry", hardships::expiry),
         Bug::RetryPastExpiry | Bug::RetryTooSoon | Bug::DelayForgotten | Bug::AgeForgotten => {
             ("later for ever", waiting::later_for_ever)

@@ -34,7 +34,7 @@ fn every_fault_strikes_and_every_state_is_reached() {
     assert!(missing.is_empty(), "never seen: {missing:#?}\n{table}");
 }
 
-const PLAYS: [fn(u64); 25] = [
+const PLAYS: [fn(u64); 26] = [
     super::good_weather,
     super::moody_hosts,
     super::storm,
@@ -53,6 +53,7 @@ const PLAYS: [fn(u64); 25] = [
     hardships::expiry,
     hardships::operator,
     waiting::later_for_ever,
+    waiting::in_time,
     waiting::restart,
     panics::panics,
     panics::lost_shard,

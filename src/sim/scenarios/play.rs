@@ -93,6 +93,7 @@ impl Play {
         let terms = Terms {
             connections_max: config.delivery.connections_per_destination,
             retry_wait_min: config.queue.retry[0] * 3 / 4,
+            retry_wait_max: Duration::MAX,
             expire: config.queue.expire,
             now: Duration::ZERO,
             settle_lag: SETTLE_LAG,

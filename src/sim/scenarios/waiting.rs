@@ -49,6 +49,32 @@ pub(super) fn later_for_ever(seed: u64) {
 }
 
 #[test]
+fn a_host_that_says_later_is_asked_again_when_it_is_time() {
+    seeds(10).for_each(in_time);
+}
+
+/// A host says "later" and nothing else happens: the clock alone brings the next attempt.
+pub(super) fn in_time(seed: u64) {
+    let wait = Duration::from_secs(20);
+    let mut play = Play::with(seed, 1, |config| {
+        config.queue.retry = vec![wait];
+        config.queue.expire = Duration::from_secs(300);
+    });
+    play.terms.retry_wait_max = wait * 5 / 4;
+    play.mood.set(Mood {
+        greylists: 1000,
+        ..Mood::KIND
+    });
+    play.boot_surely();
+    // One host only: what another said would begin a wait of its own.
+    play.client(4, &["two.test"], 0, 2_000);
+    play.finish_clients();
+    play.sim.run_for(Duration::from_secs(600));
+    play.finish();
+    play.judge();
+}
+
+#[test]
 fn a_restart_knows_what_was_known() {
     seeds(6).for_each(restart);
 }
