@@ -370,7 +370,7 @@ mod tests {
                 held: false,
                 removed: None,
                 delay_told: false,
-                parts: Vec::new(),
+                parts: Default::default(),
             };
             queue.admit(Tick(0), admission)
         };
