@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use crate::time::{Tick, Wall};
 
 use super::part::Fate;
-use super::{Decision, MessageKey, POLL_BATCH, Queue, State};
+use super::{Decisions, MessageKey, POLL_BATCH, Queue, State};
 
 /// Until when a removed message can be put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Queue {
         now: Tick,
         message: MessageKey,
         removal: Removal,
-    ) -> Option<Vec<Decision>> {
+    ) -> Option<Decisions> {
         let index = self.messages.find(message.0)?;
         if self.messages[index].fate != Fate::Open {
             return None;
@@ -74,7 +74,7 @@ impl Queue {
                 self.move_part(part, State::Removed);
             }
         }
-        let mut decisions = Vec::new();
+        let mut decisions = Decisions::new();
         self.conclude(now, index, &mut decisions);
         Some(decisions)
     }
@@ -113,7 +113,7 @@ impl Queue {
     }
 
     /// Makes removals final whose time is over.
-    pub(super) fn empty_bin(&mut self, now: Tick, decisions: &mut Vec<Decision>) {
+    pub(super) fn empty_bin(&mut self, now: Tick, decisions: &mut Decisions) {
         for _ in 0..POLL_BATCH {
             let Some(message) = self.bin.pop_due(now) else {
                 break;
@@ -147,7 +147,9 @@ mod tests {
     use crate::mail::envelope::QueueId;
     use crate::mail::outcome::Blame;
     use crate::queue::tests::{admission, at, decisions, deferred, delivered, lanes, settings};
-    use crate::queue::{Admission, Decision, LaneKey, MessageKey, Queue, State};
+    use crate::queue::{
+        Admission, Decision, Decisions, LaneKey, MessageKey, Outcomes, Queue, State,
+    };
 
     fn removal(seconds: i64) -> Removal {
         Removal {
@@ -172,7 +174,7 @@ mod tests {
         let taken = queue.take(at(1), lane).expect("a part");
         let results = taken.recipients.iter();
         let results = results.map(|&place| (place, deferred(Blame::Recipient)));
-        queue.settle(at(1), taken.part, results.collect(), 0);
+        queue.settle(at(1), taken.part, results.collect::<Outcomes>(), 0);
         queue.hold(key);
         let before: Vec<_> = queue
             .show(key)
@@ -180,7 +182,7 @@ mod tests {
             .map(|one| (one.state, one.due, one.attempts))
             .collect();
         let told = queue.remove(at(2), key, removal(602));
-        assert_eq!(told, Some(Vec::new()), "nothing is final");
+        assert_eq!(told, Some(Decisions::new()), "nothing is final");
         queue.check_invariants();
         assert!(
             queue

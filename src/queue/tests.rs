@@ -450,7 +450,7 @@ impl History {
                 let before = self.queue.counters().accepted;
                 self.queue.restore(self.now, key);
                 self.restored += self.queue.counters().accepted - before;
-                Vec::new()
+                Decisions::new()
             }
             2 => {
                 self.queue.hold(key);

@@ -12,7 +12,7 @@ use crate::observe::ask::{
     Selector, ShapeRow,
 };
 use crate::observe::history::Event;
-use crate::queue::{Glance, Listed, MessageKey, Removal, Shapes, State};
+use crate::queue::{Decisions, Glance, Listed, MessageKey, Removal, Shapes, State};
 use crate::shard::Shard;
 use crate::shard::life::gate::Gate;
 use crate::shard::message::Message;
@@ -261,13 +261,13 @@ impl<W: World> Shard<W> {
         let decisions = match act {
             Act::Hold if queue.hold(key) => {
                 self.log.note(log::Note::Held { id, held: true });
-                Vec::new()
+                Decisions::new()
             }
             Act::Release if queue.release(now, key) => {
                 self.log.note(log::Note::Held { id, held: false });
-                Vec::new()
+                Decisions::new()
             }
-            Act::Retry if queue.retry_now(now, key) => Vec::new(),
+            Act::Retry if queue.retry_now(now, key) => Decisions::new(),
             Act::Remove if order.for_good => queue.remove_for_good(now, key),
             Act::Remove => {
                 let wall = Wall(order.removed_until());
@@ -280,7 +280,7 @@ impl<W: World> Shard<W> {
             }
             Act::Undo if queue.restore(now, key) => {
                 self.log.note(log::Note::Binned { id, until: None });
-                Vec::new()
+                Decisions::new()
             }
             Act::Bounce => queue.bounce(now, key),
             Act::Hold | Act::Release | Act::Retry | Act::Undo => return None,
