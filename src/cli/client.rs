@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -146,6 +146,60 @@ impl Client {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
         self.finish(request.call())
+    }
+
+    /// GET, answered line by line for as long as it takes.
+    pub(super) fn follow(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        mut see: impl FnMut(&str) -> Result<(), Complaint>,
+    ) -> Result<(), Complaint> {
+        let mut response = self.begin(path, query)?;
+        for line in BufReader::new(response.body_mut().as_reader()).lines() {
+            let line = line.map_err(|error| {
+                let words = format!("the relay went away: {error}");
+                Complaint::new(EX_UNAVAILABLE, words)
+            })?;
+            see(&line)?;
+        }
+        Ok(())
+    }
+
+    /// GET, of octets that are copied as they come.
+    pub(super) fn copy(&self, path: &str, out: &mut impl io::Write) -> Result<(), Complaint> {
+        let mut response = self.begin(path, &[])?;
+        let mut body = response.body_mut().as_reader();
+        match io::copy(&mut body, out).and_then(|_| out.flush()) {
+            // `| head` has seen enough.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Complaint::new(
+                EX_IOERR,
+                format!("not all of it came: {error}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// GET, whose answer is read by the caller and may take its time.
+    fn begin(&self, path: &str, query: &[(&str, String)]) -> Result<Response<Body>, Complaint> {
+        let mut request = self.agent.get(self.address(path));
+        for (key, value) in query {
+            request = request.query(key, value);
+        }
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let request = request.config().timeout_global(None).build();
+        let response = request.call().map_err(|error| self.unreachable(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        self.finish(Ok(response)).and_then(|_| {
+            Err(Complaint::new(
+                EX_PROTOCOL,
+                "the relay gives no answer that can be read",
+            ))
+        })
     }
 
     /// POST of JSON, answered in JSON.

@@ -3,6 +3,7 @@
 mod selection;
 
 use std::fmt::Write as _;
+use std::io;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -48,10 +49,15 @@ enum Command {
         limit: usize,
     },
     /// Show one message: its recipients, its attempts, what was said to it
-    #[command(after_help = "Example:\n  ringpost queue show 00F1ZQ2M7T8K4")]
+    #[command(
+        after_help = "Examples:\n  ringpost queue show 00F1ZQ2M7T8K4\n  ringpost queue show 00F1ZQ2M7T8K4 --raw > message.eml"
+    )]
     Show {
         /// The queue id
         id: String,
+        /// Print the message itself, with its trace fields
+        #[arg(long, conflicts_with = "json")]
+        raw: bool,
     },
     /// Hold messages: they stay, are not attempted and do not expire
     #[command(after_help = "Example:\n  ringpost queue hold --from news@example.org")]
@@ -78,6 +84,17 @@ enum Command {
         after_help = "Examples:\n  ringpost queue undo\n  ringpost queue undo --to ann@example.org\n  ringpost queue list --state removed"
     )]
     Undo(Given),
+    /// Send messages to another address, in place of their waiting recipients
+    #[command(
+        after_help = "Example:\n  ringpost queue redirect --to left@example.org --into successor@example.org"
+    )]
+    Redirect {
+        #[command(flatten)]
+        given: Given,
+        /// The address
+        #[arg(long, value_name = "ADDRESS")]
+        into: String,
+    },
     /// Return messages to their senders
     #[command(after_help = "Example:\n  ringpost queue bounce --to gone@example.org")]
     Bounce(Given),
@@ -159,7 +176,8 @@ fn answer(arguments: &Arguments, client: &Client) -> Result<Answer, Complaint> {
     let json = arguments.json;
     let (act, given) = match &arguments.command {
         Command::List { selection, limit } => return list(client, selection, *limit, json),
-        Command::Show { id } => return show(client, id, json),
+        Command::Show { id, raw: true } => return show_raw(client, id),
+        Command::Show { id, raw: false } => return show(client, id, json),
         Command::Shape { by_state } => return shape(client, *by_state, json),
         Command::Hold(given) => (Act::Hold, given),
         Command::Release(given) => (Act::Release, given),
@@ -172,6 +190,13 @@ fn answer(arguments: &Arguments, client: &Client) -> Result<Answer, Complaint> {
             return order(client, Act::Remove, &body, json);
         }
         Command::Undo(given) => (Act::Undo, given),
+        Command::Redirect { given, into } => {
+            let body = OrderBody {
+                into: Some(into.clone()),
+                ..given.body()
+            };
+            return order(client, Act::Redirect, &body, json);
+        }
         Command::Bounce(given) => (Act::Bounce, given),
     };
     order(client, act, &given.body(), json)
@@ -244,6 +269,13 @@ pub(super) fn path_of(folder: &str, id: &str) -> Result<String, Complaint> {
         return Ok(format!("{folder}/{id}"));
     }
     Err(Complaint::new(EX_USAGE, format!("{id} is no queue id")))
+}
+
+/// Prints the message itself as it comes: it may be large, and no text.
+fn show_raw(client: &Client, id: &str) -> Result<Answer, Complaint> {
+    let path = format!("{}/raw", path_of("/api/v1/queue", id)?);
+    client.copy(&path, &mut io::stdout().lock())?;
+    Ok(Answer::default())
 }
 
 fn show(client: &Client, id: &str, json: bool) -> Result<Answer, Complaint> {
@@ -325,6 +357,7 @@ fn order(client: &Client, act: Act, body: &OrderBody, json: bool) -> Result<Answ
         Act::Retry => "to be attempted now",
         Act::Remove => "removed",
         Act::Undo => "put back",
+        Act::Redirect => "redirected",
         Act::Bounce => "returned",
     };
     let (messages, recipients) = (acted.messages, acted.recipients);
@@ -339,11 +372,15 @@ fn order(client: &Client, act: Act, body: &OrderBody, json: bool) -> Result<Answ
     }
     let unseen = messages.saturating_sub(acted.samples.len() as u64);
     let remark = format!("Nothing was done; {unseen} more messages are not shown.");
+    let busy = (acted.busy > 0).then(|| {
+        let busy = acted.busy;
+        format!("{busy} messages are being attempted and stay as they are: hold them first.")
+    });
     let undo = acted.change.filter(|_| messages > 0);
     let undo = undo.map(|change| format!("For ten minutes: ringpost queue undo --change {change}"));
     Ok(Answer {
         result,
-        remark: acted.dry_run.then_some(remark).or(undo),
+        remark: acted.dry_run.then_some(remark).or(undo).or(busy),
     })
 }
 

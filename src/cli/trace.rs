@@ -1,28 +1,45 @@
-//! `ringpost trace`: the life of one message.
+//! `ringpost trace`: the life of one message, or dialogues while they happen.
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Args;
 use jiff::Timestamp;
 
-use super::client::{Answer, Client, Complaint, Place, clean, print};
+use super::client::{Answer, Client, Complaint, EX_IOERR, EX_PROTOCOL, Place, clean, print};
 use super::queue::{path_of, sender, tell_waiting};
 use crate::observe::ask::Trace;
+use crate::observe::follow::Spoken;
 use crate::observe::history::{Event, Fate, Moment};
 use crate::observe::stage::Times;
 
-/// Show the life of one message: every stage with its time, every reply
+/// Show the life of one message, or follow SMTP dialogues while they happen
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Example:
+Examples:
   ringpost trace 00F1ZQ2M7T8K4
+  ringpost trace --destination example.com
+  ringpost trace --client 192.0.2.0/24 --seconds 60
 
 The relay remembers the newest messages (8 MiB for each core), and nothing from before its last
-start. What is older stands in the log. Exit code 66 when it does not know the id.")]
+start. What is older stands in the log. Exit code 66 when it does not know the id.
+
+Dialogues are those of connections that begin from now on. Of content only the length is told, and what
+proves who a client is not at all. What is not taken in time is lost, and counted.")]
 pub struct Arguments {
     /// The queue id
-    id: String,
+    #[arg(required_unless_present_any = ["destination", "client"])]
+    id: Option<String>,
+    /// Follow the dialogues with this next hop, or with the host of this name
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["id", "client"])]
+    destination: Option<String>,
+    /// Follow the dialogues of clients with this address, or in this network
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "id")]
+    client: Option<String>,
+    /// Follow for so long, and not until the command is stopped
+    #[arg(long, conflicts_with = "id")]
+    seconds: Option<u64>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -31,13 +48,75 @@ pub struct Arguments {
 /// Asks the relay at `place`, and prints what it says.
 #[must_use]
 pub fn run(arguments: &Arguments, place: &Place) -> ExitCode {
-    print(Client::of(place).and_then(|client| answer(arguments, &client)))
+    print(Client::of(place).and_then(|client| match &arguments.id {
+        Some(id) => answer(id, arguments.json, &client),
+        None => follow(arguments, &client),
+    }))
 }
 
-fn answer(arguments: &Arguments, client: &Client) -> Result<Answer, Complaint> {
-    let path = path_of("/api/v1/trace", &arguments.id)?;
+/// Prints lines as they come.
+fn follow(arguments: &Arguments, client: &Client) -> Result<Answer, Complaint> {
+    let seconds = arguments.seconds.map(|seconds| seconds.to_string());
+    let given = [
+        ("destination", arguments.destination.clone()),
+        ("client", arguments.client.clone()),
+        ("seconds", seconds),
+    ];
+    let given = given.into_iter();
+    let query: Vec<_> = given
+        .filter_map(|(key, value)| Some((key, value?)))
+        .collect();
+    let mut out = io::stdout().lock();
+    let mut say = |words: &str| {
+        let said = writeln!(out, "{words}").and_then(|()| out.flush());
+        said.map_err(|error| Complaint::new(EX_IOERR, format!("cannot write: {error}")))
+    };
+    client.follow("/api/v1/dialogues", &query, |line| {
+        if line.is_empty() {
+            return Ok(());
+        }
+        if arguments.json {
+            return say(line);
+        }
+        let spoken: Spoken = serde_json::from_str(line).map_err(|error| {
+            Complaint::new(EX_PROTOCOL, format!("a line cannot be read: {error}"))
+        })?;
+        say(&as_line(&spoken))
+    })?;
+    Ok(Answer::default())
+}
+
+/// `09:00:01.234567 0/12 mx.example.com[192.0.2.1]:25 > EHLO relay.example.org`
+fn as_line(spoken: &Spoken) -> String {
+    let at = Timestamp::from_microsecond(spoken.at).map_or_else(
+        |_| spoken.at.to_string(),
+        |at| at.strftime("%H:%M:%S%.6f").to_string(),
+    );
+    let mark = match &*spoken.side {
+        "client" => '>',
+        "server" => '<',
+        _ => '-',
+    };
+    let lost = match spoken.lost {
+        0 => String::new(),
+        lost => format!("({lost} lines lost) "),
+    };
+    let Spoken {
+        shard,
+        connection,
+        peer,
+        words,
+        ..
+    } = spoken;
+    clean(&format!(
+        "{at} {shard}/{connection} {peer} {lost}{mark} {words}"
+    ))
+}
+
+fn answer(id: &str, json: bool, client: &Client) -> Result<Answer, Complaint> {
+    let path = path_of("/api/v1/trace", id)?;
     let trace: Trace = client.get(&path, &[])?;
-    if arguments.json {
+    if json {
         return Answer::json(&trace);
     }
     Ok(Answer {
@@ -167,6 +246,23 @@ mod tests {
     use super::*;
     use crate::observe::stage::Stage;
     use crate::wire::status::EnhancedStatus;
+
+    #[test]
+    fn a_spoken_line_says_who_speaks_and_steers_no_terminal() {
+        let spoken = Spoken {
+            at: 1_234_567,
+            connection: 12,
+            peer: "mx.d.test[192.0.2.1]:25".to_owned(),
+            side: "server".to_owned(),
+            words: "250 \u{1b}[2J".to_owned(),
+            lost: 3,
+            ..Spoken::default()
+        };
+        assert_eq!(
+            as_line(&spoken),
+            "00:00:01.234567 0/12 mx.d.test[192.0.2.1]:25 (3 lines lost) < 250 ?[2J"
+        );
+    }
 
     #[test]
     fn a_life_reads_from_top_to_bottom() {

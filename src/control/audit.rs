@@ -43,6 +43,9 @@ pub(super) struct Change {
     /// A removal that cannot be undone.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) for_good: bool,
+    /// Where it redirects to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) into: Option<String>,
     pub(super) selector: Selector,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<String>,

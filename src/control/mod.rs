@@ -3,6 +3,7 @@
 
 pub mod audit;
 mod explain;
+mod follow;
 mod latency;
 mod listen;
 mod metrics;
@@ -56,7 +57,9 @@ fn router(plane: Plane, token: Option<String>) -> Router {
             "/api/v1/queue/{word}",
             get(queue::show).merge(post(queue::act)),
         )
+        .route("/api/v1/queue/{id}/raw", get(queue::raw))
         .route("/api/v1/trace/{id}", get(trace::trace))
+        .route("/api/v1/dialogues", get(follow::follow))
         .route("/api/v1/bounces", get(trace::bounces))
         .route_layer(middleware::from_fn_with_state(guard, admit))
         .merge(page::routes())

@@ -1,11 +1,14 @@
 //! Looking at the queue and steering it.
 
+use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use axum::body::Body;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{ConnectInfo, Path, Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::Json;
+use axum::response::{IntoResponse as _, Json, Response};
+use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -14,10 +17,11 @@ use super::listen::Peer;
 use super::{Failure, Plane};
 use crate::mail::envelope::QueueId;
 use crate::observe::ask::{
-    Act, Acted, Ask, LIST_USUAL, Order, OrderBody, QueueEntry, QueueEntryDetail, Selector,
+    Act, Acted, Ask, LIST_USUAL, Order, OrderBody, Piece, QueueEntry, QueueEntryDetail, Selector,
     ShapeRow, Tell, UNDO_PERIOD, USER_HEADER,
 };
 use crate::queue::State;
+use crate::wire::path::Mailbox;
 
 /// A selector and a limit in an address.
 #[derive(Default, Deserialize)]
@@ -109,6 +113,39 @@ pub(super) async fn find(plane: &Plane, id: &str) -> Result<Option<QueueEntryDet
     Ok(None)
 }
 
+/// `GET /api/v1/queue/{id}/raw`: the message itself, piece by piece.
+pub(super) async fn raw(
+    Shared(plane): Shared<Plane>,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    let Some(first) = piece(&plane, &id, 0).await else {
+        let absent = format!("no message {id} is in the queue, or it cannot be read");
+        return Err(Failure::new(StatusCode::NOT_FOUND, absent));
+    };
+    let rest = stream::unfold((plane, id, first.next), async |(plane, id, next)| {
+        let position = next?;
+        match piece(&plane, &id, position).await {
+            Some(Piece { octets, next }) => Some((Ok(octets), (plane, id, next))),
+            // It is gone; whoever reads must not take what came for all of it.
+            None => Some((
+                Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                (plane, id, None),
+            )),
+        }
+    });
+    let body = Body::from_stream(stream::iter([Ok(first.octets)]).chain(rest));
+    Ok(([(header::CONTENT_TYPE, "message/rfc822")], body).into_response())
+}
+
+async fn piece(plane: &Plane, id: &str, position: u64) -> Option<Piece> {
+    let id = id.to_owned();
+    let told = plane.gather(Ask::Raw { id, position }, |tell| match tell {
+        Tell::Raw(piece) => piece,
+        _ => None,
+    });
+    told.await.into_iter().next()
+}
+
 /// `POST /api/v1/queue/{act}`
 pub(super) async fn act(
     Shared(plane): Shared<Plane>,
@@ -122,6 +159,7 @@ pub(super) async fn act(
         return Err(Failure::new(StatusCode::NOT_FOUND, words));
     };
     let Json(mut body) = body?;
+    let into = address(act, body.into.as_deref())?;
     if act == Act::Undo && body.selector.is_empty() {
         body.selector.change = newest_removal(&plane).await?;
     }
@@ -138,6 +176,7 @@ pub(super) async fn act(
         selector,
         dry_run,
         for_good,
+        into,
         change: next_change(),
     };
     if dry_run {
@@ -147,6 +186,7 @@ pub(super) async fn act(
         change: order.change,
         act,
         for_good,
+        into: order.into.as_ref().map(ToString::to_string),
         selector: order.selector.clone(),
         reason,
         by: By {
@@ -172,6 +212,20 @@ pub(super) async fn act(
         Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, words))
     });
     Ok(Json(ended?))
+}
+
+/// Where an order redirects to.
+fn address(act: Act, into: Option<&str>) -> Result<Option<Mailbox>, Failure> {
+    let refuse = |words: String| Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, words));
+    match (act, into) {
+        (Act::Redirect, None) => refuse("say where: into, an address".to_owned()),
+        (Act::Redirect, Some(into)) => match Mailbox::parse(into.as_bytes(), true) {
+            Ok(mailbox) => Ok(Some(mailbox)),
+            Err(_) => refuse(format!("{into} is no address")),
+        },
+        (_, Some(_)) => refuse("only redirect goes `into` an address".to_owned()),
+        (_, None) => Ok(None),
+    }
 }
 
 /// Refuses an order that says too little, or what is no part of one.
@@ -281,3 +335,6 @@ const REASON_CHARS_MAX: usize = 1_000;
 
 /// A name.
 const USER_CHARS_MAX: usize = 100;
+
+#[cfg(test)]
+mod tests;

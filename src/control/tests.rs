@@ -6,10 +6,11 @@ use serde_json::Value;
 
 use super::*;
 use crate::observe::ask::{
-    Acted, Counters, Order, QueueEntry, QueueEntryDetail, QueueRecipient, Recent, Selector,
+    Acted, Counters, Order, Piece, QueueEntry, QueueEntryDetail, QueueRecipient, Recent, Selector,
     ShapeRow,
 };
 use crate::observe::explained::{Explained, Lane};
+use crate::observe::follow::{Follow, Spoken};
 use crate::observe::log::{Format, Journal, Level};
 use crate::observe::stage::{Recorder, Stage};
 use crate::rolling::Bound;
@@ -17,12 +18,12 @@ use crate::world::{Load, Seat};
 
 /// Two shards with a message each, as long as `answering` is 2.
 pub(crate) struct TwoShards {
-    answering: AtomicUsize,
+    pub(super) answering: AtomicUsize,
     health: Health,
 }
 
 impl TwoShards {
-    fn healthy() -> Self {
+    pub(super) fn healthy() -> Self {
         Self {
             answering: AtomicUsize::new(2),
             health: Health::Ready,
@@ -66,6 +67,8 @@ impl TwoShards {
                 let moment = format!(r#"{{"at":{},"event":"finished"}}"#, 9 - shard);
                 Tell::Trace((*id == entry(0).id).then_some(moment).into_iter().collect())
             }
+            Ask::Raw { id, position } => Tell::Raw(piece(shard, id, *position)),
+            Ask::Follow(follow) => Tell::Following(speak(shard, follow)),
             Ask::Failures { .. } => {
                 let moment = format!(
                     r#"{{"at":{},"event":"attempt","relay":"mx.d.test","stages":{{}},"outcomes":[
@@ -105,6 +108,24 @@ impl Shards for TwoShards {
     }
 }
 
+fn piece(shard: usize, id: &str, position: u64) -> Option<Piece> {
+    let next = (position == 0).then_some(9);
+    let octets = format!("piece at {position}\r\n").into_bytes();
+    (id == entry(shard).id).then_some(Piece { octets, next })
+}
+
+/// Tells one line.
+fn speak(shard: usize, follow: &Follow) -> bool {
+    let spoken = Spoken {
+        shard,
+        peer: format!("{:?}", follow.whom),
+        side: "client".to_owned(),
+        words: "EHLO \u{1b}[2J".to_owned(),
+        ..Spoken::default()
+    };
+    follow.lines.clone().try_send(spoken).is_ok()
+}
+
 fn acted(shard: usize, order: &Order) -> Acted {
     let reached = u64::from(meant(&order.selector, &entry(shard)));
     let entry = (reached > 0).then(|| entry(shard));
@@ -113,6 +134,7 @@ fn acted(shard: usize, order: &Order) -> Acted {
         recipients: 2 * reached,
         dry_run: order.dry_run,
         change: None,
+        busy: 0,
         ids: entry.iter().map(|entry| entry.id.clone()).collect(),
         samples: entry.filter(|_| order.dry_run).into_iter().collect(),
     }
@@ -128,7 +150,7 @@ fn meant(selector: &Selector, entry: &QueueEntry) -> bool {
 }
 
 /// When what was removed on shard 1 is gone.
-const REMOVED_UNTIL: i64 = 2_000_000_000;
+pub(super) const REMOVED_UNTIL: i64 = 2_000_000_000;
 
 /// The younger one is on shard 0.
 fn entry(shard: usize) -> QueueEntry {
@@ -198,7 +220,7 @@ impl Running {
         Self::over(Arc::new(TwoShards::healthy()), token)
     }
 
-    fn over(shards: Arc<TwoShards>, token: Option<&str>) -> Self {
+    pub(super) fn over(shards: Arc<TwoShards>, token: Option<&str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address");
         let token = token.map(str::to_owned);
@@ -237,7 +259,7 @@ impl Running {
     }
 
     /// The record of changes: its lines.
-    fn record(&self) -> Vec<Value> {
+    pub(super) fn record(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.folder.path().join(audit::FILE));
         let text = text.expect("the record");
         let lines = text.lines();
@@ -253,17 +275,17 @@ impl Running {
         (response.status().as_u16(), text)
     }
 
-    fn get(&self, path: &str) -> (u16, String) {
+    pub(super) fn get(&self, path: &str) -> (u16, String) {
         self.ask(ureq::get(format!("http://{}{path}", self.address)))
     }
 
-    fn json(&self, path: &str) -> Value {
+    pub(super) fn json(&self, path: &str) -> Value {
         let (status, text) = self.get(path);
         assert_eq!(status, 200, "{path}: {text}");
         serde_json::from_str(&text).expect("JSON")
     }
 
-    fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(super) fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let request = ureq::post(format!("http://{}{path}", self.address));
         let request = request.config().http_status_as_error(false).build();
         let mut response = request.send_json(body).expect("an answer");
@@ -453,120 +475,6 @@ fn operator_reads_the_queue() {
         let error: Value = serde_json::from_str(&text).expect("JSON");
         assert!(error["error"].is_string(), "{path}: {text}");
     }
-}
-
-#[test]
-fn operator_gives_orders() {
-    let plane = Running::start(None);
-    let (status, acted) = plane.post("/api/v1/queue/hold", &json!({"domain": "d.test"}));
-    assert_eq!(
-        (status, acted),
-        (
-            200,
-            json!({"messages": 2, "recipients": 4, "ids": ["0000000000000", "0000000000001"]})
-        )
-    );
-    let (_, acted) = plane.post("/api/v1/queue/retry", &json!({"id": "0000000000001"}));
-    assert_eq!(acted["messages"], 1);
-    for (path, body, status) in [
-        ("/api/v1/queue/remove", json!({}), 422),
-        ("/api/v1/queue/remove", json!({"al": true}), 422),
-        (
-            "/api/v1/queue/remove",
-            json!({"all": true, "al": true}),
-            422,
-        ),
-        (
-            "/api/v1/queue/remove",
-            json!({"all": true, "reason": "x".repeat(1_001)}),
-            422,
-        ),
-        ("/api/v1/queue/remove", json!({"id": "x"}), 400),
-        (
-            "/api/v1/queue/hold",
-            json!({"all": true, "for_good": true}),
-            422,
-        ),
-        ("/api/v1/queue/burn", json!({"all": true}), 404),
-        ("/metrics", json!({}), 405),
-    ] {
-        let (code, answer) = plane.post(path, &body);
-        assert_eq!(code, status, "{path} {body}: {answer}");
-        assert!(answer["error"].is_string(), "{path} {body}: {answer}");
-    }
-}
-
-#[test]
-fn a_dry_run_shows_what_an_order_would_reach_and_leaves_no_trace() {
-    let plane = Running::start(None);
-    let order = json!({"domain": "d.test", "dry_run": true});
-    let (status, acted) = plane.post("/api/v1/queue/remove", &order);
-    assert_eq!(status, 200);
-    assert_eq!(
-        (&acted["messages"], &acted["dry_run"]),
-        (&json!(2), &json!(true))
-    );
-    let samples = acted["samples"].as_array().expect("samples");
-    let ids: Vec<&str> = samples
-        .iter()
-        .filter_map(|one| one["id"].as_str())
-        .collect();
-    assert_eq!(ids, ["0000000000001", "0000000000000"], "the oldest first");
-    assert!(plane.record().is_empty());
-}
-
-#[test]
-fn orders_are_written_down_with_who_and_why() {
-    let plane = Running::start(Some("secret"));
-    let request = ureq::post(format!("http://{}/api/v1/queue/hold", plane.address))
-        .header("Authorization", "Bearer secret")
-        .header("Ringpost-User", "joan");
-    let order = json!({"from": "a@c.test", "reason": "until Joan has asked"});
-    let answer = request.send_json(&order).expect("an answer");
-    assert_eq!(answer.status(), 200);
-    let lines = plane.record();
-    assert_eq!(lines.len(), 2, "{lines:?}");
-    for line in &lines {
-        assert_eq!(line["act"], "hold");
-        assert_eq!(line["selector"], json!({"from": "a@c.test"}));
-        assert_eq!(line["reason"], "until Joan has asked");
-        assert_eq!(line["by"]["user"], "joan");
-        assert_eq!(line["by"]["token"], true);
-        assert!(
-            line["by"]["peer"]
-                .as_str()
-                .is_some_and(|peer| peer.starts_with("127.0.0.1:"))
-        );
-        assert_eq!(line["change"], lines[0]["change"]);
-        assert!(line["at"].as_str().is_some_and(|at| at.ends_with('Z')));
-    }
-    assert!(lines[0].get("outcome").is_none(), "before it was done");
-    assert_eq!(lines[1]["outcome"]["messages"], 2);
-    assert_eq!(lines[1]["outcome"]["ids"].as_array().map(Vec::len), Some(2));
-}
-
-#[test]
-fn the_last_removal_is_undone_where_nothing_is_said() {
-    let plane = Running::start(None);
-    let (status, acted) = plane.post("/api/v1/queue/undo", &json!({}));
-    assert_eq!((status, &acted["ids"]), (200, &json!(["0000000000001"])));
-    let line = &plane.record()[1];
-    let removal = REMOVED_UNTIL - 600_000_000;
-    assert_eq!(line["selector"], json!({"change": removal}));
-    let (_, other) = plane.post("/api/v1/queue/undo", &json!({"change": removal + 1}));
-    assert_eq!(other["messages"], 0);
-}
-
-#[test]
-fn an_order_that_some_shard_did_not_carry_out_is_written_down_as_that() {
-    let shards = TwoShards::healthy();
-    shards.answering.store(1, Ordering::Relaxed);
-    let plane = Running::over(Arc::new(shards), None);
-    let (status, _) = plane.post("/api/v1/queue/retry", &json!({"all": true}));
-    assert_eq!(status, 503);
-    let lines = plane.record();
-    let error = lines[1]["error"].as_str().unwrap_or_default();
-    assert!(error.starts_with("1 of 2 shards"), "{lines:?}");
 }
 
 #[test]

@@ -12,6 +12,9 @@
 //! - `ringpost queue list`, `queue show ID`, `queue shape`: what waits, where to, why.
 //! - `ringpost trace ID`: what happened to one message, with the time of each stage and each reply.
 //!   Each shard remembers its newest messages in 8 MiB, until the relay ends.
+//! - `ringpost trace --destination NAME` (a next hop, or a host) and `--client ADDRESS` (or a network) follow
+//!   the SMTP dialogues of connections that begin from now on, line by line. Logins are left out, and of content
+//!   the length alone is told. Lines that are not taken in time are lost and counted; mail waits for nobody.
 //! - `ringpost explain RCPT`: how mail to somebody would travel now: the rule, the hosts and addresses in
 //!   order, what TLS has to be there and who says so, and what the lane has waiting. The names are
 //!   looked up by the running relay, as a delivery would; nothing is sent.
@@ -78,6 +81,10 @@
 //! back, or with a selector what it means; it is as it was, schedule and hold included. `queue list
 //! --state removed` shows it. It counts as removed at once, and as accepted once more when it is put back.
 //! `remove --for-good` cannot be undone and lets the disk go at once.
+//!
+//! `ringpost queue redirect ... --into ADDRESS` makes a message for that address of what waits of each, and
+//! removes the old one in the same write: age and schedule begin anew. What is being attempted at the
+//! moment stays as it is, and is counted. `ringpost queue show ID --raw` prints the message itself.
 //!
 //! Each order is written down in `audit.jsonl` in the data directory before it is carried out, and once
 //! more with its outcome: when, from where, whether with the token, as whom the command ran, which

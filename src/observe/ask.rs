@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::explained::Explained;
+use super::follow::Follow;
 use super::history::Moment;
 pub use super::orders::{
     Act, Acted, IDS_MAX, Order, OrderBody, SAMPLES_MAX, Selector, UNDO_PERIOD, USER_HEADER,
@@ -20,7 +21,7 @@ use crate::wire::path::Mailbox;
 use crate::world::Load;
 
 /// A question to every shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Ask {
     /// Counters, gauges and the stages' histograms, without those of destinations.
     Facts,
@@ -38,11 +39,20 @@ pub enum Ask {
         /// Its queue id, as text.
         id: String,
     },
+    /// A piece of one message itself.
+    Raw {
+        /// Its queue id, as text.
+        id: String,
+        /// Octets of its content before the piece.
+        position: u64,
+    },
     /// What happened to one message.
     Trace {
         /// Its queue id, as text.
         id: String,
     },
+    /// Lets somebody follow dialogues.
+    Follow(Follow),
     /// The newest attempts after which somebody will not get a message.
     Failures {
         /// So many at most from each shard.
@@ -71,6 +81,8 @@ impl Ask {
         match self {
             Self::Facts | Self::Latencies | Self::Health => Duration::from_secs(1),
             Self::Show { .. }
+            | Self::Raw { .. }
+            | Self::Follow(_)
             | Self::Trace { .. }
             | Self::Failures { .. }
             | Self::Explain { .. }
@@ -97,10 +109,14 @@ pub enum Tell {
     List(Vec<QueueEntry>),
     /// To [`Ask::Show`]; `None` when the message is not on this shard.
     Show(Option<Box<QueueEntryDetail>>),
+    /// To [`Ask::Raw`]; `None` when the message is not on this shard, or cannot be read.
+    Raw(Option<Piece>),
     /// To [`Ask::Explain`].
     Explained(Box<Explained>),
     /// To [`Ask::Trace`]: moments as JSON, the oldest first.
     Trace(Vec<String>),
+    /// To [`Ask::Follow`]; false when enough others do.
+    Following(bool),
     /// To [`Ask::Failures`]: queue ids and moments as JSON, the newest first.
     Failures(Vec<(String, String)>),
     /// To [`Ask::Act`].
@@ -179,6 +195,15 @@ pub struct QueueEntryDetail {
     /// What it wants of the TLS on its way: `REQUIRETLS` or `TLS-Required: No` (RFC 8689).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<String>,
+}
+
+/// A piece of a message, as it is handed to a reader: with our trace fields and without dot-stuffing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// Its octets.
+    pub octets: Vec<u8>,
+    /// Where the next one begins; `None` at the end.
+    pub next: Option<u64>,
 }
 
 /// What is known of one message.

@@ -4,6 +4,7 @@
 pub mod ask;
 pub mod events;
 pub mod explained;
+pub mod follow;
 pub mod history;
 pub mod log;
 pub mod orders;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ask::{QueueEntry, QueueRecipient};
 use crate::queue::State;
+use crate::wire::path::Mailbox;
 
 /// What an operator can order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,18 +23,21 @@ pub enum Act {
     Remove,
     /// A removal is undone.
     Undo,
+    /// Goes to another address.
+    Redirect,
     /// Failed; the sender is told.
     Bounce,
 }
 
 impl Act {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Hold,
         Self::Release,
         Self::Retry,
         Self::Remove,
         Self::Undo,
+        Self::Redirect,
         Self::Bounce,
     ];
 
@@ -46,6 +50,7 @@ impl Act {
             Self::Retry => "retry",
             Self::Remove => "remove",
             Self::Undo => "undo",
+            Self::Redirect => "redirect",
             Self::Bounce => "bounce",
         }
     }
@@ -62,6 +67,8 @@ pub struct Order {
     pub dry_run: bool,
     /// A removal cannot be undone.
     pub for_good: bool,
+    /// Where messages are redirected to.
+    pub into: Option<Mailbox>,
     /// Its name, and when it was given: microseconds since 1970.
     pub change: i64,
 }
@@ -101,6 +108,9 @@ pub struct OrderBody {
     /// A removal cannot be undone, and leaves the disk at once.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub for_good: bool,
+    /// The address that messages are redirected to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub into: Option<String>,
     /// What is no part of an order.
     #[serde(flatten, skip_serializing)]
     pub unknown: serde_json::Map<String, serde_json::Value>,
@@ -282,6 +292,9 @@ pub struct Acted {
     /// Of a removal that can be undone: its name, to undo it by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<i64>,
+    /// Messages that were not redirected because they were being attempted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub busy: u64,
     /// Nothing was done.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
@@ -298,6 +311,7 @@ impl Acted {
     pub fn add(&mut self, other: Self) {
         self.messages += other.messages;
         self.recipients += other.recipients;
+        self.busy += other.busy;
         self.dry_run |= other.dry_run;
         self.change = self.change.or(other.change);
         self.ids.extend(other.ids);
@@ -307,6 +321,11 @@ impl Acted {
             .sort_by(|a, b| (a.accepted, &a.id).cmp(&(b.accepted, &b.id)));
         self.samples.truncate(SAMPLES_MAX);
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The header field in which a client says who gives an order.

@@ -16,9 +16,11 @@
 //! - `message`: a message as deliveries hold it, and our signatures on it.
 //! - `settle`: what comes of an attempt: the queue's decisions, records, reports to senders.
 //! - `retrieve`: users fetch their mail.
+//! - `follow`: dialogues, for whoever wants to see them while they happen.
 //! - [`mesh`]: what shards and the control plane tell each other.
 
 pub mod clients;
+mod follow;
 mod hosts;
 mod inbound;
 pub mod life;
@@ -49,6 +51,7 @@ use crate::world::{Tick, World};
 use clients::buffers::Buffers;
 use clients::suspects::Suspects;
 use clients::visitors::Visitors;
+use follow::Followers;
 use hosts::names::Names;
 use hosts::{Hosts, secure};
 use life::budget::Budget;
@@ -107,6 +110,8 @@ struct Shard<W: World> {
     commits: Rc<Commits>,
     journal: journal::Log,
     history: RefCell<History>,
+    /// Who follows dialogues while they happen.
+    followers: Followers,
     /// What other programs are told.
     events: Events,
     endings: Endings,

@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod command;
+pub mod dialogue;
 pub mod extension;
 pub mod proxy;
 pub mod reply;

@@ -181,6 +181,83 @@ fn operator_undoes_a_removal_after_the_machine_died() {
 }
 
 #[test]
+fn operator_follows_dialogues_while_they_happen() {
+    let (_scene, _mx, relay, _) = waiting(0);
+    let follow = |whom: [&'static str; 2]| {
+        let words = [&["trace"][..], &whom, &["--seconds", "5"]].concat();
+        String::from_utf8(relay.run(&words).stdout).expect("text")
+    };
+    let (inbound, outbound) = std::thread::scope(|scope| {
+        let inbound = scope.spawn(|| follow(["--client", "127.0.0.0/8"]));
+        let outbound = scope.spawn(|| follow(["--destination", "D.test"]));
+        // They follow what begins from when on they follow; nothing says when that is.
+        while !(inbound.is_finished() && outbound.is_finished()) {
+            relay.submit(
+                "<a@c.test>",
+                &["<c@d.test>"],
+                &message("for nobody else's eyes"),
+            );
+        }
+        let done = |thread: std::thread::ScopedJoinHandle<'_, String>| thread.join();
+        (
+            done(inbound).expect("lines"),
+            done(outbound).expect("lines"),
+        )
+    });
+    for words in [
+        "> EHLO ",
+        "> RCPT TO:<c@d.test>",
+        "< 354 ",
+        " octets of content)",
+        "< 250 ",
+    ] {
+        assert!(inbound.contains(words), "{words} in {inbound}");
+        assert!(outbound.contains(words), "{words} in {outbound}");
+    }
+    assert!(
+        !(inbound + &outbound).contains("nobody else"),
+        "content was told"
+    );
+    assert_eq!(relay.run(&["trace"]).status.code(), Some(64));
+}
+
+#[test]
+fn operator_redirects_what_waits_and_reads_it() {
+    let (_scene, mx, mut relay, ids) = waiting(2);
+    let raw = relay.ask(&["queue", "show", &ids[0], "--raw"]);
+    assert!(
+        raw.starts_with("Received: ") && raw.ends_with("Words of waiting.\r\n"),
+        "{raw}"
+    );
+    let order = [
+        "queue",
+        "redirect",
+        "--to",
+        "b0@d.test",
+        "--into",
+        "new@d.test",
+    ];
+    assert_eq!(relay.ask(&order), "1 message, 1 recipient redirected\n");
+    relay.kill();
+    relay.restart();
+    let received = mx.wait_for_mail_to("new@d.test");
+    let text = String::from_utf8_lossy(&received.content()).into_owned();
+    assert!(text.ends_with("Words of waiting.\r\n"), "{text}");
+    eventually("the other waits", || {
+        (relay.queue().len() == 1).then_some(())
+    });
+    assert_eq!(relay.queue()[0]["id"], ids[1].as_str());
+    assert_eq!(relay.metric("ringpost_accounting_difference", ""), 0.0);
+    assert_eq!(
+        relay
+            .run(&["queue", "redirect", "--all", "--into", "x"])
+            .status
+            .code(),
+        Some(65)
+    );
+}
+
+#[test]
 fn machine_dies_right_after_an_order() {
     for (act, is_gone) in [("remove", true), ("bounce", true), ("hold", false)] {
         let (_scene, mx, mut relay, ids) = waiting(1);

@@ -57,9 +57,10 @@ const ADDRESSES: &str = "ringpost\n\n\
     /api/v1/shards        each shard, its core, how busy it is\n\
     /api/v1/queue         messages: ?id= &to= &from= &domain= &destination= &state= &reply=\n\
     \u{20}                     &older_than=SECONDS &newer_than= &larger_than=OCTETS &smaller_than= &limit=\n\
-    /api/v1/queue/ID      one message\n\
+    /api/v1/queue/ID      one message; ID/raw: the message itself\n\
     /api/v1/queue/shape   recipients by destination, age and state\n\
     /api/v1/trace/ID      what happened to one message\n\
+    /api/v1/dialogues     SMTP while it happens: ?destination= or ?client=, &seconds=\n\
     /api/v1/bounces       to whom mail did not come: ?limit=\n\
     /api/v1/explain       how mail would travel: ?recipient=\n\
-    POST /api/v1/queue/{hold,release,retry,remove,undo,bounce} with a selector, dry_run, reason\n";
+    POST /api/v1/queue/{hold,release,retry,remove,undo,bounce,redirect} with a selector, dry_run, reason\n";

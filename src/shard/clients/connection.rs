@@ -16,6 +16,7 @@ use super::login::Proofs;
 use super::visitors::Visitor;
 use crate::observe::stage::Stage;
 use crate::shard::Shard;
+use crate::shard::follow::Tap;
 use crate::shard::life::gate::Pass;
 use crate::tls::caller::{Caller, ClientAuth};
 use crate::tls::{Channel, Facts};
@@ -55,6 +56,8 @@ struct Standing {
     asks: ClientAuth,
     /// Who the client has shown to be under TLS.
     caller: Option<Arc<Caller>>,
+    /// Whoever follows its dialogue.
+    tap: Option<Box<Tap>>,
     _visitor: Visitor,
 }
 
@@ -93,6 +96,7 @@ impl<W: World> Connection<W> {
                 unwaited: 0,
                 asks: ClientAuth::None,
                 caller: None,
+                tap: None,
                 _visitor: visitor,
             },
         }
@@ -136,6 +140,11 @@ impl<W: World> Connection<W> {
         }
     }
 
+    /// Tells its dialogue to whoever follows it.
+    pub(in crate::shard) fn tell(&mut self, tap: Option<Box<Tap>>) {
+        self.standing.tap = tap;
+    }
+
     /// When it ends whatever it does.
     pub(in crate::shard) fn end_at(&mut self, ends: Tick) {
         self.standing.ends = ends;
@@ -147,7 +156,7 @@ impl<W: World> Connection<W> {
     }
 
     /// What was read and not yet consumed.
-    pub(super) fn unread(&self) -> &[u8] {
+    pub(in crate::shard) fn unread(&self) -> &[u8] {
         &self.buffer[self.unread.clone()]
     }
 
@@ -187,6 +196,9 @@ impl<W: World> Connection<W> {
         match &secured {
             Err(error) => shard.say(format_args!("{client}: no TLS: {error}")),
             Ok(()) => {
+                if let Some(tap) = &mut self.standing.tap {
+                    tap.note(shard.world.wall(), "TLS from here on");
+                }
                 let callers = settings.tls.callers.as_ref();
                 let caller = callers.and_then(|callers| callers.judge(self.stream.certificates()));
                 if let Some(caller) = &caller {
@@ -206,6 +218,9 @@ impl<W: World> Connection<W> {
     ) -> io::Result<()> {
         if output.is_empty() {
             return Ok(());
+        }
+        if let Some(tap) = &mut self.standing.tap {
+            tap.server(shard.world.wall(), output);
         }
         let until = shard.world.now() + write_wait(output.len());
         let written = self.stream.write(&mut [IoSlice::new(output)], until).await;
@@ -255,23 +270,25 @@ impl<W: World> Connection<W> {
             self.standing.unwaited = 0;
             shard.world.breathe().await;
         }
-        let into = &mut self.buffer[self.unread.end..];
         let mut waited = false;
-        let mut read = pin!(self.stream.read(into, deadline));
-        let read = poll_fn(|cx| {
-            let read = read.as_mut().poll(cx);
-            waited |= read.is_pending();
-            read
-        });
-        let read = match pass {
-            Some(pass) => {
-                let closed = async {
-                    pass.closed().await;
-                    Err(io::ErrorKind::Interrupted.into())
-                };
-                future::or(read, closed).await
+        let read = {
+            let into = &mut self.buffer[self.unread.end..];
+            let mut read = pin!(self.stream.read(into, deadline));
+            let read = poll_fn(|cx| {
+                let read = read.as_mut().poll(cx);
+                waited |= read.is_pending();
+                read
+            });
+            match pass {
+                Some(pass) => {
+                    let closed = async {
+                        pass.closed().await;
+                        Err(io::ErrorKind::Interrupted.into())
+                    };
+                    future::or(read, closed).await
+                }
+                None => read.await,
             }
-            None => read.await,
         };
         self.standing.unwaited = match waited {
             true => 0,
@@ -280,6 +297,10 @@ impl<W: World> Connection<W> {
         match read {
             Ok(0) => Ok(Heard::End),
             Ok(len) => {
+                if let Some(tap) = &mut self.standing.tap {
+                    let said = &self.buffer[self.unread.end..][..len];
+                    tap.client(shard.world.wall(), said);
+                }
                 self.unread.end += len;
                 Ok(Heard::Octets)
             }
@@ -298,6 +319,9 @@ impl<W: World> Connection<W> {
 
     /// Ends it, with TLS's own word where there is TLS.
     pub(in crate::shard) async fn close(mut self, shard: &Shard<W>) {
+        if let Some(tap) = &mut self.standing.tap {
+            tap.note(shard.world.wall(), "closed");
+        }
         let until = shard.world.now() + PARTING_WAIT;
         self.stream.close(until).await;
         shard.buffers.give(self.buffer);

@@ -48,6 +48,7 @@ pub(super) async fn receive<W: World>(
     let settings = shard.settings();
     connection.end_at(accepted + settings.config.smtp.session_timeout);
     let client = connection.client();
+    connection.tell(shard.tap_client(client, connection.unread()));
     let limits = Rc::clone(&settings.server);
     let mut visit = Visit {
         shard,

@@ -163,6 +163,7 @@ async fn open<W: World>(
         commits,
         journal,
         history: Default::default(),
+        followers: Default::default(),
         events,
         endings: Default::default(),
         messages_accepted: Cell::new(0),

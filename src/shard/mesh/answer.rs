@@ -22,8 +22,10 @@ impl<W: World> Shard<W> {
             },
             Ask::List { selector, limit } => Tell::List(self.list(&selector, limit).await),
             Ask::Show { id } => Tell::Show(self.show(&id).await.map(Box::new)),
+            Ask::Raw { id, position } => Tell::Raw(self.raw(&id, position).await),
             Ask::Explain { mailbox } => Tell::Explained(Box::new(self.explain(&mailbox).await)),
             Ask::Trace { id } => Tell::Trace(self.trace(&id).await),
+            Ask::Follow(follow) => Tell::Following(self.let_follow(follow)),
             Ask::Failures { limit } => Tell::Failures(self.failures(limit).await),
             Ask::Act(order) => Tell::Acted(self.act(&order).await),
             Ask::Removal => {

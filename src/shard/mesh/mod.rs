@@ -6,6 +6,7 @@
 
 mod answer;
 mod orders;
+mod redirect;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

@@ -8,16 +8,20 @@ use std::rc::Rc;
 
 use crate::mail::envelope::QueueId;
 use crate::observe::ask::{
-    Act, Acted, IDS_MAX, Order, QueueEntry, QueueEntryDetail, QueueRecipient, SAMPLES_MAX,
+    Act, Acted, IDS_MAX, Order, Piece, QueueEntry, QueueEntryDetail, QueueRecipient, SAMPLES_MAX,
     Selector, ShapeRow,
 };
 use crate::observe::history::Event;
 use crate::queue::{Decisions, Glance, Listed, MessageKey, Removal, Shapes, State};
 use crate::shard::Shard;
 use crate::shard::life::gate::Gate;
-use crate::shard::message::Message;
+use crate::shard::message::{Body, Message};
+use crate::shard::outbound::transmit::read_chunk;
 use crate::spool::log;
+use crate::wire::dot::unstuff_into;
 use crate::world::{Tick, Wall, World};
+
+use super::redirect::Redirected;
 
 /// A message that an order may mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -186,6 +190,33 @@ impl<W: World> Shard<W> {
         })
     }
 
+    /// A piece of a message itself. It ends with a line, so that dots are taken off where they were put.
+    pub(super) async fn raw(&self, id: &str, position: u64) -> Option<Piece> {
+        let id: QueueId = id.parse().ok()?;
+        let key = self.queue.borrow().find(id)?;
+        let message = self.load(key, id).await.ok()?;
+        let (wire, len) = match &message.body {
+            Body::Memory(octets) => {
+                let from = usize::try_from(position).unwrap_or(usize::MAX);
+                (octets.get(from..)?.to_vec(), octets.len() as u64)
+            }
+            Body::Extent(len) if position < *len => {
+                (read_chunk(self, &message, position).await.ok()?, *len)
+            }
+            Body::Extent(len) => (Vec::new(), *len),
+        };
+        let is_last = position + wire.len() as u64 >= len;
+        let line_end = memchr::memrchr(b'\n', &wire).map_or(wire.len(), |end| end + 1);
+        let cut = if is_last { wire.len() } else { line_end };
+        let mut octets = match position {
+            0 => message.trace.clone(),
+            _ => Vec::new(),
+        };
+        unstuff_into(&mut octets, &wire[..cut]);
+        let next = (!is_last).then_some(position + cut as u64);
+        Some(Piece { octets, next })
+    }
+
     /// Recipients by next hop, age and state.
     pub(super) async fn shape(&self) -> Vec<ShapeRow> {
         let mut shapes = Shapes::default();
@@ -218,7 +249,21 @@ impl<W: World> Shard<W> {
             if !self.is_meant(selector, candidate).await {
                 continue;
             }
-            let Some(recipients) = self.order(order, candidate, &reports) else {
+            let reached = match &order.into {
+                Some(to) if order.act == Act::Redirect && !order.dry_run => {
+                    let id = QueueId(candidate.id);
+                    match self.redirect(candidate.key, id, to).await {
+                        Redirected::Done(recipients) => Some(recipients),
+                        Redirected::Busy => {
+                            acted.busy += 1;
+                            None
+                        }
+                        Redirected::Not => None,
+                    }
+                }
+                _ => self.order(order, candidate, &reports),
+            };
+            let Some(recipients) = reached else {
                 continue;
             };
             acted.messages += 1;
@@ -283,7 +328,7 @@ impl<W: World> Shard<W> {
                 Decisions::new()
             }
             Act::Bounce => queue.bounce(now, key),
-            Act::Hold | Act::Release | Act::Retry | Act::Undo => return None,
+            Act::Hold | Act::Release | Act::Retry | Act::Undo | Act::Redirect => return None,
         };
         drop(queue);
         let act = act.name().into();

@@ -15,7 +15,7 @@ pub(super) mod bell;
 pub(super) mod deliver;
 pub(super) mod idle;
 pub(super) mod permits;
-mod transmit;
+pub(super) mod transmit;
 pub(super) mod ways;
 
 use std::io;

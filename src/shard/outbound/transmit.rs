@@ -15,6 +15,7 @@ use crate::mail::outcome::{Blame, Diagnosis, Outcome};
 use crate::observe::stage::{Stage, Times};
 use crate::queue::Outcomes;
 use crate::shard::Shard;
+use crate::shard::follow::Tap;
 use crate::shard::hosts::secure::{Security, Terms};
 use crate::shard::hosts::{ENCRYPTION_NEEDED, NO_ANSWER, NoHost};
 use crate::shard::message::{Body, Message};
@@ -48,6 +49,8 @@ pub(super) struct Connection<W: World> {
     state: State,
     /// Why the handshake came to nothing.
     fault: Option<Failure>,
+    /// Whoever follows its dialogue.
+    tap: Option<Box<Tap>>,
     /// What the session does, and since when.
     stage: (client::Stage, Tick),
     /// How long stages took since somebody asked.
@@ -107,6 +110,7 @@ impl<W: World> Connection<W> {
             shard: Rc::clone(shard),
             stream: Channel::plain(stream),
             stage: (session.stage(), now),
+            tap: shard.tap_host(&lane, &relay),
             session,
             terms,
             login: None,
@@ -322,6 +326,9 @@ impl<W: World> Connection<W> {
                 self.turn(None, &mut nothing).await;
             }
         }
+        if let Some(tap) = &mut self.tap {
+            tap.note(self.shard.world.wall(), "closed");
+        }
         let until = self.shard.world.now() + PARTING_WAIT;
         self.stream.close(until).await;
     }
@@ -340,7 +347,12 @@ impl<W: World> Connection<W> {
         let now = self.shard.world.now();
         match read {
             Ok(0) => self.session.handle_lost(now, "lost connection"),
-            Ok(len) => self.session.handle_input(now, &self.input[..len]),
+            Ok(len) => {
+                if let Some(tap) = &mut self.tap {
+                    tap.server(self.shard.world.wall(), &self.input[..len]);
+                }
+                self.session.handle_input(now, &self.input[..len]);
+            }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 self.session.handle_timeout(now);
             }
@@ -382,6 +394,9 @@ impl<W: World> Connection<W> {
             let done = match output {
                 Output::Send(_) | Output::Body | Output::Secure if lost => Ok(()),
                 Output::Send(octets) => {
+                    if let Some(tap) = &mut self.tap {
+                        tap.client(self.shard.world.wall(), &octets);
+                    }
                     let until = self.shard.world.now() + WRITE_WAIT;
                     let written = self.stream.write(&mut [IoSlice::new(&octets)], until).await;
                     self.session.take_back(octets);
@@ -434,6 +449,9 @@ impl<W: World> Connection<W> {
         if let Err(error) = self.stream.connect(config, name, until).await {
             self.fault = Some(Failure::of_stream(&error));
             return Err(error);
+        }
+        if let Some(tap) = &mut self.tap {
+            tap.note(self.shard.world.wall(), "TLS from here on");
         }
         self.session.secured(self.shard.world.now());
         Ok(())
@@ -515,6 +533,9 @@ impl<W: World> Connection<W> {
         let Some((message, form)) = carried else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
+        if let Some(tap) = &mut self.tap {
+            tap.content(form.size);
+        }
         match (&form.converted, &message.body) {
             (Some(octets), _) | (None, Body::Memory(octets)) => {
                 self.send_memory(form.signatures(), &message.trace, octets)
@@ -594,7 +615,7 @@ impl<W: World> Shard<W> {
 }
 
 /// The next octets of a large message's content; there are some.
-pub(super) async fn read_chunk<W: World>(
+pub(in crate::shard) async fn read_chunk<W: World>(
     shard: &Shard<W>,
     message: &Message,
     position: u64,

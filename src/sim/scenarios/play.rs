@@ -445,6 +445,7 @@ impl Play {
             selector,
             dry_run: false,
             for_good: false,
+            into: None,
             change: self.clients.wall().0,
         }));
         let messages = told.iter().map(|told| match told {
