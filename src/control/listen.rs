@@ -14,6 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::observe::ask::ORDER_PATIENCE;
+
 /// A listener that waits with the next connection while there are enough.
 pub(super) struct Bounded {
     listener: TcpListener,
@@ -153,8 +155,9 @@ const FIRST_SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Longer than a scraper's interval, so that its connection stays; longer than any answer takes.
 const SILENCE_MAX: Duration = Duration::from_secs(90);
 
-/// From the first octet of a request to the first of its answer.
-const REQUEST_MAX: Duration = Duration::from_secs(30);
+/// From the first octet of a request to the first of its answer: an order for a million messages takes
+/// its time.
+const REQUEST_MAX: Duration = ORDER_PATIENCE.saturating_add(Duration::from_secs(10));
 
 #[cfg(test)]
 mod tests {
