@@ -236,7 +236,7 @@ impl Client {
         let said: Option<Refusal> = serde_json::from_str(&text).ok();
         let words = said.map_or_else(
             || format!("{} answers {status}", self.bind),
-            |refusal| refusal.error,
+            |refusal| refusal.detail,
         );
         let code = match status.as_u16() {
             400 | 422 => EX_DATAERR,
@@ -290,7 +290,7 @@ fn read_token(path: &Path) -> Result<String, Complaint> {
 
 #[derive(serde::Deserialize)]
 struct Refusal {
-    error: String,
+    detail: String,
 }
 
 /// Without what could steer a terminal: a peer's words may be anything.

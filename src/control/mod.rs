@@ -4,10 +4,12 @@
 pub mod audit;
 mod explain;
 mod follow;
+pub mod inject;
 mod latency;
 mod listen;
 mod metrics;
 mod page;
+mod problem;
 mod queue;
 mod recent;
 mod shards;
@@ -18,12 +20,12 @@ mod trace;
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{io, net};
 
 use axum::Router;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -35,13 +37,16 @@ use serde_json::json;
 use crate::observe::ask::{Ask, Facts, Health, Shards, Tell};
 use crate::observe::events::Sums;
 use audit::Audit;
+use inject::Intake;
+use inject::keys::Keys;
 use listen::{Bounded, Peer};
+use problem::Failure;
 use recent::Watch;
 
 /// The routes. With a token, everything but the two probes and the empty dashboard wants
 /// `Authorization: Bearer TOKEN`; without one, only requests to an address or to `localhost` are
 /// answered.
-fn router(plane: Plane, token: Option<String>) -> Router {
+fn router(plane: Plane, token: Option<String>, max_message_size: u64) -> Router {
     let guard = Guard {
         token: token.map(Into::into),
     };
@@ -61,6 +66,7 @@ fn router(plane: Plane, token: Option<String>) -> Router {
         .route("/api/v1/trace/{id}", get(trace::trace))
         .route("/api/v1/dialogues", get(follow::follow))
         .route("/api/v1/bounces", get(trace::bounces))
+        .merge(inject::routes(max_message_size))
         .route_layer(middleware::from_fn_with_state(guard, admit))
         .merge(page::routes())
         .route("/healthz", get(healthz))
@@ -83,6 +89,12 @@ pub struct Means {
     pub audit: Option<Audit>,
     /// What became of events.
     pub events: Arc<Sums>,
+    /// Where idempotency keys are kept; `None`: nowhere.
+    pub data_dir: Option<PathBuf>,
+    /// What the relay calls itself, as the configuration of the start has it.
+    pub hostname: String,
+    /// Octets that a message may have, likewise.
+    pub max_message_size: u64,
 }
 
 /// Serves on `listener` until `shutdown` resolves and the answers under way are given. To be polled
@@ -99,15 +111,25 @@ pub async fn serve(
         token,
         audit,
         events,
+        data_dir,
+        hostname,
+        max_message_size,
     } = means;
     let (watch, watching) = Watch::new(Arc::clone(&shards));
+    let kept = data_dir.map(|data| Keys::open(&data));
+    let keys = kept.map(|(keys, keeping)| {
+        tokio::spawn(keeping);
+        keys
+    });
     let plane = Plane {
+        intake: Intake::new(keys, &hostname),
         shards,
         watch,
         audit,
         events,
     };
-    let router = router(plane, token).into_make_service_with_connect_info::<Peer>();
+    let router =
+        router(plane, token, max_message_size).into_make_service_with_connect_info::<Peer>();
     let watching = tokio::spawn(watching);
     let served = axum::serve(Bounded::new(listener), router)
         .with_graceful_shutdown(shutdown)
@@ -142,6 +164,7 @@ struct Plane {
     /// The record of changes.
     audit: Option<Audit>,
     events: Arc<Sums>,
+    intake: Intake,
 }
 
 impl Plane {
@@ -178,39 +201,6 @@ impl Plane {
             _ => None,
         })
         .await
-    }
-}
-
-/// A refusal: a status, and why, as `{"error": "..."}`.
-struct Failure {
-    status: StatusCode,
-    words: String,
-}
-
-impl Failure {
-    fn new(status: StatusCode, words: impl Into<String>) -> Self {
-        Self {
-            status,
-            words: words.into(),
-        }
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        (self.status, Json(json!({ "error": self.words }))).into_response()
-    }
-}
-
-impl From<JsonRejection> for Failure {
-    fn from(rejection: JsonRejection) -> Self {
-        Self::new(rejection.status(), rejection.body_text())
-    }
-}
-
-impl From<QueryRejection> for Failure {
-    fn from(rejection: QueryRejection) -> Self {
-        Self::new(rejection.status(), rejection.body_text())
     }
 }
 

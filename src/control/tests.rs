@@ -1,3 +1,5 @@
+mod running;
+
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,10 +13,12 @@ use crate::observe::ask::{
 };
 use crate::observe::explained::{Explained, Lane};
 use crate::observe::follow::{Follow, Spoken};
-use crate::observe::log::{Format, Journal, Level};
+use crate::observe::inject::{Injected, Injection, NotTaken, Rejected};
 use crate::observe::stage::{Recorder, Stage};
-use crate::rolling::Bound;
+use crate::smtp::reply::Reply;
 use crate::world::{Load, Seat};
+
+pub(crate) use running::Running;
 
 /// Two shards with a message each, as long as `answering` is 2.
 pub(crate) struct TwoShards {
@@ -80,6 +84,7 @@ impl TwoShards {
             }
             Ask::Act(order) => Tell::Acted(acted(shard, order)),
             Ask::Removal => Tell::Removal((shard == 1).then_some(REMOVED_UNTIL)),
+            Ask::Inject(injection) => Tell::Injected(take(injection)),
             Ask::Shape => Tell::Shape(vec![
                 ShapeRow {
                     destination: "d.test".into(),
@@ -105,6 +110,12 @@ impl Shards for TwoShards {
         let answering = self.answering.load(Ordering::Relaxed);
         let told = (0..answering).map(|shard| self.tell(shard, &ask)).collect();
         Box::pin(async move { told })
+    }
+
+    fn ask_one(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Option<Tell>> + Send>> {
+        let told = self.tell(0, &ask);
+        let answering = self.answering.load(Ordering::Relaxed);
+        Box::pin(async move { (answering > 0).then_some(told) })
     }
 }
 
@@ -138,6 +149,26 @@ fn acted(shard: usize, order: &Order) -> Acted {
         ids: entry.iter().map(|entry| entry.id.clone()).collect(),
         samples: entry.filter(|_| order.dry_run).into_iter().collect(),
     }
+}
+
+/// Takes a message for everybody but one.
+fn take(injection: &Injection) -> Result<Injected, NotTaken> {
+    let addresses = injection
+        .to
+        .iter()
+        .map(|mailbox| mailbox.as_str().to_owned());
+    let (accepted, bad): (Vec<_>, Vec<_>) = addresses.partition(|one| one != "no@d.test");
+    let reply = Reply::no_such_mailbox();
+    let rejected = bad.iter().map(|one| Rejected::new(one, &reply)).collect();
+    if accepted.is_empty() {
+        return Err(NotTaken::Nobody(rejected));
+    }
+    Ok(Injected {
+        id: entry(0).id,
+        message_id: None,
+        accepted,
+        rejected,
+    })
 }
 
 fn meant(selector: &Selector, entry: &QueueEntry) -> bool {
@@ -204,104 +235,6 @@ fn facts(shard: usize, health: Health) -> Facts {
         health,
         latencies: recorder.snapshot(),
         ..Facts::default()
-    }
-}
-
-/// A control plane on a thread of its own.
-pub(crate) struct Running {
-    pub(crate) address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<io::Result<()>>>,
-    folder: tempfile::TempDir,
-}
-
-impl Running {
-    pub(crate) fn start(token: Option<&str>) -> Self {
-        Self::over(Arc::new(TwoShards::healthy()), token)
-    }
-
-    pub(super) fn over(shards: Arc<TwoShards>, token: Option<&str>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("its address");
-        let token = token.map(str::to_owned);
-        let (stop, stopped) = oneshot::channel();
-        let folder = tempfile::tempdir().expect("a folder");
-        let record = folder.path().join(audit::FILE);
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread();
-            let runtime = { runtime }.enable_all().build()?;
-            runtime.block_on(async {
-                let journal = Journal::start(Format::Text, Level::Error)?;
-                let bound = Bound {
-                    octets: 1 << 20,
-                    files: 2,
-                };
-                let (audit, writing) = Audit::open(&record, bound, journal.handle())?;
-                tokio::spawn(writing);
-                let means = Means {
-                    shards,
-                    token,
-                    audit: Some(audit),
-                    events: Arc::default(),
-                };
-                serve(listener, means, async {
-                    let _ = stopped.await;
-                })
-                .await
-            })
-        });
-        Self {
-            address,
-            stop: Some(stop),
-            thread: Some(thread),
-            folder,
-        }
-    }
-
-    /// The record of changes: its lines.
-    pub(super) fn record(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.folder.path().join(audit::FILE));
-        let text = text.expect("the record");
-        let lines = text.lines();
-        lines
-            .map(|line| serde_json::from_str(line).expect("JSON"))
-            .collect()
-    }
-
-    fn ask(&self, request: ureq::RequestBuilder<ureq::typestate::WithoutBody>) -> (u16, String) {
-        let request = request.config().http_status_as_error(false).build();
-        let mut response = request.call().expect("an answer");
-        let text = response.body_mut().read_to_string().expect("text");
-        (response.status().as_u16(), text)
-    }
-
-    pub(super) fn get(&self, path: &str) -> (u16, String) {
-        self.ask(ureq::get(format!("http://{}{path}", self.address)))
-    }
-
-    pub(super) fn json(&self, path: &str) -> Value {
-        let (status, text) = self.get(path);
-        assert_eq!(status, 200, "{path}: {text}");
-        serde_json::from_str(&text).expect("JSON")
-    }
-
-    pub(super) fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let request = ureq::post(format!("http://{}{path}", self.address));
-        let request = request.config().http_status_as_error(false).build();
-        let mut response = request.send_json(body).expect("an answer");
-        let text = response.body_mut().read_to_string().expect("text");
-        let value = serde_json::from_str(&text).unwrap_or(Value::Null);
-        (response.status().as_u16(), value)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let ended = thread.join().expect("no panic");
-            assert!(ended.is_ok() || std::thread::panicking(), "{ended:?}");
-        }
     }
 }
 
@@ -473,8 +406,122 @@ fn operator_reads_the_queue() {
         let (code, text) = plane.get(path);
         assert_eq!(code, status, "{path}: {text}");
         let error: Value = serde_json::from_str(&text).expect("JSON");
-        assert!(error["error"].is_string(), "{path}: {text}");
+        assert!(error["detail"].is_string(), "{path}: {text}");
     }
+}
+
+#[test]
+fn operator_gives_orders() {
+    let plane = Running::start(None);
+    let (status, acted) = plane.post("/api/v1/queue/hold", &json!({"domain": "d.test"}));
+    assert_eq!(
+        (status, acted),
+        (
+            200,
+            json!({"messages": 2, "recipients": 4, "ids": ["0000000000000", "0000000000001"]})
+        )
+    );
+    let (_, acted) = plane.post("/api/v1/queue/retry", &json!({"id": "0000000000001"}));
+    assert_eq!(acted["messages"], 1);
+    for (path, body, status) in [
+        ("/api/v1/queue/remove", json!({}), 422),
+        ("/api/v1/queue/remove", json!({"al": true}), 422),
+        (
+            "/api/v1/queue/remove",
+            json!({"all": true, "al": true}),
+            422,
+        ),
+        (
+            "/api/v1/queue/remove",
+            json!({"all": true, "reason": "x".repeat(1_001)}),
+            422,
+        ),
+        ("/api/v1/queue/remove", json!({"id": "x"}), 400),
+        (
+            "/api/v1/queue/hold",
+            json!({"all": true, "for_good": true}),
+            422,
+        ),
+        ("/api/v1/queue/burn", json!({"all": true}), 404),
+        ("/metrics", json!({}), 405),
+    ] {
+        let (code, answer) = plane.post(path, &body);
+        assert_eq!(code, status, "{path} {body}: {answer}");
+        assert!(answer["detail"].is_string(), "{path} {body}: {answer}");
+    }
+}
+
+#[test]
+fn a_dry_run_shows_what_an_order_would_reach_and_leaves_no_trace() {
+    let plane = Running::start(None);
+    let order = json!({"domain": "d.test", "dry_run": true});
+    let (status, acted) = plane.post("/api/v1/queue/remove", &order);
+    assert_eq!(status, 200);
+    assert_eq!(
+        (&acted["messages"], &acted["dry_run"]),
+        (&json!(2), &json!(true))
+    );
+    let samples = acted["samples"].as_array().expect("samples");
+    let ids: Vec<&str> = samples
+        .iter()
+        .filter_map(|one| one["id"].as_str())
+        .collect();
+    assert_eq!(ids, ["0000000000001", "0000000000000"], "the oldest first");
+    assert!(plane.record().is_empty());
+}
+
+#[test]
+fn orders_are_written_down_with_who_and_why() {
+    let plane = Running::start(Some("secret"));
+    let request = ureq::post(format!("http://{}/api/v1/queue/hold", plane.address))
+        .header("Authorization", "Bearer secret")
+        .header("Ringpost-User", "joan");
+    let order = json!({"from": "a@c.test", "reason": "until Joan has asked"});
+    let answer = request.send_json(&order).expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let lines = plane.record();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for line in &lines {
+        assert_eq!(line["act"], "hold");
+        assert_eq!(line["selector"], json!({"from": "a@c.test"}));
+        assert_eq!(line["reason"], "until Joan has asked");
+        assert_eq!(line["by"]["user"], "joan");
+        assert_eq!(line["by"]["token"], true);
+        assert!(
+            line["by"]["peer"]
+                .as_str()
+                .is_some_and(|peer| peer.starts_with("127.0.0.1:"))
+        );
+        assert_eq!(line["change"], lines[0]["change"]);
+        assert!(line["at"].as_str().is_some_and(|at| at.ends_with('Z')));
+    }
+    assert!(lines[0].get("outcome").is_none(), "before it was done");
+    assert_eq!(lines[1]["outcome"]["messages"], 2);
+    assert_eq!(lines[1]["outcome"]["ids"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn the_last_removal_is_undone_where_nothing_is_said() {
+    let plane = Running::start(None);
+    let (status, acted) = plane.post("/api/v1/queue/undo", &json!({}));
+    assert_eq!((status, &acted["ids"]), (200, &json!(["0000000000001"])));
+    let line = &plane.record()[1];
+    let removal = REMOVED_UNTIL - 600_000_000;
+    assert_eq!(line["selector"], json!({"change": removal}));
+    let (_, other) = plane.post("/api/v1/queue/undo", &json!({"change": removal + 1}));
+    assert_eq!(other["messages"], 0);
+}
+
+#[test]
+fn an_order_that_some_shard_did_not_carry_out_is_written_down_as_that() {
+    let shards = TwoShards::healthy();
+    shards.answering.store(1, Ordering::Relaxed);
+    let plane = Running::over(Arc::new(shards), None);
+    let (status, _) = plane.post("/api/v1/queue/retry", &json!({"all": true}));
+    assert_eq!(status, 503);
+    let lines = plane.record();
+    let error = lines[1]["error"].as_str().unwrap_or_default();
+    assert!(error.starts_with("1 of 2 shards"), "{lines:?}");
 }
 
 #[test]

@@ -51,6 +51,17 @@
 //! Accounts must balance at every instant: accepted = delivered + bounced + expired + removed +
 //! queued. The difference is a metric of its own; other than 0 is a defect.
 //!
+//! # Take mail over HTTP
+//!
+//! `POST /api/v1/messages` takes a message as JSON (`from`, `to`, `cc`, `bcc`, `reply_to`, `subject`, `text`,
+//! `html`, `headers`, `attachments` in base64, and `envelope` where it differs) or as it is, as
+//! `message/rfc822`, with `?from=` and `&to=` as often as needed or else those whom its header names.
+//! `/api/v1/messages/batch` takes up to 1000 of the first kind. Each recipient is judged as in SMTP; the
+//! answer says who was accepted and who was not, and comes when the message is on disk. Who may ask may
+//! send as anybody: the token is a password. With an `Idempotency-Key` the same request can come again
+//! for 24 hours and is answered as before (`idempotency-replayed: true`), also after a restart; the last
+//! 100,000 keys are kept. Failures are problem details (RFC 9457).
+//!
 //! # Tell other programs
 //!
 //! `[events] log = "events.jsonl"` appends what becomes of each message to a file under data_dir, a JSON

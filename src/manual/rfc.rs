@@ -24,6 +24,7 @@
 //! | RFC 5321 §3.9.1, RFC 3461 §5.2.7 | aliases that lead elsewhere | `users::expansion` | `tests/blackbox/alias.rs` |
 //! | RFC 3834 | Auto-Submitted on reports | `mail::dsn` | `tests/blackbox/reports.rs` |
 //! | RFC 6531, RFC 6533 | SMTPUTF8 and its reports | `smtp::extension`, `mail::dsn` | `tests/blackbox/delivery.rs`, `tests/blackbox/reports.rs` |
+//! | RFC 9457 | problem details of the control plane | `control` | `tests/blackbox/inject.rs` |
 //! | RFC 7505 | null MX | `route::mx` | `tests/blackbox/mx.rs` |
 //! | RFC 3848 | keywords of the `with` clause | `mail::received` | `tests/blackbox/dialogue.rs` |
 //! | RFC 3207, RFC 8314 | STARTTLS both sides, TLS first, the `tls` clause | `tls`, `smtp::server`, `smtp::client` | `tests/blackbox/tls.rs` |

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::explained::Explained;
 use super::follow::Follow;
 use super::history::Moment;
+use super::inject::{Injected, Injection, NotTaken};
 pub use super::orders::{
     Act, Acted, IDS_MAX, Order, OrderBody, SAMPLES_MAX, Selector, UNDO_PERIOD, USER_HEADER,
 };
@@ -67,6 +69,8 @@ pub enum Ask {
     Act(Order),
     /// Until when the newest removal can be undone.
     Removal,
+    /// A message to be taken: asked of one shard.
+    Inject(Arc<Injection>),
     /// Recipients by destination and age.
     Shape,
     /// Is it alive, and does it take mail?
@@ -88,7 +92,7 @@ impl Ask {
             | Self::Explain { .. }
             | Self::Removal
             | Self::Shape => Duration::from_secs(4),
-            Self::List { .. } | Self::Act(_) => ORDER_PATIENCE,
+            Self::List { .. } | Self::Act(_) | Self::Inject(_) => ORDER_PATIENCE,
         }
     }
 }
@@ -123,6 +127,8 @@ pub enum Tell {
     Acted(Acted),
     /// To [`Ask::Removal`]: microseconds since 1970; `None` when nothing can be put back.
     Removal(Option<i64>),
+    /// To [`Ask::Inject`].
+    Injected(Result<Injected, NotTaken>),
     /// To [`Ask::Shape`].
     Shape(Vec<ShapeRow>),
     /// To [`Ask::Health`].
@@ -137,6 +143,9 @@ pub trait Shards: Send + Sync + 'static {
     /// Asks all of them. A shard that does not answer within [`Ask::patience`] is missing in the
     /// result.
     fn ask(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Vec<Tell>> + Send>>;
+
+    /// Asks one of them, each in its turn. `None` when it does not answer in time.
+    fn ask_one(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Option<Tell>> + Send>>;
 }
 
 /// A message in a list.

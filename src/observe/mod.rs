@@ -6,6 +6,7 @@ pub mod events;
 pub mod explained;
 pub mod follow;
 pub mod history;
+pub mod inject;
 pub mod log;
 pub mod orders;
 pub mod secret;

@@ -18,6 +18,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -541,6 +542,8 @@ fn bind_control(at: SocketAddr) -> Result<(TcpListener, SocketAddr), Refused> {
 /// Every shard, for the control plane.
 struct Everyone {
     directory: Directory,
+    /// Whose turn it is.
+    turns: AtomicUsize,
 }
 
 impl Shards for Everyone {
@@ -559,6 +562,17 @@ impl Shards for Everyone {
             Some(answer)
         });
         Box::pin(control::collect(answers.collect::<Vec<_>>(), patience))
+    }
+
+    fn ask_one(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Option<Tell>> + Send>> {
+        let patience = ask.patience();
+        let shard = self.turns.fetch_add(1, Ordering::Relaxed) % self.directory.shards();
+        let (reply, answer) = futures_channel::oneshot::channel();
+        let posted = self.directory.post(shard, Letter::Ask(ask, reply));
+        Box::pin(async move {
+            posted.ok()?;
+            control::collect([answer], patience).await.pop()
+        })
     }
 }
 
@@ -583,6 +597,7 @@ fn open_control(
     service.handle().spawn(writing);
     let shards = Arc::new(Everyone {
         directory: current.directory.clone(),
+        turns: AtomicUsize::new(0),
     });
     // Ends with the service thread.
     let means = Means {
@@ -590,6 +605,9 @@ fn open_control(
         token,
         audit: Some(audit),
         events: current.events.sums(),
+        data_dir: Some(current.rules.config.data_dir.clone()),
+        hostname: current.rules.config.hostname(),
+        max_message_size: current.rules.config.smtp.max_message_size,
     };
     let serving = control::serve(listener, means, std::future::pending());
     service.handle().spawn(serving);

@@ -137,7 +137,7 @@ fn an_operator_removes_and_bounces_and_time_is_over() {
             .count();
         (tried == 3).then_some(())
     });
-    relay.ask(&["queue", "remove", &removed]);
+    relay.ask(&["queue", "remove", "--for-good", &removed]);
     relay.ask(&["queue", "bounce", &bounced]);
     relay.setup.extra = relay
         .setup

@@ -29,6 +29,7 @@ mod explain;
 mod folder_model;
 mod imap;
 mod imap_model;
+mod inject;
 mod life;
 mod limits;
 mod mailbox;

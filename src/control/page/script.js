@@ -50,8 +50,8 @@ const ask = async (path, order) => {
     throw new Error("the token was missing or wrong");
   }
   if (!answer.ok) {
-    const { error } = await answer.json().catch(() => ({ error: answer.statusText }));
-    throw Object.assign(new Error(error), { status: answer.status });
+    const { detail } = await answer.json().catch(() => ({ detail: answer.statusText }));
+    throw Object.assign(new Error(detail), { status: answer.status });
   }
   return answer;
 };
@@ -370,8 +370,8 @@ const look = async (wanted, again = false) => {
 const PERIOD_MS = 5000;
 const ready = async () => {
   const answer = await fetch("/readyz");
-  const { status, error } = await answer.json();
-  say(status ?? error);
+  const { status, detail } = await answer.json();
+  say(detail ?? status);
   at("state").className = answer.ok ? "ready" : "not";
 };
 let due = null;

@@ -7,6 +7,7 @@
 //! ```
 
 mod gather;
+mod inject;
 mod preflight;
 mod store;
 mod verify;

@@ -33,6 +33,7 @@ impl<W: World> Shard<W> {
                 Tell::Removal(last.map(|removal| removal.wall.0))
             }
             Ask::Shape => Tell::Shape(self.shape().await),
+            Ask::Inject(injection) => Tell::Injected(Box::pin(self.inject(&injection)).await),
             Ask::Health => Tell::Health(self.health()),
         }
     }

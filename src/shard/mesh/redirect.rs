@@ -7,7 +7,7 @@ use crate::mail::envelope::{Envelope, QueueId, Recipient};
 use crate::mail::outcome::ReportKind;
 use crate::observe::history::Event;
 use crate::observe::stage::Times;
-use crate::queue::{MessageKey, State};
+use crate::queue::{Decisions, MessageKey, State};
 use crate::shard::Shard;
 use crate::shard::message::sign::Signatures;
 use crate::shard::message::{Body, Message};
@@ -61,7 +61,7 @@ impl<W: World> Shard<W> {
                 if !was_held {
                     self.queue.borrow_mut().release(now, key);
                 }
-                (Vec::new(), Redirected::Not)
+                (Decisions::new(), Redirected::Not)
             }
         };
         self.carry_out(decisions);

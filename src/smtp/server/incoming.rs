@@ -223,6 +223,39 @@ impl Incoming {
     }
 }
 
+/// The content of a message that comes in one piece: taken as if a client had sent it in chunks to a
+/// submission listener.
+pub struct Intake(Incoming);
+
+impl Intake {
+    /// Of nothing yet.
+    #[must_use]
+    pub fn new(limits: &ServerLimits) -> Self {
+        Self(Incoming::by_chunks(limits, ServerKind::Submission))
+    }
+
+    /// The wire form of the next octets.
+    pub fn take(&mut self, octets: &[u8]) -> &[u8] {
+        match self.0.take_chunk(octets) {
+            Some(_) => self.0.scratch(),
+            None => &[],
+        }
+    }
+
+    /// What the last line needs.
+    pub fn end(&mut self) -> &[u8] {
+        match self.0.end_chunks() {
+            Some(_) => self.0.scratch(),
+            None => &[],
+        }
+    }
+
+    /// All of it is there: what it is, or why it is refused.
+    pub fn finish(self) -> Result<Content, Reply> {
+        self.0.finish()
+    }
+}
+
 impl Sifted {
     fn new() -> Self {
         Self {

@@ -26,6 +26,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use self::incoming::Intake;
 use self::incoming::{Incoming, Place};
 pub use self::limits::{BareLineEnds, ServerKind, ServerLimits};
 use self::stage::Stage;

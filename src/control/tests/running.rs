@@ -1,0 +1,112 @@
+//! A control plane over shards that are none.
+
+use serde_json::Value;
+
+use super::*;
+use crate::observe::log::{Format, Journal, Level};
+use crate::rolling::Bound;
+
+/// A control plane on a thread of its own.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<io::Result<()>>>,
+    folder: tempfile::TempDir,
+}
+
+impl Running {
+    pub(crate) fn start(token: Option<&str>) -> Self {
+        Self::over(Arc::new(TwoShards::healthy()), token)
+    }
+
+    pub(in crate::control) fn over(shards: Arc<TwoShards>, token: Option<&str>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let token = token.map(str::to_owned);
+        let (stop, stopped) = oneshot::channel();
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = folder.path().to_owned();
+        let record = home.join(audit::FILE);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = { runtime }.enable_all().build()?;
+            runtime.block_on(async {
+                let journal = Journal::start(Format::Text, Level::Error)?;
+                let bound = Bound {
+                    octets: 1 << 20,
+                    files: 2,
+                };
+                let (audit, writing) = Audit::open(&record, bound, journal.handle())?;
+                tokio::spawn(writing);
+                let means = Means {
+                    shards,
+                    token,
+                    audit: Some(audit),
+                    events: Arc::default(),
+                    data_dir: Some(home),
+                    hostname: "relay.test".to_owned(),
+                    max_message_size: 1 << 20,
+                };
+                serve(listener, means, async {
+                    let _ = stopped.await;
+                })
+                .await
+            })
+        });
+        Self {
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+            folder,
+        }
+    }
+
+    /// The record of changes: its lines.
+    pub(in crate::control) fn record(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder.path().join(audit::FILE));
+        let text = text.expect("the record");
+        let lines = text.lines();
+        lines
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
+    }
+
+    pub(in crate::control) fn ask(
+        &self,
+        request: ureq::RequestBuilder<ureq::typestate::WithoutBody>,
+    ) -> (u16, String) {
+        let request = request.config().http_status_as_error(false).build();
+        let mut response = request.call().expect("an answer");
+        let text = response.body_mut().read_to_string().expect("text");
+        (response.status().as_u16(), text)
+    }
+
+    pub(in crate::control) fn get(&self, path: &str) -> (u16, String) {
+        self.ask(ureq::get(format!("http://{}{path}", self.address)))
+    }
+
+    pub(in crate::control) fn json(&self, path: &str) -> Value {
+        let (status, text) = self.get(path);
+        assert_eq!(status, 200, "{path}: {text}");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    pub(in crate::control) fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let request = ureq::post(format!("http://{}{path}", self.address));
+        let request = request.config().http_status_as_error(false).build();
+        let mut response = request.send_json(body).expect("an answer");
+        let text = response.body_mut().read_to_string().expect("text");
+        let value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        (response.status().as_u16(), value)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join().expect("no panic");
+            assert!(ended.is_ok() || std::thread::panicking(), "{ended:?}");
+        }
+    }
+}
