@@ -70,7 +70,7 @@ async def slow_senders():
     await crowd(500, one)
 
 
-async def slow_readers():
+async def slow_readers(pause=0.05):
     """Commands by the thousand, and not one reply is read."""
     async def one(_):
         reader, writer = await dial()
@@ -80,8 +80,13 @@ async def slow_readers():
         while True:
             writer.write(EHLO * 500)
             await writer.drain()
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(pause)
     await crowd(200, one)
+
+
+async def greedy():
+    """The same without a pause, by programs that are not nice."""
+    await slow_readers(0)
 
 
 async def half_open():
@@ -241,5 +246,5 @@ async def silent(reader, writer):
     await read_on(reader)
 
 
-CLIENTS = {act.__name__: act for act in (slow_senders, slow_readers, half_open, resets, idle, flood, garbage, endless_lines, pipelined)}
+CLIENTS = {act.__name__: act for act in (slow_senders, slow_readers, greedy, half_open, resets, idle, flood, garbage, endless_lines, pipelined)}
 HOSTS = {act.__name__: act for act in (endless_reply, endless_reply_line, answers_before_asked, out_of_step, slow_replies, silent)}

@@ -165,7 +165,7 @@ def attacked(name, attack, seconds, connections=0):
         before = meter.over(seconds / 2)
         watch = Watch(world.relay.pid)
         # Many who then wait spend no time, and are to be there soon.
-        with attackers(attack, niceness=0 if connections else 19):
+        with attackers(attack, niceness=0 if connections or attack is hostile.greedy else 19):
             connected(world, connections)
             during = meter.over(seconds)
         row(name, before, during, watch.end())

@@ -50,6 +50,7 @@ use crate::world::{Tick, World};
 
 use clients::buffers::Buffers;
 use clients::suspects::Suspects;
+use clients::talkers::Talkers;
 use clients::visitors::Visitors;
 use follow::Followers;
 use hosts::names::Names;
@@ -90,6 +91,7 @@ struct Shard<W: World> {
     /// Sessions of clients.
     visits: Gate,
     visitors: Visitors,
+    talkers: Talkers,
     /// Users who fetch their mail here, where they are at home.
     lodgers: Lodgers,
     /// Mailboxes of the users who are at home here.

@@ -265,10 +265,15 @@ impl<W: World> Connection<W> {
     ) -> io::Result<Heard> {
         self.make_room(&shard.buffers, room);
         let deadline = (shard.world.now() + wait).min(self.standing.ends);
-        if self.standing.unwaited >= UNWAITED_MAX {
-            // Who always has more to say would keep the shard from everybody else.
-            self.standing.unwaited = 0;
-            shard.world.breathe().await;
+        // Who always has more to say would keep the shard from everybody else: content lets others go
+        // first, and commands come in turns.
+        match self.standing.unwaited {
+            TURN_READS.. if room <= LINE_BUFFER_OCTETS => {
+                self.standing.unwaited = 0;
+                shard.talkers.rest(&shard.world).await;
+            }
+            1.. => shard.world.breathe().await,
+            0 => {}
         }
         let mut waited = false;
         let read = {
@@ -292,7 +297,7 @@ impl<W: World> Connection<W> {
         };
         self.standing.unwaited = match waited {
             true => 0,
-            false => self.standing.unwaited + 1,
+            false => self.standing.unwaited.saturating_add(1),
         };
         match read {
             Ok(0) => Ok(Heard::End),
@@ -392,9 +397,8 @@ fn write_wait(octets: usize) -> Duration {
     WRITE_WAIT + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
-/// Reads without a wait after which a client lets others go first: content that comes in fast fills
-/// larger buffers each time.
-const UNWAITED_MAX: u8 = 2;
+/// Reads of commands without a wait between that make a turn: a message to a hundred recipients.
+const TURN_READS: u8 = 4;
 /// How long a client may take for a TLS handshake: a few round trips and a slow machine.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(60);
 /// How long a client is given to take the end of TLS.

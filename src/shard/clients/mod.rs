@@ -6,4 +6,5 @@ pub(super) mod door;
 pub(super) mod login;
 mod regulars;
 pub mod suspects;
+pub(super) mod talkers;
 pub mod visitors;

@@ -150,6 +150,7 @@ async fn open<W: World>(
         buffers: Default::default(),
         visits: Gate::default(),
         visitors,
+        talkers: Default::default(),
         lodgers: Default::default(),
         accounts: accounts(world, config),
         full: Default::default(),
