@@ -595,6 +595,14 @@ pub fn load_words(path: Option<&Path>) -> Result<Config, Vec<Fault>> {
     load_with(path, Named::LeftAlone)
 }
 
+/// What is wrong with a text, without a look at the files that it names.
+#[must_use]
+pub fn judge(text: &str) -> Vec<Fault> {
+    read::read(Path::new(FILE), text, Named::LeftAlone)
+        .err()
+        .unwrap_or_default()
+}
+
 /// Whether the files that a configuration names are checked too.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Named {

@@ -4,6 +4,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Json;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Failure, Plane};
@@ -12,7 +13,7 @@ use crate::observe::explained::Explained;
 use crate::wire::path::Mailbox;
 
 /// Whom the mail would be for.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     recipient: String,

@@ -11,6 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures_channel::mpsc::{self, Receiver};
 use futures_util::{StreamExt as _, stream};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
@@ -19,7 +20,7 @@ use crate::observe::ask::{Ask, Tell};
 use crate::observe::follow::{Follow, Spoken, Whom};
 
 /// Whose dialogues, and for how long.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Wanted {
     destination: Option<String>,

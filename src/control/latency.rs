@@ -7,13 +7,14 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Failure, Plane};
 use crate::observe::ask::{Latencies, Minutes, Recording};
 use crate::observe::stage::{Snapshot, Stage, Thin, Window};
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Wanted {
     stage: Option<String>,
@@ -79,7 +80,7 @@ pub(super) async fn latency(
 }
 
 /// The stage of `GET /api/v1/latency/minutes`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OfStage {
     stage: String,

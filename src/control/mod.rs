@@ -4,10 +4,12 @@
 pub mod audit;
 mod explain;
 mod follow;
+pub mod house;
 pub mod inject;
 mod latency;
 mod listen;
 mod metrics;
+mod openapi;
 mod page;
 mod problem;
 mod queue;
@@ -37,6 +39,7 @@ use serde_json::json;
 use crate::observe::ask::{Ask, Facts, Health, Shards, Tell};
 use crate::observe::events::Sums;
 use audit::Audit;
+use house::House;
 use inject::Intake;
 use inject::keys::Keys;
 use listen::{Bounded, Peer};
@@ -66,6 +69,10 @@ fn router(plane: Plane, token: Option<String>, max_message_size: u64) -> Router 
         .route("/api/v1/trace/{id}", get(trace::trace))
         .route("/api/v1/dialogues", get(follow::follow))
         .route("/api/v1/bounces", get(trace::bounces))
+        .route("/api/v1/users", get(house::users))
+        .route("/api/v1/config/check", post(house::check))
+        .route("/api/v1/drain", post(house::drain))
+        .route("/api/v1/openapi.json", get(openapi::openapi))
         .merge(inject::routes(max_message_size))
         .route_layer(middleware::from_fn_with_state(guard, admit))
         .merge(page::routes())
@@ -95,6 +102,8 @@ pub struct Means {
     pub hostname: String,
     /// Octets that a message may have, likewise.
     pub max_message_size: u64,
+    /// What of the process is reached.
+    pub house: House,
 }
 
 /// Serves on `listener` until `shutdown` resolves and the answers under way are given. To be polled
@@ -114,6 +123,7 @@ pub async fn serve(
         data_dir,
         hostname,
         max_message_size,
+        house,
     } = means;
     let (watch, watching) = Watch::new(Arc::clone(&shards));
     let kept = data_dir.map(|data| Keys::open(&data));
@@ -123,6 +133,7 @@ pub async fn serve(
     });
     let plane = Plane {
         intake: Intake::new(keys, &hostname),
+        house,
         shards,
         watch,
         audit,
@@ -165,6 +176,7 @@ struct Plane {
     audit: Option<Audit>,
     events: Arc<Sums>,
     intake: Intake,
+    house: House,
 }
 
 impl Plane {

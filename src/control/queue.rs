@@ -4,12 +4,13 @@ use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use axum::body::Body;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{ConnectInfo, Path, Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Json, Response};
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::audit::{By, Change};
@@ -24,7 +25,7 @@ use crate::queue::State;
 use crate::wire::path::Mailbox;
 
 /// A selector and a limit in an address.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Wanted {
     id: Option<String>,
@@ -84,8 +85,9 @@ pub(super) async fn list(
 /// `GET /api/v1/queue/{id}`
 pub(super) async fn show(
     Shared(plane): Shared<Plane>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<QueueEntryDetail>, Failure> {
+    let Path(id) = id?;
     if id.parse::<QueueId>().is_err() {
         let words = format!("{id} is no queue id");
         return Err(Failure::new(StatusCode::BAD_REQUEST, words));
@@ -116,8 +118,9 @@ pub(super) async fn find(plane: &Plane, id: &str) -> Result<Option<QueueEntryDet
 /// `GET /api/v1/queue/{id}/raw`: the message itself, piece by piece.
 pub(super) async fn raw(
     Shared(plane): Shared<Plane>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
+    let Path(id) = id?;
     let Some(first) = piece(&plane, &id, 0).await else {
         let absent = format!("no message {id} is in the queue, or it cannot be read");
         return Err(Failure::new(StatusCode::NOT_FOUND, absent));
@@ -149,11 +152,12 @@ async fn piece(plane: &Plane, id: &str, position: u64) -> Option<Piece> {
 /// `POST /api/v1/queue/{act}`
 pub(super) async fn act(
     Shared(plane): Shared<Plane>,
-    Path(word): Path<String>,
+    word: Result<Path<String>, PathRejection>,
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
     headers: HeaderMap,
     body: Result<Json<OrderBody>, JsonRejection>,
 ) -> Result<Json<Acted>, Failure> {
+    let Path(word) = word?;
     let Some(act) = Act::ALL.into_iter().find(|act| act.name() == word) else {
         let words = format!("{word} is no order");
         return Err(Failure::new(StatusCode::NOT_FOUND, words));

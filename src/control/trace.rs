@@ -1,9 +1,10 @@
 //! What happened to one message, and to whom mail did not come.
 
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Json;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::queue::find;
@@ -15,8 +16,9 @@ use crate::observe::history::{Event, Moment};
 /// `GET /api/v1/trace/{id}`
 pub(super) async fn trace(
     State(plane): State<Plane>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Trace>, Failure> {
+    let Path(id) = id?;
     let Ok(id) = id.parse::<QueueId>() else {
         let words = format!("{id} is no queue id");
         return Err(Failure::new(StatusCode::BAD_REQUEST, words));
@@ -51,7 +53,7 @@ pub(super) async fn trace(
     }))
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Wanted {
     limit: Option<usize>,

@@ -60,7 +60,11 @@
 //! answer says who was accepted and who was not, and comes when the message is on disk. Who may ask may
 //! send as anybody: the token is a password. With an `Idempotency-Key` the same request can come again
 //! for 24 hours and is answered as before (`idempotency-replayed: true`), also after a restart; the last
-//! 100,000 keys are kept. Failures are problem details (RFC 9457).
+//! 100,000 keys are kept.
+//!
+//! `/api/v1/openapi.json` describes all of the control plane (OpenAPI 3.1); failures are problem details (RFC
+//! 9457). `/api/v1/users` says who may log in, `/api/v1/config/check` what is wrong with a configuration that is
+//! posted there, and `/api/v1/drain` with `{"drain": true}` ends the relay as SIGTERM does.
 //!
 //! # Tell other programs
 //!

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::explained::Explained;
@@ -149,7 +150,7 @@ pub trait Shards: Send + Sync + 'static {
 }
 
 /// A message in a list.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueEntry {
     /// Its queue id.
     pub id: String,
@@ -164,7 +165,7 @@ pub struct QueueEntry {
 }
 
 /// A recipient that is not settled.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueRecipient {
     /// The address.
     pub address: String,
@@ -186,7 +187,7 @@ pub struct QueueRecipient {
 }
 
 /// A message in full.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueEntryDetail {
     /// What a list shows of it.
     #[serde(flatten)]
@@ -216,7 +217,7 @@ pub struct Piece {
 }
 
 /// What is known of one message.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Trace {
     /// Its queue id.
     pub id: String,
@@ -227,7 +228,7 @@ pub struct Trace {
 }
 
 /// A recipient who will not get a message.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failed {
     /// The message's queue id.
     pub id: String,
@@ -247,7 +248,7 @@ pub struct Failed {
 }
 
 /// What the control plane answers about latencies.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Latencies {
     /// What stretch of time they are of.
     #[serde(default)]
@@ -259,16 +260,17 @@ pub struct Latencies {
 }
 
 /// Histograms as they are, to be kept and compared with later ones.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Recording {
     /// When they were taken: seconds since 1970.
     pub at: i64,
     /// Each histogram's values and how often they were recorded.
+    #[schemars(with = "serde_json::Value")]
     pub histograms: Thin,
 }
 
 /// How long one stage took in each minute of the last hour.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Minutes {
     /// The stage.
     pub stage: String,
@@ -277,7 +279,7 @@ pub struct Minutes {
 }
 
 /// Recipients of one destination by age.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ShapeRow {
     /// The next hop.
     pub destination: String,
@@ -290,7 +292,7 @@ pub struct ShapeRow {
 }
 
 /// Whether a shard takes mail.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
     /// It takes mail.
@@ -378,7 +380,7 @@ pub struct Facts {
 }
 
 /// How busy a shard's thread was over the last seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Recent {
     /// The share of the time in which it had work; at 1 it has no more to give.
     pub busy: f64,
@@ -389,7 +391,7 @@ pub struct Recent {
 }
 
 /// A shard and its core, as `ringpost shards` shows them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShardRow {
     /// Its number.
     pub shard: usize,

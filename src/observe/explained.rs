@@ -1,9 +1,10 @@
 //! How mail to one recipient would travel now, as the control plane tells it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The way of a recipient's mail.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Explained {
     /// The recipient.
     pub recipient: String,
@@ -33,7 +34,7 @@ pub struct Explained {
 }
 
 /// An MTA-STS policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Policy {
     /// `enforce` or `testing`; empty where there is trouble instead.
     pub mode: String,
@@ -45,7 +46,7 @@ pub struct Policy {
 }
 
 /// A host.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Host {
     /// Its name; for a literal the address.
     pub name: String,
@@ -64,7 +65,8 @@ pub struct Host {
 }
 
 /// An address of a host.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "HostAddress")]
 pub struct Address {
     /// With its port.
     pub to: String,
@@ -77,7 +79,7 @@ pub struct Address {
 }
 
 /// A shard's mail for the next hop.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lane {
     /// The shard.
     pub shard: usize,

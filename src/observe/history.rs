@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -22,7 +23,7 @@ use crate::time::Wall;
 use crate::wire::status::EnhancedStatus;
 
 /// Something that happened to a message.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event<'a> {
     /// It was taken, and is on disk.
@@ -47,6 +48,7 @@ pub enum Event<'a> {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tls: Option<Cow<'a, str>>,
         /// Seconds.
+        #[schemars(with = "std::collections::BTreeMap<String, f64>")]
         stages: Times,
     },
     /// One attempt for those recipients that have the same next hop.
@@ -58,8 +60,10 @@ pub enum Event<'a> {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tls: Option<Cow<'a, str>>,
         /// Seconds.
+        #[schemars(with = "std::collections::BTreeMap<String, f64>")]
         stages: Times,
         /// What became of each.
+        #[schemars(with = "Vec<Fate<'a>>")]
         outcomes: SmallVec<[Fate<'a>; 1]>,
     },
     /// A report about it went into the queue.
@@ -79,7 +83,7 @@ pub enum Event<'a> {
 }
 
 /// What became of one recipient in an attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fate<'a> {
     /// The recipient.
     pub to: Cow<'a, str>,
@@ -87,6 +91,7 @@ pub struct Fate<'a> {
     pub status: Cow<'a, str>,
     /// RFC 3463.
     #[serde(with = "as_text")]
+    #[schemars(with = "String")]
     pub dsn: EnhancedStatus,
     /// The reply, or what went wrong.
     pub text: Cow<'a, str>,
@@ -118,7 +123,7 @@ mod as_text {
 }
 
 /// An event and when it was.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Moment<'a> {
     /// Microseconds since 1970-01-01 UTC.
     pub at: i64,

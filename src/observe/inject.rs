@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::smtp::reply::Reply;
@@ -21,7 +22,7 @@ pub struct Injection {
 }
 
 /// What became of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Injected {
     /// Its queue id: it is on disk, for those who were accepted.
     pub id: String,
@@ -35,7 +36,7 @@ pub struct Injected {
 }
 
 /// A recipient who was not accepted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rejected {
     /// The recipient.
     pub recipient: String,

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ask::{QueueEntry, QueueRecipient};
@@ -93,7 +94,7 @@ impl Order {
 }
 
 /// An order, as a client of the control plane gives it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct OrderBody {
     /// Which messages.
@@ -113,12 +114,13 @@ pub struct OrderBody {
     pub into: Option<String>,
     /// What is no part of an order.
     #[serde(flatten, skip_serializing)]
+    #[schemars(skip)]
     pub unknown: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Which messages are meant: those that match every field that is set. Those that speak of a
 /// recipient speak of the same one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Selector {
     /// This queue id.
@@ -283,7 +285,7 @@ fn has_words(text: &str, words: &str) -> bool {
 }
 
 /// What an order reached.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Acted {
     /// Messages.
     pub messages: u64,

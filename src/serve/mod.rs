@@ -33,6 +33,7 @@ use walls::{Keeper, Walls};
 use crate::config::{self, Config, Durability, Protocol, Webhook};
 use crate::confine::{self, Owner};
 use crate::control::audit::{self, Audit};
+use crate::control::house::House;
 use crate::control::{self, Means};
 use crate::dkim::{self, Signers};
 use crate::maildrop::{self, Pickup};
@@ -600,6 +601,7 @@ fn open_control(
         turns: AtomicUsize::new(0),
     });
     // Ends with the service thread.
+    let directory = current.directory.clone();
     let means = Means {
         shards,
         token,
@@ -608,6 +610,10 @@ fn open_control(
         data_dir: Some(current.rules.config.data_dir.clone()),
         hostname: current.rules.config.hostname(),
         max_message_size: current.rules.config.smtp.max_message_size,
+        house: House {
+            users_file: users_file(&current.rules.config),
+            drain: Arc::new(move || tell_all(&directory, || Letter::Drain)),
+        },
     };
     let serving = control::serve(listener, means, std::future::pending());
     service.handle().spawn(serving);

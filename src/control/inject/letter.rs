@@ -12,6 +12,7 @@ use mail_builder::headers::address::Address as Written;
 use mail_builder::headers::text::Text;
 use mail_parser::parsers::MessageStream;
 use mail_parser::{Address as Parsed, HeaderName, MessageParser};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::control::Failure;
@@ -19,7 +20,7 @@ use crate::observe::inject::Injection;
 use crate::wire::path::Mailbox;
 
 /// A message in JSON.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Letter {
     /// The author, as in From.
@@ -39,7 +40,7 @@ pub(crate) struct Letter {
 }
 
 /// `Ann <ann@example.org>`, `ann@example.org`, or both apart.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum Address {
     Text(String),
@@ -47,7 +48,7 @@ pub(crate) enum Address {
 }
 
 /// A file in a message.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Attachment {
     filename: String,
@@ -61,7 +62,7 @@ pub(crate) struct Attachment {
 }
 
 /// Where the message goes in truth, where its header does not say it.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Envelope {
     /// Whom reports go to; empty for nobody.

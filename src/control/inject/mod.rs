@@ -17,6 +17,7 @@ use axum::response::{IntoResponse as _, Json, Response};
 use axum::routing::post;
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -26,7 +27,8 @@ use super::{Failure, Plane};
 use crate::observe::ask::{Ask, Tell};
 use crate::observe::inject::{Injected, Injection, NotTaken, Rejected};
 use keys::{Begun, Keys, fingerprint};
-use letter::{Envelope, Letter, as_it_is};
+pub(super) use letter::Letter;
+use letter::{Envelope, as_it_is};
 
 /// What taking messages needs.
 #[derive(Clone)]
@@ -83,17 +85,25 @@ async fn inject(
 }
 
 /// Several messages.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Batch {
-    messages: Vec<Value>,
+pub(super) struct Batch {
+    #[schemars(length(min = 1, max = 1000))]
+    messages: Vec<Letter>,
+}
+
+/// What became of several messages, in their order.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Answered {
+    results: Vec<One>,
 }
 
 /// What became of one of several messages.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct One {
     /// As if it had come alone.
     status: u16,
+    /// As for a message that comes alone.
     #[serde(flatten)]
     outcome: Value,
 }
@@ -121,15 +131,13 @@ async fn inject_batch(
         // Side by side, so that they share commits.
         let each = stream::iter(messages).map(|message| one_of_many(&plane, message, peer.ip()));
         let results: Vec<One> = each.buffered(SIDE_BY_SIDE).collect().await;
-        value(StatusCode::OK, &json!({ "results": results }))
+        value(StatusCode::OK, &Answered { results })
     })
     .await
 }
 
-async fn one_of_many(plane: &Plane, message: Value, client: IpAddr) -> One {
+async fn one_of_many(plane: &Plane, letter: Letter, client: IpAddr) -> One {
     let taken = async {
-        let letter: Letter = serde_json::from_value(message)
-            .map_err(|error| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
         let injection = letter.compose(client, &plane.intake.hostname)?;
         let injected = hand_over(plane, injection).await?;
         value(StatusCode::OK, &injected)

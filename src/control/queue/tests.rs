@@ -53,7 +53,7 @@ fn operator_gives_orders() {
     ] {
         let (code, answer) = plane.post(path, &body);
         assert_eq!(code, status, "{path} {body}: {answer}");
-        assert!(answer["error"].is_string(), "{path} {body}: {answer}");
+        assert!(answer["detail"].is_string(), "{path} {body}: {answer}");
     }
 }
 

@@ -46,6 +46,10 @@ impl Running {
                     data_dir: Some(home),
                     hostname: "relay.test".to_owned(),
                     max_message_size: 1 << 20,
+                    house: House {
+                        users_file: "none".into(),
+                        drain: Arc::new(|| {}),
+                    },
                 };
                 serve(listener, means, async {
                     let _ = stopped.await;

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::str::FromStr;
 
 use hdrhistogram::{Counter, Histogram};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Snapshot, Stage};
@@ -164,7 +165,7 @@ fn plus(ours: &[(u64, u64)], theirs: &[(u64, u64)]) -> Counts {
 }
 
 /// A stretch of time that ends now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Window {
     /// Since the relay was started.
