@@ -157,16 +157,15 @@ def on_many(count):
         while operator.count("--state", "waiting", "--destination", "d0.test") < count // LANES:
             claim(time.monotonic() < deadline, "the first attempts never end")
             time.sleep(1)
-        with Beside() as quiet:
-            time.sleep(3)
-        with Beside() as busy:
-            for _ in range(5):
-                look(operator, count)
-        with Beside() as working:
-            search(operator, count)
-            steer(operator, count)
-        for name, client in (("nothing ordered", quiet), ("lists and shapes", busy), ("searches and orders", working)):
+        def beside(name, work):
+            with Beside() as client:
+                work()
             print(f"  {name}: {client.told()}", flush=True)
+
+        beside("nothing ordered", lambda: time.sleep(3))
+        beside("lists and shapes", lambda: [look(operator, count) for _ in range(5)])
+        beside("searches", lambda: search(operator, count))
+        beside("orders", lambda: steer(operator, count))
         operator.was_prompt()
         record = (world.home / "data/audit.jsonl").read_text().splitlines()
         claim(len(record) == 14, f"{len(record)} lines in the record of changes")
