@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::mail::envelope::QueueId;
 use crate::observe::ask::{
@@ -108,9 +109,15 @@ impl<W: World> Shard<W> {
                 run.shrink_to_fit();
                 runs.push(run);
             }
-            self.world.breathe().await;
+            self.rest().await;
         }
         Candidates::new(runs)
+    }
+
+    /// Gives way to everybody else. Whoever merely offers to keeps the core for the whole of a time
+    /// slice, and mail that comes in meanwhile waits for it at each of its steps.
+    async fn rest(&self) {
+        self.world.sleep(self.world.now() + REST).await;
     }
 
     /// What can be said of a message without its envelope.
@@ -224,7 +231,7 @@ impl<W: World> Shard<W> {
         while let Some(from) = place {
             let now = self.world.now();
             place = self.queue.borrow().sweep_shapes(now, from, &mut shapes);
-            self.world.breathe().await;
+            self.rest().await;
         }
         shapes.finish().into_iter().map(Into::into).collect()
     }
@@ -238,7 +245,10 @@ impl<W: World> Shard<W> {
             ..Acted::default()
         };
         let means = |is_removed| order.means(is_removed);
-        for candidate in self.search(selector, usize::MAX, means).await {
+        for (looked, candidate) in (1u64..).zip(self.search(selector, usize::MAX, means).await) {
+            if looked.is_multiple_of(LOOKED_TOGETHER) {
+                self.rest().await;
+            }
             self.tell_ends().await;
             self.world.breathe().await;
             if order.dry_run && acted.samples.len() < SAMPLES_MAX {
@@ -385,10 +395,13 @@ impl Candidate {
 
 /// Messages of an order between two looks at the disk.
 const TOGETHER: u64 = 4096;
+/// Messages of an order that are looked at before it gives way.
+const LOOKED_TOGETHER: u64 = 64;
+/// How long it gives way: a little longer than it works before.
+const REST: Duration = Duration::from_micros(100);
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
     use crate::mail::Locator;
