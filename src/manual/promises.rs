@@ -68,6 +68,7 @@
 //! | 1, 5 | chores panic | 4 in 240 | 0 of 240 | the same |
 //! | 2, 5 | POP3 and IMAP sessions panic, until each has read all of it three times | 3 | 0 of 10 | the same |
 //! | 1, 5 | each third lookup panics on the service thread; the pickup panics on every second file | 20, 4 messages | 0; 2 files put aside | the same |
+//! | 1, 5 | each second comparison of a password, signature, verification panics | 6, and 5 or more of each other | 0 of 26; nobody hears that a password is wrong | the same |
 //!
 //! # A panic
 //!

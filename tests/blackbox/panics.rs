@@ -218,6 +218,95 @@ fn read_by_imap(at: SocketAddr) -> Option<usize> {
     .ok()
 }
 
+/// Each second comparison panics: who has the password gets in or is told to come back, and is never
+/// told that it is wrong.
+#[test]
+fn comparing_passwords_panics() {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    let mut setup = scene.config("");
+    setup.extra = format!(
+        "smtp.trusted_networks = []\n\
+         listener = [{{ protocol = \"submission\", bind = [\"{}\"] }}]",
+        setup.smtp
+    );
+    setup.panics = Some("password:2".to_owned());
+    let mut relay = Relay::prepare(setup);
+    relay.write_config();
+    let added = relay.run_with(&["user", "add", "ann@c.test"], "secret\n");
+    assert!(added.status.success(), "{added:?}");
+    relay.restart();
+    let mut codes = [0; 12];
+    for (n, code) in codes.iter_mut().enumerate() {
+        let mut client = relay.client();
+        client.command("EHLO c.test").is("250 ");
+        // "\0ann@c.test\0secret"
+        let reply = client.command("AUTH PLAIN AGFubkBjLnRlc3QAc2VjcmV0");
+        *code = reply.code;
+        if reply.code == 235 {
+            let content = message(&format!("m{n}"));
+            client
+                .submit("<ann@c.test>", &["<b@d.test>"], &content)
+                .is("250 ");
+        }
+    }
+    let count = |wanted| codes.iter().filter(|code| **code == wanted).count();
+    assert_eq!((count(235), count(454)), (6, 6), "{codes:?}");
+    assert_eq!(mx.wait_for(6).len(), 6);
+    relay.log_line(&["defect", "panicked"]);
+    assert!(relay.exited().is_none());
+}
+
+/// Each second signature panics: that delivery is put off, and all mail leaves signed.
+#[test]
+fn signing_panics() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use ringpost::dkim::{Key, Kind};
+
+    let (scene, mx) = Scene::with_mx(Script::new());
+    let keys = tempfile::tempdir().expect("a directory");
+    let path = keys.path().join("ed.pem");
+    std::fs::write(&path, Key::generate(Kind::Ed25519).expect("a key")).expect("a file");
+    let own = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(&path, own).expect("a mode");
+    let table = format!("dkim = [{{ domain = \"c.test\", selector = \"ed\", key = {path:?} }}]");
+    let mut relay = tempted(&scene, "signing", 2, &table);
+    for n in 0..10 {
+        relay.submit("<a@c.test>", &["<b@d.test>"], &message(&format!("m{n}")));
+    }
+    let received = mx.wait_for(10);
+    let unsigned = received
+        .iter()
+        .find(|one| !one.text().contains("DKIM-Signature: "));
+    assert!(unsigned.is_none(), "{:?}", unsigned.map(|one| one.text()));
+    relay.wait_until_empty();
+    assert_eq!(copies(&mx).len(), 10, "{:?}", copies(&mx));
+    relay.log_line(&["defect", "panicked"]);
+    assert!(relay.exited().is_none());
+}
+
+/// Each second verification panics: that message is taken all the same, with nothing found out.
+#[test]
+fn verifying_panics() {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    let mut setup = scene.config("");
+    setup.extra = format!(
+        "listener = [{{ protocol = \"smtp\", bind = [\"{}\"], verify = true }}]",
+        setup.smtp
+    );
+    setup.panics = Some("verifying:2".to_owned());
+    let mut relay = Relay::start(setup);
+    for n in 0..10 {
+        relay.submit("<a@c.test>", &["<b@d.test>"], &message(&format!("m{n}")));
+    }
+    let received = mx.wait_for(10);
+    let told = |one: &&crate::support::Received| one.text().contains("spf=none");
+    assert_eq!(received.iter().filter(told).count(), 5);
+    assert_eq!(copies(&mx).len(), 10, "{:?}", copies(&mx));
+    relay.log_line(&["defect", "panicked"]);
+    assert!(relay.exited().is_none());
+}
+
 /// What `sendmail` left is taken up, though the thread that does so panics now and then. A file over
 /// which it did is not tried again: it may have been sent already.
 #[test]
