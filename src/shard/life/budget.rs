@@ -32,6 +32,8 @@ struct Inner {
     /// New work.
     beginning: Line,
     loans: RefCell<Slab<Rc<Terms>>>,
+    /// Terms of loans that are over, for others.
+    spares: RefCell<Vec<Rc<Terms>>>,
     /// When loans may be called back next.
     calls_at: Cell<Tick>,
     called_back: Cell<u64>,
@@ -51,6 +53,7 @@ pub(in crate::shard) struct Loan {
 }
 
 /// What is known of a loan.
+#[derive(Default)]
 struct Terms {
     octets: Cell<usize>,
     waits: Cell<Waits>,
@@ -63,9 +66,10 @@ struct Terms {
 }
 
 /// For whom a borrower waits.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Waits {
     /// For nobody, or for our own disk.
+    #[default]
     No,
     ForPeer,
     ForRoom,
@@ -82,6 +86,7 @@ impl Budget {
                 growing: Line::default(),
                 beginning: Line::default(),
                 loans: RefCell::default(),
+                spares: RefCell::default(),
                 calls_at: Cell::new(Tick(i64::MIN)),
                 called_back: Cell::new(0),
             }),
@@ -102,14 +107,9 @@ impl Budget {
     /// The same for what a peer brings.
     #[must_use]
     pub(in crate::shard) fn lend(&self, octets: usize, now: Tick) -> Loan {
-        let terms = Rc::new(Terms {
-            octets: Cell::new(octets),
-            waits: Cell::new(Waits::No),
-            since: Cell::new(now),
-            brought: Cell::new(0),
-            is_called_back: Cell::new(false),
-            waker: RefCell::default(),
-        });
+        let spare = self.inner.spares.borrow_mut().pop();
+        let terms = spare.unwrap_or_default();
+        terms.begin(octets, now);
         Loan {
             charge: self.charge(octets),
             place: self.inner.loans.borrow_mut().insert(Rc::clone(&terms)),
@@ -322,11 +322,26 @@ impl Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        self.charge.inner.loans.borrow_mut().try_remove(self.place);
+        let inner = &self.charge.inner;
+        inner.loans.borrow_mut().try_remove(self.place);
+        let mut spares = inner.spares.borrow_mut();
+        if spares.len() < SPARES_MAX {
+            spares.push(Rc::clone(&self.terms));
+        }
     }
 }
 
 impl Terms {
+    /// Those of a new loan.
+    fn begin(&self, octets: usize, now: Tick) {
+        self.octets.set(octets);
+        self.waits.set(Waits::No);
+        self.since.set(now);
+        self.brought.set(0);
+        self.is_called_back.set(false);
+        self.waker.take();
+    }
+
     fn call_back(&self) {
         self.is_called_back.set(true);
         if let Some(waker) = self.waker.take() {
@@ -349,3 +364,5 @@ const CALL_PART: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A peer that brings less in [`PATIENCE`] counts as one that brings nothing.
 const WORTH_MENTIONING: usize = 1024;
+/// Spare terms: as many as change hands at once.
+const SPARES_MAX: usize = 64;

@@ -26,11 +26,51 @@ pub(super) struct Seat {
 }
 
 /// Leaves the seat, however the wait ends.
-struct Seated<'a>(&'a Seat);
+pub(super) struct Seated<'a>(&'a Seat);
 
 impl Drop for Seated<'_> {
     fn drop(&mut self) {
         self.0.is_taken.set(false);
+    }
+}
+
+impl Seat {
+    /// Sits down: who wakes it from here on is heard.
+    pub(super) fn take(&self) -> Seated<'_> {
+        self.is_taken.set(true);
+        Seated(self)
+    }
+
+    /// Somebody waits here.
+    pub(super) fn is_taken(&self) -> bool {
+        self.is_taken.get()
+    }
+
+    /// Wakes who waits here; false when nobody does.
+    pub(super) fn wake(&self) -> bool {
+        let was_taken = self.is_taken.replace(false);
+        if let (true, Some(waker)) = (was_taken, self.waker.take()) {
+            waker.wake();
+        }
+        was_taken
+    }
+}
+
+impl Seated<'_> {
+    pub(super) async fn woken(&self) {
+        let Self(seat) = self;
+        poll_fn(|cx| {
+            if !seat.is_taken() {
+                return Poll::Ready(());
+            }
+            let mut waker = seat.waker.borrow_mut();
+            match &mut *waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+            Poll::Pending
+        })
+        .await;
     }
 }
 
@@ -42,10 +82,7 @@ impl Idle {
             return false;
         };
         while let Some(seat) = line.pop() {
-            if seat.is_taken.replace(false) {
-                if let Some(waker) = seat.waker.take() {
-                    waker.wake();
-                }
+            if seat.wake() {
                 return true;
             }
         }
@@ -61,24 +98,16 @@ impl Idle {
         until: Tick,
         end: impl Future<Output = ()>,
     ) -> bool {
-        seat.is_taken.set(true);
-        let seated = Seated(seat);
+        let seated = seat.take();
         self.waiting
             .borrow_mut()
             .entry(lane)
             .or_default()
             .push(Rc::clone(seat));
-        let woken = poll_fn(|cx| {
-            if !seat.is_taken.get() {
-                return Poll::Ready(true);
-            }
-            let mut waker = seat.waker.borrow_mut();
-            match &mut *waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                none => *none = Some(cx.waker().clone()),
-            }
-            Poll::Pending
-        });
+        let woken = async {
+            seated.woken().await;
+            true
+        };
         let over = async {
             future::or(world.sleep(until), end).await;
             false
@@ -95,7 +124,7 @@ impl Idle {
     pub(super) fn tidy(&self, lane: LaneKey) {
         let mut waiting = self.waiting.borrow_mut();
         if let Some(line) = waiting.get_mut(&lane) {
-            line.retain(|seat| seat.is_taken.get());
+            line.retain(|seat| seat.is_taken());
             if line.is_empty() {
                 waiting.remove(&lane);
             }

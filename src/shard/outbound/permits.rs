@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_channel::oneshot;
 
+use super::idle::Seat;
 use crate::queue::permits::{Home, Notice, What};
 use crate::shard::mesh::{Letter, Mesh, PermitWord};
 use crate::trial::{self, Bug};
@@ -41,7 +42,7 @@ struct Lease {
     /// Of them, to be given to others after a turn.
     turns: u32,
     /// Of them, with connections that have no mail.
-    idle: VecDeque<oneshot::Sender<()>>,
+    idle: VecDeque<Rc<Seat>>,
 }
 
 impl Lease {
@@ -53,7 +54,7 @@ impl Lease {
     /// Tells so many connections without mail that others have some.
     fn wake_idle(&mut self, permits: u32) {
         let idle = std::iter::from_fn(|| self.idle.pop_front());
-        let told = idle.filter_map(|idle| idle.send(()).ok());
+        let told = idle.filter(|seat| seat.wake());
         told.take(permits as usize).for_each(drop);
     }
 }
@@ -62,6 +63,8 @@ impl Lease {
 pub(super) struct Permit {
     inner: Rc<Inner>,
     destination: u64,
+    /// Where its connection waits, idle, for others to want it.
+    seat: Rc<Seat>,
 }
 
 impl Permit {
@@ -85,16 +88,16 @@ impl Permit {
 
     /// Waits, idle, until another shard wants it.
     pub(super) async fn wanted(&self) {
-        let (tell, told) = oneshot::channel();
-        match self.inner.leases.borrow_mut().get_mut(&self.destination) {
+        let seated = match self.inner.leases.borrow_mut().get_mut(&self.destination) {
             Some(lease) if !lease.is_wanted() => {
-                lease.idle.retain(|idle| !idle.is_canceled());
-                lease.idle.push_back(tell);
+                lease.idle.retain(|seat| seat.is_taken());
+                lease.idle.push_back(Rc::clone(&self.seat));
+                self.seat.take()
             }
+            // A lease that is gone has no permits: this one was of it.
             _ => return,
-        }
-        // A lease that is gone has no permits: this one was of it.
-        let _ = told.await;
+        };
+        seated.woken().await;
     }
 }
 
@@ -239,6 +242,7 @@ impl Inner {
             drop(self.hand_on(Permit {
                 inner: Rc::clone(self),
                 destination,
+                seat: Rc::default(),
             }));
         }
     }
@@ -307,6 +311,7 @@ impl Drop for Permit {
             Some(waiting) => drop(waiting.send(Self {
                 inner: Rc::clone(&self.inner),
                 destination,
+                seat: Rc::default(),
             })),
             None if trial::has(Bug::PermitLeaked) => {}
             None => {
