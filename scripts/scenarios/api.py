@@ -29,5 +29,5 @@ def api():
         apart = [word for path in APART for word in ("--exclude-path", path)]
         words = ["schemathesis", "run", address, "-H", "Authorization: Bearer secret", "--checks", "all", "--exclude-checks", NOT_SAID,
                  "--phases", "examples,coverage,fuzzing", "--max-examples", "30", "--max-time", "120", "--no-color", *apart]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = subprocess.run(words, cwd=world.home, capture_output=True, text=True, check=False)
         claim(done.returncode == 0, done.stdout[-6000:])

@@ -275,6 +275,7 @@ pub struct Minutes {
     /// The stage.
     pub stage: String,
     /// Each whole minute, the oldest first: values and how often they were recorded.
+    #[schemars(with = "Vec<Vec<[u64; 2]>>")]
     pub minutes: Vec<Vec<(u64, u64)>>,
 }
 

@@ -321,8 +321,10 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
         return Ok(None);
     };
     let key = key.to_str().unwrap_or_default();
-    if key.is_empty() || key.len() > KEY_OCTETS_MAX {
-        let words = format!("Idempotency-Key: 1 to {KEY_OCTETS_MAX} printable characters");
+    let is_plain = key.bytes().all(|octet| octet.is_ascii_graphic());
+    if key.is_empty() || key.len() > KEY_OCTETS_MAX || !is_plain {
+        let words =
+            format!("Idempotency-Key: 1 to {KEY_OCTETS_MAX} printable characters, no blanks");
         return Err(Failure::new(StatusCode::BAD_REQUEST, words));
     }
     Ok(Some(key.to_owned()))
