@@ -71,6 +71,8 @@ struct Core {
     temptation: Cell<Option<Temptation>>,
     /// How often the DNS lies, out of 1000.
     lies: Cell<u32>,
+    /// The domain that it tells the truth about.
+    spared: Cell<&'static str>,
 }
 
 struct Node {
@@ -128,6 +130,7 @@ impl Sim {
             wall_jump: Cell::new(0),
             temptation: Cell::new(None),
             lies: Cell::new(0),
+            spared: Cell::new(""),
         });
         Self { core, seed }
     }
@@ -223,8 +226,10 @@ impl Sim {
         self.core.sync_wait.set((micros(least), micros(most)));
     }
 
-    /// From now on so many answers of the DNS, out of 1000, are lies.
-    pub fn set_lies(&self, permille: u32) {
+    /// From now on so many answers of the DNS, out of 1000, are lies, except about `spared` and what
+    /// is under it.
+    pub fn set_lies(&self, permille: u32, spared: &'static str) {
+        self.core.spared.set(spared);
         self.core.lies.set(permille);
     }
 

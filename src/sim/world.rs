@@ -243,7 +243,8 @@ impl World for SimWorld {
     async fn lookup(&self, question: Question) -> Response {
         let wait = Duration::from_micros(self.core.random.between(50, 40_000));
         sleep(&self.core.executor, self.core.executor.now() + wait).await;
-        if self.core.random.permille(self.core.lies.get()) {
+        let is_spared = question.name.ends_with(self.core.spared.get());
+        if self.core.random.permille(self.core.lies.get()) && !is_spared {
             let (lie, wait) = Lie::draw(&self.core.random).about(&question, self.address);
             sleep(&self.core.executor, self.core.executor.now() + wait).await;
             return lie;

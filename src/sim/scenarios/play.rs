@@ -561,7 +561,7 @@ pub(super) const DOMAINS: [(&str, &[u8]); 4] = [
     (SENDERS, &[41]),
 ];
 /// Where reports go.
-const SENDERS: &str = "senders.test";
+pub(super) const SENDERS: &str = "senders.test";
 /// The domains that mail is for.
 pub(super) const EVERYWHERE: [&str; 3] = ["one.test", "two.test", "three.test"];
 const TTL: Duration = Duration::from_secs(300);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::play::{EVERYWHERE, Play};
+use super::play::{EVERYWHERE, Play, SENDERS};
 use crate::observe::ask::Health;
 use crate::sim::disk::Faults;
 use crate::sim::peers::exchanger::Mood;
@@ -120,14 +120,15 @@ pub(super) fn lies(seed: u64) {
     // A host that others are said to be counts their connections as its own.
     play.terms.connections_max *= 3;
     play.ledger.write(|entries| entries.refused_unnamed += 1);
-    play.sim.set_lies(330);
+    // Nobody is told that a report could not be delivered: the truth about those who wait for one.
+    play.sim.set_lies(330, SENDERS);
     play.boot_surely();
     for _ in 0..3 {
         play.client(6, &EVERYWHERE, 50, 20_000);
     }
     play.finish_clients();
     play.sim.run_for(Duration::from_secs(120));
-    play.sim.set_lies(0);
+    play.sim.set_lies(0, SENDERS);
     play.finish();
     play.judge();
 }
