@@ -131,4 +131,4 @@ const WANTED: &[(&str, &[&str])] = &[
 ];
 
 /// Seeds for each play.
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 12;
