@@ -27,11 +27,11 @@ fuzz_target!(|octets: &[u8]| {
     let mut session = ClientSession::new(hello, peer, Waits::default(), Tick(0));
     let recipients = |index| OutgoingRecipient {
         index,
-        address: format!("b{index}@d.test"),
+        address: format!("b{index}@d.test").into(),
         ..OutgoingRecipient::default()
     };
     let mut outgoing = Some(Outgoing {
-        reverse_path: "a@c.test".to_owned(),
+        reverse_path: "a@c.test".into(),
         recipients: (0..3).map(recipients).collect(),
         ..Outgoing::default()
     });
