@@ -17,7 +17,7 @@
 //! - No part is attempted before it is due, except by [`Queue::retry_now`].
 //! - A lane in back-off keeps its ready parts and counts no attempt for them. They show the
 //!   lane's last diagnosis, and fail with it when they expire.
-//! - What an operator removes stays here until it can no longer be put back, see [`bin`]; neither
+//! - What an operator removes stays here until it can no longer be put back, see `bin`; neither
 //!   is it attempted meanwhile, nor does it expire.
 //! - What fails is gathered per message and told in one report, once no other part may add to it
 //!   soon, or after [`schedule::REPORT_PAUSE`]. Until that report is stored the recipients count
