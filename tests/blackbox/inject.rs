@@ -216,7 +216,8 @@ fn many_messages_come_in_one_request() {
 
 #[test]
 fn a_client_that_is_not_sure_asks_again_over_a_crash_and_one_message_comes() {
-    let (scene, mx) = Scene::with_mx(Script::new());
+    // Nothing is delivered before the crash, which may repeat a delivery that no note tells of yet.
+    let (scene, mx) = Scene::with_mx(Script::new().says("RCPT", "451 4.3.0 busy"));
     let mut relay = scene.relay("");
     let letter =
         |text: &str| json!({"from": "a@c.test", "to": ["b@d.test"], "text": text}).to_string();
@@ -227,6 +228,7 @@ fn a_client_that_is_not_sure_asks_again_over_a_crash_and_one_message_comes() {
     assert_eq!(status, 200, "{first}");
     assert_eq!(give(&relay, "one"), (200, first.clone()));
     relay.kill();
+    mx.behaves(Script::new());
     relay.restart();
     assert_eq!(give(&relay, "one"), (200, first.clone()));
     assert_eq!(give(&relay, "two").0, 422);
