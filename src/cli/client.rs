@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use ureq::http::Response;
-use ureq::{Agent, Body};
+use ureq::http::{Response, StatusCode};
+use ureq::typestate::WithoutBody;
+use ureq::{Agent, Body, RequestBuilder};
 
 use crate::observe::ask::{ORDER_PATIENCE, USER_HEADER};
 
@@ -138,14 +139,7 @@ impl Client {
         path: &str,
         query: &[(&str, String)],
     ) -> Result<String, Complaint> {
-        let mut request = self.agent.get(self.address(path));
-        for (key, value) in query {
-            request = request.query(key, value);
-        }
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
-        self.finish(request.call())
+        self.finish(self.question(path, query).call())
     }
 
     /// GET, answered line by line for as long as it takes.
@@ -182,24 +176,29 @@ impl Client {
 
     /// GET, whose answer is read by the caller and may take its time.
     fn begin(&self, path: &str, query: &[(&str, String)]) -> Result<Response<Body>, Complaint> {
-        let mut request = self.agent.get(self.address(path));
-        for (key, value) in query {
-            request = request.query(key, value);
-        }
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
+        let request = self.question(path, query);
         let request = request.config().timeout_global(None).build();
-        let response = request.call().map_err(|error| self.unreachable(&error))?;
+        let mut response = request.call().map_err(|error| self.unreachable(&error))?;
         if response.status().is_success() {
             return Ok(response);
         }
-        self.finish(Ok(response)).and_then(|_| {
-            Err(Complaint::new(
-                EX_PROTOCOL,
-                "the relay gives no answer that can be read",
-            ))
-        })
+        let text = self.text(&mut response)?;
+        Err(self.refused(response.status(), &text))
+    }
+
+    fn question(&self, path: &str, query: &[(&str, String)]) -> RequestBuilder<WithoutBody> {
+        let request = self.authorized(self.agent.get(self.address(path)));
+        query
+            .iter()
+            .fold(request, |request, (key, value)| request.query(key, value))
+    }
+
+    /// With the token, where there is one.
+    fn authorized<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        match &self.token {
+            Some(token) => request.header("Authorization", format!("Bearer {token}")),
+            None => request,
+        }
     }
 
     /// POST of JSON, answered in JSON.
@@ -208,12 +207,9 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, Complaint> {
-        let mut request = self.agent.post(self.address(path));
+        let mut request = self.authorized(self.agent.post(self.address(path)));
         if let Some(user) = user() {
             request = request.header(USER_HEADER, user);
-        }
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
         }
         let text = self.finish(request.send_json(body))?;
         self.read(&text)
@@ -225,15 +221,21 @@ impl Client {
 
     fn finish(&self, response: Result<Response<Body>, ureq::Error>) -> Result<String, Complaint> {
         let mut response = response.map_err(|error| self.unreachable(&error))?;
-        let body = response.body_mut().with_config().limit(ANSWER_OCTETS_MAX);
-        let text = body
-            .read_to_string()
-            .map_err(|error| self.unreachable(&error))?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(text);
+        let text = self.text(&mut response)?;
+        match response.status() {
+            status if status.is_success() => Ok(text),
+            status => Err(self.refused(status, &text)),
         }
-        let said: Option<Refusal> = serde_json::from_str(&text).ok();
+    }
+
+    fn text(&self, response: &mut Response<Body>) -> Result<String, Complaint> {
+        let body = response.body_mut().with_config().limit(ANSWER_OCTETS_MAX);
+        let text = body.read_to_string();
+        text.map_err(|error| self.unreachable(&error))
+    }
+
+    fn refused(&self, status: StatusCode, text: &str) -> Complaint {
+        let said: Option<Refusal> = serde_json::from_str(text).ok();
         let words = said.map_or_else(
             || format!("{} answers {status}", self.bind),
             |refusal| refusal.detail,
@@ -245,7 +247,7 @@ impl Client {
             503 => EX_TEMPFAIL,
             _ => EX_SOFTWARE,
         };
-        Err(Complaint::new(code, words))
+        Complaint::new(code, words)
     }
 
     fn unreachable(&self, error: &ureq::Error) -> Complaint {

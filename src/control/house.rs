@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::extract::rejection::{JsonRejection, StringRejection};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Json;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::problem::media_type;
 use super::{Failure, Plane};
 use crate::config;
 use crate::users::Users;
@@ -72,10 +73,7 @@ pub(super) async fn check(
     headers: HeaderMap,
     text: Result<String, StringRejection>,
 ) -> Result<Json<Checked>, Failure> {
-    let kind = headers.get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if !["application/toml", "text/plain"].contains(&kind) {
+    if !["application/toml", "text/plain"].contains(&media_type(&headers)) {
         let words = "a configuration is application/toml or text/plain";
         return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, words));
     }

@@ -1,9 +1,11 @@
 //! What is answered to a request that is not carried out: problem details (RFC 9457).
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
+
+use crate::mail::envelope::QueueId;
 
 /// A refusal: a status, and why.
 #[derive(Debug)]
@@ -52,6 +54,21 @@ impl IntoResponse for Failure {
         }
         response
     }
+}
+
+/// The queue id that a request names.
+pub(super) fn queue_id(text: &str) -> Result<QueueId, Failure> {
+    text.parse().map_err(|_| {
+        let words = format!("{text} is no queue id");
+        Failure::new(StatusCode::BAD_REQUEST, words)
+    })
+}
+
+/// What a request says its body is, without parameters.
+pub(super) fn media_type(headers: &HeaderMap) -> &str {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim()
 }
 
 impl From<JsonRejection> for Failure {

@@ -15,8 +15,8 @@ use serde::Deserialize;
 
 use super::audit::{By, Change};
 use super::listen::Peer;
+use super::problem::queue_id;
 use super::{Failure, Plane};
-use crate::mail::envelope::QueueId;
 use crate::observe::ask::{
     Act, Acted, Ask, LIST_USUAL, Order, OrderBody, Piece, QueueEntry, QueueEntryDetail, Selector,
     ShapeRow, Tell, UNDO_PERIOD, USER_HEADER,
@@ -88,10 +88,7 @@ pub(super) async fn show(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<QueueEntryDetail>, Failure> {
     let Path(id) = id?;
-    if id.parse::<QueueId>().is_err() {
-        let words = format!("{id} is no queue id");
-        return Err(Failure::new(StatusCode::BAD_REQUEST, words));
-    }
+    queue_id(&id)?;
     match find(&plane, &id).await? {
         Some(found) => Ok(Json(found)),
         None => {
@@ -254,14 +251,8 @@ fn judge(act: Act, body: &OrderBody) -> Result<(), Failure> {
             "a reason has {REASON_CHARS_MAX} characters at most"
         ));
     }
-    let id = body.selector.id.as_ref();
-    match id.filter(|id| id.parse::<QueueId>().is_err()) {
-        Some(id) => {
-            let words = format!("{id} is no queue id");
-            Err(Failure::new(StatusCode::BAD_REQUEST, words))
-        }
-        None => Ok(()),
-    }
+    body.selector.id.as_deref().map(queue_id).transpose()?;
+    Ok(())
 }
 
 /// The name of the newest removal that can be undone.

@@ -7,9 +7,9 @@ use axum::response::Json;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::problem::queue_id;
 use super::queue::find;
 use super::{Failure, Plane};
-use crate::mail::envelope::QueueId;
 use crate::observe::ask::{Ask, Failed, Tell, Trace};
 use crate::observe::history::{Event, Moment};
 
@@ -19,11 +19,7 @@ pub(super) async fn trace(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Trace>, Failure> {
     let Path(id) = id?;
-    let Ok(id) = id.parse::<QueueId>() else {
-        let words = format!("{id} is no queue id");
-        return Err(Failure::new(StatusCode::BAD_REQUEST, words));
-    };
-    let id = id.to_string();
+    let id = queue_id(&id)?.to_string();
     let told = plane.gather(Ask::Trace { id: id.clone() }, |tell| match tell {
         Tell::Trace(moments) => Some(moments),
         _ => None,

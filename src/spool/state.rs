@@ -33,6 +33,8 @@ pub(super) struct State<W: World> {
     pub(super) spares: Vec<PathBuf>,
     /// What were batches once: the next ones use what they have grown to.
     pub(super) spare: Vec<Batch>,
+    /// How many octets batches have had of late.
+    usual: u64,
     /// Batches begun so far.
     pub(super) begun: u64,
     pub(super) last_id: u64,
@@ -122,8 +124,6 @@ pub(super) struct Batch {
     /// Whom the failure reports among them settle.
     pub(super) reported: Vec<(QueueId, SmallVec<[u16; 4]>)>,
     pub(super) waiters: Vec<oneshot::Sender<Result<(), CommitError>>>,
-    /// How many octets batches have had of late.
-    pub(super) usual: u64,
 }
 
 impl<W: World> State<W> {
@@ -158,6 +158,7 @@ impl<W: World> State<W> {
             doomed: VecDeque::new(),
             spares: files.spares.clone(),
             spare: Vec::new(),
+            usual: 0,
             begun: 0,
             last_id,
             adopted,
@@ -185,7 +186,7 @@ impl<W: World> State<W> {
             self.begun += 1;
             let batch = Batch::new(self.begun, epoch, offset);
             let batch = match self.spare.pop() {
-                Some(spare) => batch.using(spare),
+                Some(spare) => batch.using(spare, self.usual),
                 None => batch,
             };
             self.batches.push_back(batch);
@@ -194,8 +195,10 @@ impl<W: World> State<W> {
         &mut self.batches[last]
     }
 
-    /// A batch is done with.
-    pub(super) fn keep_spare(&mut self, batch: Batch) {
+    /// A batch of so many octets is done with.
+    pub(super) fn keep_spare(&mut self, batch: Batch, octets: u64) {
+        // Batches of notes are small, and come between those of messages.
+        self.usual = octets.max(self.usual - self.usual / 8);
         if self.spare.len() < SPARES_MAX {
             self.spare.push(batch);
         }
@@ -283,14 +286,13 @@ impl Batch {
             accepted: Vec::new(),
             reported: Vec::new(),
             waiters: Vec::new(),
-            usual: 0,
         }
     }
 
     /// With the memory of one that is done with. Its octets went to the disk: room for as many as
     /// usual, and some more, is made again at once.
-    fn using(self, mut spare: Self) -> Self {
-        let usual = usize::try_from(spare.usual).unwrap_or(0);
+    fn using(self, mut spare: Self, usual: u64) -> Self {
+        let usual = usize::try_from(usual).unwrap_or(0);
         let room = usual.min(USUAL_OCTETS_MAX).next_power_of_two();
         spare.notes.clear();
         spare.accepted.clear();
@@ -300,7 +302,6 @@ impl Batch {
             notes: spare.notes,
             accepted: spare.accepted,
             waiters: spare.waiters,
-            usual: spare.usual,
             ..self
         }
     }

@@ -234,9 +234,7 @@ impl<W: World> Inner<W> {
             octets: len,
             disk: durably.then_some(took),
         });
-        // Batches of notes are small, and come between those of messages.
-        batch.usual = len.max(batch.usual - batch.usual / 8);
-        self.state.borrow_mut().keep_spare(batch);
+        self.state.borrow_mut().keep_spare(batch, len);
         self.remove_doomed(desk.synced);
         Ok(())
     }

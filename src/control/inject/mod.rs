@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::listen::Peer;
+use super::problem::media_type;
 use super::{Failure, Plane};
 use crate::observe::ask::{Ask, Tell};
 use crate::observe::inject::{Injected, Injection, NotTaken, Rejected};
@@ -67,7 +68,7 @@ async fn inject(
 ) -> Result<Response, Failure> {
     let query = request.uri().query().unwrap_or_default().to_owned();
     let headers = request.headers().clone();
-    let is_json = media_type(&headers)?;
+    let is_json = is_json(&headers)?;
     let _room = room(&plane, &headers)?;
     let body = body(request).await?;
     let request = fingerprint(&[b"messages", query.as_bytes(), &body]);
@@ -115,7 +116,7 @@ async fn inject_batch(
     request: Request,
 ) -> Result<Response, Failure> {
     let headers = request.headers().clone();
-    if !media_type(&headers)? {
+    if !is_json(&headers)? {
         return Err(unsupported());
     }
     let _room = room(&plane, &headers)?;
@@ -245,10 +246,8 @@ fn value(status: StatusCode, of: &impl Serialize) -> Result<(u16, Value), Failur
 }
 
 /// Whether the body is JSON, or else a message as it is.
-fn media_type(headers: &HeaderMap) -> Result<bool, Failure> {
-    let kind = headers.get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
+fn is_json(headers: &HeaderMap) -> Result<bool, Failure> {
+    let kind = media_type(headers);
     if kind.eq_ignore_ascii_case("application/json") {
         Ok(true)
     } else if kind.eq_ignore_ascii_case("message/rfc822") {

@@ -358,7 +358,8 @@ impl Drop for Log {
     }
 }
 
-fn now() -> Wall {
+/// The calendar's time, for threads that are no shard's.
+pub(crate) fn now() -> Wall {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -21,7 +21,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use memchr::memchr_iter;
@@ -33,10 +33,9 @@ use tokio::task::JoinHandle;
 use super::resolver::Resolver;
 use crate::config::{Config, Webhook};
 use crate::observe::events::{Kind, Kinds, Parcel, Post, Sums};
-use crate::observe::log::{Level, Log};
+use crate::observe::log::{self, Level, Log};
 use crate::observe::secret::Secret;
 use crate::rolling::{Bound, Rolling};
-use crate::world::Wall;
 
 use courier::Courier;
 use spool::Spool;
@@ -79,7 +78,7 @@ impl Events {
     /// Starts the clerk on `runtime`; what it keeps is below `data`.
     #[must_use]
     pub fn start(runtime: &Handle, resolver: Resolver, data: &Path, log: Log) -> Self {
-        let (post, parcels) = Post::new(began());
+        let (post, parcels) = Post::new(log::now());
         let (notes, received) = mpsc::channel(NOTES_MAX);
         let sums: Arc<Sums> = Arc::default();
         let (head, _) = watch::channel(0);
@@ -354,11 +353,6 @@ fn only(kinds: Kinds, lines: &[u8]) -> (Vec<u8>, u64) {
         start = end + 1;
     }
     (kept, count)
-}
-
-fn began() -> Wall {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Wall(i64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(0))
 }
 
 /// Below the data directory.

@@ -84,14 +84,13 @@ impl<W: World> Shard<W> {
         let expanded = self.settings().expand(&mut envelope);
         expanded.map_err(|_| io::Error::other("an alias there leads to too many"))?;
         let new = self.log.next_id();
-        let seal = match &message.body {
-            Body::Memory(_) => None,
-            Body::Extent(len) => Some(self.copy_content(&message, *len, new).await?),
-        };
-        let body = match (&message.body, &seal) {
-            (Body::Memory(octets), _) => log::Body::Inline(octets),
-            (Body::Extent(_), Some(seal)) => log::Body::Extent(seal),
-            (Body::Extent(_), None) => return Err(io::ErrorKind::NotFound.into()),
+        let seal;
+        let body = match &message.body {
+            Body::Memory(octets) => log::Body::Inline(octets),
+            Body::Extent(len) => {
+                seal = self.copy_content(&message, *len, new).await?;
+                log::Body::Extent(&seal)
+            }
         };
         let arrival = self.world.wall();
         let accepted = Accepted {
