@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::client::{Answer, Client, Complaint, Place, clean, print};
-use crate::observe::explained::{Address, Explained, Host, Lane};
+use crate::observe::explained::{Address, Explained, Host, Lane, Pool};
 
 /// Say how mail to a recipient would travel, without sending any
 #[derive(Args, Clone, Debug)]
@@ -68,6 +68,9 @@ fn tell(explained: &Explained) -> String {
         }
         say("mta-sts", &words);
     }
+    if let Some(pool) = &explained.pool {
+        tell_pool(&mut say, pool);
+    }
     for host in &explained.hosts {
         tell_host(&mut say, host);
     }
@@ -87,6 +90,28 @@ fn tell(explained: &Explained) -> String {
         say("queue", "nothing waits for this next hop");
     }
     text
+}
+
+fn tell_pool(say: &mut impl FnMut(&str, &str), pool: &Pool) {
+    say("pool", pool.name.as_deref().unwrap_or("[delivery] source"));
+    for source in &pool.sources {
+        let percent = (source.share * 100.0).round();
+        let mut words = format!("  {}", source.name);
+        if source.addresses != [source.name.as_str()] {
+            words += &format!(" {}", source.addresses.join(", "));
+        }
+        words += &format!(", weight {} ({percent} %)", source.weight);
+        if let Some(helo) = &source.helo {
+            words += &format!(", EHLO {helo}");
+        }
+        if !source.missing.is_empty() {
+            words += &format!(", not on this machine: {}", source.missing.join(", "));
+        }
+        if let Some(rests) = source.rests {
+            words += &format!(", turned away: others first for {rests} s");
+        }
+        say("", &words);
+    }
 }
 
 fn tell_host(say: &mut impl FnMut(&str, &str), host: &Host) {

@@ -116,10 +116,11 @@ pub fn main() -> ExitCode {
     let path = arguments.source.config.as_deref();
     match arguments.command {
         None | Some(Command::Serve) => with(path, |config| serve::run(config, path)),
-        Some(Command::Check { json: false }) => with(path, |_| {
+        Some(Command::Check { json: false }) => with(path, |config| {
+            let remarks = serve::sources::missing(&config);
             print(Ok(Answer {
                 result: "the configuration is fine\n".to_owned(),
-                remark: None,
+                remark: (!remarks.is_empty()).then(|| remarks.join("\n")),
             }))
         }),
         Some(Command::Check { json: true }) => list_faults(path),

@@ -177,13 +177,16 @@ fn tell_moment(text: &mut String, first: i64, moment: &Moment<'_>) {
         }
         Event::Attempt {
             relay,
+            source,
             tls,
             stages,
             outcomes,
         } => {
             let relay = relay.as_deref().unwrap_or("none");
+            let source = source.as_deref().map(|source| format!(" from {source}"));
             let tls = tls.as_deref().map(|tls| format!(", tls {tls}"));
-            say(format!("attempt: relay {relay}{}", tls.unwrap_or_default()));
+            let (source, tls) = (source.unwrap_or_default(), tls.unwrap_or_default());
+            say(format!("attempt: relay {relay}{source}{tls}"));
             tell_stages(text, stages);
             for Fate {
                 to,
@@ -290,6 +293,7 @@ mod tests {
                     1_004_500,
                     Event::Attempt {
                         relay: Some("mx.d.test[192.0.2.1]:25".into()),
+                        source: Some("bulk-1".into()),
                         tls: Some("dane: TLSv1.3".into()),
                         stages,
                         outcomes: smallvec![Fate {
@@ -309,7 +313,7 @@ mod tests {
             "00F1ZQ2M7T8K4\n\
              1970-01-01T00:00:01.000000Z  +0.000 ms  accepted from 127.0.0.1 (c.test) with ESMTP: from a@c.test, 1 recipients, 99 octets\n    \
              it says REQUIRETLS\n\
-             1970-01-01T00:00:01.004500Z  +4.500 ms  attempt: relay mx.d.test[192.0.2.1]:25, tls dane: TLSv1.3\n    \
+             1970-01-01T00:00:01.004500Z  +4.500 ms  attempt: relay mx.d.test[192.0.2.1]:25 from bulk-1, tls dane: TLSv1.3\n    \
              dot_to_reply 2.345 ms\n    \
              b@d.test: sent 2.0.0 (250 ok?[2J)\n\
              1970-01-01T00:00:21.000000Z  +20 s  finished: every recipient is settled\n"

@@ -36,6 +36,8 @@ impl Default for Config {
             verify: Verify::default(),
             dns: Dns::default(),
             delivery: Delivery::default(),
+            source: Vec::new(),
+            pool: Vec::new(),
             tls_reports: TlsReports::default(),
             queue: Queue::default(),
             spool: Spool::default(),
@@ -109,6 +111,7 @@ impl Default for Delivery {
             port: SMTP_PORT,
             helo: None,
             source: Vec::new(),
+            pool: None,
             families: Families::Both,
             connections_per_destination: 20,
             messages_per_connection: 100,
@@ -257,6 +260,7 @@ pub(super) fn new_route() -> Route {
         credentials: None,
         client_certificate: None,
         client_key: None,
+        pool: None,
     }
 }
 

@@ -6,12 +6,11 @@ use toml::de::DeValue;
 
 use super::value::{
     AUDIT, COUNT_MAX, HEADER_SIZE, HTTPS_PORT, MEMORY, MESSAGE_SIZE, RECIPIENTS_MAX, SEGMENT,
-    SMTP_PORT, Wrong, address, boolean, choice, cores, count, guest, host_name, list, mailbox,
-    network, optional, parsed, path, paths, size_within, socket_address, span, text, wait,
+    SMTP_PORT, Wrong, address, boolean, choice, cores, count, guest, host_name, label, list,
+    mailbox, network, optional, parsed, path, paths, size_within, socket_address, span, text, wait,
 };
 use super::{
-    Config, Cores, Disowned, Dkim, Dnssec, Durability, Listener, Preflight, Protocol, Route,
-    TlsPolicy, units,
+    Config, Cores, Disowned, Dnssec, Durability, Listener, Preflight, Protocol, TlsPolicy, units,
 };
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
@@ -132,10 +131,14 @@ macro_rules! key {
 
 mod events;
 mod process;
+mod routes;
+mod sending;
 mod users;
 use events::EVENTS;
 pub(super) use events::WEBHOOK;
 use process::PROCESS;
+pub(super) use routes::{DKIM, ROUTE};
+pub(super) use sending::{POOL, SOURCE};
 use users::{AUTH, MAILBOXES, OAUTH};
 
 const TOP: &[Key<Config>] = &[
@@ -357,6 +360,13 @@ const DELIVERY: &[Key<Config>] = &[
         |c, v| list(v, |item| parsed(item, "an IP address"))
             .map(|source| c.delivery.source = source),
         |c| Some(strings(&c.delivery.source))
+    ),
+    key!(
+        "pool",
+        Takes,
+        "The [[pool]] of mail for which neither route nor tenant names one. Default: source and helo above.",
+        |c, v| label(v).map(|name| c.delivery.pool = Some(name)),
+        |c| c.delivery.pool.as_ref().map(quoted)
     ),
     key!(
         "families",
@@ -616,77 +626,6 @@ pub(super) const LISTENER: &[Key<Listener>] = &[
         "Who may relay without AUTH because of the certificate: its fingerprint, \"sha256:...\" as the log has it, or a host name or address in one that is verified.",
         |l, v| list(v, guest).map(|guests| l.trusted_clients = guests),
         |l| Some(strings(&l.trusted_clients))
-    ),
-];
-
-/// `[[route]]`
-pub(super) const ROUTE: &[Key<Route>] = &[
-    key!(
-        "domain",
-        Takes,
-        "A domain, \"*.example.org\" for those below it, or \"*\".",
-        |r, v| text(v).map(|text| r.domain = text.to_owned()),
-        |r| Some(quoted(&r.domain))
-    ),
-    key!(
-        "to",
-        Takes,
-        "\"mx\" (the default), \"mailbox\" (of a user here), \"discard\", \"reject\", \"smtp://host[:port]\" (a smart host) or \"smtps://host[:port]\" (one with TLS first).",
-        |r, v| text(v).map(|text| text.clone_into(&mut r.to)),
-        |r| Some(quoted(&r.to))
-    ),
-    key!(
-        "tls",
-        Takes,
-        "Encryption of this mail: as [delivery] tls, which it replaces. With \"none\" nothing that the domain publishes (DANE, MTA-STS) counts.",
-        |r, v| choice(v, TLS_POLICIES).map(|policy| r.tls = Some(policy)),
-        |r| r.tls.and_then(|policy| name_of(TLS_POLICIES, policy))
-    ),
-    key!(
-        "credentials",
-        Takes,
-        "A TOML file with user = \"...\" and password = \"...\", to log in at the smart host; nobody but owner and group may read it. Its certificate is then verified unless tls says less; with tls = \"none\" the password may go in plain.",
-        |r, v| path(v).map(|path| r.credentials = Some(path.display().to_string())),
-        |r| r.credentials.as_ref().map(quoted)
-    ),
-    key!(
-        "client_certificate",
-        Takes,
-        "PEM file with the certificate chain that the smart host is shown when it asks for one.",
-        |r, v| path(v).map(|path| r.client_certificate = Some(path.display().to_string())),
-        |r| r.client_certificate.as_ref().map(quoted)
-    ),
-    key!(
-        "client_key",
-        Takes,
-        "PEM file with its private key, which only owner and group may read.",
-        |r, v| path(v).map(|path| r.client_key = Some(path)),
-        |r| r.client_key.as_ref().map(|path| quoted(path.display()))
-    ),
-];
-
-/// `[[dkim]]`
-pub(super) const DKIM: &[Key<Dkim>] = &[
-    key!(
-        "domain",
-        Takes,
-        "Mail whose From has this domain, or one below it that has no key of its own, is signed. Several keys for one domain all sign.",
-        |k, v| host_name(v).map(|domain| k.domain = domain),
-        |k| Some(quoted(&k.domain))
-    ),
-    key!(
-        "selector",
-        Takes,
-        "The key's name in the DNS: SELECTOR._domainkey.DOMAIN.",
-        |k, v| host_name(v).map(|selector| k.selector = selector),
-        |k| Some(quoted(&k.selector))
-    ),
-    key!(
-        "key",
-        Takes,
-        "PEM file with the private key, RSA or Ed25519; `ringpost dkim generate` makes one.",
-        |k, v| path(v).map(|path| k.key = path),
-        |k| Some(quoted(k.key.display()))
     ),
 ];
 

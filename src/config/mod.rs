@@ -8,6 +8,7 @@ mod default;
 mod keys;
 mod read;
 mod render;
+mod sending;
 #[cfg(test)]
 mod tests;
 pub mod units;
@@ -31,6 +32,7 @@ use crate::wire::path::Mailbox;
 
 pub use crate::route::TlsPolicy;
 pub use render::render;
+pub use sending::{Pool, Source};
 
 /// Everything a user can set. [`Config::default`] is the embedded default.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +61,10 @@ pub struct Config {
     pub dns: Dns,
     /// `[delivery]`
     pub delivery: Delivery,
+    /// `[[source]]`
+    pub source: Vec<Source>,
+    /// `[[pool]]`
+    pub pool: Vec<Pool>,
     /// `[tls_reports]`
     pub tls_reports: TlsReports,
     /// `[queue]`
@@ -233,6 +239,8 @@ pub struct Route {
     pub client_certificate: Option<String>,
     /// PEM, its key.
     pub client_key: Option<PathBuf>,
+    /// By which pool of sources; `None`: as all other mail.
+    pub pool: Option<String>,
 }
 
 impl Route {
@@ -245,6 +253,7 @@ impl Route {
             tls: self.tls,
             credentials: self.credentials.as_deref(),
             certificate: self.client_certificate.as_deref(),
+            pool: self.pool.as_deref(),
         }
     }
 }
@@ -306,6 +315,8 @@ pub struct Delivery {
     pub helo: Option<String>,
     /// None: the kernel chooses.
     pub source: Vec<IpAddr>,
+    /// The pool of mail that belongs to no other; `None`: what `source` and `helo` make.
+    pub pool: Option<String>,
     /// Which addresses of a host are used.
     pub families: Families,
     /// Over all shards.

@@ -1,5 +1,7 @@
 //! From text to a configuration, with the place of everything that is wrong.
 
+mod sending;
+
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -9,9 +11,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::default::{new_listener, new_route, new_webhook};
-use super::keys::{self, DKIM, LISTENER, ROUTE, TABLES, WEBHOOK};
+use super::keys::{self, DKIM, LISTENER, POOL, ROUTE, SOURCE, TABLES, WEBHOOK};
 use super::value::Wrong;
-use super::{Config, Control, Dkim, Dns, Dnssec, Fault, Named, Oauth, Route, TlsPolicy};
+use super::{
+    Config, Control, Dkim, Dns, Dnssec, Fault, Named, Oauth, Pool, Route, Source, TlsPolicy,
+};
 use crate::dkim::Key;
 use crate::observe::secret::Secret;
 use crate::route::{BadRoute, RouteTable, Target, Written};
@@ -85,6 +89,12 @@ impl Reader<'_> {
                 ("webhook", value, _) => {
                     config.webhook = self.array("webhook", value, name, WEBHOOK, new_webhook);
                 }
+                ("source", value, _) => {
+                    config.source = self.array("source", value, name, SOURCE, Source::default);
+                }
+                ("pool", value, _) => {
+                    config.pool = self.array("pool", value, name, POOL, Pool::default);
+                }
                 (section, DeValue::Table(keys), Some(table)) if !section.is_empty() => {
                     self.table(section, config, keys, table.keys);
                 }
@@ -98,7 +108,7 @@ impl Reader<'_> {
                         .iter()
                         .map(|table| table.name)
                         .filter(|n| !n.is_empty());
-                    let names = names.chain(["listener", "route", "dkim", "webhook"]);
+                    let names = names.chain(ARRAYS);
                     let names = names.chain(top.iter().map(|key| key.name));
                     match top.iter().find(|known| known.name == key) {
                         Some(known) => self.key("", config, known, value),
@@ -216,6 +226,7 @@ impl Reader<'_> {
             self.fault(self.place("process.group"), message.to_owned());
         }
         self.check_routes(config);
+        self.check_sources(config);
         self.check_keys(config);
         self.check_webhooks(config);
         self.check_users(config);
@@ -435,7 +446,7 @@ impl Reader<'_> {
                 ..route.written()
             }]);
             let says = |key| self.places.contains_key(&format!("{section}.{key}"));
-            let is_silent = !["to", "tls"].into_iter().any(says);
+            let is_silent = !["to", "tls", "pool"].into_iter().any(says);
             let target = match Target::parse(to) {
                 // It would change nothing: something was forgotten.
                 Ok(_) if is_silent => Err(BadRoute::Target),
@@ -512,6 +523,9 @@ impl Reader<'_> {
         }
     }
 }
+
+/// The tables of which there may be several.
+const ARRAYS: [&str; 6] = ["listener", "route", "dkim", "source", "pool", "webhook"];
 
 /// What is wrong with a rule, and what would be right.
 fn why(bad: &BadRoute) -> &'static str {

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::default::{new_listener, new_webhook};
-use super::keys::{DKIM, Key, LISTENER, ROUTE, Reload, TABLES, WEBHOOK};
-use super::{Config, Dkim, Route, Webhook};
+use super::keys::{DKIM, Key, LISTENER, POOL, ROUTE, Reload, SOURCE, TABLES, WEBHOOK};
+use super::{Config, Dkim, Pool, Route, Source, Webhook};
 
 /// Writes every key with its meaning and value. What is unset stands as a comment.
 #[must_use]
@@ -27,6 +27,10 @@ pub fn render(config: &Config) -> String {
             "smtp" => {
                 array(&mut out, "route", &config.route, ROUTE, example());
                 array(&mut out, "dkim", &config.dkim, DKIM, example_key());
+            }
+            "delivery" => {
+                array(&mut out, "source", &config.source, SOURCE, example_source());
+                array(&mut out, "pool", &config.pool, POOL, example_pool());
             }
             "events" => array(
                 &mut out,
@@ -79,6 +83,26 @@ fn example_key() -> Dkim {
     }
 }
 
+/// What stands there when mail has no sources by name, to be uncommented.
+fn example_source() -> Source {
+    Source {
+        name: "bulk-1".to_owned(),
+        address: ["192.0.2.1", "2001:db8::1"]
+            .into_iter()
+            .filter_map(|text| text.parse().ok())
+            .collect(),
+        helo: Some("bulk-1.example.org".to_owned()),
+    }
+}
+
+/// What stands there when there is no pool, to be uncommented.
+fn example_pool() -> Pool {
+    Pool {
+        name: "bulk".to_owned(),
+        sources: vec![("bulk-1".to_owned(), 1)],
+    }
+}
+
 /// What stands there when nobody is told of events, to be uncommented.
 fn example_hook() -> Webhook {
     Webhook {
@@ -97,5 +121,6 @@ fn example() -> Route {
         credentials: None,
         client_certificate: None,
         client_key: None,
+        pool: None,
     }
 }

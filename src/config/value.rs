@@ -45,6 +45,54 @@ pub(super) fn name(value: &DeValue<'_>) -> Result<String, Wrong> {
     }
 }
 
+/// A name that other tables use, and that metrics and lists show: a bare key of TOML.
+pub(super) fn label(value: &DeValue<'_>) -> Result<String, Wrong> {
+    let text = text(value)?;
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
+    if (1..=LABEL_OCTETS_MAX).contains(&text.len()) && text.bytes().all(plain) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} is no name: 1 to {LABEL_OCTETS_MAX} letters, digits, hyphens and underscores"
+    )
+    .into())
+}
+
+/// Names with weights, `{ a = 3, b = 1 }`, or a list of names of one weight.
+pub(super) fn weighted(
+    value: &DeValue<'_>,
+    weight: impl Fn(&DeValue<'_>) -> Result<usize, Wrong>,
+) -> Result<Vec<(String, u32)>, Wrong> {
+    let DeValue::Table(table) = value else {
+        let names = list(value, label).map_err(|wrong| match value {
+            DeValue::Array(_) => wrong,
+            _ => wanted("[\"a\", \"b\"] or { a = 3, b = 1 }", value),
+        });
+        return Ok(names?.into_iter().map(|name| (name, 1)).collect());
+    };
+    let (mut good, mut faults) = (Vec::new(), Vec::new());
+    for (name, item) in table {
+        match weight(item.get_ref()) {
+            Ok(weight) => good.push((
+                name.get_ref().to_string(),
+                u32::try_from(weight).unwrap_or(1),
+            )),
+            Err(Wrong(wrong)) => {
+                let here = item.span().start;
+                let named = wrong
+                    .into_iter()
+                    .map(|(at, why)| (at.or(Some(here)), format!("{}: {why}", name.get_ref())));
+                faults.extend(named);
+            }
+        }
+    }
+    if faults.is_empty() {
+        Ok(good)
+    } else {
+        Err(Wrong(faults))
+    }
+}
+
 pub(super) fn path(value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
     match text(value)? {
         "" => Err("must not be empty".into()),
@@ -292,6 +340,8 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
+/// The longest label of the DNS: names may be used in one.
+const LABEL_OCTETS_MAX: usize = 63;
 pub(super) const SMTP_PORT: u16 = 25;
 pub(super) const HTTPS_PORT: u16 = 443;
 /// Below this a handful of messages fills it; the upper end is beyond any machine.

@@ -95,6 +95,7 @@ struct Sums {
     log_lines_lost: u64,
     told: Told,
     tls: BTreeMap<(&'static str, &'static str), u64>,
+    sources: BTreeMap<(String, &'static str), u64>,
     stuck: BTreeMap<Why, u64>,
     gauges: Gauges,
     latencies: Snapshot,
@@ -132,6 +133,10 @@ impl Sums {
             sums.log_lines_lost += one.log_lines_lost;
             for count in &one.tls {
                 *sums.tls.entry((count.policy, count.outcome)).or_default() += count.connections;
+            }
+            for count in &one.sources {
+                let key = (count.source.clone(), count.result);
+                *sums.sources.entry(key).or_default() += count.recipients;
             }
             for (why, messages) in &one.stuck {
                 *sums.stuck.entry(*why).or_default() += messages;
@@ -221,6 +226,18 @@ impl Sums {
             family
                 .encode_family(&[("policy", *policy), ("outcome", *outcome)])?
                 .encode_counter::<NoLabelSet, u64, u64>(connections, None)?;
+        }
+        Ok(())
+    }
+
+    fn sources(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Recipients by the source that their mail left from, attempt by attempt";
+        let kind = MetricType::Counter;
+        let mut family = encoder.encode_descriptor("source_recipients", help, None, kind)?;
+        for ((source, result), recipients) in &self.sources {
+            family
+                .encode_family(&[("source", &**source), ("result", result)])?
+                .encode_counter::<NoLabelSet, u64, u64>(recipients, None)?;
         }
         Ok(())
     }
@@ -366,6 +383,7 @@ impl Collector for Sums {
         self.counters(&mut encoder)?;
         self.verified(&mut encoder)?;
         self.tls(&mut encoder)?;
+        self.sources(&mut encoder)?;
         self.gauges(&mut encoder)?;
         self.stuck(&mut encoder)?;
         shards::encode(&self.rows, &mut encoder)?;

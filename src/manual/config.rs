@@ -67,6 +67,29 @@
 //! SCRAM-SHA-256, PLAIN and LOGIN that it offers is used. Where it does not let us in, mail waits
 //! (4.7.8) and the log has its words.
 //!
+//! # Mail from several addresses
+//!
+//! ```text
+//! [[source]]
+//! name = "bulk-1"
+//! address = ["192.0.2.11", "2001:db8::11"]  # one of each family at most
+//! helo = "bulk-1.example.org"               # as the reverse DNS of the addresses says
+//!
+//! [[pool]]
+//! name = "bulk"
+//! sources = { bulk-1 = 3, bulk-2 = 1 }      # three connections of four leave from bulk-1
+//!
+//! [delivery]
+//! pool = "bulk"                             # for all mail; [[route]] pool = "..." for one destination
+//! ```
+//!
+//! Each connection takes the next source in turn that has an address of the host's family. Mail to one
+//! destination by two pools does not share connections, limits or back-off: `ringpost explain`, `queue
+//! shape` and `--destination` show the second as `d.test via bulk`. A source that a host turns away before
+//! any mail rests for that destination, a minute and then ever longer, and the others of its pool go
+//! on; only when all are turned away does the destination's mail wait. One whose address the machine
+//! does not have (`ringpost check` warns of it) rests for a minute wherever mail goes.
+//!
 //! # What a reload changes
 //!
 //! SIGHUP reads the file again. Routes and limits change without losing a connection, also for mail

@@ -346,6 +346,8 @@ pub struct Facts {
     pub messages_shed: u64,
     /// Connections to hosts by what came of TLS.
     pub tls: Vec<TlsCount>,
+    /// Recipients by the source that their mail left from.
+    pub sources: Vec<SourceCount>,
     /// Rules for bulk senders that messages broke.
     pub preflights: preflight::Tally,
     /// Messages in the queue.
@@ -484,6 +486,17 @@ pub struct TlsCount {
     pub outcome: &'static str,
     /// How many.
     pub connections: u64,
+}
+
+/// Recipients of one source with one result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceCount {
+    /// The source, or `other`.
+    pub source: String,
+    /// `sent`, `deferred` or `bounced`.
+    pub result: &'static str,
+    /// How many.
+    pub recipients: u64,
 }
 
 /// Recipients, counted since the start.

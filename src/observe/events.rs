@@ -180,6 +180,10 @@ pub struct Happening<'a> {
     pub size: Option<u64>,
     /// Who gave it.
     pub client: Option<IpAddr>,
+    /// The pool of sources that it went by.
+    pub pool: Option<&'a str>,
+    /// The source that it left from.
+    pub source: Option<&'a str>,
     /// The host that had the last word.
     pub relay: Option<&'a str>,
     /// Since it was accepted.
@@ -206,6 +210,8 @@ impl Happening<'_> {
             destination: None,
             size: None,
             client: None,
+            pool: None,
+            source: None,
             relay: None,
             delay: None,
             stages: Times::default(),
@@ -238,6 +244,10 @@ struct Written<'a> {
     size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     relay: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -356,6 +366,8 @@ impl Events {
             destination: happening.destination,
             size: happening.size,
             client: happening.client,
+            pool: happening.pool,
+            source: happening.source,
             relay: happening.relay,
             delay: happening.delay.map(|delay| delay.as_secs_f64()),
             stages: happening.stages,

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The way of a recipient's mail.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Explained {
     /// The recipient.
     pub recipient: String,
@@ -23,6 +23,9 @@ pub struct Explained {
     /// The MTA-STS policy that the domain publishes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
+    /// The pool of sources that it goes by; `None` where the kernel chooses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
     /// The hosts in the order in which they would be tried.
     pub hosts: Vec<Host>,
     /// Connections to this next hop at a time, over all shards.
@@ -31,6 +34,38 @@ pub struct Explained {
     pub messages_per_connection: usize,
     /// What each shard has for this next hop.
     pub lanes: Vec<Lane>,
+}
+
+/// A pool of sources.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "SourcePool")]
+pub struct Pool {
+    /// Its name; `None`: what `[delivery] source` makes.
+    pub name: Option<String>,
+    /// Those that take turns in it.
+    pub sources: Vec<Source>,
+}
+
+/// A source of a pool.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<String>,
+    /// What it says in EHLO, where that is something of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub helo: Option<String>,
+    /// Its weight.
+    pub weight: u32,
+    /// Its share of the connections while nobody rests, from 0 to 1.
+    pub share: f64,
+    /// Addresses that the machine did not have a moment ago.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// Seconds for which others go, because this destination turned it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rests: Option<u64>,
 }
 
 /// An MTA-STS policy.
@@ -70,7 +105,7 @@ pub struct Host {
 pub struct Address {
     /// With its port.
     pub to: String,
-    /// Where the connection would come from; `None`: the kernel chooses.
+    /// Where the connection would come from, of several the next in turn; `None`: the kernel chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// Seconds for which others are tried first, because it failed a moment ago.

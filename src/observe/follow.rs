@@ -6,6 +6,8 @@ use futures_channel::mpsc::Sender;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::route;
+
 /// Whose dialogues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whom {
@@ -29,7 +31,10 @@ impl Whom {
             return false;
         };
         let host = relay.split_once('[').map_or("", |(host, _)| host);
-        wanted.eq_ignore_ascii_case(destination) || wanted.eq_ignore_ascii_case(host)
+        let is_lane = wanted.eq_ignore_ascii_case(destination);
+        is_lane
+            || wanted.eq_ignore_ascii_case(&route::destination(destination))
+            || wanted.eq_ignore_ascii_case(host)
     }
 }
 

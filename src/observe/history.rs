@@ -56,6 +56,9 @@ pub enum Event<'a> {
         /// The host that had the last word.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         relay: Option<Cow<'a, str>>,
+        /// The source that it left from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<Cow<'a, str>>,
         /// What was wanted of TLS, and what came of it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tls: Option<Cow<'a, str>>,
@@ -290,6 +293,7 @@ mod tests {
         stages.add(Stage::Connect, Duration::from_millis(2));
         let event = Event::Attempt {
             relay: Some("mx.d.test[192.0.2.1]:25".into()),
+            source: Some("bulk-1".into()),
             tls: None,
             stages,
             outcomes: smallvec![Fate {
@@ -318,6 +322,7 @@ mod tests {
         let mut history = History::default();
         let attempt = |status: &'static str, text: &'static str| Event::Attempt {
             relay: None,
+            source: None,
             tls: None,
             stages: Times::default(),
             outcomes: smallvec![Fate {

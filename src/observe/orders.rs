@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ask::{QueueEntry, QueueRecipient};
 use crate::queue::State;
+use crate::route;
 use crate::wire::path::Mailbox;
 
 /// What an operator can order.
@@ -220,7 +221,7 @@ impl Selector {
     /// Whether a recipient on its way to `destination`, in this state, may be meant.
     #[must_use]
     pub fn takes_part(&self, destination: &str, state: State) -> bool {
-        self.state.is_none_or(|wanted| wanted == state) && same(&self.destination, destination)
+        self.state.is_none_or(|wanted| wanted == state) && self.takes_lane(destination)
     }
 
     /// Whether a recipient may be meant that is still here for this reason. Words are compared
@@ -249,13 +250,18 @@ impl Selector {
         self.to.is_some() || self.domain.is_some() || self.needs_parts()
     }
 
+    /// A destination means its mail by all pools; the name of a lane means that lane.
+    fn takes_lane(&self, lane: &str) -> bool {
+        same(&self.destination, lane) || same(&self.destination, &route::destination(lane))
+    }
+
     fn takes_recipient(&self, one: &QueueRecipient) -> bool {
         let address = &one.address;
         let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
         let state = self.state.map(State::name);
         same(&self.to, address)
             && same(&self.domain, domain)
-            && same(&self.destination, &one.destination)
+            && self.takes_lane(&one.destination)
             && state.is_none_or(|wanted| wanted == one.state)
             && self.takes_reply(one.reason.as_deref())
     }
@@ -362,7 +368,7 @@ mod tests {
             size: 2_000,
             recipients: vec![
                 recipient("b@d.test", "d.test", "waiting", Some("451 4.3.0 Busy now")),
-                recipient("\"x@y\"@e.test", "[192.0.2.1]:25", "ready", None),
+                recipient("\"x@y\"@e.test", "[192.0.2.1]:25 via bulk", "ready", None),
             ],
             ..QueueEntry::default()
         }
@@ -379,6 +385,8 @@ mod tests {
             (r#"{"from":"","domain":"d.test"}"#, false),
             (r#"{"domain":"test"}"#, false),
             (r#"{"destination":"[192.0.2.1]:25"}"#, true),
+            (r#"{"destination":"[192.0.2.1]:25 via bulk"}"#, true),
+            (r#"{"destination":"[192.0.2.1]:25 via other"}"#, false),
             (r#"{"destination":"e.test"}"#, false),
             (r#"{"state":"waiting"}"#, true),
             (r#"{"state":"held"}"#, false),

@@ -10,7 +10,10 @@
 
 pub mod dns;
 pub mod mx;
+pub mod pool;
 pub mod sts;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
@@ -32,6 +35,7 @@ struct Rule {
     pattern: Pattern,
     target: Target,
     tls: Option<TlsPolicy>,
+    pool: Option<Rc<str>>,
     /// The way to a smart host, the same for all of its mail and made once.
     smart_host: Option<NextHop>,
 }
@@ -49,6 +53,8 @@ pub struct Written<'a> {
     pub credentials: Option<&'a str>,
     /// The file with the certificate that we show to the smart host.
     pub certificate: Option<&'a str>,
+    /// The pool of sources that it goes by, where that is another than for all other mail.
+    pub pool: Option<&'a str>,
 }
 
 /// How mail is encrypted on its way out.
@@ -135,11 +141,14 @@ pub enum BadRoute {
 /// Where a recipient goes next. Recipients with equal lanes travel together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NextHop {
-    /// The name of its lane: the domain, `[host]:port`, or `[address]`, with what a rule says of TLS
-    /// and logging in behind it; for what goes nowhere over the network the word in parentheses.
+    /// The name of its lane: the domain, `[host]:port`, or `[address]`, with the pool of sources and
+    /// what a rule says of TLS and logging in behind it; for what goes nowhere over the network the
+    /// word in parentheses.
     pub lane: Rc<str>,
     /// How to get there.
     pub how: How,
+    /// The pool of sources that it goes by; `None`: the usual one.
+    pub pool: Option<Rc<str>>,
 }
 
 /// What a rule says of the door of a smart host.
@@ -217,6 +226,12 @@ impl RouteTable {
         self.rule(domain)?.tls
     }
 
+    /// The pool that mail for a domain goes by, where its rule says so.
+    #[must_use]
+    pub fn pool(&self, domain: &str) -> Option<&Rc<str>> {
+        self.rule(domain)?.pool.as_ref()
+    }
+
     /// The place of the rule that a domain's mail follows, in the order of the configuration.
     #[must_use]
     pub fn place(&self, domain: &str) -> Option<usize> {
@@ -263,10 +278,7 @@ impl RouteTable {
             // Its rule has it ready.
             Target::SmartHost { .. } => NextHop::fail(REFUSED, "a rule leads nowhere".into()),
             Target::Mailbox => NextHop::mailbox(),
-            Target::Discard => NextHop {
-                lane: "(discard)".into(),
-                how: How::Discard,
-            },
+            Target::Discard => NextHop::new("(discard)", How::Discard),
             Target::Reject => {
                 NextHop::fail(REFUSED, "mail for this domain is refused by a route".into())
             }
@@ -292,27 +304,44 @@ impl How {
 }
 
 impl NextHop {
+    fn new(lane: impl Into<Rc<str>>, how: How) -> Self {
+        Self {
+            lane: lane.into(),
+            how,
+            pool: None,
+        }
+    }
+
     /// The mailboxes here.
     #[must_use]
     pub fn mailbox() -> Self {
-        Self {
-            lane: "(mailbox)".into(),
-            how: How::Mailbox,
+        Self::new("(mailbox)", How::Mailbox)
+    }
+
+    /// The same way by a pool of sources of this name: what holds up one pool must not hold up
+    /// another, so it is a lane of its own.
+    #[must_use]
+    pub fn via(mut self, pool: &Rc<str>) -> Self {
+        if self.how.is_remote() {
+            let end = self.lane.find('/').unwrap_or(self.lane.len());
+            let (to, door) = self.lane.split_at(end);
+            self.lane = format!("{to}{VIA}{pool}{door}").into();
+            self.pool = Some(Rc::clone(pool));
         }
+        self
     }
 
     fn address(address: IpAddr, port: Option<u16>, tls: Option<TlsPolicy>, entry: Entry) -> Self {
         // An IPv4 address in IPv6 clothes is the same host, and must be the same lane.
         let address = address.to_canonical();
-        Self {
-            lane: lane_of_host(&address.to_string(), port, tls, &entry),
-            how: How::Address {
-                address,
-                port,
-                tls,
-                entry,
-            },
-        }
+        let lane = lane_of_host(&address.to_string(), port, tls, &entry);
+        let how = How::Address {
+            address,
+            port,
+            tls,
+            entry,
+        };
+        Self::new(lane, how)
     }
 
     fn smart_host(
@@ -323,15 +352,16 @@ impl NextHop {
     ) -> Self {
         match host {
             SmartHost::Address(address) => Self::address(*address, port, tls, entry),
-            SmartHost::Name(name) => Self {
-                lane: lane_of_host(name, port, tls, &entry),
-                how: How::Host {
+            SmartHost::Name(name) => {
+                let lane = lane_of_host(name, port, tls, &entry);
+                let how = How::Host {
                     name: Rc::clone(name),
                     port,
                     tls,
                     entry,
-                },
-            },
+                };
+                Self::new(lane, how)
+            }
         }
     }
 
@@ -346,10 +376,7 @@ impl NextHop {
             return Self::fail(LOOP, format!("mail for {domain} loops back to this host"));
         }
         let domain: Rc<str> = Rc::from(&*domain);
-        Self {
-            lane: Rc::clone(&domain),
-            how: How::Mx(domain),
-        }
+        Self::new(Rc::clone(&domain), How::Mx(domain))
     }
 
     fn fail(status: EnhancedStatus, text: String) -> Self {
@@ -360,10 +387,8 @@ impl NextHop {
             remote_mta: None,
         };
         // Its own lane for each reason: a lane has one way to go.
-        Self {
-            lane: format!("(fail) {}", diagnosis.text).into(),
-            how: How::Fail(diagnosis),
-        }
+        let lane = format!("(fail) {}", diagnosis.text);
+        Self::new(lane, How::Fail(diagnosis))
     }
 }
 
@@ -408,6 +433,7 @@ impl Rule {
             pattern: parse_pattern(written.domain)?,
             target,
             tls: written.tls,
+            pool: written.pool.map(Rc::from),
             smart_host,
         })
     }
@@ -539,6 +565,19 @@ fn lane_of_host(host: &str, port: Option<u16>, tls: Option<TlsPolicy>, entry: &E
     lane.into()
 }
 
+/// The destination of a lane, whatever pool it goes by: `d.test` of `d.test via bulk`.
+#[must_use]
+pub fn destination(lane: &str) -> Cow<'_, str> {
+    let end = lane.find('/').unwrap_or(lane.len());
+    let (head, door) = lane.split_at(end);
+    match head.split_once(VIA) {
+        Some((to, _)) if !lane.starts_with('(') => format!("{to}{door}").into(),
+        _ => lane.into(),
+    }
+}
+
+/// Before the name of a pool in that of a lane. Neither domains nor addresses have a blank in them.
+const VIA: &str = " via ";
 /// RFC 8314 §7.3
 const TLS_FIRST_PORT: u16 = 465;
 /// RFC 3463 §3.8: delivery not authorized, message refused.
@@ -547,168 +586,3 @@ const REFUSED: EnhancedStatus = EnhancedStatus::new(5, 7, 1);
 const BAD_DOMAIN: EnhancedStatus = EnhancedStatus::new(5, 1, 2);
 /// RFC 3463 §3.5: routing loop detected.
 const LOOP: EnhancedStatus = EnhancedStatus::new(5, 4, 6);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn table(rules: &[(&'static str, &'static str)]) -> RouteTable {
-        RouteTable::parse(rules.iter().map(|&rule| written(rule))).unwrap()
-    }
-
-    fn written((domain, to): (&'static str, &'static str)) -> Written<'static> {
-        Written {
-            domain,
-            to,
-            tls: None,
-            credentials: None,
-            certificate: None,
-        }
-    }
-
-    #[test]
-    fn the_first_rule_that_matches_wins() {
-        let routes = table(&[
-            ("a.example.org", "discard"),
-            ("*.example.org", "reject"),
-            ("example.org", "mailbox"),
-            ("*", "smtp://hub.test:2526"),
-        ]);
-        assert_eq!(routes.find("a.example.org"), &Target::Discard);
-        assert_eq!(routes.find("x.y.example.org"), &Target::Reject);
-        assert_eq!(routes.find("example.org"), &Target::Mailbox);
-        let hub = Target::SmartHost {
-            host: SmartHost::Name("hub.test".into()),
-            port: Some(2526),
-            tls_first: false,
-        };
-        assert_eq!(routes.find("badexample.org"), &hub);
-        assert_eq!(routes.find("[192.0.2.1]"), &hub);
-        assert_eq!(RouteTable::default().find("d.test"), &Target::Mx);
-    }
-
-    #[test]
-    fn rules_say_how_mail_is_encrypted() {
-        let rule = |domain, to, tls| Written {
-            tls,
-            ..written((domain, to))
-        };
-        let routes = RouteTable::parse([
-            rule("a.test", "mx", Some(TlsPolicy::Verify)),
-            rule("b.test", "smtp://hub.test", Some(TlsPolicy::None)),
-            rule("*", "smtp://hub.test", None),
-        ]);
-        let routes = routes.unwrap();
-        let tls = ["A.test", "b.test", "c.test"].map(|domain| routes.tls(domain));
-        assert_eq!(tls, [Some(TlsPolicy::Verify), Some(TlsPolicy::None), None]);
-        let lane = |mailbox: &str| {
-            let mailbox = Mailbox::parse(mailbox.as_bytes(), false).unwrap();
-            routes.next_hop(&mailbox, "relay.test").lane
-        };
-        let lanes = ["x@a.test", "x@b.test", "x@c.test"].map(lane);
-        let lanes = lanes.each_ref().map(|lane| &**lane);
-        assert_eq!(lanes, ["a.test", "[hub.test]/none", "[hub.test]"]);
-    }
-
-    #[test]
-    fn a_rule_in_u_labels_is_for_the_same_domain_in_a_labels() {
-        let routes = table(&[("BÜCHER.test", "discard")]);
-        assert_eq!(routes.find("xn--bcher-kva.test"), &Target::Discard);
-        assert_eq!(routes.find("bücher.test"), &Target::Discard);
-    }
-
-    #[test]
-    fn smart_hosts_in_every_spelling() {
-        let address = |text: &str| SmartHost::Address(text.parse().unwrap());
-        for (text, host, port) in [
-            ("smtp://hub", SmartHost::Name("hub".into()), None),
-            (
-                "smtp://Hub.Test:587",
-                SmartHost::Name("hub.test".into()),
-                Some(587),
-            ),
-            ("smtp://127.0.0.1:2526", address("127.0.0.1"), Some(2526)),
-            ("smtp://[127.0.0.1]", address("127.0.0.1"), None),
-            ("smtp://[::1]:25", address("::1"), Some(25)),
-            ("smtp://[2001:db8::1]", address("2001:db8::1"), None),
-        ] {
-            let target = |tls_first, port| {
-                Ok(Target::SmartHost {
-                    host: host.clone(),
-                    port,
-                    tls_first,
-                })
-            };
-            assert_eq!(Target::parse(text), target(false, port), "{text}");
-            let text = text.replace("smtp:", "smtps:");
-            assert_eq!(
-                Target::parse(&text),
-                target(true, port.or(Some(465))),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_faulty_rule_says_what_is_wrong_with_it() {
-        for (text, bad) in [
-            ("MX", BadRoute::Target),
-            ("", BadRoute::Target),
-            ("lmtp://x", BadRoute::Target),
-            ("smtp://", BadRoute::Host),
-            ("smtp://::1", BadRoute::Host),
-            ("smtp://1.2.3", BadRoute::Host),
-            ("smtp://[::1", BadRoute::Host),
-            ("smtp://[hub]:25", BadRoute::Host),
-            ("smtp://a b", BadRoute::Host),
-            ("smtp://hub:", BadRoute::Port),
-            ("smtp://hub:0", BadRoute::Port),
-            ("smtp://hub:+25", BadRoute::Port),
-            ("smtp://hub:65536", BadRoute::Port),
-            ("smtp://[::1]25", BadRoute::Port),
-        ] {
-            assert_eq!(Target::parse(text), Err(bad), "{text}");
-        }
-        for domain in ["", "*.", "a..b", "*.*.test", "a b", ".test"] {
-            assert_eq!(
-                RouteTable::parse([("ok.test", "mx"), (domain, "mx")].map(written)),
-                Err((1, BadRoute::Domain)),
-                "{domain}"
-            );
-        }
-    }
-
-    #[test]
-    fn next_hops_share_a_lane_only_where_they_share_the_way() {
-        assert_eq!(
-            NextHop::mx("d.test", "relay.test").how,
-            How::Mx("d.test".into())
-        );
-        assert_eq!(
-            &*NextHop::mx("bücher.test", "relay.test").lane,
-            "xn--bcher-kva.test"
-        );
-        let address = |text: &str, port, tls| {
-            NextHop::address(text.parse().unwrap(), port, tls, Entry::default())
-        };
-        let mapped = address("::ffff:192.0.2.1", None, None);
-        assert_eq!(mapped, address("192.0.2.1", None, None));
-        assert_ne!(mapped.lane, address("192.0.2.1", Some(25), None).lane);
-        let verified = address("192.0.2.1", Some(25), Some(TlsPolicy::Verify));
-        assert_eq!(&*verified.lane, "[192.0.2.1]:25/verify");
-        let routes = RouteTable::parse([Written {
-            credentials: Some("hub.toml"),
-            certificate: Some("own.pem"),
-            ..written(("*", "smtps://hub.test"))
-        }]);
-        let mailbox = Mailbox::parse(b"b@d.test", false).unwrap();
-        let hop = routes.unwrap().next_hop(&mailbox, "relay.test");
-        assert_eq!(&*hop.lane, "[hub.test]:465/tls-first/hub.toml/own.pem");
-        let entry = hop.how.entry().unwrap();
-        assert!(entry.tls_first && entry.credentials.as_deref() == Some("hub.toml"));
-        let How::Fail(looping) = NextHop::mx("Relay.test", "relay.test").how else {
-            panic!("must not loop")
-        };
-        assert_eq!(looping.status.to_string(), "5.4.6");
-    }
-}

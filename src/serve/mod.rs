@@ -7,13 +7,14 @@
 
 mod certificates;
 mod manager;
+pub mod sources;
 mod walls;
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, TryLockError};
 use std::future::Future;
 use std::io::{self, Write as _};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -680,16 +681,8 @@ fn announce(
         );
     }
     tell_of_few_files(config, log);
-    for source in &config.delivery.source {
-        // Not a reason to stay down: it may be one that moves between machines.
-        if let Err(error) = UdpSocket::bind((*source, 0)) {
-            log.say(
-                Level::Warn,
-                format_args!(
-                    "[delivery] source {source} cannot be sent from ({error}): mail that would go from it waits until it can"
-                ),
-            );
-        }
+    for words in sources::missing(config) {
+        log.say(Level::Warn, format_args!("{words}"));
     }
     if config.spool.durability == Durability::None {
         log.say(

@@ -66,6 +66,7 @@ use message::sign::Tally;
 use outbound::bell::Bell;
 use outbound::idle::Idle;
 use outbound::permits::Permits;
+use outbound::sources::Sources;
 use outbound::ways::Ways;
 use retrieve::Lodgers;
 use settle::events::Endings;
@@ -82,6 +83,7 @@ struct Shard<W: World> {
     mesh: Rc<Mesh>,
     permits: Permits,
     ways: Ways,
+    sources: Sources,
     names: Names,
     hosts: Hosts,
     idle: Idle,

@@ -37,6 +37,7 @@ mod mx;
 mod oauth;
 #[cfg(feature = "sim")]
 mod panics;
+mod pools;
 mod pop3;
 mod preflight;
 mod proxy;

@@ -55,6 +55,7 @@ impl Lines {
             to,
             orcpt,
             relay,
+            source,
             tls,
             delay,
             delays: [a, b, c, d],
@@ -70,6 +71,9 @@ impl Lines {
             }
             if let Some(relay) = relay {
                 object.text("relay", relay);
+            }
+            if let Some(source) = source {
+                object.text("source", source);
             }
             if let Some(tls) = tls {
                 object.shown("tls", tls);
@@ -95,6 +99,9 @@ impl Lines {
             Clean(text)
         ));
         // Behind what readers of Postfix' lines know, where it breaks none of their patterns.
+        if let Some(source) = source {
+            self.put(format_args!(" source={}", Clean(source)));
+        }
         if let Some(tls) = tls {
             self.put(format_args!(" tls={tls}"));
         }

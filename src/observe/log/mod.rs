@@ -102,6 +102,8 @@ pub struct Delivery<'a> {
     pub orcpt: Option<&'a str>,
     /// The host that had the last word: `mx.test[192.0.2.1]:25`.
     pub relay: Option<&'a str>,
+    /// The source that it left from.
+    pub source: Option<&'a str>,
     /// What was wanted of TLS, and what came of it.
     pub tls: Option<&'a dyn fmt::Display>,
     /// Since the message was accepted.

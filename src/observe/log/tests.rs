@@ -24,6 +24,7 @@ fn delivery<'a>() -> Delivery<'a> {
         to: "b@d.test",
         orcpt: None,
         relay: Some("mx.test[192.0.2.1]:25"),
+        source: None,
         tls: None,
         delay: Duration::from_millis(500),
         delays: [
@@ -107,6 +108,25 @@ fn recipient_had_another_address_and_no_host_answered() {
         text.contains("to=<b@d.test>, orig_to=<old@d.test>, relay=none, delay=0.5,"),
         "{text}"
     );
+}
+
+#[test]
+fn the_source_stands_where_it_breaks_no_pattern_of_postfix() {
+    let named = Delivery {
+        source: Some("bulk-1"),
+        tls: Some(&"none"),
+        ..delivery()
+    };
+    let (mut as_text, mut as_json) = (lines(Format::Text), lines(Format::Json));
+    as_text.delivery(MOMENT, &named);
+    as_json.delivery(MOMENT, &named);
+    let line = text(as_text);
+    assert!(
+        line.ends_with("queued as X) source=bulk-1 tls=none\n"),
+        "{line}"
+    );
+    let object: serde_json::Value = serde_json::from_str(&text(as_json)).expect("JSON");
+    assert_eq!(object["source"], "bulk-1");
 }
 
 #[test]

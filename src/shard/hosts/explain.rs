@@ -46,13 +46,16 @@ impl<W: World> Shard<W> {
             told.leads_to = users.chain(leads.elsewhere).collect();
         }
         if hop.how.is_remote() {
+            let pool = settings.pools.find(hop.pool.as_deref());
+            let pool = self.sources.explain(self.world.now(), pool, &hop.lane);
+            told.pool = Some(pool).filter(|pool| !pool.sources.is_empty());
             let until = self.world.now() + PATIENCE;
             let late = async {
                 self.world.sleep(until).await;
                 false
             };
             let asked = async {
-                self.ask_around(&settings, &hop.how, &mut told).await;
+                self.ask_around(&settings, &hop, &mut told).await;
                 true
             };
             if !future::or(asked, late).await {
@@ -63,8 +66,8 @@ impl<W: World> Shard<W> {
     }
 
     /// Goes through the hosts as a delivery would.
-    async fn ask_around(&self, settings: &Settings, how: &How, told: &mut Explained) {
-        let mut candidates = match Candidates::new(self, how, TlsWish::Usual, None).await {
+    async fn ask_around(&self, settings: &Settings, hop: &NextHop, told: &mut Explained) {
+        let mut candidates = match Candidates::new(self, &hop.how, TlsWish::Usual, None).await {
             Ok(candidates) => candidates,
             Err(NoHost { diagnosis, .. }) => {
                 told.trouble = Some(diagnosis.text.into());
@@ -73,7 +76,7 @@ impl<W: World> Shard<W> {
         };
         told.policy = published(candidates.published());
         while let Some(step) = candidates.step(self).await {
-            let host = self.host(settings, how, &step);
+            let host = self.host(settings, hop, &step);
             told.hosts.push(host);
         }
         if told.hosts.iter().all(|host| host.trouble.is_some()) {
@@ -81,8 +84,8 @@ impl<W: World> Shard<W> {
         }
     }
 
-    fn host(&self, settings: &Settings, how: &How, step: &Step) -> Host {
-        let first = step.candidates.first();
+    fn host(&self, settings: &Settings, hop: &NextHop, step: &Step) -> Host {
+        let (how, first) = (&hop.how, step.candidates.first());
         let (tls, tls_from) = first.map_or(Default::default(), |candidate| {
             let terms = Terms::new(settings, candidate, how);
             (terms.grade_name(), source_of(settings, how, candidate))
@@ -90,9 +93,15 @@ impl<W: World> Shard<W> {
         let now = self.world.now();
         let address = |candidate: &Candidate| Address {
             to: candidate.address.to_string(),
-            from: settings
-                .source(candidate.address, 0)
-                .map(|source| source.to_string()),
+            from: self
+                .sources
+                .peek(
+                    now,
+                    settings.pools.find(hop.pool.as_deref()),
+                    &hop.lane,
+                    candidate.address.ip(),
+                )
+                .map(|leaving| leaving.address.to_string()),
             rests: self
                 .hosts
                 .rests(now, candidate.address)

@@ -109,6 +109,11 @@ pub async fn run<W: World>(world: W, start: Start) {
     shard.drain().await;
 }
 
+fn new_recorder() -> Result<Rc<RefCell<Recorder>>, String> {
+    let recorder = Recorder::new().map(|recorder| Rc::new(RefCell::new(recorder)));
+    recorder.map_err(|error| format!("histograms cannot be made: {error}"))
+}
+
 async fn open<W: World>(
     world: &W,
     mut rules: Rules,
@@ -119,8 +124,7 @@ async fn open<W: World>(
 ) -> Result<(Rc<Shard<W>>, Recovery), String> {
     rules.tls.clients = rules.tls.clients.for_shard();
     let config = &Arc::clone(&rules.config);
-    let recorder = Recorder::new().map(|recorder| Rc::new(RefCell::new(recorder)));
-    let recorder = recorder.map_err(|error| format!("histograms cannot be made: {error}"))?;
+    let recorder = new_recorder()?;
     let arriving: Rc<Cell<usize>> = Rc::default();
     // The log tells of moved messages, and exists before the queue that is told.
     let home: Rc<RefCell<Weak<Shard<W>>>> = Rc::default();
@@ -142,6 +146,7 @@ async fn open<W: World>(
         permits: Permits::new(Rc::clone(&mesh), limit),
         mesh,
         ways: Default::default(),
+        sources: Default::default(),
         names: Default::default(),
         hosts: Default::default(),
         idle: Default::default(),
@@ -361,7 +366,9 @@ impl<W: World> Shard<W> {
             rules.tls.clients.for_shard()
         };
         let new = Settings::new(rules);
-        if new.routes != self.settings().routes || new.hostname != self.settings().hostname {
+        let old = self.settings();
+        let is_same = new.routes == old.routes && new.pools == old.pools;
+        if !is_same || new.hostname != old.hostname {
             self.rerouted.set(true);
         }
         *self.settings.borrow_mut() = Rc::new(new);

@@ -1,7 +1,7 @@
 //! The configuration as a shard uses it: parsed once, replaced whole by a reload.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use crate::mailbox::Limit;
 use crate::observe::events::Wanted;
 use crate::queue;
 use crate::route::mx::{Families, Own};
+use crate::route::pool::Pools;
 use crate::route::{How, NextHop, RouteTable, Target};
 use crate::smtp::reply::Reply;
 use crate::smtp::server::ServerLimits;
@@ -39,6 +40,8 @@ pub(in crate::shard) struct Settings {
     pub(in crate::shard) helo: Rc<str>,
     pub(in crate::shard) server: Rc<ServerLimits>,
     pub(in crate::shard) routes: RouteTable,
+    /// From whom mail goes.
+    pub(in crate::shard) pools: Pools,
     pub(in crate::shard) own: Own,
     pub(in crate::shard) families: Families,
     pub(in crate::shard) tls: Ends,
@@ -73,6 +76,7 @@ impl Settings {
             server: Rc::new(server_limits(&config, &hostname)),
             // Validation has read the same rules; were one bad all the same, MX decides.
             routes: RouteTable::parse(rules).unwrap_or_default(),
+            pools: config.pools(),
             own: own(&config, &hostname),
             families: config.delivery.families,
             hostname,
@@ -112,7 +116,14 @@ impl Settings {
     pub(in crate::shard) fn next_hop(&self, mailbox: &Mailbox) -> NextHop {
         match self.target(mailbox) {
             Target::Mailbox => NextHop::mailbox(),
-            _ => self.routes.next_hop(mailbox, &self.hostname),
+            _ => {
+                let hop = self.routes.next_hop(mailbox, &self.hostname);
+                let pool = self.routes.pool(mailbox.domain());
+                match self.pools.unless_usual(pool) {
+                    Some(pool) => hop.via(pool),
+                    None => hop,
+                }
+            }
         }
     }
 
@@ -147,15 +158,6 @@ impl Settings {
             Target::Mx | Target::SmartHost { .. } if may_relay => Ok(()),
             Target::Mx | Target::SmartHost { .. } => Err(Reply::relay_denied()),
         }
-    }
-
-    /// The local address to send from to `to`: the first of its family, or the kernel's choice.
-    pub(in crate::shard) fn source(&self, to: SocketAddr, random: u64) -> Option<IpAddr> {
-        let fits = |source: &&IpAddr| source.is_ipv4() == to.is_ipv4();
-        let sources = || self.config.delivery.source.iter().filter(fits);
-        let count = sources().count() as u64;
-        let place = random.checked_rem(count)?;
-        sources().nth(usize::try_from(place).ok()?).copied()
     }
 
     /// How mail that goes this way is encrypted.

@@ -71,6 +71,7 @@ impl<W: World> Shard<W> {
             messages_disowned: self.messages_disowned.get(),
             messages_shed: self.budget.called_back(),
             tls: self.tls.counts(),
+            sources: self.sources.counts(),
             preflights: self.preflights.get(),
             messages_queued: queue.messages() as u64,
             stuck: self.lookout.stuck(),

@@ -11,6 +11,7 @@ use crate::mail::envelope::QueueId;
 use crate::mail::outcome::{Blame, Diagnosis, Outcome, RemoteReply, Success};
 use crate::observe::stage::{Stage, Times};
 use crate::queue::{Assignment, MessageKey, Outcomes, Places};
+use crate::route::pool::Source;
 use crate::shard::Shard;
 use crate::shard::hosts::secure::Security;
 use crate::shard::message::Message;
@@ -34,6 +35,8 @@ pub(in crate::shard) struct Attempt<W: World> {
     deferral: Option<Diagnosis>,
     /// The host that had the last word: `mx.test[192.0.2.1]:25`.
     pub(in crate::shard) relay: Option<Rc<str>>,
+    /// Whom it came from.
+    pub(in crate::shard) source: Option<Rc<Source>>,
     /// What came of TLS there.
     pub(in crate::shard) security: Option<Security>,
     /// Looking up, dialling, greeting.
@@ -56,6 +59,7 @@ impl<W: World> Attempt<W> {
             assignment,
             deferral: None,
             relay: None,
+            source: None,
             security: None,
             setup: Duration::ZERO,
             transfer: Duration::ZERO,

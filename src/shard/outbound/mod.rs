@@ -15,6 +15,7 @@ pub(super) mod bell;
 pub(super) mod deliver;
 pub(super) mod idle;
 pub(super) mod permits;
+pub(super) mod sources;
 pub(super) mod transmit;
 pub(super) mod ways;
 
@@ -30,6 +31,7 @@ use crate::mail::outcome::{Blame, Diagnosis};
 use crate::observe::stage::Stage;
 use crate::queue::LaneKey;
 use crate::route::How;
+use crate::route::pool::Source;
 use crate::route::sts::Found;
 use crate::shard::hosts::secure::Terms;
 use crate::shard::hosts::{Candidate, Candidates, NO_ANSWER, NoHost};
@@ -41,7 +43,9 @@ use crate::world::{Class, World};
 use attempt::Attempt;
 use idle::Seat;
 use permits::Permit;
+use sources::{Choice, Leaving};
 use transmit::Connection;
+use ways::Way;
 
 impl<W: World> Shard<W> {
     /// Sees to it that a lane's mail is taken: wakes idle connections, and opens new ones.
@@ -92,6 +96,8 @@ struct Courier<'a, W: World> {
     lane: LaneKey,
     name: Rc<str>,
     how: How,
+    /// The pool of sources that it goes by.
+    pool: Option<Rc<str>>,
     /// What the next hop's domain says of its hosts, asked for before the permit.
     published: Option<Found>,
     connection: Option<Connection<W>>,
@@ -104,7 +110,7 @@ impl<'a, W: World> Courier<'a, W> {
         let Some(name) = shard.queue.borrow().lane_name(lane) else {
             return;
         };
-        let Some(how) = shard.ways.find(&name) else {
+        let Some(Way { how, pool }) = shard.ways.find(&name) else {
             return;
         };
         let leave = async {
@@ -127,6 +133,7 @@ impl<'a, W: World> Courier<'a, W> {
             lane,
             name,
             how,
+            pool,
             published,
             connection: None,
             seat: Rc::default(),
@@ -284,6 +291,7 @@ impl<'a, W: World> Courier<'a, W> {
                     }
                 }
                 Err(Refusal::Ourselves) => candidates.came_home(),
+                Err(Refusal::Source) => once_more = Some(candidate),
                 Err(Refusal::Local(diagnosis)) => {
                     return attempt.defer_all(Blame::Local, &diagnosis);
                 }
@@ -358,6 +366,9 @@ impl<'a, W: World> Courier<'a, W> {
             }
             let wish = candidates.wish();
             if is_ready && connection.suits(wish) {
+                if let Some(source) = &connection.source {
+                    self.shard.sources.welcome(&self.name, source);
+                }
                 return Ok(connection);
             }
             if wish == TlsWish::Required
@@ -369,9 +380,12 @@ impl<'a, W: World> Courier<'a, W> {
             if connection.is_ourselves() {
                 return Err(Refusal::Ourselves);
             }
-            let failure = connection.failure();
+            let (failure, source) = (connection.failure(), connection.source.clone());
             match connection.terms_without_tls() {
                 Some(plain) => terms = plain,
+                None if self.is_unwelcome(source.as_deref(), candidate, &failure) => {
+                    return Err(Refusal::Source);
+                }
                 None => return Err(self.down(candidate, failure)),
             }
             self.shard.say(format_args!(
@@ -379,6 +393,73 @@ impl<'a, W: World> Courier<'a, W> {
                 failure.diagnosis.text
             ));
         }
+    }
+
+    /// True where a host has turned away the source, not the relay as far as is known: somebody
+    /// else of the pool can try. Whoever would log in gets one try: more are counted as guesses.
+    fn is_unwelcome(
+        &self,
+        source: Option<&Source>,
+        candidate: &Candidate,
+        failure: &NoHost,
+    ) -> bool {
+        let Some(source) = source else {
+            return false;
+        };
+        let logs_in = self
+            .how
+            .entry()
+            .is_some_and(|entry| entry.credentials.is_some());
+        if failure.diagnosis.reply.is_none() || logs_in {
+            return false;
+        }
+        let shard = self.shard;
+        let (now, to) = (shard.world.now(), candidate.address.ip());
+        let settings = shard.settings();
+        let pool = settings.pools.find(self.pool.as_deref());
+        shard.sources.unwelcome(now, &self.name, source);
+        shard.sources.has_other(now, pool, &self.name, to)
+    }
+
+    /// Where the next connection leaves from; `None`: the kernel chooses.
+    fn source(&self, candidate: &Candidate) -> Result<Option<Leaving>, Refusal> {
+        let shard = self.shard;
+        let settings = shard.settings();
+        let pool = settings.pools.find(self.pool.as_deref());
+        let to = candidate.address.ip();
+        let name = pool.name.as_deref().unwrap_or("[delivery] source");
+        let diagnosis = |status, text: String| Diagnosis {
+            status,
+            text: text.into(),
+            reply: None,
+            remote_mta: None,
+        };
+        match shard
+            .sources
+            .choose(shard.world.now(), pool, &self.name, to)
+        {
+            Choice::From(leaving) => Ok(Some(leaving)),
+            Choice::Free => Ok(None),
+            Choice::Unreachable => Err(Refusal::Host(NoHost {
+                diagnosis: diagnosis(NO_ANSWER, format!("no source of {name} reaches {to}")),
+                permanent: false,
+            })),
+            Choice::Absent => {
+                let text = format!("no address of {name} that reaches {to} is on this machine");
+                Err(Refusal::Local(diagnosis(attempt::LOCAL_TROUBLE, text)))
+            }
+        }
+    }
+
+    /// The system would not let a connection leave from an address: others go meanwhile.
+    fn rest(&self, leaving: &Leaving, error: &io::Error) -> Refusal {
+        let (shard, Leaving { source, address }) = (self.shard, leaving);
+        shard.sources.absent(shard.world.now(), *address);
+        shard.warn(format_args!(
+            "source {} cannot send from {address} ({error}): it rests for a minute",
+            source.name
+        ));
+        Refusal::Source
     }
 
     /// A host does not work: the next delivery tries others first.
@@ -399,19 +480,26 @@ impl<'a, W: World> Courier<'a, W> {
         let began = shard.world.now();
         let relay: Rc<str> = relay_name(candidate).into();
         attempt.relay = Some(Rc::clone(&relay));
-        let source = settings.source(candidate.address, shard.world.random());
+        let leaving = self.source(candidate)?;
+        attempt.source = leaving.as_ref().map(|leaving| Rc::clone(&leaving.source));
         let deadline = began + settings.connect_timeout();
-        let dialled = shard.world.dial(source, candidate.address, deadline).await;
+        let from = leaving.as_ref().map(|leaving| leaving.address);
+        let dialled = shard.world.dial(from, candidate.address, deadline).await;
         let now = shard.world.now();
         shard.record_for(&self.name, Stage::Connect, now.since(began));
         attempt.stages.add(Stage::Connect, now.since(began));
         attempt.setup += now.since(began);
-        let stream = dialled.map_err(|error| match unreachable_host(&relay, &error) {
-            Refusal::Host(nobody) => self.down(candidate, nobody),
-            refusal => refusal,
+        let stream = dialled.map_err(|error| match (&leaving, error.raw_os_error()) {
+            (Some(leaving), Some(EADDRNOTAVAIL)) => self.rest(leaving, &error),
+            _ => match unreachable_host(&relay, &error) {
+                Refusal::Host(nobody) => self.down(candidate, nobody),
+                refusal => refusal,
+            },
         })?;
+        let source = leaving.map(|leaving| leaving.source);
+        let helo = source.as_ref().and_then(|source| source.helo.as_ref());
         let hello = Hello {
-            name: Rc::clone(&settings.helo),
+            name: Rc::clone(helo.unwrap_or(&settings.helo)),
             own_name: settings.own_name(candidate.address.port()),
             lmtp: false,
             tls: terms.say,
@@ -423,7 +511,9 @@ impl<'a, W: World> Courier<'a, W> {
         };
         let session = ClientSession::new(hello, peer, Waits::default(), now);
         let lane = Rc::clone(&self.name);
-        Ok(Connection::new(shard, stream, session, terms, relay, lane))
+        let mut connection = Connection::new(shard, stream, session, terms, relay, lane);
+        connection.source = source;
+        Ok(connection)
     }
 
     /// One transaction after the other over `connection`, while the peer takes only some of the
@@ -436,6 +526,7 @@ impl<'a, W: World> Courier<'a, W> {
     ) -> Rest {
         attempt.relay = Some(Rc::clone(&connection.relay));
         attempt.security = Some(connection.security());
+        attempt.source.clone_from(&connection.source);
         let mut rest = Rest::AnotherHost;
         loop {
             let form = connection.form_of(message).await;
@@ -493,6 +584,8 @@ enum Refusal {
     Host(NoHost),
     /// The host is this relay.
     Ourselves,
+    /// The source's, and another one may go.
+    Source,
     /// Our own: no descriptor, no port, no memory.
     Local(Diagnosis),
 }

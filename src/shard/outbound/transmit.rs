@@ -14,6 +14,7 @@ use crate::mail::envelope::{QueueId, TlsWish};
 use crate::mail::outcome::{Blame, Diagnosis, Outcome};
 use crate::observe::stage::{Stage, Times};
 use crate::queue::Outcomes;
+use crate::route::pool::Source;
 use crate::shard::Shard;
 use crate::shard::follow::Tap;
 use crate::shard::hosts::secure::{Security, Terms};
@@ -39,6 +40,8 @@ pub(super) struct Connection<W: World> {
     login: Option<Attempt>,
     /// Where it leads, as the log writes it: `mx.test[192.0.2.1]:25`.
     pub(super) relay: Rc<str>,
+    /// Whom it comes from; `None`: the kernel chose.
+    pub(super) source: Option<Rc<Source>>,
     /// The destination, for its histograms.
     lane: Rc<str>,
     /// Transactions begun on it.
@@ -115,6 +118,7 @@ impl<W: World> Connection<W> {
             terms,
             login: None,
             relay,
+            source: None,
             lane,
             used: 0,
             wake: Tick::NEVER,

@@ -8,10 +8,17 @@ use std::rc::Rc;
 use crate::queue::Queue;
 use crate::route::{How, NextHop};
 
+/// How a lane's mail travels, and by which pool of sources.
+#[derive(Clone)]
+pub(super) struct Way {
+    pub(super) how: How,
+    pub(super) pool: Option<Rc<str>>,
+}
+
 /// The ways of a shard's lanes.
 #[derive(Default)]
 pub(in crate::shard) struct Ways {
-    ways: RefCell<HashMap<Rc<str>, How>>,
+    ways: RefCell<HashMap<Rc<str>, Way>>,
 }
 
 impl Ways {
@@ -24,12 +31,13 @@ impl Ways {
         if ways.len() >= TIDY_AT && ways.len() >= 2 * queue.lane_count() {
             ways.retain(|lane, _| queue.has_lane(lane));
         }
-        ways.insert(Rc::clone(&hop.lane), hop.how);
-        hop.lane
+        let NextHop { lane, how, pool } = hop;
+        ways.insert(Rc::clone(&lane), Way { how, pool });
+        lane
     }
 
     /// The way of a lane.
-    pub(super) fn find(&self, lane: &str) -> Option<How> {
+    pub(super) fn find(&self, lane: &str) -> Option<Way> {
         self.ways.borrow().get(lane).cloned()
     }
 }

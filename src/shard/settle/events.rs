@@ -16,6 +16,7 @@ use crate::mail::outcome::{Diagnosis, Outcome, ReportKind};
 use crate::observe::events::{Happening, Kind, Tags};
 use crate::observe::stage::Times;
 use crate::queue::{Cause, Report};
+use crate::route;
 use crate::shard::Shard;
 use crate::shard::message::Message;
 use crate::shard::outbound::attempt::Attempt;
@@ -115,10 +116,12 @@ impl<W: World> Shard<W> {
             return;
         }
         let (_, status, reply) = words(outcome);
-        let destination = self.settings().next_hop(recipient).lane;
+        let (destination, pool) = self.way_of(recipient);
         self.tell_of(&Happening {
             recipients: &[recipient.as_str()],
             destination: Some(&destination),
+            pool: pool.as_deref(),
+            source: attempt.source.as_deref().map(|source| &*source.name),
             relay: attempt.relay.as_deref(),
             delay: Some(self.world.now().since(attempt.accepted())),
             stages: attempt.stages,
@@ -272,16 +275,30 @@ impl<W: World> Shard<W> {
         }
         let mailbox = recipient.map(|recipient| &recipient.mailbox);
         let address = mailbox.map(Mailbox::as_str);
-        let destination = mailbox.map(|mailbox| self.settings().next_hop(mailbox).lane);
+        let (destination, pool) = mailbox.map(|mailbox| self.way_of(mailbox)).unzip();
+        let pool = pool.flatten();
         let diagnosis = end.diagnosis.as_deref();
         self.tell_of(&Happening {
             recipients: address.as_slice(),
             destination: destination.as_deref(),
+            pool: pool.as_deref(),
             delay: Some(self.age(message)),
             status: diagnosis.map(|diagnosis| diagnosis.status.to_string()),
             reply: diagnosis.map(|diagnosis| &*diagnosis.text),
             ..about(end.kind, message)
         });
+    }
+
+    /// The next hop of a recipient, and the pool that leads to it.
+    fn way_of(&self, recipient: &Mailbox) -> (String, Option<Rc<str>>) {
+        let settings = self.settings();
+        let hop = settings.next_hop(recipient);
+        let pool = hop
+            .how
+            .is_remote()
+            .then(|| settings.pools.find(hop.pool.as_deref()));
+        let pool = pool.and_then(|pool| pool.name.clone());
+        (route::destination(&hop.lane).into_owned(), pool)
     }
 
     fn age(&self, message: &Message) -> Duration {

@@ -174,6 +174,7 @@ impl<W: World> Shard<W> {
                 to: recipient.mailbox.as_str(),
                 orcpt: recipient.orcpt.as_deref(),
                 relay: attempt.relay.as_deref(),
+                source: attempt.source.as_deref().map(|source| &*source.name),
                 tls: security.map(|security| security as &dyn std::fmt::Display),
                 delay: whole,
                 delays: [
@@ -187,6 +188,9 @@ impl<W: World> Shard<W> {
                 status,
                 text,
             });
+            if let Some(source) = &attempt.source {
+                self.sources.count(source, status);
+            }
             self.tell_attempt(attempt, message, &recipient.mailbox, outcome);
             if status == SENT {
                 self.record(Stage::AcceptedToDelivered, whole);
@@ -194,6 +198,10 @@ impl<W: World> Shard<W> {
         }
         let attempted = Event::Attempt {
             relay: attempt.relay.as_deref().map(Into::into),
+            source: attempt
+                .source
+                .as_deref()
+                .map(|source| (&*source.name).into()),
             tls: attempt.security.map(|security| security.words()),
             stages: attempt.stages,
             outcomes: fates,

@@ -251,6 +251,7 @@ impl<W: World> Shard<W> {
                 to: recipient.mailbox.as_str(),
                 orcpt: recipient.orcpt.as_deref(),
                 relay: None,
+                source: None,
                 tls: None,
                 delay,
                 delays: [Duration::ZERO, delay, Duration::ZERO, Duration::ZERO],
@@ -260,6 +261,7 @@ impl<W: World> Shard<W> {
             });
             let expired = Event::Attempt {
                 relay: None,
+                source: None,
                 tls: None,
                 stages: Times::default(),
                 outcomes: smallvec![Fate {

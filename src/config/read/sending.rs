@@ -1,0 +1,160 @@
+//! Faults of sources and pools, and of whoever names them.
+
+use std::collections::HashSet;
+
+use super::Reader;
+use crate::config::Config;
+
+impl Reader<'_> {
+    pub(super) fn check_sources(&mut self, config: &Config) {
+        let names = config.source.iter().map(|source| &*source.name);
+        let sources = self.check_names("source", names);
+        for (place, source) in config.source.iter().enumerate() {
+            let section = format!("source.{place}");
+            let families = [true, false].map(|v4| {
+                let of_one = source
+                    .address
+                    .iter()
+                    .filter(|address| address.is_ipv4() == v4);
+                of_one.count()
+            });
+            if families == [0, 0] {
+                self.lacks(&section, "address", "a source needs address = [\"...\"]");
+            } else if families.iter().any(|count| *count > 1) {
+                let message =
+                    "address: one of IPv4 and one of IPv6 at most: more are sources of their own";
+                self.fault(
+                    self.place(&format!("{section}.address")),
+                    message.to_owned(),
+                );
+            }
+        }
+        let names = config.pool.iter().map(|pool| &*pool.name);
+        let pools = self.check_names("pool", names);
+        for (place, pool) in config.pool.iter().enumerate() {
+            let section = format!("pool.{place}");
+            if pool.sources.is_empty() {
+                self.lacks(&section, "sources", "a pool needs sources = [\"...\"]");
+            }
+            let mut seen = HashSet::new();
+            for (name, _) in &pool.sources {
+                let at = self.place(&format!("{section}.sources"));
+                if !sources.contains(name) {
+                    self.fault(
+                        at,
+                        format!("sources: there is no [[source]] called {name:?}"),
+                    );
+                } else if !seen.insert(name) {
+                    self.fault(
+                        at,
+                        format!("sources: {name:?} stands there twice: give it a weight"),
+                    );
+                }
+            }
+        }
+        let named = config.route.iter().enumerate();
+        let named = named.map(|(place, route)| (format!("route.{place}.pool"), &route.pool));
+        let usual = ("delivery.pool".to_owned(), &config.delivery.pool);
+        for (key, pool) in named.chain([usual]) {
+            if let Some(name) = pool
+                && !pools.contains(name)
+            {
+                let message = format!("pool: there is no [[pool]] called {name:?}");
+                self.fault(self.place(&key), message);
+            }
+        }
+    }
+
+    /// Sees to it that each table has a name, and none the name of another. The names.
+    fn check_names<'c>(
+        &mut self,
+        what: &str,
+        names: impl Iterator<Item = &'c str>,
+    ) -> HashSet<String> {
+        let mut known = HashSet::new();
+        for (place, name) in names.enumerate() {
+            let section = format!("{what}.{place}");
+            if name.is_empty() {
+                self.lacks(&section, "name", &format!("a {what} needs name = \"...\""));
+            } else if !known.insert(name.to_owned()) {
+                let at = self.place(&format!("{section}.name"));
+                self.fault(at, format!("name: there is another {what} called {name:?}"));
+            }
+        }
+        known
+    }
+
+    /// A key is missing, unless what it says is wrong and was complained of.
+    fn lacks(&mut self, section: &str, key: &str, message: &str) {
+        let written = format!("{section}.{key}");
+        if !self.faulty.contains(&written) {
+            let table = self.place(section);
+            let at = self.places.get(&written).copied().unwrap_or(table);
+            self.fault(at, message.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::judge;
+
+    #[test]
+    fn sources_and_pools_that_cannot_work_are_told_of_where_they_stand() {
+        let one = "source = [{ name = \"a\", address = [\"::1\"] }]\n";
+        for (text, place, words) in [
+            (
+                "source = [{ address = [\"::1\"] }]",
+                "1:11",
+                "a source needs name",
+            ),
+            (
+                "source = [{ name = \"a\" }]",
+                "1:11",
+                "a source needs address",
+            ),
+            (
+                "source = [{ name = \"a b\", address = [\"::1\"] }]",
+                "1:20",
+                "is no name",
+            ),
+            (
+                "source = [{ name = \"a\", address = [\"::1\", \"::2\"] }]",
+                "1:35",
+                "one of IPv4 and one of IPv6",
+            ),
+            (
+                "source = [{ name = \"a\", address = [\"::1\"] }, { name = \"a\", address = [\"::2\"] }]",
+                "1:55",
+                "another source called \"a\"",
+            ),
+            ("pool = [{ name = \"p\" }]", "1:9", "a pool needs sources"),
+            (
+                "pool = [{ name = \"p\", sources = [\"a\"] }]",
+                "1:33",
+                "no [[source]] called \"a\"",
+            ),
+            (
+                &format!("{one}pool = [{{ name = \"p\", sources = [\"a\", \"a\"] }}]"),
+                "2:33",
+                "twice",
+            ),
+            (
+                &format!("{one}pool = [{{ name = \"p\", sources = {{ a = 0 }} }}]"),
+                "2:39",
+                "a: must be a number from 1 to 1000",
+            ),
+            ("delivery.pool = \"p\"", "1:17", "no [[pool]] called \"p\""),
+            (
+                "route = [{ domain = \"*\", pool = \"p\" }]",
+                "1:33",
+                "no [[pool]] called \"p\"",
+            ),
+        ] {
+            let faults = judge(text);
+            let fault = faults.first().map(ToString::to_string).unwrap_or_default();
+            let is_told = fault.contains(&format!(":{place}: ")) && fault.contains(words);
+            assert!(is_told, "{text}: {faults:?}");
+        }
+    }
+}

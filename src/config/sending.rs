@@ -1,0 +1,84 @@
+//! `[[source]]` and `[[pool]]`: from whom mail goes.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use super::Config;
+use crate::route::pool::{self, Member, Pools};
+
+/// `[[source]]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// What pools, the log and metrics call it.
+    pub name: String,
+    /// One of each family at most.
+    pub address: Vec<IpAddr>,
+    /// `None`: as `[delivery] helo`.
+    pub helo: Option<String>,
+}
+
+/// `[[pool]]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pool {
+    /// What routes call it.
+    pub name: String,
+    /// Names of sources, and the weight of each.
+    pub sources: Vec<(String, u32)>,
+}
+
+impl Config {
+    /// The pools as deliveries use them.
+    #[must_use]
+    pub fn pools(&self) -> Pools {
+        let known: Vec<Rc<pool::Source>> = self.source.iter().map(Source::ready).collect();
+        let member = |(name, weight): &(String, u32)| {
+            let source = known.iter().find(|source| *source.name == **name)?;
+            Some(Member {
+                source: Rc::clone(source),
+                weight: *weight,
+            })
+        };
+        let named = self.pool.iter().map(|pool| pool::Pool {
+            name: Some((&*pool.name).into()),
+            members: pool.sources.iter().filter_map(member).collect(),
+        });
+        let unnamed = self.delivery.source.iter().map(|address| Member {
+            source: Rc::new(pool::Source {
+                name: address.to_string().into(),
+                addresses: vec![*address],
+                helo: None,
+            }),
+            weight: 1,
+        });
+        let unnamed = pool::Pool {
+            name: None,
+            members: unnamed.collect(),
+        };
+        Pools::new(unnamed, named, self.delivery.pool.as_deref())
+    }
+
+    /// Every address that mail may leave from, and whose it is.
+    #[must_use]
+    pub fn addresses_out(&self) -> Vec<(String, IpAddr)> {
+        let unnamed = self.delivery.source.iter();
+        let unnamed = unnamed.map(|address| ("[delivery] source".to_owned(), *address));
+        let of_source = |source: &Source| {
+            let whose = format!("[[source]] {}", source.name);
+            let addresses = source.address.clone().into_iter();
+            addresses.map(move |address| (whose.clone(), address))
+        };
+        unnamed
+            .chain(self.source.iter().flat_map(of_source))
+            .collect()
+    }
+}
+
+impl Source {
+    fn ready(&self) -> Rc<pool::Source> {
+        Rc::new(pool::Source {
+            name: (&*self.name).into(),
+            addresses: self.address.clone(),
+            helo: self.helo.as_deref().map(Rc::from),
+        })
+    }
+}

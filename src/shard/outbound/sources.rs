@@ -1,0 +1,381 @@
+//! Which source a connection leaves from: whose turn it is in its pool, and who rests.
+//!
+//! A source rests for everybody when the machine does not have its address, and for one lane when
+//! that lane's hosts turn it away. Where others of its pool can go, they do.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::observe::ask::SourceCount;
+use crate::observe::explained;
+use crate::route::pool::{Pool, Source, Turns};
+use crate::world::Tick;
+
+/// Where a connection leaves from.
+#[derive(Clone, Debug)]
+pub(in crate::shard) struct Leaving {
+    pub(in crate::shard) source: Rc<Source>,
+    pub(in crate::shard) address: IpAddr,
+}
+
+/// What there is to leave from.
+#[derive(Debug)]
+pub(super) enum Choice {
+    /// This.
+    From(Leaving),
+    /// Nobody says: the kernel chooses.
+    Free,
+    /// Nothing in this pool reaches addresses of this family.
+    Unreachable,
+    /// All of the pool's addresses are missing on this machine.
+    Absent,
+}
+
+/// A shard's sources.
+#[derive(Default)]
+pub(in crate::shard) struct Sources {
+    /// By the pool's name, empty for the unnamed one.
+    turns: RefCell<HashMap<Rc<str>, Turns>>,
+    /// Addresses that the machine did not have, and until when that is believed.
+    absent: RefCell<HashMap<IpAddr, Tick>>,
+    /// Lanes whose hosts turned a source away.
+    unwelcome: RefCell<HashMap<Pair, Unwelcome>>,
+    counts: RefCell<HashMap<Rc<str>, Rc<Counts>>>,
+}
+
+/// A lane and a source, by their names.
+type Pair = (Rc<str>, Rc<str>);
+
+struct Unwelcome {
+    until: Tick,
+    /// Times in a row.
+    times: u32,
+}
+
+/// Recipients of one source, by what became of them.
+#[derive(Default)]
+struct Counts([Cell<u64>; RESULTS.len()]);
+
+impl Sources {
+    /// Whose turn it is to connect to `to`. Those that the lane's hosts turned away go when nobody
+    /// else can: then it is for the lane to back off.
+    pub(super) fn choose(&self, now: Tick, pool: &Pool, lane: &Rc<str>, to: IpAddr) -> Choice {
+        if pool.members.is_empty() {
+            return Choice::Free;
+        }
+        let mut reaches = pool
+            .members
+            .iter()
+            .filter_map(|member| member.source.address(to));
+        if pool.name.is_none() && reaches.clone().next().is_none() {
+            // `[delivery] source` says where mail of its families leaves, and no more.
+            return Choice::Free;
+        }
+        if reaches.clone().next().is_none() {
+            return Choice::Unreachable;
+        }
+        if reaches.all(|address| self.is_absent(now, address)) {
+            return Choice::Absent;
+        }
+        let is_here = |source: &Source| {
+            source
+                .address(to)
+                .is_some_and(|own| !self.is_absent(now, own))
+        };
+        let is_welcome = |source: &Source| is_here(source) && !self.rests_for(now, lane, source);
+        let mut turns = self.turns.borrow_mut();
+        let turns = turns
+            .entry(pool.name.clone().unwrap_or_default())
+            .or_default();
+        let member = turns.next(&pool.members, is_welcome);
+        let member = member.or_else(|| turns.next(&pool.members, is_here));
+        let leaving = member.and_then(|member| {
+            let source = Rc::clone(&member.source);
+            Some(Leaving {
+                address: source.address(to)?,
+                source,
+            })
+        });
+        leaving.map_or(Choice::Absent, Choice::From)
+    }
+
+    /// The same, and it stays whoever's turn it was.
+    pub(in crate::shard) fn peek(
+        &self,
+        now: Tick,
+        pool: &Pool,
+        lane: &Rc<str>,
+        to: IpAddr,
+    ) -> Option<Leaving> {
+        let before = self.turns.borrow().clone();
+        let choice = self.choose(now, pool, lane, to);
+        *self.turns.borrow_mut() = before;
+        match choice {
+            Choice::From(leaving) => Some(leaving),
+            Choice::Free | Choice::Unreachable | Choice::Absent => None,
+        }
+    }
+
+    /// Whether somebody else of the pool could go in place of `source`.
+    pub(super) fn has_other(&self, now: Tick, pool: &Pool, lane: &Rc<str>, to: IpAddr) -> bool {
+        pool.members.iter().any(|member| {
+            let source = &member.source;
+            let address = source.address(to);
+            address.is_some_and(|own| !self.is_absent(now, own))
+                && !self.rests_for(now, lane, source)
+        })
+    }
+
+    /// The machine does not have this address.
+    pub(super) fn absent(&self, now: Tick, address: IpAddr) {
+        let mut absent = self.absent.borrow_mut();
+        absent.retain(|_, until| now < *until);
+        absent.insert(address, now + ABSENT_WAIT);
+    }
+
+    /// Hosts of a lane turned a source away.
+    pub(super) fn unwelcome(&self, now: Tick, lane: &Rc<str>, source: &Source) {
+        let mut unwelcome = self.unwelcome.borrow_mut();
+        if unwelcome.len() >= UNWELCOME_MAX {
+            unwelcome.retain(|_, one| now < one.until);
+        }
+        let key = (Rc::clone(lane), Rc::clone(&source.name));
+        if unwelcome.len() >= UNWELCOME_MAX && !unwelcome.contains_key(&key) {
+            return;
+        }
+        let one = unwelcome.entry(key).or_insert(Unwelcome {
+            until: now,
+            times: 0,
+        });
+        let doubled = UNWELCOME_WAIT * (1 << one.times.min(UNWELCOME_DOUBLINGS));
+        one.times += 1;
+        one.until = now + doubled;
+    }
+
+    /// Hosts of a lane took a connection from a source.
+    pub(super) fn welcome(&self, lane: &Rc<str>, source: &Source) {
+        let mut unwelcome = self.unwelcome.borrow_mut();
+        if !unwelcome.is_empty() {
+            unwelcome.remove(&(Rc::clone(lane), Rc::clone(&source.name)));
+        }
+    }
+
+    fn is_absent(&self, now: Tick, address: IpAddr) -> bool {
+        let absent = self.absent.borrow();
+        !absent.is_empty() && absent.get(&address).is_some_and(|until| now < *until)
+    }
+
+    fn rests_for(&self, now: Tick, lane: &Rc<str>, source: &Source) -> bool {
+        self.rests(now, lane, source).is_some()
+    }
+
+    fn rests(&self, now: Tick, lane: &Rc<str>, source: &Source) -> Option<Duration> {
+        let unwelcome = self.unwelcome.borrow();
+        if unwelcome.is_empty() {
+            return None;
+        }
+        let one = unwelcome.get(&(Rc::clone(lane), Rc::clone(&source.name)))?;
+        (now < one.until).then(|| one.until.since(now))
+    }
+
+    /// A pool as an operator is told of it.
+    pub(in crate::shard) fn explain(
+        &self,
+        now: Tick,
+        pool: &Pool,
+        lane: &Rc<str>,
+    ) -> explained::Pool {
+        let whole: f64 = pool
+            .members
+            .iter()
+            .map(|member| f64::from(member.weight))
+            .sum();
+        let sources = pool.members.iter().map(|member| {
+            let source = &member.source;
+            let missing = source.addresses.iter();
+            explained::Source {
+                name: source.name.to_string(),
+                addresses: source.addresses.iter().map(ToString::to_string).collect(),
+                helo: source.helo.as_deref().map(str::to_owned),
+                weight: member.weight,
+                share: f64::from(member.weight) / whole,
+                missing: missing
+                    .filter(|address| self.is_absent(now, **address))
+                    .map(ToString::to_string)
+                    .collect(),
+                rests: self.rests(now, lane, source).map(|rests| rests.as_secs()),
+            }
+        });
+        explained::Pool {
+            name: pool.name.as_deref().map(str::to_owned),
+            sources: sources.collect(),
+        }
+    }
+
+    /// An attempt of a source ended like this for one recipient: `sent`, `deferred` or `bounced`.
+    pub(in crate::shard) fn count(&self, source: &Source, status: &str) {
+        let mut counts = self.counts.borrow_mut();
+        let known = counts.get(&source.name).map(Rc::clone);
+        let counts = known.unwrap_or_else(|| {
+            // Names of reloads long past must not pile up in every scrape.
+            let name = match counts.len() < COUNTS_MAX {
+                true => Rc::clone(&source.name),
+                false => OTHER.into(),
+            };
+            Rc::clone(counts.entry(name).or_default())
+        });
+        if let Some(place) = RESULTS.iter().position(|result| *result == status) {
+            let count = &counts.0[place];
+            count.set(count.get() + 1);
+        }
+    }
+
+    /// All counts that are not zero.
+    pub(in crate::shard) fn counts(&self) -> Vec<SourceCount> {
+        let counts = self.counts.borrow();
+        let rows = counts.iter().flat_map(|(source, counts)| {
+            let counts = counts.0.iter().zip(RESULTS);
+            counts.map(|(count, result)| SourceCount {
+                source: source.to_string(),
+                result,
+                recipients: count.get(),
+            })
+        });
+        rows.filter(|one| one.recipients > 0).collect()
+    }
+}
+
+/// How long an address is taken to be missing: it may be one that moves between machines.
+const ABSENT_WAIT: Duration = Duration::from_secs(60);
+/// How long a source that was turned away rests first; each further time it is twice as long.
+const UNWELCOME_WAIT: Duration = Duration::from_secs(60);
+/// To a quarter of an hour, like a lane.
+const UNWELCOME_DOUBLINGS: u32 = 4;
+/// Pairs of lane and source remembered.
+const UNWELCOME_MAX: usize = 4096;
+/// Sources with a row of their own in metrics.
+const COUNTS_MAX: usize = 1000;
+const OTHER: &str = "other";
+const RESULTS: [&str; 3] = ["sent", "deferred", "bounced"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::pool::Member;
+
+    fn pool(name: Option<&str>, sources: &[(&str, &str)]) -> Pool {
+        let member = |(name, address): &(&str, &str)| Member {
+            source: Rc::new(Source {
+                name: (*name).into(),
+                addresses: vec![address.parse().unwrap()],
+                helo: None,
+            }),
+            weight: 1,
+        };
+        Pool {
+            name: name.map(Rc::from),
+            members: sources.iter().map(member).collect(),
+        }
+    }
+
+    struct Scene {
+        sources: Sources,
+        pool: Pool,
+        lane: Rc<str>,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            Self {
+                sources: Sources::default(),
+                pool: pool(Some("p"), &[("a", "192.0.2.1"), ("b", "192.0.2.2")]),
+                lane: "d.test via p".into(),
+            }
+        }
+
+        fn turns(&self, seconds: u64, count: usize) -> String {
+            let now = Tick(0) + Duration::from_secs(seconds);
+            let to = "198.51.100.9".parse().unwrap();
+            let choose = |_| match self.sources.choose(now, &self.pool, &self.lane, to) {
+                Choice::From(from) => from.source.name.to_string(),
+                other => format!("({other:?})"),
+            };
+            (0..count).map(choose).collect()
+        }
+    }
+
+    #[test]
+    fn sources_take_turns_and_one_without_its_address_rests() {
+        let scene = Scene::new();
+        assert_eq!(scene.turns(0, 4), "abab");
+        scene.sources.absent(Tick(0), "192.0.2.1".parse().unwrap());
+        assert_eq!(scene.turns(59, 3), "bbb");
+        assert_eq!(scene.turns(60, 2), "ab");
+        for address in ["192.0.2.1", "192.0.2.2"] {
+            scene.sources.absent(Tick(0), address.parse().unwrap());
+        }
+        assert_eq!(scene.turns(1, 1), "(Absent)");
+    }
+
+    #[test]
+    fn a_source_that_one_destination_turns_away_rests_there_ever_longer() {
+        let mut scene = Scene::new();
+        let source = Rc::clone(&scene.pool.members[0].source);
+        scene.sources.unwelcome(Tick(0), &scene.lane, &source);
+        assert_eq!(scene.turns(59, 3), "bbb");
+        let lane = std::mem::replace(&mut scene.lane, "e.test via p".into());
+        assert!(scene.turns(59, 2).contains('a'), "only for the one lane");
+        scene.lane = lane;
+        let later = Tick(0) + Duration::from_secs(60);
+        scene.sources.unwelcome(later, &scene.lane, &source);
+        assert_eq!(scene.turns(179, 2), "bb");
+        assert!(scene.turns(180, 2).contains('a'));
+        scene.sources.unwelcome(later, &scene.lane, &source);
+        scene.sources.welcome(&scene.lane, &source);
+        assert!(scene.turns(180, 2).contains('a'));
+    }
+
+    #[test]
+    fn where_all_are_turned_away_all_go_on() {
+        let scene = Scene::new();
+        for member in &scene.pool.members {
+            scene
+                .sources
+                .unwelcome(Tick(0), &scene.lane, &member.source);
+        }
+        assert_eq!(scene.turns(1, 4), "abab");
+    }
+
+    #[test]
+    fn a_pool_reaches_no_family_that_it_has_no_address_of() {
+        let to = "2001:db8::9".parse().unwrap();
+        let (sources, lane) = (Sources::default(), "d.test".into());
+        let choose = |pool: &Pool| sources.choose(Tick(0), pool, &lane, to);
+        let named = pool(Some("p"), &[("a", "192.0.2.1")]);
+        assert!(matches!(choose(&named), Choice::Unreachable));
+        // What [delivery] source says is of one family only, and says nothing of the other.
+        let unnamed = pool(None, &[("192.0.2.1", "192.0.2.1")]);
+        assert!(matches!(choose(&unnamed), Choice::Free));
+        assert!(matches!(choose(&Pool::default()), Choice::Free));
+    }
+
+    #[test]
+    fn metrics_have_a_row_for_each_source_and_no_end_of_them() {
+        let sources = Sources::default();
+        let count = |name: &str, status| {
+            let pool = pool(None, &[(name, "192.0.2.1")]);
+            sources.count(&pool.members[0].source, status);
+        };
+        for number in 0..COUNTS_MAX + 5 {
+            count(&format!("s{number}"), "sent");
+        }
+        count("s0", "bounced");
+        let counts = sources.counts();
+        assert_eq!(counts.len(), COUNTS_MAX + 2);
+        let other = counts.iter().find(|one| one.source == OTHER).unwrap();
+        assert_eq!(other.recipients, 5);
+    }
+}
