@@ -18,6 +18,23 @@ def at(took, percent):
     return sorted(took)[min(len(took) - 1, int(len(took) * percent / 100))] * MILLISECONDS
 
 
+def one_by_one(server, count, holds=False):
+    """One session's waits for its 250s, how many it had a second, and what the disk itself took beside, in seconds."""
+    with stage() as (world, relay, load):
+        Sink(world, load)
+        one = server(world, relay, holds)
+        disk = syncs(world.home, size=1500)  # with the trace field and the envelope
+        client = Client(one.address)
+        for _ in range(50):
+            client.sends(1024)
+        began = time.perf_counter()
+        took = [client.sends(1024) for _ in range(count)]
+        rate = count / (time.perf_counter() - began)
+        client.close()
+        one.stop()
+        return took, rate, disk
+
+
 @row("one-session", "One session, one message at a time, 1 KiB: from the last octet to the 250")
 def one_session(bench):
     servers = bench.taking_part("ringpost", "postfix", "floor")
@@ -25,21 +42,11 @@ def one_session(bench):
     took, rates, disks = {server.key: [] for server in servers}, {server.key: [] for server in servers}, []
     for _ in range(bench.rounds):
         for server in servers:
-            with stage() as (world, relay, load):
-                Sink(world, load)
-                one, run = server(world, relay), {}
-                disks.append(syncs(world.home, size=1500))  # with the trace field and the envelope
-                client = Client(one.address)
-                for _ in range(50):
-                    client.sends(1024)
-                with watched(run, relay, load):
-                    began = time.perf_counter()
-                    mine = [client.sends(1024) for _ in range(count // (1 if server.key == "ringpost" else 4))]
-                    rates[server.key].append(len(mine) / (time.perf_counter() - began))
-                client.close()
-                took[server.key].append(mine)
-                one.stop()
-                say(f"  {server.name:40} p50={at(mine, 50):.3f} ms  disk={disks[-1] * MILLISECONDS:.3f} ms  {rates[server.key][-1]:.0f}/s")
+            mine, rate, disk = one_by_one(server, count // (1 if server.key == "ringpost" else 4))
+            took[server.key].append(mine)
+            rates[server.key].append(rate)
+            disks.append(disk)
+            say(f"  {server.name:40} p50={at(mine, 50):.3f} ms  disk={disk * MILLISECONDS:.3f} ms  {rate:.0f}/s")
     disk = statistics.median(disks) * MILLISECONDS
     for server in servers:
         halves = statistics.median(at(one, 50) for one in took[server.key])
