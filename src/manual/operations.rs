@@ -7,6 +7,18 @@
 //! container profiles forbid it) and 512 KiB of lockable memory for each core (`ulimit -l`). What is
 //! missing is named at the start, with the remedy, and the exit code is one of sysexits.h.
 //!
+//! # Install
+//!
+//! - `scripts/package` makes a .deb: a user of its own, the unit, `/etc/ringpost/ringpost.toml`, manual pages,
+//!   completions, and `sendmail`, `mailq` and `newaliases` (it provides `mail-transport-agent`). A
+//!   removal keeps mail and configuration, and a purge
+//!   keeps users' mailboxes.
+//! - `scripts/install` does the same without a package manager, below `/usr/local` or `--prefix`, and
+//!   `--uninstall` takes it away again.
+//! - `tuning/Containerfile` makes an image: no root, and nothing to write but the volume `/var/lib/ringpost`
+//!   (`--read-only`). The usual seccomp profiles refuse io_uring, and the relay then says so and ends with 71:
+//!   `--security-opt seccomp=tuning/seccomp.json` has the rings, and besides what the unit allows.
+//!
 //! # Watch
 //!
 //! - `ringpost queue list`, `queue show ID`, `queue shape`: what waits, where to, why.
