@@ -19,6 +19,7 @@ pub mod wire;
 
 pub mod mail;
 
+pub mod bounces;
 pub mod imap;
 pub mod pop3;
 pub mod queue;

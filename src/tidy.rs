@@ -432,7 +432,9 @@ fn the_manual_and_the_readme_name_modules_that_exist() {
 }
 
 /// Modules that see nothing but arguments.
-const CORES: [&str; 7] = ["wire", "mail", "imap", "pop3", "smtp", "queue", "route"];
+const CORES: [&str; 8] = [
+    "wire", "mail", "bounces", "imap", "pop3", "smtp", "queue", "route",
+];
 
 /// The same, in rooms that otherwise drive.
 const CORE_FILES: [&str; 7] = [

@@ -108,6 +108,7 @@ impl House {
                 users: Arc::clone(&lasting.users),
                 issuer: None,
                 credentials: Arc::default(),
+                bounces: Arc::default(),
             },
             directory: Directory::new(1),
             number: 0,

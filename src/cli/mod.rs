@@ -2,6 +2,7 @@
 //! else to standard error; exit codes are those of sysexits.h.
 
 pub mod alias;
+pub mod bounces;
 pub mod client;
 pub mod dkim;
 pub mod explain;
@@ -93,6 +94,7 @@ enum Command {
     Alias(alias::Arguments),
     Dkim(dkim::Arguments),
     Preflight(preflight::Arguments),
+    Bounces(bounces::Arguments),
     Sendmail(Box<sendmail::Arguments>),
     Completions(printed::Completions),
     Man(printed::Man),
@@ -146,6 +148,7 @@ pub fn main() -> ExitCode {
         Some(Command::Dkim(arguments)) => with(path, |config| {
             as_relay(&config, || dkim::run(&arguments, &config))
         }),
+        Some(Command::Bounces(arguments)) => with(path, |config| bounces::run(&arguments, &config)),
         Some(Command::Preflight(arguments)) => {
             with(path, |config| preflight::run(&arguments, &config))
         }

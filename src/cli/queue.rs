@@ -334,6 +334,9 @@ pub(super) fn tell_waiting(text: &mut String, recipient: &QueueRecipient) {
     if let Some(reason) = &recipient.reason {
         line(text, &format!("  reason    {reason}"));
     }
+    if let Some(class) = &recipient.class {
+        line(text, &format!("  class     {class}"));
+    }
 }
 
 fn order(client: &Client, act: Act, body: &OrderBody, json: bool) -> Result<Answer, Complaint> {

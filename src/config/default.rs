@@ -8,9 +8,9 @@ use ipnet::IpNet;
 
 use super::value::{HTTPS_PORT, SMTP_PORT};
 use super::{
-    AllowPlaintext, Auth, Config, Control, Cores, Delivery, Disowned, Dns, Durability, Events,
-    Listener, Log, Mailboxes, Oauth, Preflight, Process, Protocol, Queue, Route, Runtime, Smtp,
-    Spool, Subaddress, Tls, TlsPolicy, TlsReports, Verify, Webhook,
+    AllowPlaintext, Auth, Bounces, Config, Control, Cores, Delivery, Disowned, Dns, Durability,
+    Events, Listener, Log, Mailboxes, Oauth, Preflight, Process, Protocol, Queue, Route, Runtime,
+    Smtp, Spool, Subaddress, Tls, TlsPolicy, TlsReports, Verify, Webhook,
 };
 use crate::observe::events::Kinds;
 use crate::observe::log::{Format, Level};
@@ -38,6 +38,7 @@ impl Default for Config {
             delivery: Delivery::default(),
             source: Vec::new(),
             pool: Vec::new(),
+            bounces: Bounces::default(),
             tls_reports: TlsReports::default(),
             queue: Queue::default(),
             spool: Spool::default(),

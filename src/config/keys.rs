@@ -80,6 +80,10 @@ pub(super) const TABLES: &[Table] = &[
         keys: DELIVERY,
     },
     Table {
+        name: "bounces",
+        keys: BOUNCES,
+    },
+    Table {
         name: "tls_reports",
         keys: TLS_REPORTS,
     },
@@ -129,11 +133,13 @@ macro_rules! key {
     };
 }
 
+mod bounces;
 mod events;
 mod process;
 mod routes;
 mod sending;
 mod users;
+use bounces::BOUNCES;
 use events::EVENTS;
 pub(super) use events::WEBHOOK;
 use process::PROCESS;

@@ -32,7 +32,7 @@ use crate::wire::path::Mailbox;
 
 pub use crate::route::TlsPolicy;
 pub use render::render;
-pub use sending::{Pool, Source};
+pub use sending::{Bounces, Pool, Source};
 
 /// Everything a user can set. [`Config::default`] is the embedded default.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,8 @@ pub struct Config {
     pub source: Vec<Source>,
     /// `[[pool]]`
     pub pool: Vec<Pool>,
+    /// `[bounces]`
+    pub bounces: Bounces,
     /// `[tls_reports]`
     pub tls_reports: TlsReports,
     /// `[queue]`

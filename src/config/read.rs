@@ -227,6 +227,7 @@ impl Reader<'_> {
         }
         self.check_routes(config);
         self.check_sources(config);
+        self.check_bounces(config);
         self.check_keys(config);
         self.check_webhooks(config);
         self.check_users(config);

@@ -1,9 +1,11 @@
-//! `[[source]]` and `[[pool]]`: from whom mail goes.
+//! `[[source]]`, `[[pool]]` and `[bounces]`: from whom mail goes, and what comes back.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::Config;
+use crate::bounces::Rules;
 use crate::route::pool::{self, Member, Pools};
 
 /// `[[source]]`
@@ -24,6 +26,26 @@ pub struct Pool {
     pub name: String,
     /// Names of sources, and the weight of each.
     pub sources: Vec<(String, u32)>,
+}
+
+/// `[bounces]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bounces {
+    /// A file of rules that stand before those that come with the relay.
+    pub rules: Option<PathBuf>,
+}
+
+impl Bounces {
+    /// The rules in force, read anew from the file.
+    pub fn read(&self) -> Result<Rules, String> {
+        let Some(path) = &self.rules else {
+            return Ok(Rules::embedded());
+        };
+        let place = path.display();
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|error| format!("{place} cannot be read: {error}"))?;
+        Rules::parse(&text).map_err(|bad| format!("{place}: {}", bad.with_line(&text)))
+    }
 }
 
 impl Config {

@@ -14,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::told::Told;
 use super::{Failure, Plane, shards};
+use crate::bounces;
 use crate::observe::ask::{Counters, Facts, Health, ShardRow};
 use crate::observe::stage::{Snapshot, Stage};
 use crate::preflight;
@@ -96,6 +97,8 @@ struct Sums {
     told: Told,
     tls: BTreeMap<(&'static str, &'static str), u64>,
     sources: BTreeMap<(String, &'static str), u64>,
+    bounces: bounces::Tally,
+    deferrals: bounces::Tally,
     stuck: BTreeMap<Why, u64>,
     gauges: Gauges,
     latencies: Snapshot,
@@ -134,6 +137,8 @@ impl Sums {
             for count in &one.tls {
                 *sums.tls.entry((count.policy, count.outcome)).or_default() += count.connections;
             }
+            sums.bounces.add(&one.bounces);
+            sums.deferrals.add(&one.deferrals);
             for count in &one.sources {
                 let key = (count.source.clone(), count.result);
                 *sums.sources.entry(key).or_default() += count.recipients;
@@ -238,6 +243,29 @@ impl Sums {
             family
                 .encode_family(&[("source", &**source), ("result", result)])?
                 .encode_counter::<NoLabelSet, u64, u64>(recipients, None)?;
+        }
+        Ok(())
+    }
+
+    fn refusals(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, tally) in [
+            (
+                "bounces",
+                "Recipients who will not get their mail, by why",
+                &self.bounces,
+            ),
+            (
+                "deferrals",
+                "Attempts after which another one follows, by why",
+                &self.deferrals,
+            ),
+        ] {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (class, count) in tally.iter() {
+                family
+                    .encode_family(&[("class", class.name())])?
+                    .encode_counter::<NoLabelSet, u64, u64>(&count, None)?;
+            }
         }
         Ok(())
     }
@@ -384,6 +412,7 @@ impl Collector for Sums {
         self.verified(&mut encoder)?;
         self.tls(&mut encoder)?;
         self.sources(&mut encoder)?;
+        self.refusals(&mut encoder)?;
         self.gauges(&mut encoder)?;
         self.stuck(&mut encoder)?;
         shards::encode(&self.rows, &mut encoder)?;

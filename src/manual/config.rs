@@ -90,6 +90,24 @@
 //! on; only when all are turned away does the destination's mail wait. One whose address the machine
 //! does not have (`ringpost check` warns of it) rests for a minute wherever mail goes.
 //!
+//! # What refusals mean
+//!
+//! Each refusal belongs to a class, which events and metrics are told: whether to clean an address
+//! list, to write to a postmaster, or to send more slowly. `src/bounces/default.toml` has the rules, and a file of
+//! your own stands before them:
+//!
+//! ```text
+//! [[rule]]
+//! class = "inactive"                      # one of those that `ringpost bounces --rules` uses
+//! code = [550, 554]                       # or 4, 5 for all of them
+//! status = ["5.2.x", "5.1.1"]
+//! text = "konto (gesperrt|geschlossen)"   # a regular expression; case does not matter
+//! examples = ["550 5.1.1 Konto gesperrt"] # `ringpost check` holds the file to them
+//! ```
+//!
+//! What a rule says has to match altogether, and the first that matches decides. `ringpost bounces
+//! '550 5.1.1 Konto gesperrt'` says what comes of a reply.
+//!
 //! # What a reload changes
 //!
 //! SIGHUP reads the file again. Routes and limits change without losing a connection, also for mail

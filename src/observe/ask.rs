@@ -17,6 +17,7 @@ pub use super::orders::{
     Act, Acted, IDS_MAX, Order, OrderBody, SAMPLES_MAX, Selector, UNDO_PERIOD, USER_HEADER,
 };
 use super::stage::{Row, Snapshot, Thin, Window};
+use crate::bounces::{self, Class};
 use crate::preflight;
 use crate::queue::watch::Why;
 use crate::verify::Tally;
@@ -184,6 +185,9 @@ pub struct QueueRecipient {
     /// Why it is still here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What that means, by the rules for bounces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<Class>,
 }
 
 /// A message in full.
@@ -348,6 +352,10 @@ pub struct Facts {
     pub tls: Vec<TlsCount>,
     /// Recipients by the source that their mail left from.
     pub sources: Vec<SourceCount>,
+    /// Recipients who will not get their mail, by why.
+    pub bounces: bounces::Tally,
+    /// Attempts after which another one follows, by why.
+    pub deferrals: bounces::Tally,
     /// Rules for bulk senders that messages broke.
     pub preflights: preflight::Tally,
     /// Messages in the queue.

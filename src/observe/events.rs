@@ -22,6 +22,7 @@ use serde::{Serialize, Serializer};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::stage::Times;
+use crate::bounces::Class;
 use crate::mail::envelope::QueueId;
 use crate::time::Wall;
 use crate::wire::header;
@@ -192,6 +193,8 @@ pub struct Happening<'a> {
     pub stages: Times,
     /// RFC 3463.
     pub status: Option<String>,
+    /// What a refusal means.
+    pub class: Option<Class>,
     /// The reply, or what went wrong.
     pub reply: Option<&'a str>,
 }
@@ -216,6 +219,7 @@ impl Happening<'_> {
             delay: None,
             stages: Times::default(),
             status: None,
+            class: None,
             reply: None,
         }
     }
@@ -256,6 +260,8 @@ struct Written<'a> {
     stages: Times,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<Class>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reply: Option<Cow<'a, str>>,
 }
@@ -372,6 +378,7 @@ impl Events {
             delay: happening.delay.map(|delay| delay.as_secs_f64()),
             stages: happening.stages,
             status: happening.status.clone(),
+            class: happening.class,
             reply: happening.reply.map(Into::into),
         };
         let is_full = {

@@ -155,6 +155,7 @@ fn read_rules(config: Config, owner: Option<&Owner>) -> Result<(Rules, Option<Pa
     let signers = signers(&config).map_err(unreadable(EX_CONFIG))?;
     let issuer = issuer(&config).map_err(unreadable(EX_CONFIG))?;
     let credentials = credentials(&config).map_err(unreadable(EX_CONFIG))?;
+    let bounces = config.bounces.read().map_err(unreadable(EX_CONFIG))?;
     let rules = Rules {
         config: Arc::new(config),
         tls,
@@ -162,6 +163,7 @@ fn read_rules(config: Config, owner: Option<&Owner>) -> Result<(Rules, Option<Pa
         users: Arc::new(users),
         issuer,
         credentials: Arc::new(credentials),
+        bounces: Arc::new(bounces),
     };
     Ok((rules, made))
 }
@@ -468,6 +470,7 @@ impl Current {
                 format_args!("{why}: {unusable}; the old credentials stay"),
             ),
         }
+        self.take_bounces(&config, why);
         match hooks(&config) {
             Ok(hooks) => self.hooks = hooks,
             Err(unusable) => self.log.say(
@@ -480,6 +483,18 @@ impl Current {
         tell_all(&self.directory, || Letter::Reload(self.rules.clone()));
         self.log.say(Level::Info, format_args!("{why}: done"));
         self.log.flush();
+    }
+}
+
+impl Current {
+    fn take_bounces(&mut self, config: &Config, why: &str) {
+        match config.bounces.read() {
+            Ok(bounces) => self.rules.bounces = Arc::new(bounces),
+            Err(unusable) => self.log.say(
+                Level::Error,
+                format_args!("{why}: {unusable}; the old rules for bounces stay"),
+            ),
+        }
     }
 }
 

@@ -70,6 +70,7 @@ use outbound::sources::Sources;
 use outbound::ways::Ways;
 use retrieve::Lodgers;
 use settle::events::Endings;
+use settle::refusals::Refusals;
 
 /// A shard's rooms. Every task of the shard shares it; none holds a borrow across an await.
 struct Shard<W: World> {
@@ -125,6 +126,7 @@ struct Shard<W: World> {
     messages_disowned: Cell<u64>,
     tls: secure::Tally,
     preflights: Cell<crate::preflight::Tally>,
+    refusals: Refusals,
     /// What senders have heard of late.
     pace: RefCell<settle::pace::Pace>,
     /// What the DNS says of our own addresses is being asked for.

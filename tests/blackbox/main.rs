@@ -18,6 +18,7 @@ mod support;
 
 mod alias;
 mod auth;
+mod bounces;
 mod client_certificates;
 mod commands;
 mod confine;

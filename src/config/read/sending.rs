@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Reader;
+use super::{Named, Reader};
 use crate::config::Config;
 
 impl Reader<'_> {
@@ -62,6 +62,16 @@ impl Reader<'_> {
                 let message = format!("pool: there is no [[pool]] called {name:?}");
                 self.fault(self.place(&key), message);
             }
+        }
+    }
+
+    /// Can the rules for bounces be read, and do they mean what their examples say?
+    pub(super) fn check_bounces(&mut self, config: &Config) {
+        if config.bounces.rules.is_some()
+            && self.named == Named::Read
+            && let Err(why) = config.bounces.read()
+        {
+            self.fault(self.place("bounces.rules"), format!("rules: {why}"));
         }
     }
 

@@ -172,6 +172,7 @@ mod tests {
             users: Arc::default(),
             issuer: None,
             credentials: Arc::default(),
+            bounces: Arc::default(),
         }))
     }
 

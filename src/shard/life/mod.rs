@@ -109,6 +109,11 @@ pub async fn run<W: World>(world: W, start: Start) {
     shard.drain().await;
 }
 
+/// Connections of one lane, over all shards.
+fn lane_limit(config: &Config) -> u32 {
+    u32::try_from(config.delivery.connections_per_destination).unwrap_or(u32::MAX)
+}
+
 fn new_recorder() -> Result<Rc<RefCell<Recorder>>, String> {
     let recorder = Recorder::new().map(|recorder| Rc::new(RefCell::new(recorder)));
     recorder.map_err(|error| format!("histograms cannot be made: {error}"))
@@ -136,14 +141,13 @@ async fn open<W: World>(
         .map_err(|error| format!("{}: {error}", place.display()))?;
     let budget = budget_for(config, directory.shards());
     let mesh = Rc::new(Mesh::new(directory, number));
-    let limit = u32::try_from(config.delivery.connections_per_destination).unwrap_or(u32::MAX);
     let shard = Rc::new(Shard {
         world: world.clone(),
         log,
         queue: RefCell::new(Queue::new(settings::queue_settings(config))),
         lookout: Default::default(),
         bell: Bell::new(),
-        permits: Permits::new(Rc::clone(&mesh), limit),
+        permits: Permits::new(Rc::clone(&mesh), lane_limit(config)),
         mesh,
         ways: Default::default(),
         sources: Default::default(),
@@ -178,6 +182,7 @@ async fn open<W: World>(
         messages_disowned: Default::default(),
         tls: Default::default(),
         preflights: Default::default(),
+        refusals: Default::default(),
         pace: Default::default(),
         asks_for_sources: Cell::default(),
     });
@@ -352,8 +357,7 @@ impl<W: World> Shard<W> {
 
     fn reload(&self, mut rules: Rules) {
         let config = &rules.config;
-        let limit = u32::try_from(config.delivery.connections_per_destination);
-        self.permits.set_limit(limit.unwrap_or(u32::MAX));
+        self.permits.set_limit(lane_limit(config));
         self.queue
             .borrow_mut()
             .set_settings(settings::queue_settings(config));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::bounces;
 use crate::config::Config;
 use crate::dkim::Signers;
 use crate::tls::Ends;
@@ -25,4 +26,6 @@ pub struct Rules {
     pub issuer: Option<Arc<Issuer>>,
     /// Who we are at smart hosts, by the name of the file that says so.
     pub credentials: Arc<BTreeMap<String, Credentials>>,
+    /// What refusals mean.
+    pub bounces: Arc<bounces::Rules>,
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::rules::Rules;
+use crate::bounces;
 use crate::config::{Config, Route, TlsPolicy};
 use crate::dkim::Signers;
 use crate::mail::envelope::{Envelope, Recipient};
@@ -49,6 +50,8 @@ pub(in crate::shard) struct Settings {
     pub(in crate::shard) users: Arc<Users>,
     pub(in crate::shard) issuer: Option<Arc<Issuer>>,
     pub(in crate::shard) credentials: Arc<BTreeMap<String, Credentials>>,
+    /// What refusals mean.
+    pub(in crate::shard) bounces: Arc<bounces::Rules>,
     /// What is told of messages, and to whom; `None`: nobody wants to know.
     pub(in crate::shard) events: Option<Rc<Wanted>>,
     pub(in crate::shard) config: Arc<Config>,
@@ -64,6 +67,7 @@ impl Settings {
             users,
             issuer,
             credentials,
+            bounces,
         } = rules;
         let hostname: Rc<str> = config.hostname().into();
         let helo = config
@@ -86,6 +90,7 @@ impl Settings {
             users,
             issuer,
             credentials,
+            bounces,
             events: config.wanted_events().map(Rc::new),
             config,
         }

@@ -72,6 +72,8 @@ impl<W: World> Shard<W> {
             messages_shed: self.budget.called_back(),
             tls: self.tls.counts(),
             sources: self.sources.counts(),
+            bounces: self.refusals.bounces.get(),
+            deferrals: self.refusals.deferrals.get(),
             preflights: self.preflights.get(),
             messages_queued: queue.messages() as u64,
             stuck: self.lookout.stuck(),

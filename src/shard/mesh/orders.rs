@@ -370,6 +370,7 @@ impl<W: World> Shard<W> {
                     attempts: part.attempts,
                     doubtful: listed.doubtful,
                     reason: reason.map(|diagnosis| diagnosis.text.to_string()),
+                    class: reason.map(|diagnosis| self.class_of(diagnosis)),
                 });
             }
         }

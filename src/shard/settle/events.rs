@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 
 use super::words;
+use crate::bounces;
 use crate::mail::envelope::{Content, QueueId};
 use crate::mail::outcome::{Diagnosis, Outcome, ReportKind};
 use crate::observe::events::{Happening, Kind, Tags};
@@ -106,6 +107,7 @@ impl<W: World> Shard<W> {
         message: &Message,
         recipient: &Mailbox,
         outcome: &Outcome,
+        class: Option<bounces::Class>,
     ) {
         let kind = match outcome {
             Outcome::Delivered { .. } => Kind::Delivered,
@@ -126,6 +128,7 @@ impl<W: World> Shard<W> {
             delay: Some(self.world.now().since(attempt.accepted())),
             stages: attempt.stages,
             status: Some(status.to_string()),
+            class,
             reply: Some(reply),
             ..about(kind, message)
         });
@@ -141,6 +144,9 @@ impl<W: World> Shard<W> {
                 continue;
             };
             let diagnosis = one.diagnosis.clone();
+            if let Some(diagnosis) = &diagnosis {
+                self.judge_end(diagnosis);
+            }
             let recipient = one.recipient;
             self.tell_end(
                 message,
@@ -162,6 +168,7 @@ impl<W: World> Shard<W> {
         diagnosis: &Rc<Diagnosis>,
     ) {
         if let Some(kind) = kind(cause) {
+            self.judge_end(diagnosis);
             let diagnosis = Some(Rc::clone(diagnosis));
             self.note_end(
                 id,
@@ -284,6 +291,7 @@ impl<W: World> Shard<W> {
             pool: pool.as_deref(),
             delay: Some(self.age(message)),
             status: diagnosis.map(|diagnosis| diagnosis.status.to_string()),
+            class: diagnosis.map(|diagnosis| self.class_of(diagnosis)),
             reply: diagnosis.map(|diagnosis| &*diagnosis.text),
             ..about(end.kind, message)
         });

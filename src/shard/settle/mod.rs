@@ -2,6 +2,7 @@
 
 pub(super) mod events;
 pub(super) mod pace;
+pub(super) mod refusals;
 mod report;
 
 use std::cell::Cell;
@@ -191,7 +192,8 @@ impl<W: World> Shard<W> {
             if let Some(source) = &attempt.source {
                 self.sources.count(source, status);
             }
-            self.tell_attempt(attempt, message, &recipient.mailbox, outcome);
+            let class = self.judge_outcome(outcome);
+            self.tell_attempt(attempt, message, &recipient.mailbox, outcome, class);
             if status == SENT {
                 self.record(Stage::AcceptedToDelivered, whole);
             }

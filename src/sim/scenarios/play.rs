@@ -208,6 +208,7 @@ impl Play {
             let start = life::Start {
                 rules: Rules {
                     credentials: Arc::default(),
+                    bounces: Arc::default(),
                     config: Arc::clone(&self.config),
                     tls: self.tls.clone(),
                     signers: Arc::default(),
