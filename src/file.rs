@@ -1,10 +1,12 @@
-//! Small files of ours, outside of the spool and the mailboxes. Whoever reads one sees all of it, the
-//! old or the new.
+//! Small files outside of the spool and the mailboxes: ours, and those that the configuration names.
+//! Whoever reads one sees all of it, the old or the new.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 /// Why a secret cannot be used.
 #[derive(Debug)]
@@ -15,10 +17,39 @@ pub enum NoSecret {
     Open,
 }
 
+/// Opens a regular file to read it. Whoever opens a pipe waits for its writer without end, a socket
+/// cannot be opened, and some devices never end: none of them is waited for.
+pub fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    let file = options.read(true).custom_flags(NO_WAIT).open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "this is no regular file",
+        ))
+    }
+}
+
+/// Reads a regular file.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut octets = Vec::new();
+    open(path)?.read_to_end(&mut octets)?;
+    Ok(octets)
+}
+
+/// Reads a regular file of text.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    open(path)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// Reads a file that must not be for everybody's eyes: those of its owner, and perhaps of its group.
 /// The file that is looked at is the one that is read.
 pub fn read_secret(path: &Path) -> Result<Vec<u8>, NoSecret> {
-    let mut file = File::open(path).map_err(NoSecret::Unreadable)?;
+    let mut file = open(path).map_err(NoSecret::Unreadable)?;
     let data = file.metadata().map_err(NoSecret::Unreadable)?;
     if data.permissions().mode() & OTHERS != 0 {
         return Err(NoSecret::Open);
@@ -53,6 +84,8 @@ pub fn replace(path: &Path, octets: &[u8]) -> io::Result<()> {
 
 /// What others than owner and group may do with a file.
 const OTHERS: u32 = 0o007;
+/// Opening waits for nobody. Of a regular file it changes nothing.
+const NO_WAIT: i32 = OFlags::NONBLOCK.bits().cast_signed();
 
 #[cfg(test)]
 mod tests {
@@ -76,6 +109,30 @@ mod tests {
             0o700
         );
         assert_eq!(fs::read_dir(home).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn nobody_waits_for_what_is_no_regular_file() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("users.toml");
+        let socket = home.path().join("socket");
+        let _listens = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, 0o600.into(), 0).unwrap();
+        let link = home.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for odd in [&path, &link, &socket, home.path(), Path::new("/dev/zero")] {
+            open(odd).unwrap_err();
+            read(odd).unwrap_err();
+            read_text(odd).unwrap_err();
+            assert!(matches!(read_secret(odd), Err(NoSecret::Unreadable(_))));
+        }
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "a file, and a link to it").unwrap();
+        for good in [&path, &link] {
+            assert_eq!(read_text(good).unwrap().as_bytes(), read(good).unwrap());
+            assert_eq!(read(good).unwrap(), b"a file, and a link to it");
+        }
     }
 
     #[test]

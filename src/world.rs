@@ -183,6 +183,8 @@ pub trait World: Clone + 'static {
     /// Names of the regular files in a directory, sorted: no directories, links or pipes. For places
     /// where others put things.
     fn files(&self, directory: &Path) -> impl Future<Output = io::Result<Vec<PathBuf>>>;
+    /// Names of the directories in a directory, sorted: no files, and no links to any.
+    fn directories(&self, directory: &Path) -> impl Future<Output = io::Result<Vec<PathBuf>>>;
     /// Makes a directory and its parents (mode 0700), all of it durable on return.
     fn make_directory(&self, directory: &Path) -> impl Future<Output = io::Result<()>>;
     /// Renames a file or a directory where it is. Durable only after [`World::sync_directory`].

@@ -1,7 +1,6 @@
 //! Commands that ask a running relay: the HTTP client, and what their faults are called.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,6 +13,7 @@ use ureq::http::{Response, StatusCode};
 use ureq::typestate::WithoutBody;
 use ureq::{Agent, Body, RequestBuilder};
 
+use crate::file;
 use crate::observe::ask::{ORDER_PATIENCE, USER_HEADER};
 
 /// Where a relay's control plane is, as its configuration says.
@@ -280,7 +280,7 @@ fn user() -> Option<String> {
 }
 
 fn read_token(path: &Path) -> Result<String, Complaint> {
-    let text = fs::read_to_string(path).map_err(|error| {
+    let text = file::read_text(path).map_err(|error| {
         let code = match error.kind() {
             io::ErrorKind::PermissionDenied => EX_NOPERM,
             _ => EX_CONFIG,
@@ -399,7 +399,7 @@ mod tests {
         assert_eq!(code(&place), None);
         place.token_file = Some(token_file.clone());
         assert_eq!(code(&place), Some(EX_CONFIG));
-        fs::write(&token_file, "secret\n").expect("written");
+        std::fs::write(&token_file, "secret\n").expect("written");
         let client = Client::of(&place).ok();
         assert_eq!(
             client.and_then(|client| client.token).as_deref(),

@@ -17,6 +17,7 @@ use super::{
     Config, Control, Dkim, Dns, Dnssec, Fault, Named, Oauth, Pool, Route, Source, TlsPolicy,
 };
 use crate::dkim::Key;
+use crate::file;
 use crate::observe::secret::Secret;
 use crate::route::{BadRoute, RouteTable, Target, Written};
 use crate::tls::caller::{ClientAuth, Guest, verifier};
@@ -421,7 +422,7 @@ impl Reader<'_> {
 
     fn check_token(&mut self, control: &Control) {
         if let Some(path) = &control.token_file {
-            let message = match std::fs::read_to_string(path) {
+            let message = match file::read_text(path) {
                 _ if self.named == Named::LeftAlone => return,
                 Ok(text) if text.trim().is_empty() => "is empty: write a token into it".to_owned(),
                 Ok(_) => return,

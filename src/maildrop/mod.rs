@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Protocol};
+use crate::file;
 use crate::mail::envelope::{Notify, Ret};
 
 pub use pickup::Pickup;
@@ -108,7 +109,7 @@ impl Submission {
 
     /// Reads a file that [`Submission::leave`] wrote.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let octets = fs::read(path)?;
+        let octets = file::read(path)?;
         let bad = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
         let end = memchr::memchr(b'\n', &octets).ok_or_else(|| bad("it has no envelope"))?;
         let envelope = serde_json::from_slice(&octets[..end])

@@ -58,6 +58,7 @@
 //! | 4 | messages that begin small and grow past the memory budget together | until the budget is used | none is taken half | `tests/blackbox/limits.rs` |
 //! | 2, 4 | half messages of clients that fall silent, past the memory budget | 10,000 connections | 0; nobody else was refused | `scripts/attack half_messages`, `tests/blackbox/limits.rs` |
 //! | 2 | clients that never stop talking and never read | 200 connections | others: p99 of 10 ms | `scripts/attack greedy` |
+//! | 2 | a pipe, a socket, a device or a link where a file or a shard's directory belongs | each | the start says so, and waits for nobody | `file`, `tests/blackbox/life.rs` |
 //! | 2 | a control plane full of requests that do not end | 64 connections | answered after 30 s, before: never | `control::listen` |
 //! | 2 | slow, silent, rude and endless clients and hosts | 15 kinds, see `scripts/attack` | others were served meanwhile | `scripts/attack` |
 //! | 3 | privileges, files outside of the data directory | every thread | | `tests/blackbox/confine.rs` |

@@ -37,6 +37,7 @@ use crate::control::audit::{self, Audit};
 use crate::control::house::House;
 use crate::control::{self, Means};
 use crate::dkim::{self, Signers};
+use crate::file;
 use crate::maildrop::{self, Pickup};
 use crate::observe::ask::{Ask, Shards, Tell};
 use crate::observe::log::{Journal, Level, Log};
@@ -641,7 +642,7 @@ fn read_token(config: &Config) -> Result<Option<String>, Refused> {
     let Some(path) = &config.control.token_file else {
         return Ok(None);
     };
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = file::read_text(path).map_err(|error| {
         refused(
             format!(
                 "cannot read [control] token_file {}: {error}",

@@ -447,7 +447,7 @@ async fn keep(path: &Path, period: Period) -> io::Result<()> {
 }
 
 fn read(path: &Path) -> Option<Period> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+    serde_json::from_slice(&file::read(path).ok()?).ok()
 }
 
 /// Writes the whole file, or leaves the one that is there.

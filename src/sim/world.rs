@@ -277,6 +277,15 @@ impl World for SimWorld {
         .await
     }
 
+    async fn directories(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        self.on_names(|disk| {
+            let mut names = disk.list(directory)?;
+            names.retain(|name| disk.list(&directory.join(name)).is_ok());
+            Ok(names)
+        })
+        .await
+    }
+
     async fn make_directory(&self, directory: &Path) -> io::Result<()> {
         self.on_names(|disk| disk.make_directory(directory)).await
     }

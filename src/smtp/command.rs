@@ -302,7 +302,8 @@ impl<'a> AuthArguments<'a> {
 }
 
 impl BdatArguments {
-    /// Parses what follows `BDAT`. Without a size nobody knows where the next command begins.
+    /// Parses what follows `BDAT`. Without a size nobody knows where the next command begins; a size
+    /// of more than 64 bits is the largest.
     pub fn parse(arguments: &[u8]) -> Result<Self, BadArgument> {
         let mut words = arguments
             .split(|&octet| octet == b' ')

@@ -16,7 +16,7 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 
 use super::provider;
-use crate::file::{NoSecret, read_secret};
+use crate::file::{self, NoSecret, read_secret};
 
 /// A certificate file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,9 +74,7 @@ pub fn read(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Unusable> {
         path: path.to_owned(),
         why,
     };
-    let certificates = CertificateDer::pem_file_iter(chain)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| unusable(chain, format!("cannot be read as PEM: {error}")))?;
+    let certificates = read_pem(chain).map_err(|why| unusable(chain, why))?;
     if certificates.is_empty() {
         return Err(unusable(
             chain,
@@ -108,6 +106,13 @@ pub fn read(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Unusable> {
             unusable(key, why)
         })?;
     Ok(Arc::new(certified))
+}
+
+/// The certificates in a PEM file.
+pub(super) fn read_pem(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = file::read(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>();
+    certificates.map_err(|error| format!("cannot be read as PEM: {error}"))
 }
 
 /// The certificate for the name that a client asks for; the first one for all other clients.

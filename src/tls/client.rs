@@ -7,11 +7,11 @@ use std::sync::Arc;
 use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, Error, RootCertStore};
 
+use super::certificate::read_pem;
 use super::dane::Dane;
 use super::provider;
 pub use super::witness::Testimony;
@@ -144,11 +144,8 @@ impl Clients {
 
 /// The certificate authorities in a PEM file.
 pub fn roots(path: &Path) -> Result<RootCertStore, String> {
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| format!("cannot be read as PEM: {error}"))?;
     let mut roots = RootCertStore::empty();
-    for certificate in certificates {
+    for certificate in read_pem(path)? {
         let added = roots.add(certificate);
         added.map_err(|error| format!("has a certificate that is no authority: {error}"))?;
     }

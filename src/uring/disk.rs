@@ -249,6 +249,10 @@ pub(super) async fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     names(directory, |kind| kind.is_file()).await
 }
 
+pub(super) async fn directories(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    names(directory, |kind| kind.is_dir()).await
+}
+
 async fn names(
     directory: &Path,
     fits: impl Fn(FileType) -> bool + Send + 'static,

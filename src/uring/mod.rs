@@ -257,6 +257,10 @@ impl World for Uring {
         disk::files(directory).await
     }
 
+    async fn directories(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        disk::directories(directory).await
+    }
+
     async fn make_directory(&self, directory: &Path) -> io::Result<()> {
         disk::make_directory(directory).await
     }

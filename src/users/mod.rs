@@ -13,7 +13,6 @@ mod tests;
 pub mod token;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -79,7 +78,7 @@ pub(crate) struct ScramKeys {
 impl Users {
     /// Reads the file. Where there is none, there is nobody.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let text = match fs::read_to_string(path) {
+        let text = match file::read_text(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             text => text.map_err(|error| format!("{}: cannot be read: {error}", path.display()))?,
         };

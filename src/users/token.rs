@@ -7,7 +7,6 @@
 //! the test `what_a_token_costs`): too little for a way to another thread. Larger keys are not taken.
 
 use std::fmt;
-use std::fs;
 use std::path::Path;
 
 use aws_lc_rs::rsa::{PublicEncryptingKey, PublicKeyComponents};
@@ -19,6 +18,8 @@ use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+use crate::file;
 
 /// What a token has to say to count.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +75,7 @@ impl Issuer {
     pub fn read(path: &Path, terms: Terms) -> Result<Self, String> {
         let fault = |why: &str| format!("{}: {why}", path.display());
         let text =
-            fs::read_to_string(path).map_err(|error| fault(&format!("cannot be read: {error}")))?;
+            file::read_text(path).map_err(|error| fault(&format!("cannot be read: {error}")))?;
         let keys = if text.trim_start().starts_with('{') {
             from_set(&text)
         } else {

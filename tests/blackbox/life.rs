@@ -177,6 +177,49 @@ fn fewer_cores_adopt_what_more_cores_left() {
     relay.wait_until_empty();
 }
 
+/// A log that is taken over is removed: nobody does that behind a link.
+#[test]
+fn a_link_with_the_name_of_a_shard_is_not_taken_over() {
+    let scene = Scene::new();
+    let mut relay = scene.relay("");
+    relay.terminate();
+    let elsewhere = relay.data().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::fs::write(elsewhere.join("0000000000000001.log"), "not ours").unwrap();
+    let name = relay.data().join("spool/07");
+    std::os::unix::fs::symlink(&elsewhere, &name).unwrap();
+    relay.launch();
+    let status = relay.wait();
+    assert!(!status.success(), "{}", relay.log());
+    let log = relay.log();
+    assert!(log.contains("spool/07: this is no directory"), "{log}");
+    let left: Vec<_> = std::fs::read_dir(&elsewhere).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    std::fs::remove_file(&name).unwrap();
+    relay.restart();
+}
+
+/// A pipe without a writer in the place of a file that is read at the start.
+#[test]
+fn nobody_waits_for_a_pipe_among_the_files() {
+    let scene = Scene::new();
+    let mut relay = scene.relay("");
+    relay.terminate();
+    let users = relay.data().join("users.toml");
+    let made = std::process::Command::new("mkfifo").arg(&users).status();
+    assert!(made.unwrap().success());
+    relay.launch();
+    let status = relay.wait();
+    assert_eq!(status.code(), Some(78), "{}", relay.log());
+    let log = relay.log();
+    assert!(
+        log.contains("users.toml: cannot be read: this is no regular file"),
+        "{log}"
+    );
+    std::fs::remove_file(&users).unwrap();
+    relay.restart();
+}
+
 #[test]
 fn port_is_taken() {
     let scene = Scene::new();

@@ -87,6 +87,41 @@ fn half_messages_make_way_for_whole_ones() {
     );
 }
 
+/// What is on the disk of a message that gave way is room for others at once, and not when its client,
+/// who may stay silent for long, hears of it.
+#[test]
+fn what_gave_way_leaves_the_disk_before_its_client_does() {
+    let scene = Scene::new();
+    let relay = scene.relay("runtime.memory = \"16MiB\"\nsmtp.max_connections_per_client = 1000");
+    let extents = || {
+        let spool = std::fs::read_dir(relay.data().join("spool")).unwrap();
+        let shards = spool
+            .flatten()
+            .filter_map(|shard| std::fs::read_dir(shard.path()).ok());
+        let names = shards.flat_map(|shard| shard.flatten().map(|file| file.path()));
+        names
+            .filter(|name| name.extension().is_some_and(|kind| kind == "msg"))
+            .count()
+    };
+    // Silent for longest, so it is the first to give way.
+    let mut large = relay.client();
+    half(&mut large, 600 << 10);
+    eventually("a part of it on the disk", || {
+        (extents() == 1).then_some(())
+    });
+    let mut crowd = Vec::new();
+    while relay.metric("ringpost_memory_used_bytes", "") < f64::from(16 << 20) {
+        let mut client = relay.client();
+        half(&mut client, 120 << 10);
+        crowd.push(client);
+        assert!(crowd.len() < 200, "the budget was not reached");
+    }
+    relay.submit("<a@c.test>", &["<b@d.test>"], &message("whole"));
+    eventually("the room is free", || (extents() == 0).then_some(()));
+    assert!(large.try_send(b"\r\n.\r\n"));
+    assert_eq!(large.try_reply(), Some(452));
+}
+
 #[test]
 fn a_sender_hears_of_so_many_failures_and_the_rest_wait() {
     let refusing = Script::new().says("RCPT TO:<b@d.test>", "550 5.1.1 nobody here");

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::Hook;
 use super::spool::{self, Cursor, Page};
+use crate::file;
 use crate::observe::events::Sums;
 use crate::observe::log::{Level, Log};
 use crate::service::now;
@@ -42,7 +43,7 @@ pub(super) struct Courier {
 impl Courier {
     pub(super) async fn run(mut self) {
         let path = self.place.join(cursor_name(&self.hook.settings.url));
-        let mut cursor = match fs::read(&path) {
+        let mut cursor = match file::read(&path) {
             Ok(text) => serde_json::from_slice(&text).unwrap_or_default(),
             Err(_) => Cursor::at(self.begins),
         };

@@ -1,7 +1,7 @@
 //! Policies on disk: a file for each domain, `DOMAIN.json`.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -149,7 +149,7 @@ fn load(place: &Path) -> HashMap<Box<str>, Entry> {
 
 fn open(path: &Path) -> Option<Kept> {
     let mut text = String::new();
-    let file = File::open(path).ok()?;
+    let file = file::open(path).ok()?;
     file.take(FILE_OCTETS_MAX).read_to_string(&mut text).ok()?;
     read(&text)
 }

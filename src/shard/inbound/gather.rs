@@ -126,6 +126,8 @@ impl<W: World> Gathering<W> {
     fn fail(&mut self, error: io::Error) {
         self.failure = Some(error);
         self.tail = Vec::new();
+        // What is on disk of it goes now: its client may take an hour to come to its end.
+        self.extent = None;
         self.count();
     }
 

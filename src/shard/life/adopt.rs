@@ -33,6 +33,18 @@ impl<W: World> Shard<W> {
         let mut left: Vec<Left> = left
             .filter(|left| !left.is_alive(shards) && left.falls_to(shards) == number)
             .collect();
+        let directories = self.world.directories(root).await.unwrap_or_default();
+        for left in &left {
+            let name = left.name();
+            if !directories.contains(&name) {
+                // Of a log that was taken over the files are removed. Behind a link they may be
+                // anybody's, and there may be mail.
+                return Err(format!(
+                    "{}: this is no directory, and has the name of a shard that no longer exists: a log behind it would be taken over and removed. Give it another name, or put the directory itself in its place",
+                    root.join(name).display()
+                ));
+            }
+        }
         // What was begun comes first: its name is the one that others may need.
         left.sort_by_key(|left| (left.heir != Some(number), left.of));
         for left in left {

@@ -348,6 +348,11 @@ impl ServerSession {
             // Where the next command begins is anybody's guess now, so nothing more is read.
             Err(fault) => return self.hang_up(&fault.reply()),
         };
+        if chunk.size == u64::MAX {
+            // A number that nobody can count to (RFC 3030 §2 has no largest): its octets never end,
+            // and neither would the wait for them.
+            return self.hang_up(&Reply::too_large());
+        }
         if let Some(reply) = rule.refusal() {
             self.mode = Mode::Unwanted {
                 left: chunk.size,

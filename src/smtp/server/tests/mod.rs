@@ -542,6 +542,25 @@ fn chunk_of_unknown_size_ends_the_session() {
 }
 
 #[test]
+fn chunk_that_nobody_can_count_ends_the_session_in_order_or_not() {
+    // 2^64 - 1 and 2^64: the first that cannot be waited for.
+    for size in ["18446744073709551615", "18446744073709551616 LAST"] {
+        let mut driver = greeted();
+        let said = driver.say(format!("{ENVELOPE}BDAT {size}\r\nNOOP\r\n"));
+        assert_eq!(codes(&said)[2..], ["552 5.3.4"], "{size}");
+        assert!(driver.closed && driver.gathering.is_none());
+        let mut driver = greeted();
+        let said = driver.say(format!("BDAT {size}\r\nNOOP\r\n"));
+        assert_eq!(codes(&said), ["552 5.3.4"], "{size}");
+        assert!(driver.closed);
+        let mut driver = greeted();
+        driver.say(format!("{ENVELOPE}BDAT 2\r\na\n"));
+        assert!(codes(&driver.say(format!("BDAT {size}\r\n"))).contains(&"552 5.3.4".to_owned()));
+        assert!(driver.closed);
+    }
+}
+
+#[test]
 fn transaction_is_given_up_in_the_middle_of_its_chunks() {
     for command in ["RSET", "EHLO c.test"] {
         let mut driver = greeted();
