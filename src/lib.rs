@@ -10,6 +10,7 @@ pub mod manual;
 
 // What everybody may use.
 pub mod file;
+pub mod progress;
 pub mod rolling;
 pub mod time;
 pub mod trial;

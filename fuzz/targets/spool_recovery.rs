@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use libfuzzer_sys::fuzz_target;
 use ringpost::mail::envelope::{BodyKind, Envelope, QueueId, Recipient};
+use ringpost::progress::Progress;
 use ringpost::sim::{Sim, SimWorld};
 use ringpost::spool::check::check;
 use ringpost::spool::log::{Accepted, Body, Log, MessageState, Note, Settings};
@@ -26,6 +27,7 @@ fn settings() -> Settings {
         arriving: Box::new(|| 0),
         on_commit: Box::new(|_| {}),
         on_move: Box::new(|_, _| {}),
+        progress: Progress::default(),
         state: Box::new(|_| MessageState::default()),
     }
 }
@@ -92,7 +94,7 @@ async fn fill(world: SimWorld) -> Messages {
 
 /// What an opened spool gives back; `None` where it says why it does not open.
 async fn reopen(world: SimWorld) -> Option<(Vec<QueueId>, Messages)> {
-    let checked = check(&world, Path::new("data")).await;
+    let checked = check(&world, Path::new("data"), &Progress::default()).await;
     let (log, recovery) = Log::open(world.clone(), place(), settings()).await.ok()?;
     let found = recovery.messages;
     let report = checked.expect("what opens can be checked");

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,6 +15,7 @@ use super::client::{
 };
 use crate::config::{Config, Dns, Runtime};
 use crate::observe::log::{Format, Journal, Level};
+use crate::progress::{LOOK, Meter, Progress};
 use crate::service::{Desk, Service};
 use crate::spool::OpenError;
 use crate::spool::check::{CheckReport, check};
@@ -96,14 +97,16 @@ fn look(data: &Path) -> Result<CheckReport, Complaint> {
     let desk = Desk::start(&service, &nobody, journal.handle());
     let desk = desk.map_err(|error| cannot_start(&error))?;
     let (tell, told) = mpsc::channel();
+    let progress = Progress::default();
     let seats = [None];
     let sockets = start::bind(&[], seats.len())?;
     let running = start::start(&seats, sockets, &desk, &Runtime::default(), |_| Check {
         data: data.clone(),
+        progress: progress.clone(),
         tell: tell.clone(),
     })?;
     drop(tell);
-    let outcome = told.recv();
+    let outcome = wait(&told, &progress);
     for shard in running {
         shard.join()?;
     }
@@ -115,16 +118,35 @@ fn look(data: &Path) -> Result<CheckReport, Complaint> {
     }
 }
 
+/// Waits for the end of the check, and tells how far it is.
+fn wait<T>(told: &mpsc::Receiver<T>, progress: &Progress) -> Result<T, mpsc::RecvError> {
+    let mut meter = Meter::new("checking the spool", "segments");
+    loop {
+        match told.recv_timeout(LOOK) {
+            Ok(outcome) => return Ok(outcome),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                if let Some(words) = meter.look(progress.seen()) {
+                    // Whoever waits may be gone; the result is for standard output.
+                    let _ = writeln!(io::stderr(), "{words}");
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(mpsc::RecvError),
+        }
+    }
+}
+
 /// What the thread of the check runs.
 struct Check {
     data: PathBuf,
+    progress: Progress,
     tell: mpsc::Sender<Result<CheckReport, OpenError>>,
 }
 
 impl ShardMain for Check {
     async fn run(self, world: Uring) {
         // The other end waits for this one thing and for nothing else.
-        let _ = self.tell.send(check(&world, &self.data).await);
+        let report = check(&world, &self.data, &self.progress).await;
+        let _ = self.tell.send(report);
     }
 }
 

@@ -259,6 +259,7 @@ fn names_of_trusted_clients_need_an_authority() {
 
 #[test]
 fn values_that_contradict_each_other_are_faults() {
+    let empty = tempfile::NamedTempFile::new().unwrap();
     for (text, words) in [
         (
             "[tls]\ncertificate = \"/nonexistent.pem\"\n",
@@ -301,15 +302,19 @@ fn values_that_contradict_each_other_are_faults() {
             "[control]\ntoken_file = \"/nonexistent/token\"\n",
             "cannot be read",
         ),
-        ("[control]\ntoken_file = \"/dev/null\"\n", "is empty"),
+        ("[control]\ntoken_file = \"EMPTY\"\n", "is empty"),
+        (
+            "[control]\ntoken_file = \"/dev/null\"\n",
+            "/dev/null cannot be read: this is no regular file",
+        ),
         ("[oauth]\naudience = \"mail\"\n", "[oauth] needs keys"),
         (
             "[oauth]\nkeys = \"/dev/null\"\nissuer = \"i\"\n",
             "[oauth] needs audience",
         ),
         (
-            "[oauth]\nkeys = \"/dev/null\"\nissuer = \"i\"\naudience = \"a\"\n",
-            "keys: /dev/null: has no key that counts",
+            "[oauth]\nkeys = \"EMPTY\"\nissuer = \"i\"\naudience = \"a\"\n",
+            ": has no key that counts",
         ),
         (
             "[oauth]\nkeys = \"/nonexistent\"\nissuer = \"i\"\naudience = \"a\"\n",
@@ -323,7 +328,8 @@ fn values_that_contradict_each_other_are_faults() {
         ("listener = 3\n", "[[listener]]"),
         ("smtp = 3\n", "[smtp]"),
     ] {
-        let faults = parse(text).unwrap_err();
+        let text = text.replace("EMPTY", empty.path().to_str().unwrap());
+        let faults = parse(&text).unwrap_err();
         assert!(faults[0].contains(words), "{faults:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! What the service manager is told (sd_notify(3)): ready, reloading, ending, and while it runs
 //! that every shard goes round. Without one (`NOTIFY_SOCKET` is unset) nobody is told.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
@@ -11,6 +11,8 @@ pub(super) struct Manager {
     watched: Option<Duration>,
     /// How far each shard was when it was told last.
     beats: Vec<u64>,
+    /// What it was told last of long work, and when.
+    said: Option<(String, Instant)>,
 }
 
 impl Manager {
@@ -19,16 +21,32 @@ impl Manager {
             // Half of the time after which it ends us: sd_watchdog_enabled(3).
             watched: sd_notify::watchdog_enabled().map(|time| time / 2),
             beats: Vec::new(),
+            said: None,
         }
     }
 
     /// The logs are being read, which for millions of messages takes longer than a start may.
-    pub(super) fn starting(&self) {
-        let more = u32::try_from(2 * START_PAUSE.as_micros()).unwrap_or(u32::MAX);
-        tell(&[
-            NotifyState::ExtendTimeoutUsec(more),
-            NotifyState::Status("reading the spool"),
-        ]);
+    pub(super) fn starting(&mut self, words: String) {
+        if self.is_news(&words) {
+            let more = u32::try_from(2 * START_PAUSE.as_micros()).unwrap_or(u32::MAX);
+            tell(&[
+                NotifyState::ExtendTimeoutUsec(more),
+                NotifyState::Status(&words),
+            ]);
+        }
+    }
+
+    /// Whether it was told other words last, or these long ago.
+    fn is_news(&mut self, words: &str) -> bool {
+        let now = Instant::now();
+        let is_known = self.said.as_ref().is_some_and(|(said, at)| {
+            let since = now.saturating_duration_since(*at);
+            since < SAID_PAUSE || said == words && since < START_PAUSE
+        });
+        if !is_known {
+            self.said = Some((words.to_owned(), now));
+        }
+        !is_known
     }
 
     pub(super) fn ready(&self, shards: usize) {
@@ -45,6 +63,13 @@ impl Manager {
     pub(super) fn ending(&self) {
         let words = NotifyState::Status("transactions in progress go on");
         tell(&[NotifyState::Stopping, words]);
+    }
+
+    /// How far the end has come.
+    pub(super) fn leaving(&mut self, words: String) {
+        if self.is_news(&words) {
+            tell(&[NotifyState::Status(&words)]);
+        }
     }
 
     /// How long whoever has nothing to do may wait: at most `otherwise`.
@@ -72,5 +97,28 @@ fn tell(states: &[NotifyState<'_>]) {
     let _ = sd_notify::notify(states);
 }
 
-/// How often a start that takes long is told of.
-pub(super) const START_PAUSE: Duration = Duration::from_secs(10);
+/// How often a start that takes long is told of, although nothing is new.
+const START_PAUSE: Duration = Duration::from_secs(10);
+/// How often at the most.
+const SAID_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_words_are_said_once_and_other_words_once_a_second() {
+        let mut manager = Manager::of_environment();
+        assert!(manager.is_news("a"));
+        assert!(!manager.is_news("a") && !manager.is_news("b"));
+        let long_ago = |words: &str, since| {
+            let at = Instant::now().checked_sub(since)?;
+            Some((words.to_owned(), at))
+        };
+        manager.said = long_ago("b", SAID_PAUSE);
+        assert!(!manager.is_news("b"));
+        assert!(manager.is_news("c"));
+        manager.said = long_ago("c", START_PAUSE);
+        assert!(manager.is_news("c"));
+    }
+}

@@ -6,6 +6,7 @@
 //! ```
 
 mod certificates;
+mod leaving;
 mod manager;
 pub mod sources;
 mod walls;
@@ -28,7 +29,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use certificates::Seen;
-use manager::{Manager, START_PAUSE};
+use leaving::Leaving;
+use manager::Manager;
 use walls::{Keeper, Walls};
 
 use crate::config::{self, Config, Durability, Protocol, Webhook};
@@ -42,6 +44,7 @@ use crate::maildrop::{self, Pickup};
 use crate::observe::ask::{Ask, Shards, Tell};
 use crate::observe::log::{Journal, Level, Log};
 use crate::observe::secret::Secret;
+use crate::progress::{self, Meter};
 use crate::rolling::Bound;
 use crate::service::events::{Events, Hook, Listeners};
 use crate::service::reports::{Reporter, TlsReports};
@@ -76,7 +79,7 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     // what the process gives up is given up by all of them.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| os_error(format!("cannot listen for signals: {error}")))?;
-    let manager = Manager::of_environment();
+    let mut manager = Manager::of_environment();
     let owner =
         confine::enter(&config.process, &config.data_dir).map_err(|why| refused(why, EX_CONFIG))?;
     let seats = cores::place(&config.runtime.cores)?;
@@ -118,7 +121,7 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     };
     current.begin_reports();
     let (end, ended) = mpsc::channel();
-    let running = start_shards(&current, &journal, &manager, end, |make| {
+    let running = start_shards(&current, &journal, &mut manager, end, |make| {
         start::start(&seats, sockets, &desk, &config.runtime, make)
     })?;
     let control_at = control.as_ref().map(|(_, at)| *at);
@@ -212,7 +215,7 @@ fn pick_up(
 fn start_shards(
     current: &Current,
     journal: &Journal,
-    manager: &Manager,
+    manager: &mut Manager,
     end: mpsc::Sender<()>,
     start: impl FnOnce(&dyn Fn(usize) -> Main) -> Result<Vec<Running>, Refused>,
 ) -> Result<Vec<Running>, Refused> {
@@ -238,11 +241,16 @@ fn start_shards(
     let running = start(&make)?;
     drop((ready, end));
     let mut missing = running.len();
+    let mut meter = Meter::new("reading the spool", "segments");
     while missing > 0 {
-        match readiness.recv_timeout(START_PAUSE) {
+        match readiness.recv_timeout(progress::LOOK) {
             Ok(Ok(())) => missing -= 1,
             Ok(Err(why)) => return Err(refused(why, EX_CANTCREAT)),
-            Err(mpsc::RecvTimeoutError::Timeout) => manager.starting(),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let seen = current.directory.reading().seen();
+                current.tell_step(meter.look(seen));
+                manager.starting(meter.words(seen).to_string());
+            }
             // Its thread is gone without a word: joining says why.
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 join(running)?;
@@ -355,9 +363,14 @@ fn obey(
     mut current: Current,
     mut manager: Manager,
 ) {
+    let mut leaving: Option<Leaving> = None;
     loop {
         manager.look(current.directory.beats());
-        match signals.recv_timeout(manager.pause(FILES_LOOK)) {
+        if let Some(leaving) = &mut leaving {
+            leaving.look(&current, &mut manager);
+        }
+        let pause = leaving.as_ref().map_or(FILES_LOOK, |_| progress::LOOK);
+        match signals.recv_timeout(manager.pause(pause)) {
             Ok(SIGHUP) => {
                 manager.reloading();
                 current.reload(path);
@@ -371,7 +384,9 @@ fn obey(
                 );
                 current.log.flush();
                 tell_all(&current.directory, || Letter::Drain);
+                leaving.get_or_insert_default();
             }
+            Err(mpsc::RecvTimeoutError::Timeout) if leaving.is_some() => {}
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 let config = Arc::clone(&current.rules.config);
                 if Seen::of(&config) != current.seen {
@@ -384,6 +399,14 @@ fn obey(
 }
 
 impl Current {
+    /// Says how far long work is, where no bar shows it.
+    fn tell_step(&self, step: Option<String>) {
+        if let Some(words) = step {
+            self.log.say(Level::Info, format_args!("{words}"));
+            self.log.flush();
+        }
+    }
+
     /// Reads the configuration anew. With a fault in it the old one stays.
     fn reload(&mut self, path: Option<&Path>) {
         let mut new = match config::load(path) {
@@ -618,7 +641,6 @@ fn open_control(
         turns: AtomicUsize::new(0),
     });
     // Ends with the service thread.
-    let directory = current.directory.clone();
     let means = Means {
         shards,
         token,
@@ -629,7 +651,7 @@ fn open_control(
         max_message_size: current.rules.config.smtp.max_message_size,
         house: House {
             users_file: users_file(&current.rules.config),
-            drain: Arc::new(move || tell_all(&directory, || Letter::Drain)),
+            drain: Arc::new(|| drop(signal_hook::low_level::raise(SIGTERM))),
         },
     };
     let serving = control::serve(listener, means, std::future::pending());

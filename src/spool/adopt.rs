@@ -65,7 +65,17 @@ impl<W: World> Log<W> {
         let world = &self.inner.world;
         let (mut replay, mut recovery) = (Replay::default(), Recovery::default());
         let segments = &files.segments;
-        let read = recover::recover(world, directory, segments, &mut replay, &mut recovery).await?;
+        let progress = &self.inner.settings.progress;
+        progress.expect(segments.len());
+        let read = recover::recover(
+            world,
+            directory,
+            segments,
+            progress,
+            &mut replay,
+            &mut recovery,
+        )
+        .await?;
         recovery.messages = replay.finish().messages;
         super::check::match_extents(world, directory, &files.extents, &mut recovery).await?;
         let mut adopted = Vec::with_capacity(recovery.messages.len());

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::layout::{self, OpenError};
 use super::recover::{self, Recovery, Replay};
 use crate::mail::envelope::QueueId;
+use crate::progress::Progress;
 use crate::world::{File as _, World};
 
 /// What a check found.
@@ -25,11 +26,15 @@ pub struct CheckReport {
     pub damage: Vec<String>,
 }
 
-/// Reads every segment of the spool under `data`.
-pub async fn check<W: World>(world: &W, data: &Path) -> Result<CheckReport, OpenError> {
+/// Reads every segment of the spool under `data`, counted in `progress`.
+pub async fn check<W: World>(
+    world: &W,
+    data: &Path,
+    progress: &Progress,
+) -> Result<CheckReport, OpenError> {
     let root = data.join("spool");
     layout::verify(world, &root).await?;
-    let mut report = CheckReport::default();
+    let mut shards = Vec::new();
     for name in world.list(&root).await? {
         let directory = root.join(&name);
         let is_shard = directory
@@ -44,11 +49,17 @@ pub async fn check<W: World>(world: &W, data: &Path) -> Result<CheckReport, Open
             continue;
         }
         let files = layout::list(world, &directory).await?;
+        progress.expect(files.segments.len());
+        shards.push((directory, files));
+    }
+    let mut report = CheckReport::default();
+    for (directory, files) in shards {
         let (mut replay, mut recovery) = (Replay::default(), Recovery::default());
         recover::recover(
             world,
             &directory,
             &files.segments,
+            progress,
             &mut replay,
             &mut recovery,
         )

@@ -25,6 +25,7 @@ use crate::mail::Locator;
 use crate::mail::envelope::{Content, Envelope, QueueId};
 use crate::mail::outcome::Diagnosis;
 use crate::mail::outcome::ReportKind;
+use crate::progress::Progress;
 use crate::world::{Class, File as _, Wall, World, survive};
 
 pub use super::OpenError;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub on_commit: Box<dyn Fn(CommitFacts)>,
     /// Told when a message stands somewhere else.
     pub on_move: Box<dyn Fn(QueueId, Locator)>,
+    /// Counts the segments that are read at the start.
+    pub progress: Progress,
     /// What the queue knows of a message, to be written beside it when it is moved.
     pub state: Box<dyn Fn(QueueId) -> MessageState>,
 }
@@ -231,10 +234,12 @@ impl<W: World> Log<W> {
         world.make_directory(&directory).await?;
         let files = layout::list(&world, &directory).await?;
         let (mut replay, mut recovery) = (Replay::default(), Recovery::default());
+        settings.progress.expect(files.segments.len());
         let found = recover::recover(
             &world,
             &directory,
             &files.segments,
+            &settings.progress,
             &mut replay,
             &mut recovery,
         )

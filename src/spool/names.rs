@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::layout::{self, OpenError};
 use super::recover::{self, Recovery, Replay};
 use crate::mail::envelope::{QueueId, SHARDS_MAX};
+use crate::progress::Progress;
 use crate::world::{File as _, Wall, World};
 
 /// The name that follows `last` on this shard.
@@ -68,7 +69,16 @@ pub async fn remember_last_id<W: World>(
     let files = layout::list(world, directory).await?;
     let (mut replay, mut recovery) = (Replay::default(), Recovery::default());
     let segments = &files.segments;
-    let found = recover::recover(world, directory, segments, &mut replay, &mut recovery).await?;
+    let nobody = &Progress::default();
+    let found = recover::recover(
+        world,
+        directory,
+        segments,
+        nobody,
+        &mut replay,
+        &mut recovery,
+    )
+    .await?;
     let replayed = replay.finish();
     let messages = replayed.messages.iter().map(|message| message.id);
     let known = messages.chain(replayed.settled.iter().copied());

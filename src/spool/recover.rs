@@ -20,6 +20,7 @@ use memchr::memmem;
 use crate::mail::Locator;
 use crate::mail::envelope::{Envelope, QueueId};
 use crate::mail::outcome::ReportKind;
+use crate::progress::Progress;
 use crate::world::{File, Wall, World};
 
 /// What was found on the disk.
@@ -316,17 +317,20 @@ impl Head {
     }
 }
 
-/// Reads a directory's segments in order, and tells `replay`.
+/// Reads a directory's segments in order, and tells `replay`; each is counted in `progress`.
 pub(super) async fn recover<W: World>(
     world: &W,
     directory: &Path,
     segments: &[u32],
+    progress: &Progress,
     replay: &mut Replay,
     recovery: &mut Recovery,
 ) -> Result<Directory<W::File>, OpenError> {
     let (mut read, opened) = open_all(world, directory, segments).await?;
+    read.unmade.iter().for_each(|_| progress.advance());
     let mut opened = opened.into_iter().peekable();
     while let Some((number, file, head)) = opened.next() {
+        progress.advance();
         let path = layout::segment(directory, number);
         let next = opened.peek().and_then(|(next, _, head)| {
             let is_next = *next == number + 1;

@@ -14,6 +14,7 @@ use crate::mail::envelope::{BodyKind, Content, Envelope, Notify, QueueId, Recipi
 use crate::mail::outcome::Diagnosis;
 use crate::mail::outcome::ReportKind;
 use crate::mail::{Committed as _, Locator};
+use crate::progress::Progress;
 use crate::sim::disk::Faults;
 use crate::sim::random::Random;
 use crate::sim::{NodeId, Sim, SimWorld, seeds};
@@ -177,6 +178,7 @@ impl Model {
                     known.locator = Some(locator);
                 }
             }),
+            progress: Progress::default(),
             state: Box::new(move |id| asked.state_of(id)),
         }
     }

@@ -30,6 +30,7 @@ use crate::observe::ask::Tell;
 use crate::observe::events::Events;
 use crate::observe::log as journal;
 use crate::observe::stage::{Recorder, Stage};
+use crate::progress::Progress;
 use crate::queue::Queue;
 use crate::shard::clients::door::{self, Door};
 use crate::shard::clients::suspects::Suspects;
@@ -134,11 +135,9 @@ async fn open<W: World>(
     // The log tells of moved messages, and exists before the queue that is told.
     let home: Rc<RefCell<Weak<Shard<W>>>> = Rc::default();
     let (commits, on_commit) = count_commits(&recorder);
-    let settings = log_settings(config, number, &home, &arriving, on_commit);
-    let place = spool_of(config, number);
-    let (log, recovery) = Log::open(world.clone(), place.clone(), settings)
-        .await
-        .map_err(|error| format!("{}: {error}", place.display()))?;
+    let told = (number, directory.reading());
+    let settings = log_settings(config, told, &home, &arriving, on_commit);
+    let (log, recovery) = open_log(world, spool_of(config, number), settings).await?;
     let budget = budget_for(config, directory.shards());
     let mesh = Rc::new(Mesh::new(directory, number));
     let shard = Rc::new(Shard {
@@ -197,6 +196,17 @@ fn accounts<W: World>(world: &W, config: &Config) -> Accounts<W> {
     Accounts::new(world, &place, &config.hostname(), limit)
 }
 
+/// Reads what is there of the shard's log.
+async fn open_log<W: World>(
+    world: &W,
+    place: PathBuf,
+    settings: log::Settings,
+) -> Result<(Log<W>, Recovery), String> {
+    Log::open(world.clone(), place.clone(), settings)
+        .await
+        .map_err(|error| format!("{}: {error}", place.display()))
+}
+
 /// What one of so many shards may hold in memory.
 fn budget_for(config: &Config, shards: usize) -> Budget {
     let memory = usize::try_from(config.runtime.memory).unwrap_or(usize::MAX);
@@ -206,7 +216,7 @@ fn budget_for(config: &Config, shards: usize) -> Budget {
 /// What the log is told, and whom it tells.
 fn log_settings<W: World>(
     config: &Config,
-    number: usize,
+    (number, progress): (usize, &Progress),
     home: &Rc<RefCell<Weak<Shard<W>>>>,
     arriving: &Rc<Cell<usize>>,
     on_commit: Box<dyn Fn(CommitFacts)>,
@@ -217,6 +227,7 @@ fn log_settings<W: World>(
         segment_octets: config.spool.segment,
         durable: config.spool.durability == Durability::Fsync,
         arriving: Box::new(move || arriving.get()),
+        progress: progress.clone(),
         on_commit,
         on_move: Box::new(move |id, locator| {
             let Some(shard) = moved.borrow().upgrade() else {
@@ -414,6 +425,8 @@ impl<W: World> Shard<W> {
             self.events.flush();
             self.mesh.flush();
             self.mesh.beat();
+            self.mesh
+                .count_inside(self.visits.inside() + self.couriers.inside());
             self.look_out().await;
             if self.pulse.is_due(until) {
                 self.pulse.take(self.world.now(), self.world.load());

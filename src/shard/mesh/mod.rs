@@ -21,6 +21,7 @@ use futures_channel::oneshot;
 use futures_util::task::AtomicWaker;
 
 use crate::observe::ask::{Ask, Tell};
+use crate::progress::Progress;
 use crate::shard::life::rules::Rules;
 use crate::shard::outbound::deliver::MailboxWord;
 use crate::shard::retrieve::Guest;
@@ -69,12 +70,15 @@ struct Inbox {
     waker: AtomicWaker,
     /// Grows while the shard goes round.
     beats: AtomicU64,
+    /// Clients and deliveries that are inside.
+    inside: AtomicU64,
 }
 
 /// Every shard's inbox. Cloned freely, used from any thread.
 #[derive(Clone)]
 pub struct Directory {
     inboxes: Arc<[Inbox]>,
+    reading: Progress,
 }
 
 impl Directory {
@@ -85,9 +89,11 @@ impl Directory {
             letters: ArrayQueue::new(LETTERS_MAX),
             waker: AtomicWaker::new(),
             beats: AtomicU64::new(0),
+            inside: AtomicU64::new(0),
         };
         Self {
             inboxes: (0..shards).map(|_| inbox()).collect(),
+            reading: Progress::default(),
         }
     }
 
@@ -102,6 +108,19 @@ impl Directory {
     pub fn beats(&self) -> Vec<u64> {
         let beats = |inbox: &Inbox| inbox.beats.load(Ordering::Relaxed);
         self.inboxes.iter().map(beats).collect()
+    }
+
+    /// Clients and deliveries of all shards, as of some milliseconds ago.
+    #[must_use]
+    pub fn inside(&self) -> u64 {
+        let inside = |inbox: &Inbox| inbox.inside.load(Ordering::Relaxed);
+        self.inboxes.iter().map(inside).sum()
+    }
+
+    /// How far the shards have read their logs, at their start.
+    #[must_use]
+    pub const fn reading(&self) -> &Progress {
+        &self.reading
     }
 
     /// Puts a letter into a shard's inbox; a full inbox gives it back.
@@ -190,6 +209,12 @@ impl Mesh {
     pub fn beat(&self) {
         let beats = &self.directory.inboxes[self.here].beats;
         beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Says how many clients and deliveries this shard has.
+    pub fn count_inside(&self, count: usize) {
+        let inside = &self.directory.inboxes[self.here].inside;
+        inside.store(count as u64, Ordering::Relaxed);
     }
 
     /// Tries again to send what was kept; true when nothing is left.
