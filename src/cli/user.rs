@@ -1,9 +1,7 @@
 //! `ringpost user`: who may log in. A running relay takes changes within a second.
 
 use std::fmt::Write as _;
-use std::fs::{DirBuilder, File};
 use std::io::{self, BufRead as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -14,8 +12,7 @@ use super::client::{
     Answer, Complaint, EX_CANTCREAT, EX_CONFIG, EX_DATAERR, EX_NOUSER, EX_USAGE, print,
 };
 use crate::config::Config;
-use crate::users::{User, Users};
-use crate::wire::path::Mailbox;
+use crate::users::{Unchanged, User, Users, judge_addresses};
 
 /// Say who may log in, to submit mail and to fetch it
 #[derive(Args, Clone, Debug)]
@@ -123,17 +120,7 @@ fn list(path: &Path, json: bool) -> Result<Answer, Complaint> {
 }
 
 fn add(path: &Path, address: &str, senders: &[String], apop: bool) -> Result<Answer, Complaint> {
-    let plain = senders.iter().map(|sender| {
-        sender
-            .strip_prefix("*@")
-            .map_or_else(|| sender.clone(), |domain| format!("any@{domain}"))
-    });
-    for written in plain.chain([address.to_owned()]) {
-        if Mailbox::parse(written.as_bytes(), true).is_err() {
-            let why = format!("{written} is no address: somebody@example.org would be one");
-            return Err(Complaint::new(EX_USAGE, why));
-        }
-    }
+    judge_addresses(address, senders).map_err(|why| Complaint::new(EX_USAGE, why))?;
     let password = password()?;
     let mut user =
         User::new(&password, senders.to_vec()).map_err(|why| Complaint::new(EX_DATAERR, why))?;
@@ -157,22 +144,15 @@ pub(super) fn change(
     path: &Path,
     change: impl FnOnce(&mut Users) -> Result<String, Complaint>,
 ) -> Result<Answer, Complaint> {
-    let cannot =
-        |error: io::Error| Complaint::new(EX_CANTCREAT, format!("{}: {error}", path.display()));
-    if let Some(home) = path.parent() {
-        // Mail is for nobody else's eyes.
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(home);
-        made.map_err(cannot)?;
-    }
-    let mut options = File::options();
-    let lock = options.write(true).create(true).truncate(true).mode(0o600);
-    let lock = lock.open(path.with_extension("lock")).map_err(cannot)?;
-    lock.lock().map_err(cannot)?;
-    let mut users = read(path)?;
-    let result = change(&mut users)?;
-    users.write(path).map_err(cannot)?;
+    let changed = Users::change(path, change).map_err(|why| match why {
+        Unchanged::Unreadable(why) => Complaint::new(EX_CONFIG, why),
+        Unchanged::Unwritable(error) => {
+            Complaint::new(EX_CANTCREAT, format!("{}: {error}", path.display()))
+        }
+        Unchanged::Refused(complaint) => complaint,
+    });
     Ok(Answer {
-        result,
+        result: changed?,
         remark: None,
     })
 }

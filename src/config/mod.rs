@@ -608,10 +608,10 @@ pub fn load_words(path: Option<&Path>) -> Result<Config, Vec<Fault>> {
     load_with(path, Named::LeftAlone)
 }
 
-/// What is wrong with a text, without a look at the files that it names.
+/// What is wrong with a text, and with the files that it names.
 #[must_use]
 pub fn judge(text: &str) -> Vec<Fault> {
-    read::read(Path::new(FILE), text, Named::LeftAlone)
+    read::read(Path::new(FILE), text, Named::Read)
         .err()
         .unwrap_or_default()
 }

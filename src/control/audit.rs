@@ -7,12 +7,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use axum::http::{HeaderMap, header};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::observe::ask::{Act, Acted, Selector};
+use crate::observe::ask::{Act, Selector, USER_HEADER};
 use crate::observe::log::{Level, Log};
 use crate::rolling::{Bound, Rolling};
 
@@ -34,6 +36,36 @@ pub(super) struct By {
     pub(super) user: Option<String>,
 }
 
+impl Deed {
+    /// Something that is about to be done.
+    pub(super) fn new(act: &'static str, address: Option<&str>, by: By) -> Self {
+        Self {
+            change: next_change(),
+            act,
+            address: address.map(str::to_owned),
+            by,
+        }
+    }
+
+    /// The same, to a user.
+    pub(super) fn about(act: &'static str, address: &str, by: By) -> Self {
+        Self::new(act, Some(address), by)
+    }
+}
+
+impl By {
+    /// Who sends a request.
+    pub(super) fn of(peer: SocketAddr, headers: &HeaderMap) -> Self {
+        let says = headers.get(USER_HEADER);
+        let says = says.and_then(|value| value.to_str().ok());
+        Self {
+            peer,
+            token: headers.contains_key(header::AUTHORIZATION),
+            user: says.map(|name| name.chars().take(USER_CHARS_MAX).collect()),
+        }
+    }
+}
+
 /// An order, as the record has it.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Change {
@@ -52,16 +84,39 @@ pub(super) struct Change {
     pub(super) by: By,
 }
 
+/// What is done to the relay itself, as the record has it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Deed {
+    /// As of an order.
+    pub(super) change: i64,
+    pub(super) act: &'static str,
+    /// Whom it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) address: Option<String>,
+    pub(super) by: By,
+}
+
 /// A line: an order, or with an outcome or an error its end.
 #[derive(Serialize)]
-struct Line<'a> {
+struct Line<'a, C, O> {
     at: String,
     #[serde(flatten)]
-    change: &'a Change,
+    change: &'a C,
     #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<&'a Acted>,
+    outcome: Option<&'a O>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
+}
+
+/// A name for an order: the time, or a microsecond after the last one.
+pub(super) fn next_change() -> i64 {
+    static LAST: AtomicI64 = AtomicI64::new(0);
+    let now = Timestamp::now().as_microsecond();
+    let following = |last: i64| now.max(last + 1);
+    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+        Some(following(last))
+    });
+    following(last.unwrap_or_else(|last| last))
 }
 
 impl Audit {
@@ -77,18 +132,27 @@ impl Audit {
     }
 
     /// An order is about to be carried out.
-    pub(super) async fn begin(&self, change: &Change) {
-        self.put(change, None, None).await;
+    pub(super) async fn begin(&self, change: &impl Serialize) {
+        self.put::<_, ()>(change, None, None).await;
     }
 
     /// What came of it.
-    pub(super) async fn end(&self, change: &Change, outcome: Result<&Acted, &str>) {
+    pub(super) async fn end(
+        &self,
+        change: &impl Serialize,
+        outcome: Result<&impl Serialize, &str>,
+    ) {
         self.put(change, outcome.ok(), outcome.err()).await;
     }
 
     /// Returns when the line is on stable storage. That it is not is told in the log: an operator on
     /// a full disk must be able to remove mail.
-    async fn put(&self, change: &Change, outcome: Option<&Acted>, error: Option<&str>) {
+    async fn put<C: Serialize, O: Serialize>(
+        &self,
+        change: &C,
+        outcome: Option<&O>,
+        error: Option<&str>,
+    ) {
         let line = Line {
             at: Timestamp::now().to_string(),
             change,
@@ -127,6 +191,9 @@ async fn write(
         let _ = tell.send(());
     }
 }
+
+/// A name.
+const USER_CHARS_MAX: usize = 100;
 
 /// The record's name in the data directory.
 pub const FILE: &str = "audit.jsonl";

@@ -53,18 +53,13 @@ pub(super) async fn latency(
         return Err(Failure::new(StatusCode::BAD_REQUEST, words));
     }
     let now = plane.recorded(wanted.shard).await?;
-    let recorded = plane.watch.window(window, wanted.shard, now).await?;
+    let recorded = plane.watch.window(window, wanted.shard, &now).await?;
     match wanted.format.as_deref() {
         None | Some("json") => {
-            let mut stages = recorded.rows(destination);
-            stages.retain(|row| stage.is_none_or(|stage| row.stage == stage.name()));
-            let destinations = recorded.destinations().map(str::to_owned).collect();
-            Ok(Json(Latencies {
-                window,
-                stages,
-                destinations,
-            })
-            .into_response())
+            let mut told = told(&recorded, window, destination);
+            told.stages
+                .retain(|row| stage.is_none_or(|stage| row.stage == stage.name()));
+            Ok(Json(told).into_response())
         }
         Some("hgrm") => Ok(hgrm(&recorded, stage, destination).into_response()),
         Some("recording") => Ok(Json(Recording {
@@ -77,6 +72,36 @@ pub(super) async fn latency(
             Err(Failure::new(StatusCode::BAD_REQUEST, words))
         }
     }
+}
+
+fn told(recorded: &Snapshot, window: Window, destination: Option<&str>) -> Latencies {
+    Latencies {
+        window,
+        stages: recorded.rows(destination),
+        destinations: recorded.destinations().map(str::to_owned).collect(),
+    }
+}
+
+/// The destination of `GET /api/v1/latency/windows`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Towards {
+    destination: Option<String>,
+}
+
+/// `GET /api/v1/latency/windows`: all windows of one moment, for which the shards are asked once.
+pub(super) async fn windows(
+    State(plane): State<Plane>,
+    wanted: Result<Query<Towards>, QueryRejection>,
+) -> Result<Json<Vec<Latencies>>, Failure> {
+    let Query(Towards { destination }) = wanted?;
+    let now = plane.recorded(None).await?;
+    let mut all = Vec::with_capacity(Window::ALL.len());
+    for window in Window::ALL {
+        let recorded = plane.watch.window(window, None, &now).await?;
+        all.push(told(&recorded, window, destination.as_deref()));
+    }
+    Ok(Json(all))
 }
 
 /// The stage of `GET /api/v1/latency/minutes`.

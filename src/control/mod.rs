@@ -32,7 +32,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post, put};
 use futures_channel::oneshot;
 use serde_json::json;
 
@@ -57,6 +57,7 @@ fn router(plane: Plane, token: Option<String>, max_message_size: u64) -> Router 
         .route("/metrics", get(metrics::metrics))
         .route("/api/v1/latency", get(latency::latency))
         .route("/api/v1/latency/minutes", get(latency::minutes))
+        .route("/api/v1/latency/windows", get(latency::windows))
         .route("/api/v1/shards", get(shards::shards))
         .route("/api/v1/explain", get(explain::explain))
         .route("/api/v1/queue", get(queue::list))
@@ -69,7 +70,9 @@ fn router(plane: Plane, token: Option<String>, max_message_size: u64) -> Router 
         .route("/api/v1/trace/{id}", get(trace::trace))
         .route("/api/v1/dialogues", get(follow::follow))
         .route("/api/v1/bounces", get(trace::bounces))
-        .route("/api/v1/users", get(house::users))
+        .route("/api/v1/users", get(house::users).post(house::add))
+        .route("/api/v1/users/{address}", delete(house::remove))
+        .route("/api/v1/users/{address}/password", put(house::set_password))
         .route("/api/v1/config/check", post(house::check))
         .route("/api/v1/drain", post(house::drain))
         .route("/api/v1/openapi.json", get(openapi::openapi))

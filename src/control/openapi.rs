@@ -195,6 +195,7 @@ fn document() -> Value {
         view_calls(&mut sheet),
         message_calls(&mut sheet),
         house_calls(&mut sheet),
+        user_calls(&mut sheet),
     ];
     let mut paths: Map<String, Value> = Map::new();
     for call in calls.into_iter().flatten() {
@@ -343,6 +344,14 @@ fn view_calls(sheet: &mut Sheet) -> Vec<Call> {
         .fails(&[400]),
         Call::new(
             "get",
+            "/api/v1/latency/windows",
+            "How long stages take: the last minute, the last hour, all since the start",
+            sheet.json::<Vec<Latencies>>(),
+        )
+        .with(sheet.query::<latency::Towards>())
+        .fails(&[400]),
+        Call::new(
+            "get",
             "/api/v1/shards",
             "Each shard and its core",
             sheet.json::<Vec<ShardRow>>(),
@@ -431,13 +440,6 @@ fn house_calls(sheet: &mut Sheet) -> Vec<Call> {
     let any = json!({ "application/json": { "schema": { "type": "object" } } });
     vec![
         Call::new(
-            "get",
-            "/api/v1/users",
-            "Who may log in",
-            sheet.json::<Vec<house::User>>(),
-        )
-        .fails(&[500]),
-        Call::new(
             "post",
             "/api/v1/config/check",
             "What is wrong with a configuration",
@@ -447,6 +449,51 @@ fn house_calls(sheet: &mut Sheet) -> Vec<Call> {
         .fails(&[400, 413, 415]),
         drain,
         Call::new("get", "/api/v1/openapi.json", "This document", any),
+    ]
+}
+
+fn user_calls(sheet: &mut Sheet) -> Vec<Call> {
+    let address = || {
+        vec![json!({
+            "name": "address", "in": "path", "required": true,
+            "description": "The name to log in with", "schema": { "type": "string", "minLength": 1 },
+        })]
+    };
+    let mut added = Call::new(
+        "post",
+        "/api/v1/users",
+        "Somebody may log in; from loopback alone",
+        sheet.json::<house::User>(),
+    )
+    .reads(sheet.json::<house::NewUser>())
+    .fails(&[400, 403, 409, 413, 415, 422, 500]);
+    added.answer.0 = 201;
+    vec![
+        Call::new(
+            "get",
+            "/api/v1/users",
+            "Who may log in",
+            sheet.json::<Vec<house::User>>(),
+        )
+        .fails(&[500]),
+        added,
+        Call::new(
+            "delete",
+            "/api/v1/users/{address}",
+            "Nobody logs in with this name any more",
+            state(),
+        )
+        .with(address())
+        .fails(&[400, 404, 500]),
+        Call::new(
+            "put",
+            "/api/v1/users/{address}/password",
+            "Another password for a user; from loopback alone",
+            state(),
+        )
+        .with(address())
+        .reads(sheet.json::<house::NewPassword>())
+        .fails(&[400, 403, 404, 413, 415, 422, 500]),
     ]
 }
 
@@ -483,8 +530,12 @@ fn responses() -> Value {
 const FAILURES: &[(u16, &str)] = &[
     (400, "The request cannot be read"),
     (401, "The token is missing or wrong"),
-    (404, "There is no such message or order"),
-    (409, "The request with this key is under way"),
+    (403, "Not from where the request comes"),
+    (404, "There is no such message, order or user"),
+    (
+        409,
+        "The request with this key is under way, or the user is there already",
+    ),
     (411, "Content-Length is missing"),
     (413, "Too large"),
     (415, "A body of another type is wanted"),

@@ -1,7 +1,6 @@
 //! Looking at the queue and steering it.
 
 use std::io;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use axum::body::Body;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
@@ -9,17 +8,16 @@ use axum::extract::{ConnectInfo, Path, Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Json, Response};
 use futures_util::{StreamExt as _, stream};
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::audit::{By, Change};
+use super::audit::{By, Change, next_change};
 use super::listen::Peer;
 use super::problem::queue_id;
 use super::{Failure, Plane};
 use crate::observe::ask::{
     Act, Acted, Ask, LIST_USUAL, Order, OrderBody, Piece, QueueEntry, QueueEntryDetail, Selector,
-    ShapeRow, Tell, UNDO_PERIOD, USER_HEADER,
+    ShapeRow, Tell, UNDO_PERIOD,
 };
 use crate::queue::State;
 use crate::wire::path::Mailbox;
@@ -190,11 +188,7 @@ pub(super) async fn act(
         into: order.into.as_ref().map(ToString::to_string),
         selector: order.selector.clone(),
         reason,
-        by: By {
-            peer,
-            token: headers.contains_key(header::AUTHORIZATION),
-            user: says(&headers),
-        },
+        by: By::of(peer, &headers),
     };
     // Carried out to its end, and written down, also when nobody waits for the answer any more.
     let done = tokio::spawn(async move {
@@ -279,23 +273,6 @@ async fn carry_out(plane: &Plane, order: Order) -> Result<Acted, Failure> {
     Ok(sum)
 }
 
-/// Who the client says gives the order.
-fn says(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(USER_HEADER)?.to_str().ok()?;
-    Some(value.chars().take(USER_CHARS_MAX).collect())
-}
-
-/// A name for an order: the time, or a microsecond after the last one.
-fn next_change() -> i64 {
-    static LAST: AtomicI64 = AtomicI64::new(0);
-    let now = Timestamp::now().as_microsecond();
-    let following = |last: i64| now.max(last + 1);
-    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
-        Some(following(last))
-    });
-    following(last.unwrap_or_else(|last| last))
-}
-
 /// `GET /api/v1/queue/shape`: the fullest destination first.
 pub(super) async fn shape(Shared(plane): Shared<Plane>) -> Result<Json<Vec<ShapeRow>>, Failure> {
     let shapes = plane.gather(Ask::Shape, |tell| match tell {
@@ -327,9 +304,6 @@ pub(super) async fn shape(Shared(plane): Shared<Plane>) -> Result<Json<Vec<Shape
 
 /// A reason is a remark, not a report.
 const REASON_CHARS_MAX: usize = 1_000;
-
-/// A name.
-const USER_CHARS_MAX: usize = 100;
 
 #[cfg(test)]
 mod tests;

@@ -27,7 +27,7 @@ enum Question {
         held: Held,
         shard: Option<usize>,
         /// What was recorded since the start, as of now.
-        now: Box<Snapshot>,
+        now: Arc<Snapshot>,
         reply: oneshot::Sender<Thin>,
     },
     /// Each whole minute of the last hour.
@@ -46,21 +46,21 @@ impl Watch {
         &self,
         window: Window,
         shard: Option<usize>,
-        now: Snapshot,
-    ) -> Result<Snapshot, Failure> {
+        now: &Arc<Snapshot>,
+    ) -> Result<Arc<Snapshot>, Failure> {
+        let now = Arc::clone(now);
         let held = match window {
             Window::Start => return Ok(now),
             Window::Minute => Recent::minute,
             Window::Hour => Recent::hour,
         };
-        let now = Box::new(now);
         let thin = self.ask(|reply| Question::Window {
             held,
             shard,
             now,
             reply,
         });
-        Ok(thin.await?.spread())
+        Ok(Arc::new(thin.await?.spread()))
     }
 
     /// Each whole minute of the last hour, the oldest first.
@@ -137,7 +137,7 @@ fn answer(question: Question, all: &Recent, each: &[Recent]) {
 
 impl Plane {
     /// What one shard, or all of them, recorded since the start.
-    pub(super) async fn recorded(&self, shard: Option<usize>) -> Result<Snapshot, Failure> {
+    pub(super) async fn recorded(&self, shard: Option<usize>) -> Result<Arc<Snapshot>, Failure> {
         let recorded = self.gather(Ask::Latencies, |tell| match tell {
             Tell::Latencies { shard, snapshot } => Some((shard, snapshot)),
             _ => None,
@@ -148,7 +148,7 @@ impl Plane {
                 sum.merge(&snapshot);
             }
         }
-        Ok(sum)
+        Ok(Arc::new(sum))
     }
 }
 

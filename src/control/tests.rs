@@ -477,6 +477,15 @@ fn operator_asks_for_the_last_minute() {
         ));
         assert_eq!(of["stages"][0]["count"], 2, "{window}");
     }
+    for towards in ["", "?destination=d.test"] {
+        let all = plane.json(&format!("/api/v1/latency/windows{towards}"));
+        let all = all.as_array().expect("windows").clone();
+        let each = ["minute", "hour", "start"].map(|window| {
+            let and = towards.replace('?', "&");
+            plane.json(&format!("/api/v1/latency?window={window}{and}"))
+        });
+        assert_eq!(all, each, "{towards}");
+    }
     let kept = plane.json("/api/v1/latency?format=recording");
     assert_eq!(kept["histograms"].as_array().map(Vec::len), Some(4));
     let minutes = plane.json("/api/v1/latency/minutes?stage=connect");

@@ -6,8 +6,8 @@
 //! ```
 
 mod certificates;
-mod leaving;
 mod manager;
+mod obey;
 pub mod sources;
 mod walls;
 
@@ -29,8 +29,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use certificates::Seen;
-use leaving::Leaving;
 use manager::Manager;
+use obey::Call;
 use walls::{Keeper, Walls};
 
 use crate::config::{self, Config, Durability, Protocol, Webhook};
@@ -120,13 +120,13 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
         seen,
     };
     current.begin_reports();
-    let (end, ended) = mpsc::channel();
+    let ((end, ended), (calls, called)) = (mpsc::channel(), mpsc::channel());
     let running = start_shards(&current, &journal, &mut manager, end, |make| {
         start::start(&seats, sockets, &desk, &config.runtime, make)
     })?;
     let control_at = control.as_ref().map(|(_, at)| *at);
     if let Some((listener, _)) = control {
-        open_control(&service, listener, token, &current)?;
+        open_control(&service, listener, token, (&current, &calls))?;
     }
     current.log.shards(&seats);
     announce(&current, &bound, control_at, made.as_deref());
@@ -135,8 +135,8 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     let _pickup = pick_up(&current, &bound)?;
     let watcher = watch(ended, current.directory.clone(), running, signals.handle())?;
     let path = path.map(Path::to_path_buf);
-    let signals = forward(signals)?;
-    keeper.keep(move || obey(signals, path.as_deref(), current, manager));
+    obey::forward(signals, calls)?;
+    keeper.keep(move || obey::obey(called, path.as_deref(), current, manager));
     let ended = watcher
         .join()
         .unwrap_or_else(|_| Err(refused("the watching thread died".to_owned(), EX_SOFTWARE)));
@@ -337,65 +337,6 @@ struct Current {
     hooks: Vec<Hook>,
     /// The files it names, as they were before they were read.
     seen: Seen,
-}
-
-/// Signals, from a thread of their own.
-fn forward(mut signals: Signals) -> Result<mpsc::Receiver<i32>, Refused> {
-    let (send, receive) = mpsc::channel();
-    let forwarding = move || {
-        for signal in signals.forever() {
-            // Nobody listens any more: the relay is gone.
-            let _ = send.send(signal);
-        }
-    };
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(forwarding)
-        .map_err(|error| os_error(format!("cannot start a thread: {error}")))?;
-    Ok(receive)
-}
-
-/// Does what signals say until the shards are gone. Meanwhile it looks now and then whether
-/// certificates or users have changed: whoever changes them need not know of us.
-fn obey(
-    signals: mpsc::Receiver<i32>,
-    path: Option<&Path>,
-    mut current: Current,
-    mut manager: Manager,
-) {
-    let mut leaving: Option<Leaving> = None;
-    loop {
-        manager.look(current.directory.beats());
-        if let Some(leaving) = &mut leaving {
-            leaving.look(&current, &mut manager);
-        }
-        let pause = leaving.as_ref().map_or(FILES_LOOK, |_| progress::LOOK);
-        match signals.recv_timeout(manager.pause(pause)) {
-            Ok(SIGHUP) => {
-                manager.reloading();
-                current.reload(path);
-                manager.ready(current.directory.shards());
-            }
-            Ok(_) => {
-                manager.ending();
-                current.log.say(
-                    Level::Info,
-                    format_args!("ending: no new connections, transactions in progress go on"),
-                );
-                current.log.flush();
-                tell_all(&current.directory, || Letter::Drain);
-                leaving.get_or_insert_default();
-            }
-            Err(mpsc::RecvTimeoutError::Timeout) if leaving.is_some() => {}
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                let config = Arc::clone(&current.rules.config);
-                if Seen::of(&config) != current.seen {
-                    current.take(config, "certificates, users or credentials changed");
-                }
-            }
-            Err(mpsc::RecvTimeoutError::Disconnected) => return,
-        }
-    }
 }
 
 impl Current {
@@ -621,7 +562,7 @@ fn open_control(
     service: &Service,
     listener: TcpListener,
     token: Option<String>,
-    current: &Current,
+    (current, calls): (&Current, &mpsc::Sender<Call>),
 ) -> Result<(), Refused> {
     let config = &current.rules.config;
     let (path, bound) = (
@@ -651,6 +592,7 @@ fn open_control(
         max_message_size: current.rules.config.smtp.max_message_size,
         house: House {
             users_file: users_file(&current.rules.config),
+            check: obey::checks(calls.clone()),
             drain: Arc::new(|| drop(signal_hook::low_level::raise(SIGTERM))),
         },
     };
@@ -794,8 +736,6 @@ fn lock(data: &Path) -> Result<File, Refused> {
 /// taken for dead.
 const TELL_TRIES: u32 = 500;
 const TELL_PAUSE: Duration = Duration::from_millis(10);
-/// How often certificate files and the users' file are looked at.
-const FILES_LOOK: Duration = Duration::from_secs(1);
 
 const EX_NOINPUT: u8 = 66;
 const EX_SOFTWARE: u8 = 70;

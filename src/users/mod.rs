@@ -13,8 +13,10 @@ mod tests;
 pub mod token;
 
 use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::num::NonZeroU32;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use argon2::Argon2;
@@ -27,6 +29,7 @@ use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 
 use crate::file;
+use crate::wire::path::Mailbox;
 
 pub use expansion::TooMany;
 
@@ -38,6 +41,34 @@ pub struct Users {
     alias: alias::Aliases,
     #[serde(default)]
     user: BTreeMap<String, User>,
+}
+
+/// Why the file stays as it was.
+#[derive(Debug)]
+pub enum Unchanged<E> {
+    /// It cannot be read; in words.
+    Unreadable(String),
+    /// It cannot be written.
+    Unwritable(io::Error),
+    /// Whoever was to change it would not.
+    Refused(E),
+}
+
+/// Whether a user may have this name and these senders; why not.
+pub fn judge_addresses(address: &str, senders: &[String]) -> Result<(), String> {
+    let plain = senders.iter().map(|sender| {
+        sender
+            .strip_prefix("*@")
+            .map_or_else(|| sender.clone(), |domain| format!("any@{domain}"))
+    });
+    for written in plain.chain([address.to_owned()]) {
+        if Mailbox::parse(written.as_bytes(), true).is_err() {
+            return Err(format!(
+                "{written} is no address: somebody@example.org would be one"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What is kept of one user.
@@ -89,6 +120,27 @@ impl Users {
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let text = toml::to_string(self).map_err(io::Error::other)?;
         file::replace(path, text.as_bytes())
+    }
+
+    /// Changes the file. Two who change it at a time take turns.
+    pub fn change<T, E>(
+        path: &Path,
+        change: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, Unchanged<E>> {
+        if let Some(home) = path.parent() {
+            // Mail is for nobody else's eyes.
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(home);
+            made.map_err(Unchanged::Unwritable)?;
+        }
+        let mut options = File::options();
+        let lock = options.write(true).create(true).truncate(true).mode(0o600);
+        let lock = lock.open(path.with_extension("lock"));
+        let lock = lock.map_err(Unchanged::Unwritable)?;
+        lock.lock().map_err(Unchanged::Unwritable)?;
+        let mut users = Self::read(path).map_err(Unchanged::Unreadable)?;
+        let result = change(&mut users).map_err(Unchanged::Refused)?;
+        users.write(path).map_err(Unchanged::Unwritable)?;
+        Ok(result)
     }
 
     /// The user of this name, in any case.

@@ -44,7 +44,7 @@ fn encoded(text: &str) -> String {
     STANDARD.encode(text)
 }
 
-fn plain(client: &mut Client, user: &str, password: &str) -> Reply {
+pub fn plain(client: &mut Client, user: &str, password: &str) -> Reply {
     client.command(&format!(
         "AUTH PLAIN {}",
         encoded(&format!("\0{user}\0{password}"))

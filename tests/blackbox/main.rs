@@ -28,6 +28,7 @@ mod dialogue;
 mod events;
 mod explain;
 mod folder_model;
+mod house;
 mod imap;
 mod imap_model;
 mod inject;

@@ -54,6 +54,7 @@ const ADDRESSES: &str = "ringpost\n\n\
     /readyz               mail is taken\n\
     /api/v1/latency       percentiles: ?stage= &destination= &shard= &window=minute &format=hgrm\n\
     /api/v1/latency/minutes  each minute of the last hour: ?stage=\n\
+    /api/v1/latency/windows  minute, hour and start at once: ?destination=\n\
     /api/v1/shards        each shard, its core, how busy it is\n\
     /api/v1/queue         messages: ?id= &to= &from= &domain= &destination= &state= &reply=\n\
     \u{20}                     &older_than=SECONDS &newer_than= &larger_than=OCTETS &smaller_than= &limit=\n\

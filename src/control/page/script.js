@@ -177,7 +177,7 @@ const options = (place, values, chosen) => {
 };
 const latency = async () => {
   const destination = at("destination").value;
-  const all = await Promise.all(WINDOWS.map(window => get("/api/v1/latency", { window, destination })));
+  const all = await get("/api/v1/latency/windows", { destination });
   const since = all.at(-1);
   options(at("destination"), [["", "all destinations"], ...since.destinations.map(name => [name, name])], destination);
   const timed = since.stages.filter(row => row.unit === "us");
@@ -267,7 +267,7 @@ const heat = async () => {
 // One message, one address, one domain.
 
 const ORDERS = [["retry", "Retry now", "is attempted now"], ["hold", "Hold", "waits until it is released"],
-  ["release", "Release", "goes on with its schedule"], ["bounce", "Bounce", "fails, and its sender is told"],
+  ["release", "Release", "goes on with its schedule"], ["redirect", "Redirect", "goes to another address in place of those that wait"], ["bounce", "Bounce", "fails, and its sender is told"],
   ["remove", "Remove", "is forgotten, and nobody is told; for ten minutes it can be put back"]];
 const PUT_BACK = [["undo", "Put back", "goes on as it did before it was removed"]];
 const GRAVE = ["bounce", "remove"];
@@ -280,14 +280,27 @@ const sure = (words, act) => new Promise(resolve => {
   dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
   dialog.showModal();
 });
+// Where to; empty when it was thought better of.
+const whereto = named => new Promise(resolve => {
+  const dialog = at("redirect");
+  at("redirect-words").textContent = `${named} goes to this address in place of those that wait:`;
+  at("into").value = "";
+  dialog.returnValue = "no";
+  dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes" ? at("into").value.trim() : ""), { once: true });
+  dialog.showModal();
+});
 const some = (count, word) => `${count.toLocaleString()} ${word}${count === 1 ? "" : "s"}`;
 const reached = ({ messages, recipients }) => `${some(messages, "message")}, ${some(recipients, "recipient")}`;
 // What a selector means is counted by a dry run before anything is done.
 const orders = (selector, named, all = "", acts = ORDERS) => element("div", null, ...acts.map(([act, words, then]) => button(words + all, async () => {
   try {
-    const order = async more => (await ask(`/api/v1/queue/${act}`, { ...selector, ...more })).json();
+    const into = act === "redirect" ? await whereto(named) : "";
+    if (act === "redirect" && !into) return;
+    const meant = into ? { ...selector, into } : selector;
+    const order = async more => (await ask(`/api/v1/queue/${act}`, { ...meant, ...more })).json();
     const would = await order({ dry_run: true });
-    if (!await sure(`${named} (${reached(would)}) ${then}.`, words + all)) return;
+    const end = into ? `goes to ${into}` : then;
+    if (!await sure(`${named} (${reached(would)}) ${end}.`, words + all)) return;
     const reason = at("confirm-why").value.trim();
     say(`${words}: ${reached(await order(reason ? { reason } : {}))}.`);
   } catch (error) {

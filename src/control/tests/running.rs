@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::*;
 use crate::observe::log::{Format, Journal, Level};
 use crate::rolling::Bound;
+use crate::users::Users;
 
 /// A control plane on a thread of its own.
 pub(crate) struct Running {
@@ -27,6 +28,7 @@ impl Running {
         let folder = tempfile::tempdir().expect("a folder");
         let home = folder.path().to_owned();
         let record = home.join(audit::FILE);
+        let users = home.join("users.toml");
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread();
             let runtime = { runtime }.enable_all().build()?;
@@ -47,7 +49,12 @@ impl Running {
                     hostname: "relay.test".to_owned(),
                     max_message_size: 1 << 20,
                     house: House {
-                        users_file: "none".into(),
+                        users_file: users,
+                        check: Arc::new(|text| {
+                            let (tell, told) = oneshot::channel();
+                            drop(tell.send(crate::config::judge(&text)));
+                            told
+                        }),
                         drain: Arc::new(|| {}),
                     },
                 };
@@ -93,6 +100,34 @@ impl Running {
         let (status, text) = self.get(path);
         assert_eq!(status, 200, "{path}: {text}");
         serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// Who may log in, by the file.
+    pub(in crate::control) fn users(&self) -> Users {
+        Users::read(&self.folder.path().join("users.toml")).expect("a file of users")
+    }
+
+    /// A request of any method.
+    pub(in crate::control) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> (u16, String) {
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.address))
+            .header("content-type", "application/json")
+            .body(body.map(Value::to_string).unwrap_or_default())
+            .expect("a request");
+        let agent = ureq::Agent::config_builder().http_status_as_error(false);
+        let agent = { agent }
+            .allow_non_standard_methods(true)
+            .build()
+            .new_agent();
+        let mut response = agent.run(request).expect("an answer");
+        let text = response.body_mut().read_to_string().expect("text");
+        (response.status().as_u16(), text)
     }
 
     pub(in crate::control) fn post(&self, path: &str, body: &Value) -> (u16, Value) {

@@ -178,6 +178,9 @@ pub enum Window {
 }
 
 impl Window {
+    /// All of them, the shortest first.
+    pub const ALL: [Self; 3] = [Self::Minute, Self::Hour, Self::Start];
+
     /// Its name in commands and addresses.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -193,8 +196,7 @@ impl FromStr for Window {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let all = [Self::Start, Self::Hour, Self::Minute];
-        let known = all.into_iter().find(|window| window.name() == text);
+        let known = Self::ALL.into_iter().find(|window| window.name() == text);
         known.ok_or_else(|| format!("no window is called {text}; there are minute, hour and start"))
     }
 }
