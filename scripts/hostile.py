@@ -4,13 +4,15 @@ Each is a coroutine that goes on until it is cancelled. Clients come from many a
 may have [smtp] max_connections_per_client connections only.
 """
 import asyncio
+import contextlib
 import itertools
 import os
 import random
 import socket
+import ssl
 import struct
 
-from mailworld import NET, RELAY, SMTP_PORT
+from mailworld import CONTROL_PORT, NET, RELAY, SMTP_PORT
 
 EHLO, MAIL, RCPT, DATA = b"EHLO bad.test\r\n", b"MAIL FROM:<>\r\n", b"RCPT TO:<u@good.test>\r\n", b"DATA\r\n"
 STATES = [[], [EHLO], [EHLO, MAIL], [EHLO, MAIL, RCPT], [EHLO, MAIL, RCPT, DATA],
@@ -185,6 +187,84 @@ async def pipelined():
     await crowd(100, one)
 
 
+# -- TLS --------------------------------------------------------------------------------------------
+
+def hello():
+    """What opens a handshake."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing).do_handshake()
+    return outgoing.read()
+
+
+async def at_starttls(address=None):
+    """A connection on which a handshake is awaited."""
+    reader, writer = await dial(address)
+    writer.write(EHLO + b"STARTTLS\r\n")
+    while not (await reader.readuntil(b"\r\n")).startswith(b"220 2"):
+        pass
+    return reader, writer
+
+
+async def half_handshakes():
+    """A part of a handshake's first message, and silence."""
+    first = hello()
+
+    async def one(number):
+        reader, writer = await at_starttls()
+        writer.write(first[:1 + number * 7 % (len(first) - 1)])
+        await read_on(reader)
+        writer.close()
+    await crowd(1000, one)
+
+
+async def hellos():
+    """Handshakes that are left when the server has done its part."""
+    first = hello()
+
+    async def one(_):
+        reader, writer = await at_starttls()
+        writer.write(first)
+        await reader.read(1 << 14)
+        forget(writer)
+    await crowd(200, one, -0.2)
+
+
+async def keys_anew():
+    """New keys, TLS 1.3 (KeyUpdate, an answer wanted) and TLS 1.2 (renegotiation), as often as it goes."""
+    async def one(number):
+        version, word = ("-tls1_3", b"K\n") if number % 2 else ("-tls1_2", b"R\n")
+        client = await asyncio.create_subprocess_exec(
+            "openssl", "s_client", "-connect", f"{RELAY}:{SMTP_PORT}", "-starttls", "smtp", version,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL)
+        try:
+            while client.returncode is None:
+                client.stdin.write(word * 100)
+                await client.stdin.drain()
+                await asyncio.sleep(0.05)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                client.kill()
+            await client.wait()
+    await crowd(20, one)
+
+
+# -- the control plane ------------------------------------------------------------------------------
+
+async def slow_requests():
+    """As many requests as the control plane takes at a time, an octet every second of each."""
+    async def one(_):
+        _, writer = await asyncio.open_connection(RELAY, CONTROL_PORT)
+        writer.write(b"GET /healthz HTTP/1.1\r\nX-Slow: ")
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(1)
+    await crowd(64, one)
+
+
 # -- hosts ------------------------------------------------------------------------------------------
 
 async def hosts(at, serve):
@@ -246,5 +326,6 @@ async def silent(reader, writer):
     await read_on(reader)
 
 
-CLIENTS = {act.__name__: act for act in (slow_senders, slow_readers, greedy, half_open, resets, idle, flood, garbage, endless_lines, pipelined)}
+CLIENTS = {act.__name__: act for act in (slow_senders, slow_readers, greedy, half_open, resets, idle, flood, garbage, endless_lines, pipelined,
+                                           half_handshakes, hellos, keys_anew, slow_requests)}
 HOSTS = {act.__name__: act for act in (endless_reply, endless_reply_line, answers_before_asked, out_of_step, slow_replies, silent)}

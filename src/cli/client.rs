@@ -5,8 +5,11 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{Response, StatusCode};
@@ -306,12 +309,23 @@ pub(super) fn table<'a, R: Into<Vec<String>>>(
     heads: impl AsRef<[(&'a str, Side)]>,
     rows: impl IntoIterator<Item = R>,
 ) -> String {
-    let heads = heads.as_ref();
+    lay(
+        heads.as_ref(),
+        rows.into_iter(),
+        PAINTS.load(Ordering::Relaxed),
+    )
+}
+
+fn lay<R: Into<Vec<String>>>(
+    heads: &[(&str, Side)],
+    rows: impl Iterator<Item = R>,
+    paints: bool,
+) -> String {
     let cleaned = |row: R| {
         let cells = row.into().into_iter();
         cells.map(|cell| clean(&cell)).collect()
     };
-    let rows: Vec<Vec<String>> = rows.into_iter().map(cleaned).collect();
+    let rows: Vec<Vec<String>> = rows.map(cleaned).collect();
     let mut widths: Vec<usize> = heads.iter().map(|(head, _)| head.len()).collect();
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -319,30 +333,67 @@ pub(super) fn table<'a, R: Into<Vec<String>>>(
         }
     }
     let mut text = String::new();
-    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
-        let mut words = String::new();
+    let mut line = |cells: &mut dyn Iterator<Item = &str>, of: &dyn Fn(&str, Side) -> Style| {
+        let mut blanks = 0;
         for ((cell, width), (_, side)) in cells.zip(&widths).zip(heads) {
-            // Writing to a String cannot fail.
-            let _ = match side {
-                Side::Left => write!(words, "{cell:width$}  "),
-                Side::Right => write!(words, "{cell:>width$}  "),
+            let style = if paints {
+                of(cell, *side)
+            } else {
+                Style::new()
             };
+            let before = width - cell.chars().count();
+            let (before, behind) = match side {
+                Side::Right => (before, 0),
+                Side::Left | Side::State => (0, before),
+            };
+            if cell.is_empty() {
+                blanks += before + behind + 2;
+                continue;
+            }
+            // Nothing at the end of a line. Writing to a String cannot fail.
+            let before = blanks + before;
+            let _ = write!(text, "{:before$}{style}{cell}{style:#}", "");
+            blanks = behind + 2;
         }
-        text.push_str(words.trim_end());
         text.push('\n');
     };
-    line(&mut heads.iter().map(|(head, _)| *head));
+    line(&mut heads.iter().map(|(head, _)| *head), &|_, _| {
+        Style::new().bold()
+    });
     for row in &rows {
-        line(&mut row.iter().map(String::as_str));
+        line(&mut row.iter().map(String::as_str), &style);
     }
     text
 }
+
+/// How a cell is painted: states by what they ask of whoever reads.
+fn style(cell: &str, side: Side) -> Style {
+    let color = match (side, cell) {
+        (Side::State, "ready" | "in_flight") => AnsiColor::Green,
+        (Side::State, "held" | "draining" | "starting") => AnsiColor::Yellow,
+        (Side::State, "spool full" | "spool broken") => AnsiColor::Red,
+        (Side::State, "removed") => return Style::new().dimmed(),
+        _ => return Style::new(),
+    };
+    color.on_default()
+}
+
+/// Tables are painted from now on where standard output is a terminal that shows colours, and nobody has
+/// said `NO_COLOR`.
+pub(super) fn paint() {
+    let choice = AutoStream::choice(&io::stdout());
+    PAINTS.store(choice != ColorChoice::Never, Ordering::Relaxed);
+}
+
+static PAINTS: AtomicBool = AtomicBool::new(false);
 
 /// Where a column's cells stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Left,
     Right,
+    /// Left, and painted by what it says.
+    State,
 }
 
 /// How long a command waits for the relay: an order may mean a million messages.
@@ -386,6 +437,36 @@ mod tests {
             table(heads, rows),
             "N     SIZE  WHY\na    12345  x ?[2J\nbcd      1\n"
         );
+    }
+
+    #[test]
+    fn a_terminal_shows_heads_and_states_in_colour_and_a_pipe_gets_neither() {
+        let heads = [
+            ("ID", Side::Left),
+            ("STATE", Side::State),
+            ("N", Side::Right),
+        ];
+        let rows = [
+            ["a", "held", "1"],
+            ["held", "waiting", "2"],
+            ["\x1b[1m", "ready", ""],
+        ];
+        let rows = || rows.map(|row| row.map(str::to_owned)).into_iter();
+        let plain = lay(&heads, rows(), false);
+        assert_eq!(
+            plain,
+            "ID    STATE    N\na     held     1\nheld  waiting  2\n?[1m  ready\n"
+        );
+        let painted = lay(&heads, rows(), true);
+        assert_eq!(anstream::adapter::strip_str(&painted).to_string(), plain);
+        for words in [
+            "\x1b[1mSTATE\x1b[0m    ",
+            "a     \x1b[33mheld\x1b[0m     1\n",
+            "held  waiting  2\n",
+            "?[1m  \x1b[32mready\x1b[0m\n",
+        ] {
+            assert!(painted.contains(words), "{words:?} in {painted:?}");
+        }
     }
 
     #[test]

@@ -40,6 +40,9 @@ enum Command {
         /// Size of an RSA key: 2048, 3072 or 4096
         #[arg(long, default_value_t = 2048)]
         bits: usize,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Print the DNS records of the configured keys
     #[command(after_help = "Example:\n  ringpost dkim show example.org --json")]
@@ -97,7 +100,14 @@ pub fn run(arguments: &Arguments, config: &Config) -> ExitCode {
             selector,
             kind,
             bits,
-        } => generate(config, domain, selector, *kind, *bits),
+            json,
+        } => generate(config, domain, selector, *kind, *bits).and_then(|made| {
+            if *json {
+                Answer::json(&made)
+            } else {
+                Ok(made.text())
+            }
+        }),
         Command::Show { domain, json } => show(config, domain.as_deref(), *json),
     })
 }
@@ -108,7 +118,7 @@ fn generate(
     selector: &str,
     kind: Type,
     bits: usize,
-) -> Result<Answer, Complaint> {
+) -> Result<Made, Complaint> {
     let (domain, selector) = (name("domain", domain)?, name("selector", selector)?);
     let kind = match kind {
         Type::Rsa => Kind::Rsa { bits },
@@ -125,15 +135,41 @@ fn generate(
         )
     })?;
     let path = path.canonicalize().unwrap_or(path);
-    let record = Record::new(&domain, &selector, &key);
-    let table = toml::Value::String(path.display().to_string());
-    Ok(Answer {
-        result: format!(
-            "; add to the DNS\n{}\n# add to the configuration\n[[dkim]]\ndomain = \"{domain}\"\nselector = \"{selector}\"\nkey = {table}\n",
-            record.as_zone_line()
-        ),
-        remark: None,
+    Ok(Made {
+        record: Record::new(&domain, &selector, &key),
+        domain,
+        selector,
+        key: path.display().to_string(),
     })
+}
+
+/// A key that was made: the record for the DNS, and what the configuration has to say.
+#[derive(Serialize)]
+struct Made {
+    record: Record,
+    domain: String,
+    selector: String,
+    /// Where it is kept.
+    key: String,
+}
+
+impl Made {
+    fn text(&self) -> Answer {
+        let Self {
+            record,
+            domain,
+            selector,
+            key,
+        } = self;
+        let key = toml::Value::String(key.clone());
+        Answer {
+            result: format!(
+                "; add to the DNS\n{}\n# add to the configuration\n[[dkim]]\ndomain = \"{domain}\"\nselector = \"{selector}\"\nkey = {key}\n",
+                record.as_zone_line()
+            ),
+            remark: None,
+        }
+    }
 }
 
 fn name(what: &str, written: &str) -> Result<String, Complaint> {
@@ -204,7 +240,7 @@ mod tests {
             ..Config::default()
         };
         let made = generate(&config, "D.test", "s1", Type::Ed25519, 0);
-        let said = made.map_err(|_| ()).unwrap().result;
+        let said = made.map_err(|_| ()).unwrap().text().result;
         assert!(said.contains("s1._domainkey.d.test. IN TXT"), "{said}");
         assert!(generate(&config, "d.test", "s1", Type::Ed25519, 0).is_err());
         let path = directory.path().join("keys/dkim/d.test.s1.pem");

@@ -103,6 +103,7 @@ enum Command {
 /// Runs what the process's arguments ask for.
 #[must_use]
 pub fn main() -> ExitCode {
+    client::paint();
     let mut words = std::env::args_os();
     let called = words.next().map(PathBuf::from).unwrap_or_default();
     let called = called.file_name().unwrap_or_default().to_string_lossy();
@@ -292,6 +293,44 @@ mod tests {
                 command.get_bin_name().unwrap_or_default()
             );
         }
+    }
+
+    /// Commands that only do something, or print what is no data.
+    const WITHOUT_DATA: &[&str] = &[
+        "serve",
+        "top",
+        "sendmail",
+        "completions",
+        "man",
+        "user add",
+        "user remove",
+        "user password",
+        "alias add",
+        "alias remove",
+    ];
+
+    #[test]
+    fn every_command_that_prints_data_prints_json() {
+        let mut command = Arguments::command();
+        command.build();
+        let mut left = vec![(String::new(), command)];
+        let mut without = Vec::new();
+        while let Some((path, command)) = left.pop() {
+            let inner = command.get_subcommands();
+            let inner = inner.filter(|one| one.get_name() != "help");
+            let inner: Vec<_> = inner
+                .map(|one| (format!("{path} {}", one.get_name()), one.clone()))
+                .collect();
+            let is_leaf = inner.is_empty();
+            left.extend(inner);
+            if is_leaf && !command.get_arguments().any(|one| one.get_id() == "json") {
+                without.push(path.trim().to_owned());
+            }
+        }
+        without.sort_unstable();
+        let mut expected = WITHOUT_DATA.to_vec();
+        expected.sort_unstable();
+        assert_eq!(without, expected);
     }
 
     #[test]

@@ -237,7 +237,7 @@ fn listed(entries: &[QueueEntry]) -> String {
         ("SIZE", Side::Right),
         ("FROM", Side::Left),
         ("TO", Side::Left),
-        ("STATE", Side::Left),
+        ("STATE", Side::State),
         ("NEXT", Side::Right),
         ("TRIES", Side::Right),
         ("REASON", Side::Left),

@@ -52,7 +52,7 @@ fn show(rows: &[ShardRow]) -> String {
         ("QUEUED", Side::Right),
         ("MSG/SYNC", Side::Right),
         ("LETTERS", Side::Right),
-        ("STATE", Side::Left),
+        ("STATE", Side::State),
     ];
     table(
         heads,

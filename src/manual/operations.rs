@@ -7,6 +7,10 @@
 //! container profiles forbid it) and 512 KiB of lockable memory for each core (`ulimit -l`). What is
 //! missing is named at the start, with the remedy, and the exit code is one of sysexits.h.
 //!
+//! What takes longer than a second says how far it is: reading the spool at the start, `ringpost spool
+//! check`, the end. On a terminal that is a bar on standard error, else a line for each tenth (of the relay
+//! itself: in its log); systemd shows the same in `systemctl status`.
+//!
 //! # Install
 //!
 //! - `scripts/package` makes a .deb: a user of its own, the unit, `/etc/ringpost/ringpost.toml`, manual pages,
@@ -43,6 +47,7 @@
 //!   happened to a message and how mail would travel, and with orders that ask first. It asks the same
 //!   addresses as the commands, every five seconds while somebody looks; the token, where there is one,
 //!   stays in that tab.
+//! - Every command that prints data takes `--json`. Tables have colours on a terminal, unless `NO_COLOR` is set.
 //! - `/metrics` for Prometheus, `/healthz` (the process lives), `/readyz` (it takes mail), on the
 //!   address of `[control] bind`.
 //! - The log has one line for each attempt, in the shape that tools for Postfix's log read:
@@ -75,8 +80,11 @@
 //! 100,000 keys are kept.
 //!
 //! `/api/v1/openapi.json` describes all of the control plane (OpenAPI 3.1); failures are problem details (RFC
-//! 9457). `/api/v1/users` says who may log in, `/api/v1/config/check` what is wrong with a configuration that is
-//! posted there, and `/api/v1/drain` with `{"drain": true}` ends the relay as SIGTERM does.
+//! 9457). `/api/v1/users` says who may log in; POST adds a user, DELETE of `/api/v1/users/ADDRESS` removes one, PUT
+//! of `/api/v1/users/ADDRESS/password` gives another password. Passwords are taken from loopback alone, because
+//! nothing there is encrypted. `/api/v1/config/check` says what is wrong with a configuration that is posted there,
+//! and with the files that it names as the relay's user sees them; `/api/v1/drain` with `{"drain": true}` ends the
+//! relay as SIGTERM does. Users and the end stand in the record of changes.
 //!
 //! # Tell other programs
 //!

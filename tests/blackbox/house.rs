@@ -15,10 +15,16 @@ fn request(relay: &Relay, method: &str, path: &str, kind: &str, body: &str) -> (
         .body(body.to_owned())
         .unwrap();
     let agent = ureq::Agent::config_builder().http_status_as_error(false);
-    let agent = { agent }.allow_non_standard_methods(true).build().new_agent();
+    let agent = { agent }
+        .allow_non_standard_methods(true)
+        .build()
+        .new_agent();
     let mut response = agent.run(request).unwrap();
     let text = response.body_mut().read_to_string().unwrap();
-    (response.status().as_u16(), serde_json::from_str(&text).unwrap())
+    (
+        response.status().as_u16(),
+        serde_json::from_str(&text).unwrap(),
+    )
 }
 
 fn order(relay: &Relay, method: &str, path: &str, body: &Value) -> (u16, Value) {
@@ -30,9 +36,8 @@ fn order(relay: &Relay, method: &str, path: &str, body: &Value) -> (u16, Value) 
 fn users_come_and_go_over_http_and_log_in() {
     let scene = Scene::new();
     let relay = scene.relay("");
-    let may_log_in = |password: &str| {
-        plain(&mut relay.client(), "ann@d.test", password).code == 235
-    };
+    let may_log_in =
+        |password: &str| plain(&mut relay.client(), "ann@d.test", password).code == 235;
     let ann = json!({ "address": "ann@d.test", "password": "first" });
     assert_eq!(order(&relay, "POST", "/api/v1/users", &ann).0, 201);
     eventually("she may log in", || may_log_in("first").then_some(()));
@@ -40,16 +45,26 @@ fn users_come_and_go_over_http_and_log_in() {
     let second = json!({ "password": "second" });
     let path = "/api/v1/users/ann@d.test/password";
     assert_eq!(order(&relay, "PUT", path, &second).0, 200);
-    eventually("the new password counts", || may_log_in("second").then_some(()));
+    eventually("the new password counts", || {
+        may_log_in("second").then_some(())
+    });
     // The command sees what HTTP has changed.
     assert!(relay.ask(&["user", "list"]).contains("ann@d.test"));
-    assert_eq!(order(&relay, "DELETE", "/api/v1/users/ann@d.test", &json!({})).0, 200);
-    eventually("nobody may log in", || (!may_log_in("second")).then_some(()));
+    assert_eq!(
+        order(&relay, "DELETE", "/api/v1/users/ann@d.test", &json!({})).0,
+        200
+    );
+    eventually("nobody may log in", || {
+        (!may_log_in("second")).then_some(())
+    });
     let record = std::fs::read_to_string(relay.data().join("audit.jsonl")).unwrap();
     for act in ["add_user", "set_password", "remove_user"] {
         assert_eq!(record.matches(act).count(), 2, "{record}");
     }
-    assert!(!record.contains("first") && !record.contains("second"), "{record}");
+    assert!(
+        !record.contains("first") && !record.contains("second"),
+        "{record}"
+    );
 }
 
 /// Files that only the thread that reads the configuration can reach are looked at too.
@@ -58,18 +73,33 @@ fn a_configuration_is_checked_with_the_files_that_it_names() {
     let scene = Scene::new();
     let relay = scene.relay("");
     let check = |text: &str| {
-        let (status, told) = request(&relay, "POST", "/api/v1/config/check", "application/toml", text);
+        let (status, told) = request(
+            &relay,
+            "POST",
+            "/api/v1/config/check",
+            "application/toml",
+            text,
+        );
         assert_eq!(status, 200, "{told}");
         told["faults"].as_array().unwrap().clone()
     };
     assert!(check("hostname = \"a.test\"\n").is_empty());
     let faults = check("[smtp]\nmax_recipient = 3\n");
-    assert_eq!((&faults[0]["line"], &faults[0]["column"]), (&json!(2), &json!(1)));
+    assert_eq!(
+        (&faults[0]["line"], &faults[0]["column"]),
+        (&json!(2), &json!(1))
+    );
     let elsewhere = tempfile::tempdir().unwrap();
     let token = elsewhere.path().join("token");
     let text = format!("[control]\ntoken_file = {token:?}\n");
     let missing = check(&text);
-    assert!(missing[0]["message"].as_str().unwrap().contains("cannot be read"), "{missing:?}");
+    assert!(
+        missing[0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("cannot be read"),
+        "{missing:?}"
+    );
     std::fs::write(&token, "secret\n").unwrap();
     assert!(check(&text).is_empty());
 }
@@ -78,7 +108,10 @@ fn a_configuration_is_checked_with_the_files_that_it_names() {
 fn the_relay_is_ended_over_http_as_by_sigterm() {
     let scene = Scene::new();
     let mut relay = scene.relay("");
-    assert_eq!(order(&relay, "POST", "/api/v1/drain", &json!({ "drain": false })).0, 422);
+    assert_eq!(
+        order(&relay, "POST", "/api/v1/drain", &json!({ "drain": false })).0,
+        422
+    );
     assert!(relay.exited().is_none());
     let (status, told) = order(&relay, "POST", "/api/v1/drain", &json!({ "drain": true }));
     assert_eq!((status, &told["status"]), (202, &json!("draining")));
@@ -89,6 +122,9 @@ fn the_relay_is_ended_over_http_as_by_sigterm() {
     let record = std::fs::read_to_string(relay.data().join("audit.jsonl")).unwrap();
     let line: Value = serde_json::from_str(record.lines().last().unwrap()).unwrap();
     assert_eq!(line["act"], "drain");
-    assert!(line["by"]["peer"].as_str().unwrap().starts_with("127."), "{line}");
+    assert!(
+        line["by"]["peer"].as_str().unwrap().starts_with("127."),
+        "{line}"
+    );
     relay.restart();
 }

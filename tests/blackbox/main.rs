@@ -32,6 +32,7 @@ mod house;
 mod imap;
 mod imap_model;
 mod inject;
+mod json;
 mod life;
 mod limits;
 mod mailbox;

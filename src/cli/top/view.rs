@@ -130,7 +130,7 @@ fn draw_table<const N: usize>(
         let sided = row.into_iter().zip(heads).map(|(text, (_, side))| {
             let line = Line::from(clean(&text));
             Cell::from(match side {
-                Side::Left => line,
+                Side::Left | Side::State => line,
                 Side::Right => line.right_aligned(),
             })
         });
@@ -141,7 +141,7 @@ fn draw_table<const N: usize>(
         let width = texts.fold(heads[at].0.len(), usize::max);
         let width = u16::try_from(width).unwrap_or(u16::MAX);
         match heads[at].1 {
-            Side::Left => Constraint::Min(width.min(LEFT_MAX)),
+            Side::Left | Side::State => Constraint::Min(width.min(LEFT_MAX)),
             Side::Right => Constraint::Length(width),
         }
     });
