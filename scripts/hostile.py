@@ -11,6 +11,7 @@ import random
 import socket
 import ssl
 import struct
+import subprocess
 
 from mailworld import CONTROL_PORT, NET, RELAY, SMTP_PORT
 
@@ -236,18 +237,17 @@ async def keys_anew():
     """New keys, TLS 1.3 (KeyUpdate, an answer wanted) and TLS 1.2 (renegotiation), as often as it goes."""
     async def one(number):
         version, word = ("-tls1_3", b"K\n") if number % 2 else ("-tls1_2", b"R\n")
-        client = await asyncio.create_subprocess_exec(
-            "openssl", "s_client", "-connect", f"{RELAY}:{SMTP_PORT}", "-starttls", "smtp", version,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL)
+        client = subprocess.Popen(["openssl", "s_client", "-connect", f"{RELAY}:{SMTP_PORT}", "-starttls", "smtp", version],
+                                  stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        os.set_blocking(client.stdin.fileno(), False)
         try:
-            while client.returncode is None:
-                client.stdin.write(word * 100)
-                await client.stdin.drain()
+            while client.poll() is None:
+                with contextlib.suppress(BlockingIOError):
+                    os.write(client.stdin.fileno(), word * 100)
                 await asyncio.sleep(0.05)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                client.kill()
-            await client.wait()
+            client.kill()
+            client.wait()
     await crowd(20, one)
 
 

@@ -100,6 +100,8 @@ def look(chrome, world):
     next(one for one in chrome.find_elements(By.CSS_SELECTOR, "#answer button.link")).send_keys(Keys.ENTER)
     eventually("its life is shown", lambda: "What happened to it" in text(chrome, "answer") and "ordered" in text(chrome, "answer"))
 
+    redirect(chrome, world)
+
     # An address that is no text but markup stays text.
     wanted = chrome.find_element(By.ID, "wanted")
     wanted.clear()
@@ -116,6 +118,25 @@ def look(chrome, world):
     said = [line["message"] for line in chrome.get_log("browser") if "favicon" not in line["message"] and " 404 " not in line["message"]]
     claim(not said, f"the browser complains: {said}")
     pictures(chrome)
+
+
+def redirect(chrome, world):
+    """Where to is asked first, then whether it is meant; thought better of, nothing happens."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+    wanted = chrome.find_element(By.ID, "wanted")
+    wanted.clear()
+    wanted.send_keys("b8@busy.test", Keys.ENTER)
+    eventually("the message is found", lambda: "b8@busy.test" in text(chrome, "answer"))
+    for answer, state in (("no", "waiting"), ("yes", None)):
+        next(one for one in chrome.find_elements(By.CSS_SELECTOR, "#answer button") if one.text == "Redirect").send_keys(Keys.ENTER)
+        eventually("it asks where to", lambda: chrome.find_element(By.ID, "redirect").is_displayed())
+        chrome.switch_to.active_element.send_keys("b9@good.test", Keys.ENTER)
+        eventually("it asks first", lambda: "goes to b9@good.test" in text(chrome, "confirm-words"))
+        claim("1 message" in text(chrome, "confirm-words"), text(chrome, "confirm-words"))
+        chrome.find_element(By.CSS_SELECTOR, f"#confirm button[value={answer}]").send_keys(Keys.ENTER)
+        eventually(f"it is {state}", lambda: state_of(world, "b8@busy.test") == state)
+    eventually("the page says so", lambda: "Redirect: 1 message" in text(chrome, "state") or "No message waits" in text(chrome, "answer"))
 
 
 def state_of(world, address):

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::client::verify_server_name;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
@@ -94,7 +94,8 @@ pub fn read(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Unusable> {
             unusable(key, why.to_owned())
         }
     })?;
-    let private = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| no_key(&error))?;
+    let private =
+        PrivateKeyDer::from_pem_slice(&pem).map_err(|error| no_key(&pem_fault(&error)))?;
     let certified =
         CertifiedKey::from_der(certificates, private, &provider()).map_err(|error| {
             let why = match error {
@@ -112,7 +113,20 @@ pub fn read(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Unusable> {
 pub(super) fn read_pem(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = file::read(path).map_err(|error| format!("cannot be read: {error}"))?;
     let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>();
-    certificates.map_err(|error| format!("cannot be read as PEM: {error}"))
+    certificates.map_err(|error| format!("cannot be read as PEM: {}", pem_fault(&error)))
+}
+
+/// What is wrong with PEM, without a word of what stands in it: that may be a private key, and this goes
+/// into the log.
+#[must_use]
+pub const fn pem_fault(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a section has no end",
+        pem::Error::IllegalSectionStart { .. } => "the first line of a section is damaged",
+        pem::Error::Base64Decode(_) => "what should be base64 is none",
+        pem::Error::NoItemsFound => "nothing of that kind is in it",
+        _ => "it is damaged",
+    }
 }
 
 /// The certificate for the name that a client asks for; the first one for all other clients.

@@ -329,3 +329,27 @@ fn a_file_that_is_no_certificate_is_named() {
     set_mode(&at("one.test.key"), 0o640);
     certificate::server(&[(at("one.test.pem"), at("one.test.key"))]).unwrap();
 }
+
+/// What is said of a file goes into the log, and the file may be a private key.
+#[test]
+fn nothing_of_a_damaged_key_is_told() {
+    let (_, _, home) = parties(&["one.test"]);
+    let (chain, key) = (
+        home.path().join("one.test.pem"),
+        home.path().join("one.test.key"),
+    );
+    let whole = std::fs::read_to_string(&key).unwrap();
+    let damaged = [
+        whole.replacen("KEY-----\n", "KEY-", 1),
+        whole.replacen("-----END", "-----AND", 1),
+        whole.replacen("\n", "\n*", 1),
+    ];
+    for text in damaged {
+        std::fs::write(&key, &text).unwrap();
+        let why = certificate::server(&[(chain.clone(), key.clone())]).unwrap_err();
+        let why = why.to_string();
+        assert!(why.contains("holds no private key"), "{why}");
+        let beside = why.len() - key.to_string_lossy().len();
+        assert!(beside < 100, "{why}");
+    }
+}

@@ -20,6 +20,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::file;
+use crate::tls::certificate::pem_fault;
 
 /// What a token has to say to count.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,7 +204,11 @@ struct Set {
 }
 
 fn from_set(text: &str) -> Result<Vec<PublicKey>, String> {
-    let set: Set = serde_json::from_str(text).map_err(|error| format!("is no JWK set: {error}"))?;
+    let set: Set = serde_json::from_str(text).map_err(|error| {
+        // Not the words of others: they hold parts of the file, and this goes into the log.
+        let (line, column) = (error.line(), error.column());
+        format!("is no JWK set: see line {line}, column {column}")
+    })?;
     let mut keys = Vec::new();
     for value in set.keys {
         // RFC 7517 §5: keys that are not understood are left out.
@@ -230,7 +235,7 @@ fn from_set(text: &str) -> Result<Vec<PublicKey>, String> {
 fn from_pem(text: &str) -> Result<Vec<PublicKey>, String> {
     let mut keys = Vec::new();
     for section in SubjectPublicKeyInfoDer::pem_slice_iter(text.as_bytes()) {
-        let der = section.map_err(|error| format!("is no PEM: {error}"))?;
+        let der = section.map_err(|error| format!("is no PEM: {}", pem_fault(&error)))?;
         let key = match algorithm(&der) {
             Some(Algorithm::RS256) => DecodingKey::from_rsa_der(&der),
             Some(Algorithm::ES256) => DecodingKey::from_ec_der(&der),

@@ -259,7 +259,15 @@ fn file_without_a_key_that_counts_is_a_fault() {
     let large = Signer::rsa(KeySize::Rsa8192);
     for (text, why) in [
         (String::new(), "has no key"),
-        ("{".to_owned(), "is no JWK set"),
+        ("{".to_owned(), "is no JWK set: see line 1"),
+        (
+            format!("{{\"keys\": \"{}\"}}", "secret".repeat(99)),
+            "is no JWK set",
+        ),
+        (
+            format!("-----BEGIN PUBLIC KEY-{}\n", "secret".repeat(99)),
+            "is no PEM",
+        ),
         ("{\"keys\": []}".to_owned(), "has no key"),
         (
             json!({ "keys": [{ "kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U" }] })
@@ -279,6 +287,7 @@ fn file_without_a_key_that_counts_is_a_fault() {
     ] {
         let error = read(&text).unwrap_err();
         assert!(error.contains(why), "{error}: {text}");
+        assert!(error.len() < 500, "parts of the file: {error}");
     }
     let more = json!({ "keys": [{ "kty": "new" }, signer.jwk(), { "kty": "RSA", "n": "AQAB", "e": "AQAB" }] });
     assert!(
