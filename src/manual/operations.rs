@@ -48,6 +48,10 @@
 //!   addresses as the commands, every five seconds while somebody looks; the token, where there is one,
 //!   stays in that tab.
 //! - Every command that prints data takes `--json`. Tables have colours on a terminal, unless `NO_COLOR` is set.
+//! - Histograms in `/metrics` are classic ones, with buckets from 100 us (1 ms over a network) to 600 s: Prometheus'
+//!   text formats have no native ones. `ringpost latency` and `/api/v1/latency` have every digit. OpenTelemetry's
+//!   collector reads the same address (its `prometheus` receiver); an exporter of our own would bring gRPC and a
+//!   second runtime beside the mail.
 //! - `/metrics` for Prometheus, `/healthz` (the process lives), `/readyz` (it takes mail), on the
 //!   address of `[control] bind`.
 //! - The log has one line for each attempt, in the shape that tools for Postfix's log read:
