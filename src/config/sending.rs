@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::Config;
 use crate::bounces::Rules;
+use crate::file;
 use crate::route::pool::{self, Member, Pools};
 
 /// `[[source]]`
@@ -42,7 +43,7 @@ impl Bounces {
             return Ok(Rules::embedded());
         };
         let place = path.display();
-        let text = std::fs::read_to_string(path);
+        let text = file::read_text(path);
         let text = text.map_err(|error| format!("{place} cannot be read: {error}"))?;
         Rules::parse(&text).map_err(|bad| format!("{place}: {}", bad.with_line(&text)))
     }

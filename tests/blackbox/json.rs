@@ -29,6 +29,7 @@ const CALLS: &[&str] = &[
     "dkim generate d.test --selector s1 --type ed25519",
     "dkim show",
     "preflight FILE",
+    "bounces 550",
     "spool check",
 ];
 
