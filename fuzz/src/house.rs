@@ -312,6 +312,7 @@ fn config(relay: &SimWorld) -> Config {
         credentials: None,
         client_certificate: None,
         client_key: None,
+        pool: None,
     }];
     config.smtp.trusted_networks = vec!["10.0.0.0/8".parse().expect("a network")];
     config.auth.allow_plaintext = AllowPlaintext::Always;
