@@ -165,10 +165,10 @@ fn permits(c: &mut Criterion) {
     let mut group = c.benchmark_group("permits");
     for shards in [1u16, 16, 64] {
         // All want more than there are: each release hands the permit to the next in line.
-        let mut home = Home::new(20);
+        let mut home = Home::default();
         let mut lent = 0;
         for shard in 0..shards {
-            let notices = home.request(7, shard, 20);
+            let notices = home.request(7, shard, 20, 20);
             lent += notices.iter().map(|notice| notice.permits).sum::<u32>();
         }
         assert!(home.lent(7) <= 20 && lent >= 20);
@@ -177,7 +177,7 @@ fn permits(c: &mut Criterion) {
             b.iter(|| {
                 turn = (turn + 1) % shards;
                 let mut notices = home.release(7, turn, 1);
-                notices.extend(home.request(7, turn, 20));
+                notices.extend(home.request(7, turn, 20, 20));
                 notices.len()
             });
         });

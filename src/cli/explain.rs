@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::client::{Answer, Client, Complaint, Place, clean, print};
-use crate::observe::explained::{Address, Explained, Host, Lane, Pool};
+use crate::observe::explained::{Address, Explained, Host, Lane, Limit, Pool};
 
 /// Say how mail to a recipient would travel, without sending any
 #[derive(Args, Clone, Debug)]
@@ -83,6 +83,9 @@ fn tell(explained: &Explained) -> String {
         let words = format!("{connections} connections, {messages} messages each");
         say("limits", &words);
     }
+    for limit in &explained.limits {
+        tell_limit(&mut say, limit);
+    }
     for lane in &explained.lanes {
         say("queue", &in_lane(lane));
     }
@@ -111,6 +114,47 @@ fn tell_pool(say: &mut impl FnMut(&str, &str), pool: &Pool) {
             words += &format!(", turned away: others first for {rests} s");
         }
         say("", &words);
+    }
+}
+
+fn tell_limit(say: &mut impl FnMut(&str, &str), limit: &Limit) {
+    if let Some(rule) = &limit.rule {
+        let counts = [
+            (limit.connections, "connections"),
+            (limit.messages_per_connection, "messages each"),
+            (limit.recipients_per_message, "recipients a message"),
+        ];
+        let counts = counts.into_iter();
+        let counts = counts.filter_map(|(count, what)| Some(format!("{} {what}", count?)));
+        let rates = [
+            (&limit.rate, "messages"),
+            (&limit.recipient_rate, "recipients"),
+        ];
+        let rates = rates.into_iter();
+        let rates = rates.filter_map(|(rate, what)| Some(format!("{} {what}", rate.as_ref()?)));
+        let words: Vec<String> = counts.chain(rates).collect();
+        say("", &format!("{}: {} ({rule})", limit.of, words.join(", ")));
+    }
+    if let Some(learned) = &limit.learned {
+        let rate = learned.rate.as_ref().map(|rate| format!("{rate} messages"));
+        let connections = learned.connections;
+        let connections = connections.map(|most| format!("{most} connections"));
+        let found: Vec<String> = rate.into_iter().chain(connections).collect();
+        let words = format!(
+            "{}: takes {}, as learned {} s ago ({}; last complaint {} s ago)",
+            limit.of,
+            found.join(", "),
+            learned.since,
+            learned.reason,
+            learned.complained
+        );
+        say("pace", &words);
+    }
+    if let Some(next) = limit.next_slot {
+        say(
+            "",
+            &format!("{}: the next message in {next:.1} s", limit.of),
+        );
     }
 }
 

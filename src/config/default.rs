@@ -39,6 +39,7 @@ impl Default for Config {
             source: Vec::new(),
             pool: Vec::new(),
             bounces: Bounces::default(),
+            limit: Vec::new(),
             tls_reports: TlsReports::default(),
             queue: Queue::default(),
             spool: Spool::default(),

@@ -134,12 +134,14 @@ macro_rules! key {
 }
 
 mod bounces;
+mod delivery;
 mod events;
 mod process;
 mod routes;
 mod sending;
 mod users;
 use bounces::BOUNCES;
+pub(super) use delivery::LIMIT;
 use events::EVENTS;
 pub(super) use events::WEBHOOK;
 use process::PROCESS;

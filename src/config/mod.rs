@@ -6,6 +6,7 @@
 
 mod default;
 mod keys;
+mod limit;
 mod read;
 mod render;
 mod sending;
@@ -31,6 +32,7 @@ use crate::users::token::{Issuer, Terms};
 use crate::wire::path::Mailbox;
 
 pub use crate::route::TlsPolicy;
+pub use limit::Limit;
 pub use render::render;
 pub use sending::{Bounces, Pool, Source};
 
@@ -67,6 +69,8 @@ pub struct Config {
     pub pool: Vec<Pool>,
     /// `[bounces]`
     pub bounces: Bounces,
+    /// `[[limit]]`
+    pub limit: Vec<Limit>,
     /// `[tls_reports]`
     pub tls_reports: TlsReports,
     /// `[queue]`

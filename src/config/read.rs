@@ -11,14 +11,15 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::default::{new_listener, new_route, new_webhook};
-use super::keys::{self, DKIM, LISTENER, POOL, ROUTE, SOURCE, TABLES, WEBHOOK};
+use super::keys::{self, DKIM, LIMIT, LISTENER, POOL, ROUTE, SOURCE, TABLES, WEBHOOK};
 use super::value::Wrong;
 use super::{
-    Config, Control, Dkim, Dns, Dnssec, Fault, Named, Oauth, Pool, Route, Source, TlsPolicy,
+    Config, Control, Dkim, Dns, Dnssec, Fault, Limit, Named, Oauth, Pool, Route, Source, TlsPolicy,
 };
 use crate::dkim::Key;
 use crate::file;
 use crate::observe::secret::Secret;
+use crate::route::limits::{Limits, Terms as LimitTerms};
 use crate::route::{BadRoute, RouteTable, Target, Written};
 use crate::tls::caller::{ClientAuth, Guest, verifier};
 use crate::tls::certificate;
@@ -86,6 +87,9 @@ impl Reader<'_> {
                 }
                 ("dkim", value, _) => {
                     config.dkim = self.array("dkim", value, name, DKIM, Dkim::default);
+                }
+                ("limit", value, _) => {
+                    config.limit = self.array("limit", value, name, LIMIT, Limit::default);
                 }
                 ("webhook", value, _) => {
                     config.webhook = self.array("webhook", value, name, WEBHOOK, new_webhook);
@@ -230,6 +234,7 @@ impl Reader<'_> {
         self.check_sources(config);
         self.check_bounces(config);
         self.check_keys(config);
+        self.check_limits(config);
         self.check_webhooks(config);
         self.check_users(config);
         self.check_oauth(&config.oauth);
@@ -439,6 +444,37 @@ impl Reader<'_> {
         }
     }
 
+    fn check_limits(&mut self, config: &Config) {
+        for (place, limit) in config.limit.iter().enumerate() {
+            let section = format!("limit.{place}");
+            let at = self.place(&section);
+            let key = match (&limit.domain, &limit.mx) {
+                (Some(_), None) => "domain",
+                (None, Some(_)) => "mx",
+                (Some(_), Some(_)) => {
+                    let message = "mx: a limit is for a domain or for hosts: make it two tables";
+                    self.fault(self.place(&format!("{section}.mx")), message.to_owned());
+                    continue;
+                }
+                (None, None) => {
+                    let message = "a limit needs domain = \"...\" or mx = \"...\"";
+                    self.fault(at, message.to_owned());
+                    continue;
+                }
+            };
+            let written = limit.written();
+            if Limits::parse([written]).is_err() {
+                let message = format!("{key}: {:?} {}", written.pattern, why(&BadRoute::Domain));
+                self.fault(self.place(&format!("{section}.{key}")), message);
+            }
+            // It may be there and wrong, or misspelt.
+            if limit.terms() == LimitTerms::default() && self.faults.is_empty() {
+                let message = "a limit that limits nothing: say connections, rate, ...";
+                self.fault(at, message.to_owned());
+            }
+        }
+    }
+
     fn check_routes(&mut self, config: &Config) {
         for (place, route) in config.route.iter().enumerate() {
             let section = format!("route.{place}");
@@ -527,7 +563,9 @@ impl Reader<'_> {
 }
 
 /// The tables of which there may be several.
-const ARRAYS: [&str; 6] = ["listener", "route", "dkim", "source", "pool", "webhook"];
+const ARRAYS: [&str; 7] = [
+    "listener", "route", "dkim", "source", "pool", "limit", "webhook",
+];
 
 /// What is wrong with a rule, and what would be right.
 fn why(bad: &BadRoute) -> &'static str {

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::default::{new_listener, new_webhook};
-use super::keys::{DKIM, Key, LISTENER, POOL, ROUTE, Reload, SOURCE, TABLES, WEBHOOK};
-use super::{Config, Dkim, Pool, Route, Source, Webhook};
+use super::keys::{DKIM, Key, LIMIT, LISTENER, POOL, ROUTE, Reload, SOURCE, TABLES, WEBHOOK};
+use super::{Config, Dkim, Limit, Pool, Route, Source, Webhook};
 
 /// Writes every key with its meaning and value. What is unset stands as a comment.
 #[must_use]
@@ -31,6 +31,7 @@ pub fn render(config: &Config) -> String {
             "delivery" => {
                 array(&mut out, "source", &config.source, SOURCE, example_source());
                 array(&mut out, "pool", &config.pool, POOL, example_pool());
+                array(&mut out, "limit", &config.limit, LIMIT, example_limit());
             }
             "events" => array(
                 &mut out,
@@ -100,6 +101,16 @@ fn example_pool() -> Pool {
     Pool {
         name: "bulk".to_owned(),
         sources: vec![("bulk-1".to_owned(), 1)],
+    }
+}
+
+/// What stands there when nobody is spared, to be uncommented.
+fn example_limit() -> Limit {
+    Limit {
+        domain: Some("example.org".to_owned()),
+        connections: Some(5),
+        rate: "500/m".parse().ok(),
+        ..Limit::default()
     }
 }
 

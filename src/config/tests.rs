@@ -161,6 +161,47 @@ fn a_wrong_value_is_told_what_would_be_right() {
 }
 
 #[test]
+fn a_limit_is_read_rendered_and_told_what_would_be_right() {
+    let text = "[[limit]]\ndomain = \"*.d.test\"\nconnections = 2\nrecipients_per_message = 10\n\
+        recipient_rate = \"20/s\"\n[[limit]]\nmx = \"*.mail.test\"\n\
+        messages_per_connection = 3\nrate = \"6/h\"\n";
+    let config = parse(text).unwrap();
+    assert_eq!(config.limit.len(), 2);
+    assert_eq!(config.limit[1].rate, "6/h".parse().ok());
+    assert_eq!(parse(&render(&config)).unwrap(), config);
+    for (text, place, words) in [
+        (
+            "[[limit]]\ndomain = \"*\"\nrate = \"500\"",
+            "3:8",
+            "a rate such as \"500/m\"",
+        ),
+        ("[[limit]]\nconnections = 1", "1:1", "needs domain"),
+        ("[[limit]]\nmx = \"*.test\"", "1:1", "limits nothing"),
+        (
+            "[[limit]]\nmx = \"*test\"\nconnections = 2",
+            "2:6",
+            "mx: \"*test\" is no domain",
+        ),
+        (
+            "[[limit]]\ndomain = \"*\"\nmx = \"*\"\nconnections = 2",
+            "3:6",
+            "make it two tables",
+        ),
+        (
+            "[[limit]]\ndomain = \"*\"\nrates = \"1/s\"",
+            "3:1",
+            "did you mean `rate`?",
+        ),
+    ] {
+        let faults = parse(text).unwrap_err();
+        assert!(
+            faults[0].starts_with(&format!("r.toml:{place}: ")) && faults[0].contains(words),
+            "{text}: {faults:?}"
+        );
+    }
+}
+
+#[test]
 fn a_smart_host_that_cannot_be_entered_is_told_of() {
     for (more, place, words) in [
         (

@@ -13,6 +13,7 @@ use toml::de::DeValue;
 
 use super::{Cores, units};
 use crate::mail::envelope::SHARDS_MAX;
+use crate::mail::rate::Rate;
 use crate::tls::caller::Guest;
 use crate::wire::path::{Domain, Mailbox};
 
@@ -256,6 +257,11 @@ pub(super) fn socket_address(value: &DeValue<'_>) -> Result<SocketAddr, Wrong> {
         value,
         "an address with a port, such as \"127.0.0.1:25\" or \"[::1]:25\"",
     )
+}
+
+pub(super) fn rate(value: &DeValue<'_>) -> Result<Rate, Wrong> {
+    let rate = value.as_str().and_then(|text| text.parse().ok());
+    rate.ok_or_else(|| wanted("a rate such as \"500/m\" (s, m, h, d)", value))
 }
 
 /// A network. One of IPv4 addresses written in IPv6 (RFC 4291 §2.5.5.2) is the IPv4 network:

@@ -38,7 +38,6 @@ pub(super) async fn explain(
         let words = "there is no shard to ask";
         return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, words));
     };
-    first.lanes.extend(told.flat_map(|other| other.lanes));
-    first.lanes.sort_by_key(|lane| lane.shard);
+    told.for_each(|other| first.merge(other));
     Ok(Json(first))
 }

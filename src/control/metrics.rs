@@ -15,7 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::told::Told;
 use super::{Failure, Plane, shards};
 use crate::bounces;
-use crate::observe::ask::{Counters, Facts, Health, ShardRow};
+use crate::observe::ask::{Counters, Facts, Health, SLOWED_MAX, ShardRow};
 use crate::observe::stage::{Snapshot, Stage};
 use crate::preflight;
 use crate::queue::watch::Why;
@@ -100,6 +100,7 @@ struct Sums {
     bounces: bounces::Tally,
     deferrals: bounces::Tally,
     stuck: BTreeMap<Why, u64>,
+    slowed: Vec<(String, f64)>,
     gauges: Gauges,
     latencies: Snapshot,
     rows: Vec<ShardRow>,
@@ -146,6 +147,7 @@ impl Sums {
             for (why, messages) in &one.stuck {
                 *sums.stuck.entry(*why).or_default() += messages;
             }
+            sums.slowed.extend(one.slowed.iter().cloned());
             sums.gauges.messages_queued += one.messages_queued;
             sums.gauges.connections_in += one.connections_in;
             sums.gauges.connections_out += one.connections_out;
@@ -159,6 +161,8 @@ impl Sums {
             sums.shards_ready += u64::from(one.health == Health::Ready);
             sums.shards += 1;
         }
+        sums.slowed.sort_by(|a, b| a.1.total_cmp(&b.1));
+        sums.slowed.truncate(SLOWED_MAX);
         sums
     }
 
@@ -352,6 +356,18 @@ impl Sums {
         Ok(())
     }
 
+    fn slowed(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Messages that may go in a minute to a destination that complained; the slowest";
+        let kind = MetricType::Gauge;
+        let mut family = encoder.encode_descriptor("destination_rate", help, None, kind)?;
+        for (destination, rate) in &self.slowed {
+            family
+                .encode_family(&[("destination", destination.as_str())])?
+                .encode_gauge(rate)?;
+        }
+        Ok(())
+    }
+
     fn verified(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "What was found out of who incoming mail is from";
         let mut family = encoder.encode_descriptor("verified", help, None, MetricType::Counter)?;
@@ -415,6 +431,7 @@ impl Collector for Sums {
         self.refusals(&mut encoder)?;
         self.gauges(&mut encoder)?;
         self.stuck(&mut encoder)?;
+        self.slowed(&mut encoder)?;
         shards::encode(&self.rows, &mut encoder)?;
         self.told.encode(&mut encoder)?;
         self.latencies(&mut encoder)

@@ -6,6 +6,7 @@ pub mod downgrade;
 pub mod dsn;
 pub mod envelope;
 pub mod outcome;
+pub mod rate;
 pub mod received;
 pub mod tlsrpt;
 

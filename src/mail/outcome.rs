@@ -30,6 +30,8 @@ pub enum Blame {
     Host,
     /// The whole destination (no MX, all hosts down): all its mail waits.
     Destination,
+    /// How fast we send: mail to this destination slows down, and this message waits for a moment.
+    Pace,
     /// Ourselves (descriptors, memory, disk): nothing of the peer's is held against it.
     Local,
 }

@@ -40,6 +40,25 @@
 //! to = "reject"
 //! ```
 //!
+//! # Not too much at a time
+//!
+//! ```toml
+//! [[limit]]
+//! domain = "example.com"                  # each destination that matches, for itself
+//! connections = 5
+//! rate = "500/m"                          # messages, evenly spaced
+//!
+//! [[limit]]
+//! mx = "*.mail.example.net"               # all hosts of such names together, whatever domain they serve
+//! connections = 10
+//! messages_per_connection = 20
+//! recipient_rate = "2000/m"
+//! ```
+//!
+//! The first rule for a domain wins, and that of its host counts too. With pools of sources each pool
+//! has the limits of a domain for itself; a group of hosts has one. Nobody has to be given a limit: what
+//! a host complains of is learned (`ringpost explain`).
+//!
 //! # Mailboxes for a domain
 //!
 //! ```toml

@@ -171,6 +171,22 @@
 //! those that began to wait last. What there was of them is thrown away; a client that goes on hears 452
 //! 4.3.1 at its end, an IMAP client BYE (`ringpost_messages_shed_total`).
 //!
+//! # When a provider wants less
+//!
+//! A 421 or 4xx that complains of how much comes (X.7.28, X.7.n to MAIL or the dot, "too many", "rate limit";
+//! greylisting is none) slows down all mail to that destination, or to its group of hosts where a
+//! `[[limit]]` makes one: to four fifths of what was really taken in the last half minute to minute, again
+//! every 10 s at the most while complaints go on, never below six in an hour. While it goes well for 30 s and
+//! the pace is used it rises, by 3% near the rate that was too fast and faster below; after an hour
+//! without a complaint it is forgotten. "Too many connections" at the greeting takes one connection
+//! off for each refusal, and one more is tried every 5 minutes. The messages concerned wait for half a minute and
+//! that counts as no attempt; their time runs. `ringpost explain` says what was learned, from which words, and when
+//! the next message may go; `ringpost_destination_rate` has the twenty slowest destinations. A restart learns anew.
+//!
+//! Rates are kept by slots that a destination's home shard gives out, so they hold over all shards: in any stretch
+//! of time no more begins than the rate brings, and what it brings in one second. Mail whose slot comes within
+//! 2 s waits for it with its connection; later ones wait in the queue ("waiting for its turn") without one.
+//!
 //! # The spool
 //!
 //! `spool/NN/` below `data_dir`, one directory for each shard. Started with fewer cores than before,

@@ -358,6 +358,9 @@ pub struct Facts {
     pub deferrals: bounces::Tally,
     /// Rules for bulk senders that messages broke.
     pub preflights: preflight::Tally,
+    /// Destinations at home here that have complained of how fast mail comes, the slowest first and
+    /// [`SLOWED_MAX`] at most: messages that may go to each in a minute.
+    pub slowed: Vec<(String, f64)>,
     /// Messages in the queue.
     pub messages_queued: u64,
     /// Of them, those that nothing will move, by reason.
@@ -389,6 +392,9 @@ pub struct Facts {
     /// How long its stages took, over all destinations.
     pub latencies: Snapshot,
 }
+
+/// Destinations whose rates are told of: one label each.
+pub const SLOWED_MAX: usize = 20;
 
 /// How busy a shard's thread was over the last seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -32,6 +32,9 @@ pub struct Explained {
     pub connections_max: usize,
     /// Messages after which a connection is ended.
     pub messages_per_connection: usize,
+    /// What limits mail to this next hop, and to groups of its hosts.
+    #[serde(default)]
+    pub limits: Vec<Limit>,
     /// What each shard has for this next hop.
     pub lanes: Vec<Lane>,
 }
@@ -66,6 +69,70 @@ pub struct Source {
     /// Seconds for which others go, because this destination turned it away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rests: Option<u64>,
+}
+
+impl Explained {
+    /// Takes what another shard knows of the same way: its mail, and the paces that are at home there.
+    pub fn merge(&mut self, other: Self) {
+        self.lanes.extend(other.lanes);
+        self.lanes.sort_by_key(|lane| lane.shard);
+        for theirs in other.limits {
+            let mut ours = self.limits.iter_mut();
+            if let Some(ours) = ours.find(|ours| ours.of == theirs.of) {
+                ours.learned = ours.learned.take().or(theirs.learned);
+                ours.next_slot = ours.next_slot.or(theirs.next_slot);
+            }
+        }
+    }
+}
+
+/// What limits mail to a next hop, or to a group of hosts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "LimitInForce")]
+pub struct Limit {
+    /// The next hop; a group of hosts as `mx PATTERN`.
+    pub of: String,
+    /// The rule that says so, as `limit N`; `None`: `[delivery]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// Connections at a time, over all shards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<usize>,
+    /// Messages after which a connection is ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages_per_connection: Option<usize>,
+    /// Messages, as `500/m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<String>,
+    /// Recipients of one transaction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipients_per_message: Option<usize>,
+    /// Recipients, as `500/m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient_rate: Option<String>,
+    /// What was learned from complaints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned: Option<Learned>,
+    /// Seconds until the next message may be sent, where its pace is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_slot: Option<f64>,
+}
+
+/// What a peer was found to take.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Learned {
+    /// Messages, as `42/m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<String>,
+    /// Connections at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u32>,
+    /// What it said last.
+    pub reason: String,
+    /// Seconds since it first complained.
+    pub since: u64,
+    /// Seconds since it last complained.
+    pub complained: u64,
 }
 
 /// An MTA-STS policy.

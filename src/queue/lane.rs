@@ -12,6 +12,9 @@
 //! while other connections of a proven lane go on means "no more than these", so the window
 //! shrinks to them; a failure of the only connection, or before anything ever worked, closes
 //! the lane for a back-off that follows the retry curve. After it one connection probes.
+//!
+//! A lane whose pace is limited rests until its turn comes: closed as in a back-off, but nothing
+//! has failed, and what goes well meanwhile over connections that had their turn does not open it.
 
 use std::rc::Rc;
 
@@ -40,6 +43,8 @@ pub(super) struct Lane {
     /// Back-offs in a row.
     pub(super) failures: u32,
     pub(super) gate: Gate,
+    /// It is closed because its turn comes later, and not because it failed.
+    pub(super) rests: bool,
     /// A transaction went well since the last back-off.
     proven: bool,
     /// Stands in the queue's list of lanes to tell of.
@@ -79,6 +84,7 @@ impl Lane {
             good: 0,
             failures: 0,
             gate: Gate::Open,
+            rests: false,
             proven: false,
             announced: false,
             wakeup: NONE,
@@ -135,10 +141,12 @@ impl Lane {
 
     /// A transaction went well.
     pub(super) fn succeed(&mut self, connections_max: u32) {
-        if self.gate != Gate::Open {
-            trial::saw("lane", "open again");
+        if !self.rests {
+            if self.gate != Gate::Open {
+                trial::saw("lane", "open again");
+            }
+            self.gate = Gate::Open;
         }
-        self.gate = Gate::Open;
         self.failures = 0;
         self.proven = true;
         self.diagnosis = None;
@@ -166,6 +174,17 @@ impl Lane {
         self.proven = false;
         self.failures = self.failures.saturating_add(1);
         self.window = self.window.min(WINDOW_FIRST);
+        true
+    }
+
+    /// It has to wait, for no fault of anybody's. True when it closes for that.
+    pub(super) fn rest(&mut self) -> bool {
+        if self.gate == Gate::Closed && !self.rests {
+            return false;
+        }
+        trial::saw("lane", "resting");
+        self.gate = Gate::Closed;
+        self.rests = true;
         true
     }
 

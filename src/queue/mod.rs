@@ -37,8 +37,10 @@ mod ids;
 pub mod lane;
 mod motion;
 mod operator;
+pub mod pace;
 mod part;
 pub mod permits;
+mod rest;
 pub mod schedule;
 mod slab;
 #[cfg(test)]
@@ -72,6 +74,7 @@ use bin::Bin;
 use ids::Ids;
 use lane::Lane;
 use part::{EMPTY, Fate, Message, Part, Queued, Recipients, Wants, kept};
+use rest::Wait;
 use slab::{NONE, Slab};
 use wakeups::{Sleeper, WakeUps};
 
@@ -221,7 +224,7 @@ impl Queue {
         results.sort_by_key(|&(recipient, _)| recipient);
         let mut results = results.into_iter().peekable();
         let message = self.parts[index].message;
-        let mut counted = false;
+        let mut wait = Wait::Local;
         let mut left = Recipients::new();
         for mut queued in std::mem::take(&mut self.parts[index].recipients) {
             let Some(outcome) = result_for(&mut results, queued.place) else {
@@ -255,11 +258,11 @@ impl Queue {
                     continue;
                 }
                 Outcome::Deferred { blame, diagnosis } => {
-                    counted |= blame != Blame::Local;
+                    wait = wait.max(Wait::after(blame));
                     (diagnosis, false)
                 }
                 Outcome::Doubtful { diagnosis } => {
-                    counted = true;
+                    wait = Wait::Curve;
                     (diagnosis, true)
                 }
             };
@@ -268,7 +271,7 @@ impl Queue {
             left.extend(Some(queued).filter(|_| !trial::has(Bug::RecipientDropped)));
         }
         self.parts[index].recipients = left;
-        self.defer(now, index, counted, random, &mut decisions);
+        self.defer(now, index, wait, random, &mut decisions);
         self.conclude(now, message, &mut decisions);
         decisions
     }
@@ -332,7 +335,9 @@ impl Queue {
         };
         let connections_max = self.connections_max();
         self.lanes[index].succeed(connections_max);
-        self.wake(Sleeper::Lane(index), Tick::NEVER);
+        if !self.lanes[index].rests {
+            self.wake(Sleeper::Lane(index), Tick::NEVER);
+        }
         self.announce(index);
     }
 
@@ -620,39 +625,25 @@ impl Queue {
     }
 
     /// What is left of a part after an attempt: waits, expires, or follows an operator's order.
-    fn defer(
-        &mut self,
-        now: Tick,
-        index: u32,
-        counted: bool,
-        random: u64,
-        decisions: &mut Decisions,
-    ) {
-        let message = self.parts[index].message;
+    fn defer(&mut self, now: Tick, index: u32, wait: Wait, random: u64, decisions: &mut Decisions) {
         if self.parts[index].recipients.is_empty() {
             self.drop_part(index);
             return;
         }
-        match self.messages[message].fate {
-            Fate::Remove => return self.remove_part(index, decisions),
-            Fate::Bounce => return self.fail_part(index, Some(operator::bounced()), decisions),
-            Fate::Open => {
-                if now >= self.settings.expires_at(self.messages[message].accepted) {
-                    return self.fail_part(index, None, decisions);
-                }
-            }
-            // Whoever puts it back wants to find what is known of it.
-            Fate::Removed => {}
+        if self.ends_instead(now, index, decisions) {
+            return;
         }
         // Leave first: whether a part is busy depends on its attempts.
         self.leave(index);
         let part = &mut self.parts[index];
-        if counted {
-            part.attempts = part.attempts.saturating_add(1);
-            part.due = self.settings.retry_at(now, part.attempts, random);
-        } else {
-            part.due = now + schedule::LOCAL_PAUSE;
-        }
+        part.due = match wait {
+            Wait::Curve => {
+                part.attempts = part.attempts.saturating_add(1);
+                self.settings.retry_at(now, part.attempts, random)
+            }
+            Wait::Pace => self.settings.after_strain(now, random),
+            Wait::Local => now + schedule::LOCAL_PAUSE,
+        };
         self.move_part(index, State::Waiting);
         self.tell_retries(index, decisions);
     }

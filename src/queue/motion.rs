@@ -66,6 +66,20 @@ impl Queue {
         (part.before, part.after) = (last, EMPTY);
     }
 
+    /// Puts a part before its lane's ready ones.
+    pub(super) fn link_first(&mut self, index: u32) {
+        let lane = &mut self.lanes[self.parts[index].lane];
+        let first = std::mem::replace(&mut lane.head, index);
+        lane.ready += 1;
+        if first == EMPTY {
+            lane.tail = index;
+        } else {
+            self.parts[first].before = index;
+        }
+        let part = &mut self.parts[index];
+        (part.before, part.after) = (EMPTY, first);
+    }
+
     pub(super) fn unlink(&mut self, index: u32) {
         let part = &mut self.parts[index];
         let before = std::mem::replace(&mut part.before, EMPTY);
@@ -133,6 +147,7 @@ impl Queue {
             Sleeper::Lane(index) => {
                 self.wake(sleeper, Tick::NEVER);
                 self.lanes[index].gate = Gate::Probing;
+                self.lanes[index].rests = false;
                 trial::saw("lane", "probing");
                 self.announce(index);
                 self.forget_idle_lane(index);

@@ -168,6 +168,8 @@ pub struct LaneFacts {
     pub connections: u32,
     /// Whether more may be opened.
     pub gate: Gate,
+    /// It is closed until its turn comes, and nothing is wrong with it.
+    pub rests: bool,
     /// When the back-off ends.
     pub reopens: Option<Tick>,
     /// Back-offs in a row.
@@ -227,6 +229,7 @@ impl Queue {
             in_flight: lane.in_flight,
             connections: lane.connections,
             gate: lane.gate,
+            rests: lane.rests,
             reopens: self.wakeups.at(lane.wakeup).map(|(at, _)| at),
             failures: lane.failures,
             diagnosis: lane.diagnosis.clone(),

@@ -10,9 +10,10 @@
 use std::collections::{HashMap, VecDeque};
 
 /// The permits of the destinations that live on this shard.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Home {
-    limit: u32,
+    /// What peers were found to take, where that is less than a limit allows.
+    caps: HashMap<u64, u32>,
     destinations: HashMap<u64, Destination>,
 }
 
@@ -42,6 +43,8 @@ pub enum What {
 
 #[derive(Debug, Default)]
 struct Destination {
+    /// Permits there are, as the last request had it.
+    limit: u32,
     holders: Vec<Holder>,
     waiting: VecDeque<Waiter>,
 }
@@ -61,20 +64,18 @@ struct Waiter {
 }
 
 impl Home {
-    /// A home that lends `limit` permits for each destination.
+    /// A shard wants `permits` more, of `limit` that there are by all it knows. A second request
+    /// replaces the one that still waits; zero withdraws it.
     #[must_use]
-    pub fn new(limit: u32) -> Self {
-        Self {
-            limit: limit.max(1),
-            destinations: HashMap::new(),
-        }
-    }
-
-    /// A shard wants `permits` more. A second request replaces the one that still waits; zero
-    /// withdraws it.
-    #[must_use]
-    pub fn request(&mut self, destination: u64, shard: u16, permits: u32) -> Vec<Notice> {
+    pub fn request(
+        &mut self,
+        destination: u64,
+        shard: u16,
+        permits: u32,
+        limit: u32,
+    ) -> Vec<Notice> {
         let entry = self.destinations.entry(destination).or_default();
+        entry.limit = limit.max(1);
         match entry
             .waiting
             .iter()
@@ -122,15 +123,24 @@ impl Home {
             .collect()
     }
 
-    /// A new limit. When it is lower, nothing is lent until enough came back.
+    /// A new limit for a destination that is known here. When it is lower, nothing is lent until
+    /// enough came back, and that is asked for.
     #[must_use]
-    pub fn set_limit(&mut self, limit: u32) -> Vec<Notice> {
-        self.limit = limit.max(1);
-        let mut all: Vec<u64> = self.destinations.keys().copied().collect();
-        all.sort_unstable();
-        all.into_iter()
-            .flat_map(|destination| self.serve(destination))
-            .collect()
+    pub fn set_limit(&mut self, destination: u64, limit: u32) -> Vec<Notice> {
+        if let Some(entry) = self.destinations.get_mut(&destination) {
+            entry.limit = limit.max(1);
+        }
+        self.serve(destination)
+    }
+
+    /// A destination takes no more than so many, whatever its limit is; `None`: that is forgotten.
+    #[must_use]
+    pub fn set_cap(&mut self, destination: u64, cap: Option<u32>) -> Vec<Notice> {
+        match cap {
+            Some(cap) => self.caps.insert(destination, cap.max(1)),
+            None => self.caps.remove(&destination),
+        };
+        self.serve(destination)
     }
 
     /// Permits lent for a destination.
@@ -147,7 +157,9 @@ impl Home {
         let Some(entry) = self.destinations.get_mut(&destination) else {
             return notices;
         };
-        let mut free = self.limit.saturating_sub(entry.lent());
+        let cap = self.caps.get(&destination).copied().unwrap_or(u32::MAX);
+        let limit = entry.limit.min(cap);
+        let mut free = limit.saturating_sub(entry.lent());
         while free > 0 {
             let Some(mut waiter) = entry.waiting.pop_front() else {
                 break;
@@ -170,7 +182,7 @@ impl Home {
                 entry.waiting.push_back(waiter);
             }
         }
-        entry.recall(self.limit, destination, &mut notices);
+        entry.recall(limit, destination, &mut notices);
         if entry.holders.is_empty() && entry.waiting.is_empty() {
             self.destinations.remove(&destination);
         }
@@ -194,8 +206,8 @@ impl Destination {
         }
     }
 
-    /// Asks back what holders have above an equal share, as far as those below theirs wait for it;
-    /// and where that is not enough because there are more shards than permits, lets those who have
+    /// Asks back what holders have above an equal share, as far as those below theirs wait for it, or
+    /// as there are no longer so many; and where that is not enough because there are more shards than permits, lets those who have
     /// one give it to those who have none.
     fn recall(&mut self, limit: u32, destination: u64, notices: &mut Vec<Notice>) {
         let held = |holders: &[Holder], shard| {
@@ -224,6 +236,7 @@ impl Destination {
             .iter()
             .map(wanted)
             .sum::<u32>()
+            .max(self.lent().saturating_sub(limit))
             .saturating_sub(under_way);
         for holder in &mut self.holders {
             let above = holder
@@ -282,14 +295,14 @@ mod tests {
     impl Greedy {
         fn new(limit: u32, shards: u16) -> Self {
             let mut greedy = Self {
-                home: Home::new(limit),
+                home: Home::default(),
                 limit,
                 held: vec![0; usize::from(shards)],
                 turns: vec![0; usize::from(shards)],
                 asked: VecDeque::new(),
             };
             for shard in 0..shards {
-                let notices = greedy.home.request(DESTINATION, shard, limit);
+                let notices = greedy.home.request(DESTINATION, shard, limit, limit);
                 greedy.hear(notices);
             }
             greedy
@@ -318,7 +331,9 @@ mod tests {
             let Notice { shard, permits, .. } = notice;
             let notices = self.home.release(DESTINATION, shard, permits);
             self.hear(notices);
-            let notices = self.home.request(DESTINATION, shard, self.limit);
+            let notices = self
+                .home
+                .request(DESTINATION, shard, self.limit, self.limit);
             self.hear(notices);
             true
         }
@@ -360,12 +375,47 @@ mod tests {
     /// Two who would share what there is ask nobody to end a connection at every turn.
     #[test]
     fn shards_that_have_their_share_are_left_alone() {
-        let mut home = Home::new(20);
-        let first = home.request(DESTINATION, 0, 10);
-        let second = home.request(DESTINATION, 1, 10);
+        let mut home = Home::default();
+        let first = home.request(DESTINATION, 0, 10, 20);
+        let second = home.request(DESTINATION, 1, 10, 20);
         assert_eq!(home.lent(DESTINATION), 20);
-        let notices = [first, second, home.request(DESTINATION, 0, 5)].concat();
+        let notices = [first, second, home.request(DESTINATION, 0, 5, 20)].concat();
         let granted = |notice: &Notice| notice.what == What::Granted;
         assert!(notices.iter().all(granted), "{notices:?}");
+    }
+
+    /// A limit that is lowered is asked for: connections with mail would keep theirs for long.
+    #[test]
+    fn permits_above_a_new_limit_are_asked_back() {
+        let mut home = Home::default();
+        let _ = home.request(DESTINATION, 0, 8, 10);
+        let _ = home.request(DESTINATION, 1, 2, 10);
+        let asked = home.set_limit(DESTINATION, 1);
+        let back = asked.iter().map(|notice| notice.permits).sum::<u32>();
+        assert_eq!(back, 9, "{asked:?}");
+        assert!(asked.iter().all(|notice| notice.what != What::Granted));
+        assert!(home.set_limit(DESTINATION, 1).is_empty(), "once");
+        for _ in 0..7 {
+            assert!(home.release(DESTINATION, 0, 1).is_empty());
+        }
+        let _ = home.release(DESTINATION, 1, 2);
+        assert!(
+            home.request(DESTINATION, 1, 1, 1)
+                .iter()
+                .all(|notice| notice.what != What::Granted)
+        );
+        let granted = home.release(DESTINATION, 0, 1);
+        assert_eq!((granted.len(), home.lent(DESTINATION)), (1, 1));
+        assert!(home.set_limit(9, 1).is_empty(), "nobody asked for that one");
+    }
+
+    #[test]
+    fn what_a_peer_takes_counts_until_it_is_forgotten() {
+        let mut home = Home::default();
+        assert!(home.set_cap(DESTINATION, Some(3)).is_empty());
+        let _ = home.request(DESTINATION, 0, 9, 5);
+        assert_eq!(home.lent(DESTINATION), 3);
+        let granted = home.set_cap(DESTINATION, None);
+        assert_eq!((granted.len(), home.lent(DESTINATION)), (1, 5));
     }
 }

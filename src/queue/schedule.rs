@@ -30,6 +30,11 @@ impl Settings {
         now + jittered(self.retry_wait(u32::from(attempts)), random)
     }
 
+    /// When what a peer found too fast is tried again: no later than after a first attempt.
+    pub(super) fn after_strain(&self, now: Tick, random: u64) -> Tick {
+        now + jittered(self.retry_wait(1).min(PACE_PAUSE), random)
+    }
+
     /// When a lane that failed `failures` times in a row is tried again.
     pub(super) fn reopen_at(&self, now: Tick, failures: u32, random: u64) -> Tick {
         now + jittered(self.retry_wait(failures).min(LANE_BACKOFF_MAX), random)
@@ -95,6 +100,9 @@ pub const LANE_BACKOFF_MAX: Duration = Duration::from_secs(15 * 60);
 /// How long a part rests after a failure of our own (no descriptor, no memory): long enough for
 /// the pressure to ease, too short for the sender to notice.
 pub const LOCAL_PAUSE: Duration = Duration::from_secs(5);
+/// How long a part rests that a peer did not take because mail came too fast. What is sent until then
+/// is what the slower pace lets through.
+pub const PACE_PAUSE: Duration = Duration::from_secs(30);
 /// How long a failure waits for its siblings so that one report tells of all, and how long a
 /// report that could not be stored waits. More makes bounces late, less makes more of them.
 pub const REPORT_PAUSE: Duration = Duration::from_secs(120);

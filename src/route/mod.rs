@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod dns;
+pub mod limits;
 pub mod mx;
 pub mod pool;
 pub mod sts;

@@ -65,6 +65,7 @@ use message::resident::Resident;
 use message::sign::Tally;
 use outbound::bell::Bell;
 use outbound::idle::Idle;
+use outbound::pace::Paces;
 use outbound::permits::Permits;
 use outbound::sources::Sources;
 use outbound::ways::Ways;
@@ -83,6 +84,7 @@ struct Shard<W: World> {
     bell: Bell,
     mesh: Rc<Mesh>,
     permits: Permits,
+    paces: Paces,
     ways: Ways,
     sources: Sources,
     names: Names,

@@ -377,13 +377,13 @@ fn peers_understand_each_other_and_their_ledger_is_true() {
     for seed in seeds(20) {
         let sim = Sim::new(seed);
         let (clients, hosts) = (sim.node(), sim.node());
-        let ledger = Ledger::default();
-        let moody = seed % 2 == 1;
+        let (ledger, moody) = (Ledger::default(), seed % 2 == 1);
         let exchanger = Exchanger {
             world: hosts.clone(),
             at: at(&hosts, 25),
             destination: ("a.test".into(), vec![hosts.address()].into()),
             ledger: ledger.clone(),
+            provider: Default::default(),
             mood: Rc::new(Cell::new(if moody { Mood::MOODY } else { Mood::KIND })),
             keys: None,
             takes_reports: false,

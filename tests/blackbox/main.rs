@@ -38,6 +38,7 @@ mod limits;
 mod mailbox;
 mod mx;
 mod oauth;
+mod paces;
 #[cfg(feature = "sim")]
 mod panics;
 mod pools;

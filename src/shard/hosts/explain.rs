@@ -1,6 +1,7 @@
 //! How mail to a recipient would travel, found out without sending any: by the same rules, look-ups
 //! and demands as a delivery.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_lite::future;
@@ -9,14 +10,16 @@ use super::demand::Demand;
 use super::secure::Terms;
 use super::{Candidate, Candidates, NoHost, Step};
 use crate::mail::envelope::TlsWish;
-use crate::observe::explained::{Address, Explained, Host, Lane, Policy};
+use crate::mail::rate;
+use crate::observe::explained::{Address, Explained, Host, Lane, Learned, Limit, Policy};
 use crate::queue::Gate;
-use crate::route::sts::Found;
+use crate::route::limits::{Found, Terms as Bounds};
+use crate::route::sts;
 use crate::route::{How, NextHop};
 use crate::shard::Shard;
 use crate::shard::life::settings::Settings;
 use crate::wire::path::Mailbox;
-use crate::world::World;
+use crate::world::{Tick, World};
 
 impl<W: World> Shard<W> {
     /// The way of mail to `mailbox`.
@@ -24,13 +27,19 @@ impl<W: World> Shard<W> {
         let settings = self.settings();
         let hop = settings.next_hop(mailbox);
         let delivery = &settings.config.delivery;
+        let found = settings.limits.of_way(&hop.how);
+        let terms = settings.limit_terms(&hop.how);
         let mut told = Explained {
             recipient: mailbox.as_str().to_owned(),
             rule: rule(&settings, mailbox.domain()),
             next_hop: hop.lane.to_string(),
             way: way(&hop).to_owned(),
-            connections_max: delivery.connections_per_destination,
-            messages_per_connection: delivery.messages_per_connection,
+            connections_max: terms
+                .connections
+                .unwrap_or(delivery.connections_per_destination),
+            messages_per_connection: terms
+                .messages_per_connection
+                .unwrap_or(delivery.messages_per_connection),
             lanes: self.lane(&hop.lane).into_iter().collect(),
             ..Explained::default()
         };
@@ -60,6 +69,14 @@ impl<W: World> Shard<W> {
             };
             if !future::or(asked, late).await {
                 told.trouble = Some("names are not looked up yet: ask again".to_owned());
+            }
+            told.limits.push(self.limit(&hop.lane, found));
+            let hosts = told.hosts.iter();
+            for group in hosts.filter_map(|host| settings.limits.of_host(&host.name)) {
+                let name = Rc::clone(&group.name);
+                if told.limits.iter().all(|limit| limit.of != *name) {
+                    told.limits.push(self.limit(&name, Some(group)));
+                }
             }
         }
         told
@@ -117,6 +134,40 @@ impl<W: World> Shard<W> {
         }
     }
 
+    /// What a rule says and what was learned, of a lane or of a group of hosts.
+    fn limit(&self, name: &str, found: Option<Found>) -> Limit {
+        let now = self.world.now();
+        let rule = found
+            .as_ref()
+            .map(|found| format!("limit {}", found.place + 1));
+        let terms = found.map_or_else(Bounds::default, |found| found.terms);
+        let facts = self.paces.facts(now, name);
+        let next = facts
+            .as_ref()
+            .map(|facts| facts.next.since(now).as_secs_f64());
+        let learned = facts.and_then(|facts| {
+            let ago = |at: Option<Tick>| at.map_or(0, |at| now.since(at).as_secs());
+            Some(Learned {
+                rate: facts.interval.map(rate::words),
+                connections: facts.connections,
+                since: ago(facts.since),
+                complained: ago(facts.strained),
+                reason: facts.why?.into(),
+            })
+        });
+        Limit {
+            of: name.to_owned(),
+            rule,
+            connections: terms.connections,
+            messages_per_connection: terms.messages_per_connection,
+            rate: terms.rate.map(|rate| rate.to_string()),
+            recipients_per_message: terms.recipients_per_message,
+            recipient_rate: terms.recipient_rate.map(|rate| rate.to_string()),
+            learned,
+            next_slot: next,
+        }
+    }
+
     fn lane(&self, name: &str) -> Option<Lane> {
         let now = self.world.now();
         let queue = self.queue.borrow();
@@ -128,6 +179,7 @@ impl<W: World> Shard<W> {
             connections: lane.connections,
             state: match lane.gate {
                 Gate::Open => "open",
+                Gate::Closed if lane.rests => "waiting for its turn",
                 Gate::Closed => "backing off",
                 Gate::Probing => "probing",
             }
@@ -174,7 +226,7 @@ fn source_of(settings: &Settings, how: &How, candidate: &Candidate) -> &'static 
     }
 }
 
-fn published(found: &Found) -> Option<Policy> {
+fn published(found: &sts::Found) -> Option<Policy> {
     let trouble = found
         .trouble
         .as_ref()

@@ -37,6 +37,7 @@ use crate::shard::clients::suspects::Suspects;
 use crate::shard::clients::visitors::Visitors;
 use crate::shard::mesh::{Directory, Letter, Mesh};
 use crate::shard::outbound::bell::Bell;
+use crate::shard::outbound::pace::Paces;
 use crate::shard::outbound::permits::Permits;
 use crate::spool::log::{self, CommitFacts, Log, MessageState, Recovery};
 use crate::world::{Class, Listener as _, World, survive};
@@ -110,11 +111,6 @@ pub async fn run<W: World>(world: W, start: Start) {
     shard.drain().await;
 }
 
-/// Connections of one lane, over all shards.
-fn lane_limit(config: &Config) -> u32 {
-    u32::try_from(config.delivery.connections_per_destination).unwrap_or(u32::MAX)
-}
-
 fn new_recorder() -> Result<Rc<RefCell<Recorder>>, String> {
     let recorder = Recorder::new().map(|recorder| Rc::new(RefCell::new(recorder)));
     recorder.map_err(|error| format!("histograms cannot be made: {error}"))
@@ -138,23 +134,23 @@ async fn open<W: World>(
     let told = (number, directory.reading());
     let settings = log_settings(config, told, &home, &arriving, on_commit);
     let (log, recovery) = open_log(world, spool_of(config, number), settings).await?;
-    let budget = budget_for(config, directory.shards());
-    let mesh = Rc::new(Mesh::new(directory, number));
+    let permits = Permits::new(Rc::new(Mesh::new(directory, number)));
     let shard = Rc::new(Shard {
         world: world.clone(),
         log,
         queue: RefCell::new(Queue::new(settings::queue_settings(config))),
         lookout: Default::default(),
         bell: Bell::new(),
-        permits: Permits::new(Rc::clone(&mesh), lane_limit(config)),
-        mesh,
+        paces: Paces::new(permits.clone()),
+        budget: budget_for(config, permits.mesh().shards()),
+        mesh: Rc::clone(permits.mesh()),
+        permits,
         ways: Default::default(),
         sources: Default::default(),
         names: Default::default(),
         hosts: Default::default(),
         idle: Default::default(),
         resident: Default::default(),
-        budget,
         buffers: Default::default(),
         visits: Gate::default(),
         visitors,
@@ -351,6 +347,14 @@ impl<W: World> Shard<W> {
                 destination,
                 word,
             } => self.permits.hear(from, destination, word),
+            Letter::Pace {
+                from,
+                destination,
+                word,
+            } => {
+                let now = self.world.now();
+                self.paces.hear(now, from, destination, word);
+            }
             Letter::Ask(ask, reply) => {
                 let shard = Rc::clone(self);
                 self.world.spawn(Class::Chores, async move {
@@ -368,7 +372,6 @@ impl<W: World> Shard<W> {
 
     fn reload(&self, mut rules: Rules) {
         let config = &rules.config;
-        self.permits.set_limit(lane_limit(config));
         self.queue
             .borrow_mut()
             .set_settings(settings::queue_settings(config));
@@ -387,6 +390,7 @@ impl<W: World> Shard<W> {
             self.rerouted.set(true);
         }
         *self.settings.borrow_mut() = Rc::new(new);
+        self.limit_anew();
     }
 
     /// Lets everybody leave, but not for ever, and leaves everything on the disk.
@@ -427,6 +431,7 @@ impl<W: World> Shard<W> {
             self.mesh.beat();
             self.mesh
                 .count_inside(self.visits.inside() + self.couriers.inside());
+            self.look_at_paces();
             self.look_out().await;
             if self.pulse.is_due(until) {
                 self.pulse.take(self.world.now(), self.world.load());

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use super::rules::Rules;
 use crate::bounces;
-use crate::config::{Config, Route, TlsPolicy};
+use crate::config::{Config, Limit as Bound, Route, TlsPolicy};
 use crate::dkim::Signers;
 use crate::mail::envelope::{Envelope, Recipient};
 use crate::mailbox::Limit;
 use crate::observe::events::Wanted;
 use crate::queue;
+use crate::route::limits::{Limits, Terms};
 use crate::route::mx::{Families, Own};
 use crate::route::pool::Pools;
 use crate::route::{How, NextHop, RouteTable, Target};
@@ -43,6 +44,7 @@ pub(in crate::shard) struct Settings {
     pub(in crate::shard) routes: RouteTable,
     /// From whom mail goes.
     pub(in crate::shard) pools: Pools,
+    pub(in crate::shard) limits: Limits,
     pub(in crate::shard) own: Own,
     pub(in crate::shard) families: Families,
     pub(in crate::shard) tls: Ends,
@@ -81,6 +83,7 @@ impl Settings {
             // Validation has read the same rules; were one bad all the same, MX decides.
             routes: RouteTable::parse(rules).unwrap_or_default(),
             pools: config.pools(),
+            limits: Limits::parse(config.limit.iter().map(Bound::written)).unwrap_or_default(),
             own: own(&config, &hostname),
             families: config.delivery.families,
             hostname,
@@ -182,6 +185,18 @@ impl Settings {
         own.unwrap_or(usual)
     }
 
+    /// What a rule says of the limits of this way.
+    pub(in crate::shard) fn limit_terms(&self, how: &How) -> Terms {
+        let found = self.limits.of_way(how);
+        found.map_or_else(Terms::default, |found| found.terms)
+    }
+
+    /// Connections at a time, where a rule says this.
+    pub(in crate::shard) fn connections(&self, terms: &Terms) -> u32 {
+        let usual = self.config.delivery.connections_per_destination;
+        u32::try_from(terms.connections.unwrap_or(usual)).unwrap_or(u32::MAX)
+    }
+
     /// The port of a next hop whose rule names none.
     pub(in crate::shard) fn port(&self) -> u16 {
         self.config.delivery.port
@@ -205,8 +220,15 @@ pub(super) fn queue_settings(config: &Config) -> queue::Settings {
         retry: config.queue.retry.clone(),
         expire: config.queue.expire,
         delay_notice: config.queue.delay_notice,
-        lane_connections: config.delivery.connections_per_destination,
+        lane_connections: connections_max(config),
     }
+}
+
+/// Connections that any destination may have.
+fn connections_max(config: &Config) -> usize {
+    let of_rules = config.limit.iter().filter_map(|limit| limit.connections);
+    let usual = config.delivery.connections_per_destination;
+    of_rules.fold(usual, usize::max)
 }
 
 fn server_limits(config: &Config, hostname: &Rc<str>) -> ServerLimits {

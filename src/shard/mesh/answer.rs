@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::observe::ask::{Ask, Facts, Health, Tell};
+use crate::observe::ask::{Ask, Facts, Health, SLOWED_MAX, Tell};
 use crate::observe::stage::{STAGE_PIECES, Snapshot};
 use crate::shard::Shard;
 use crate::spool::log;
@@ -75,6 +75,7 @@ impl<W: World> Shard<W> {
             bounces: self.refusals.bounces.get(),
             deferrals: self.refusals.deferrals.get(),
             preflights: self.preflights.get(),
+            slowed: self.slowed(),
             messages_queued: queue.messages() as u64,
             stuck: self.lookout.stuck(),
             connections_in: self.visits.inside() as u64,
@@ -91,6 +92,15 @@ impl<W: World> Shard<W> {
             health: self.health(),
             latencies,
         }
+    }
+
+    fn slowed(&self) -> Vec<(String, f64)> {
+        let slowed = self.paces.all_slowed(self.world.now()).into_iter();
+        let rates = slowed.filter_map(|facts| {
+            let per_minute = 60.0 / facts.interval?.as_secs_f64();
+            Some((facts.name.into(), per_minute))
+        });
+        rates.take(SLOWED_MAX).collect()
     }
 
     /// A copy of the histograms, the first `pieces` of them; others run in between.

@@ -24,6 +24,7 @@ use crate::observe::ask::{Ask, Tell};
 use crate::progress::Progress;
 use crate::shard::life::rules::Rules;
 use crate::shard::outbound::deliver::MailboxWord;
+use crate::shard::outbound::pace::PaceWord;
 use crate::shard::retrieve::Guest;
 
 /// What one shard is told by another, or by the threads beside them.
@@ -36,6 +37,15 @@ pub enum Letter {
         destination: u64,
         /// What it says.
         word: PermitWord,
+    },
+    /// About the pace of mail to a destination.
+    Pace {
+        /// The shard that speaks.
+        from: usize,
+        /// The destination, as above.
+        destination: u64,
+        /// What it says.
+        word: PaceWord,
     },
     /// A question of the control plane.
     Ask(Ask, oneshot::Sender<Tell>),
@@ -52,8 +62,14 @@ pub enum Letter {
 /// A word about permits, between a shard and the destination's home shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PermitWord {
-    /// To home: so many deliveries wait for a permit. Replaces the number told before.
-    Want(u32),
+    /// To home: so many deliveries wait for a permit, of so many that there may be. Replaces what was
+    /// told before.
+    Want {
+        /// Deliveries.
+        permits: u32,
+        /// Permits there are, by the rules that the shard knows.
+        limit: u32,
+    },
     /// To home: so many were closed.
     Return(u32),
     /// From home: so many may be opened.
@@ -157,6 +173,12 @@ impl Mesh {
             kept: RefCell::new(kept),
             sent: Cell::new(0),
         }
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.directory.shards()
     }
 
     /// This shard's number.

@@ -45,6 +45,10 @@ pub(in crate::shard) struct Attempt<W: World> {
     pub(in crate::shard) transfer: Duration,
     /// How long its stages took.
     pub(in crate::shard) stages: Times,
+    /// Its turn comes later, at that moment.
+    pub(super) rests: Option<Tick>,
+    /// A host had too many connections of ours.
+    pub(super) crowded: bool,
     settled: bool,
 }
 
@@ -64,6 +68,8 @@ impl<W: World> Attempt<W> {
             setup: Duration::ZERO,
             transfer: Duration::ZERO,
             stages: Times::default(),
+            rests: None,
+            crowded: false,
             settled: false,
         }
     }
@@ -97,6 +103,11 @@ impl<W: World> Attempt<W> {
 
     pub(super) fn is_done(&self) -> bool {
         self.remaining.is_empty()
+    }
+
+    /// Nothing more is to be done now.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_done() || self.rests.is_some()
     }
 
     /// Why a host would not take those that remain.
@@ -133,15 +144,25 @@ impl<W: World> Attempt<W> {
         }
     }
 
+    /// Those that remain are an attempt of their own, which may begin at once.
+    pub(super) fn leave_rest_to_others(&mut self, lane: &Rc<str>) {
+        let (shard, rest) = (Rc::clone(&self.shard), std::mem::take(&mut self.remaining));
+        if !rest.is_empty() {
+            let now = shard.world.now();
+            let mut queue = shard.queue.borrow_mut();
+            queue.reroute(now, self.assignment.part, &rest, lane);
+        }
+    }
+
     /// What was said does not count.
     pub(super) fn forget_deferral(&mut self) {
         self.deferral = None;
     }
 
-    /// The transaction for those that remain.
-    pub(super) fn outgoing(&self, message: &Message, form: &Form) -> Outgoing {
+    /// The transaction for those that remain, so many at most.
+    pub(super) fn outgoing(&self, message: &Message, form: &Form, most: usize) -> Outgoing {
         let envelope = &message.envelope;
-        let recipients = self.remaining.iter().filter_map(|&index| {
+        let recipients = self.remaining.iter().take(most).filter_map(|&index| {
             let recipient = envelope.recipients.get(usize::from(index))?;
             Some(OutgoingRecipient {
                 index,
@@ -230,6 +251,19 @@ impl<W: World> Attempt<W> {
             blame,
             diagnosis: diagnosis.clone(),
         });
+    }
+
+    /// Gives it back to its lane as it was. What some recipients heard before counts, and the others
+    /// come again in a moment.
+    pub(super) fn give_back(mut self) {
+        if !self.results.is_empty() {
+            return self.settle(None);
+        }
+        self.settled = true;
+        let (shard, now) = (Rc::clone(&self.shard), self.shard.world.now());
+        let Assignment { part, due, .. } = self.assignment;
+        let decisions = shard.queue.borrow_mut().give_back(now, part, due);
+        shard.carry_out(decisions);
     }
 
     /// Ends it: log lines, and the outcomes to the queue.

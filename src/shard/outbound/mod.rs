@@ -14,6 +14,8 @@ pub(super) mod attempt;
 pub(super) mod bell;
 pub(super) mod deliver;
 pub(super) mod idle;
+pub(super) mod limits;
+pub(super) mod pace;
 pub(super) mod permits;
 pub(super) mod sources;
 pub(super) mod transmit;
@@ -38,10 +40,11 @@ use crate::shard::hosts::{Candidate, Candidates, NO_ANSWER, NoHost};
 use crate::shard::life::gate::Pass;
 use crate::shard::message::{Body, Message};
 use crate::smtp::client::{ClientSession, Hello, Peer, Waits};
-use crate::world::{Class, World};
+use crate::world::{Class, Tick, World};
 
 use attempt::Attempt;
 use idle::Seat;
+use limits::Bounds;
 use permits::Permit;
 use sources::{Choice, Leaving};
 use transmit::Connection;
@@ -100,6 +103,8 @@ struct Courier<'a, W: World> {
     pool: Option<Rc<str>>,
     /// What the next hop's domain says of its hosts, asked for before the permit.
     published: Option<Found>,
+    /// What limits it.
+    bounds: Bounds,
     connection: Option<Connection<W>>,
     /// Where the connection waits for mail.
     seat: Rc<Seat>,
@@ -117,7 +122,8 @@ impl<'a, W: World> Courier<'a, W> {
             // A web server may take long over a policy: no connection of others waits for it.
             let published = shard.published(&how).await;
             let asked = shard.world.now();
-            let permit = shard.permits.acquire(&name).await?;
+            let claim = Self::claim(shard, &name, &how);
+            let permit = shard.permits.acquire(claim).await?;
             let is_fresh = shard.world.now().since(asked) < PUBLISHED_HOLD;
             Some((permit, published.filter(|_| is_fresh)))
         };
@@ -129,6 +135,7 @@ impl<'a, W: World> Courier<'a, W> {
             return;
         };
         let mut courier = Self {
+            bounds: Bounds::new(shard, &name, &how),
             shard,
             lane,
             name,
@@ -140,6 +147,7 @@ impl<'a, W: World> Courier<'a, W> {
         };
         courier.carry(&permit, pass).await;
         shard.idle.tidy(lane);
+        courier.leave();
         if let Some(connection) = courier.connection.take() {
             connection.quit().await;
         }
@@ -154,22 +162,35 @@ impl<'a, W: World> Courier<'a, W> {
             let assignment = shard.queue.borrow_mut().take(now, self.lane);
             let Some(assignment) = assignment else {
                 let until = now + IDLE_WAIT;
-                let end = future::or(pass.closed(), permit.wanted());
-                if self.may_wait(permit)
-                    && shard
-                        .idle
-                        .wait(&shard.world, self.lane, &self.seat, until, end)
-                        .await
-                {
+                if !self.may_wait(permit) {
+                    return;
+                }
+                let wanted = future::or(permit.wanted(), self.group_wanted());
+                let end = future::or(pass.closed(), wanted);
+                let wait = shard
+                    .idle
+                    .wait(&shard.world, self.lane, &self.seat, until, end);
+                if wait.await {
                     continue;
                 }
                 return;
             };
-            self.attempt(Attempt::new(shard, assignment, now)).await;
+            let turn = self.may_begin(&assignment).await;
+            let attempt = Attempt::new(shard, assignment, now);
+            let rest = match turn {
+                Ok(()) => self.attempt(attempt).await,
+                Err(until) => Some((attempt, until)),
+            };
+            if let Some((attempt, until)) = rest {
+                return self.come_back(attempt, until);
+            }
             self.retire().await;
             carried += 1;
             let lasts = shard.world.now().since(began);
-            if permit.is_over(carried, lasts) || self.connection.is_none() && self.how.is_remote() {
+            if permit.is_over(carried, lasts)
+                || self.group_is_over(carried, lasts)
+                || self.connection.is_none() && self.how.is_remote()
+            {
                 // Without a connection another task begins afresh: the queue decides whether now.
                 return;
             }
@@ -179,29 +200,44 @@ impl<'a, W: World> Courier<'a, W> {
 
     /// True when a connection is worth keeping while there is no mail for it.
     fn may_wait(&mut self, permit: &Permit) -> bool {
-        self.connection.as_mut().is_some_and(Connection::is_usable) && !permit.is_wanted()
+        self.connection.as_mut().is_some_and(|connection| {
+            let group = connection.group.as_ref();
+            let is_wanted = group.is_some_and(|group| group.permit.is_wanted());
+            connection.is_usable() && !is_wanted
+        }) && !permit.is_wanted()
+    }
+
+    /// Waits until others want the connection, whose host shares limits.
+    async fn group_wanted(&self) {
+        let connection = self.connection.as_ref();
+        match connection.and_then(|connection| connection.group.as_ref()) {
+            Some(group) => group.permit.wanted().await,
+            None => future::pending().await,
+        }
+    }
+
+    /// Others wait for a connection to a host that shares limits, and this one has had its turn.
+    fn group_is_over(&self, carried: usize, lasts: Duration) -> bool {
+        let connection = self.connection.as_ref();
+        let group = connection.and_then(|connection| connection.group.as_ref());
+        group.is_some_and(|group| group.permit.is_over(carried, lasts))
     }
 
     /// Ends a connection that is used up.
     async fn retire(&mut self) {
-        let limit = self
-            .shard
-            .settings()
-            .config
-            .delivery
-            .messages_per_connection;
-        let spent = |connection: &mut Connection<W>| {
-            usize::try_from(connection.used).is_ok_and(|used| used >= limit)
-                || !connection.may_begin()
+        let Some(connection) = self.connection.take() else {
+            return;
         };
-        if self.connection.as_mut().is_some_and(spent)
-            && let Some(connection) = self.connection.take()
+        if connection.used >= self.messages_max(connection.group.as_ref())
+            || !connection.may_begin()
         {
-            connection.quit().await;
+            return connection.quit().await;
         }
+        self.connection = Some(connection);
     }
 
-    async fn attempt(&mut self, mut attempt: Attempt<W>) {
+    /// An attempt, to its end; it comes back when its turn is later, and when that is.
+    async fn attempt(&mut self, mut attempt: Attempt<W>) -> Option<(Attempt<W>, Tick)> {
         let shard = self.shard;
         let waited = attempt.waited();
         shard.record(Stage::QueueWait, waited);
@@ -211,7 +247,8 @@ impl<'a, W: World> Courier<'a, W> {
             Err(error) => {
                 let diagnosis = shard.unreadable(attempt.id(), &error);
                 attempt.defer_all(Blame::Message, &diagnosis);
-                return attempt.settle(None);
+                attempt.settle(None);
+                return None;
             }
         };
         if shard.rerouted.get() {
@@ -226,6 +263,9 @@ impl<'a, W: World> Courier<'a, W> {
                 self.deliver(&message, &mut attempt).await;
             }
         }
+        if let Some(until) = attempt.rests {
+            return Some((attempt, until));
+        }
         attempt.settle(Some(&message));
         // The last who holds it, where it has come to its end.
         if let Some(message) = Rc::into_inner(message) {
@@ -234,6 +274,7 @@ impl<'a, W: World> Courier<'a, W> {
                 shard.buffers.give_filled(content);
             }
         }
+        None
     }
 
     /// Over the connection at hand, then host by host, until every recipient has an outcome.
@@ -241,7 +282,7 @@ impl<'a, W: World> Courier<'a, W> {
         let wish = message.tls_wish();
         if let Some(connection) = self.kept(wish).await {
             self.transact(connection, message, attempt).await;
-            if attempt.is_done() {
+            if attempt.is_over() {
                 return;
             }
             // A kept connection that fails says nothing of its host: begin afresh with it.
@@ -279,7 +320,7 @@ impl<'a, W: World> Courier<'a, W> {
                 Ok(connection) => {
                     self.shard.hosts.worked(candidate.address);
                     let rest = self.transact(connection, message, attempt).await;
-                    if attempt.is_done() {
+                    if attempt.is_over() {
                         return;
                     }
                     once_more = (rest == Rest::AnotherConnection).then_some(candidate);
@@ -290,6 +331,7 @@ impl<'a, W: World> Courier<'a, W> {
                         worst = Some(nobody);
                     }
                 }
+                Err(Refusal::Rest(until)) => return attempt.rests = Some(until),
                 Err(Refusal::Ourselves) => candidates.came_home(),
                 Err(Refusal::Source) => once_more = Some(candidate),
                 Err(Refusal::Local(diagnosis)) => {
@@ -338,7 +380,12 @@ impl<'a, W: World> Courier<'a, W> {
             &nobody.diagnosis,
             random,
         );
-        attempt.defer_all(Blame::Destination, &nobody.diagnosis);
+        // Too many connections are no fault of the message, whose attempts would be counted.
+        let blame = match attempt.crowded {
+            true => Blame::Pace,
+            false => Blame::Destination,
+        };
+        attempt.defer_all(blame, &nobody.diagnosis);
     }
 
     /// Dials and greets; in plain when TLS is broken there and mail may go without it.
@@ -348,9 +395,12 @@ impl<'a, W: World> Courier<'a, W> {
         candidates: &Candidates,
         attempt: &mut Attempt<W>,
     ) -> Result<Connection<W>, Refusal> {
+        let recipients = attempt.remaining().len();
+        let mut group = self.join(&candidate.name, recipients).await?;
         let mut terms = Terms::new(&self.shard.settings(), candidate, &self.how);
         loop {
             let mut connection = self.dial(candidate, terms, attempt).await?;
+            connection.group = group;
             let began = self.shard.world.now();
             let is_ready = connection.greet().await;
             attempt.setup += self.shard.world.now().since(began);
@@ -381,6 +431,11 @@ impl<'a, W: World> Courier<'a, W> {
                 return Err(Refusal::Ourselves);
             }
             let (failure, source) = (connection.failure(), connection.source.clone());
+            if connection.is_crowded() {
+                attempt.crowded = true;
+                self.crowded(&connection, &failure.diagnosis.text);
+            }
+            group = connection.group.take();
             match connection.terms_without_tls() {
                 Some(plain) => terms = plain,
                 None if self.is_unwelcome(source.as_deref(), candidate, &failure) => {
@@ -527,7 +582,7 @@ impl<'a, W: World> Courier<'a, W> {
         attempt.relay = Some(Rc::clone(&connection.relay));
         attempt.security = Some(connection.security());
         attempt.source.clone_from(&connection.source);
-        let mut rest = Rest::AnotherHost;
+        let (mut rest, mut strained) = (Rest::AnotherHost, false);
         loop {
             let form = connection.form_of(message).await;
             attempt.stages.take(&mut connection.stages);
@@ -539,11 +594,22 @@ impl<'a, W: World> Courier<'a, W> {
                 }
             };
             let open = attempt.remaining().len();
-            let outgoing = attempt.outgoing(message, &form);
+            let most = self.recipients_max(connection.group.as_ref());
+            let turn = self.may_send(connection.group.as_mut(), open.min(most));
+            if let Err(until) = turn.await {
+                attempt.rests = Some(until);
+                break;
+            }
+            let outgoing = attempt.outgoing(message, &form, most);
             let results = connection.transact(outgoing, message, &form).await;
+            strained |= self.learn(&connection, &results.settled);
             attempt.take(results);
             let moved_on = attempt.remaining().len() < open;
             let refused = attempt.last_deferral().is_some();
+            if moved_on && !refused && self.goes_in_pieces(connection.group.as_ref(), most < open) {
+                // The next piece may have to wait, and what is known now should not wait with it.
+                attempt.leave_rest_to_others(&self.name);
+            }
             if moved_on && !refused && connection.is_ready() && !connection.may_begin() {
                 // Its limits are reached, and count from none again over the next connection
                 // (RFC 9422 §4). It ends: each connection settles some, or is the last.
@@ -558,7 +624,7 @@ impl<'a, W: World> Courier<'a, W> {
                 break;
             }
         }
-        if attempt.is_done() {
+        if attempt.is_done() && !strained {
             self.shard.queue.borrow_mut().lane_ok(self.lane);
         }
         // Whether its peer has left since is asked when somebody wants to use it.
@@ -586,6 +652,8 @@ enum Refusal {
     Ourselves,
     /// The source's, and another one may go.
     Source,
+    /// Its turn comes later, at that moment.
+    Rest(Tick),
     /// Our own: no descriptor, no port, no memory.
     Local(Diagnosis),
 }

@@ -30,9 +30,20 @@ struct Inner {
     leases: RefCell<HashMap<u64, Lease>>,
 }
 
+/// Of what somebody wants a permit.
+#[derive(Clone, Debug)]
+pub(super) struct Claim {
+    /// The lane's name, or that of a group of hosts.
+    pub(super) name: Rc<str>,
+    /// Permits there are.
+    pub(super) limit: u32,
+    /// Several lanes use them.
+    pub(super) is_shared: bool,
+}
+
 /// What this shard has and wants of one destination.
-#[derive(Default)]
 struct Lease {
+    claim: Claim,
     /// Deliveries that wait.
     line: VecDeque<oneshot::Sender<Permit>>,
     /// Permits in hand, each with a delivery.
@@ -46,9 +57,32 @@ struct Lease {
 }
 
 impl Lease {
+    fn new(claim: Claim) -> Self {
+        Self {
+            claim,
+            line: VecDeque::new(),
+            held: 0,
+            recalled: 0,
+            turns: 0,
+            idle: VecDeque::new(),
+        }
+    }
+
     /// Others wait for a permit that is here.
     fn is_wanted(&self) -> bool {
+        self.recalled > 0 || self.ends_turns()
+    }
+
+    /// Other shards do.
+    fn is_wanted_elsewhere(&self) -> bool {
         self.recalled > 0 || self.turns > 0
+    }
+
+    /// Others wait who have none: on other shards, or here in the line for one that several lanes use.
+    fn ends_turns(&self) -> bool {
+        let mut line = self.line.iter();
+        let is_due = self.claim.is_shared && line.any(|waiting| !waiting.is_canceled());
+        self.turns > 0 || is_due
     }
 
     /// Tells so many connections without mail that others have some.
@@ -76,7 +110,7 @@ impl Permit {
         let turn_is_over = carried >= TURN_MESSAGES || lasts >= TURN_TIME;
         leases
             .get(&self.destination)
-            .is_some_and(|lease| lease.recalled > 0 || lease.turns > 0 && turn_is_over)
+            .is_some_and(|lease| lease.recalled > 0 || lease.ends_turns() && turn_is_over)
     }
 
     /// True when another shard waits for a permit of this destination: not to be kept idle.
@@ -102,36 +136,73 @@ impl Permit {
 }
 
 impl Permits {
-    /// The permits of a shard that lends `limit` for each destination at home on it.
+    /// The permits of a shard.
     #[must_use]
-    pub(in crate::shard) fn new(mesh: Rc<Mesh>, limit: u32) -> Self {
-        let home = RefCell::new(Home::new(limit));
+    pub(in crate::shard) fn new(mesh: Rc<Mesh>) -> Self {
         Self {
             inner: Rc::new(Inner {
                 mesh,
-                home,
+                home: RefCell::default(),
                 leases: RefCell::default(),
             }),
         }
     }
 
-    /// A new limit for the destinations at home here.
-    pub(in crate::shard) fn set_limit(&self, limit: u32) {
-        let notices = self.inner.home.borrow_mut().set_limit(limit);
+    /// What its letters go by.
+    #[must_use]
+    pub(in crate::shard) fn mesh(&self) -> &Rc<Mesh> {
+        &self.inner.mesh
+    }
+
+    /// The limits are others: those of what is in hand or wanted are told anew.
+    pub(super) fn set_limits(&self, limit: impl Fn(&Claim) -> u32) {
+        let mut changed = Vec::new();
+        for (&destination, lease) in self.inner.leases.borrow_mut().iter_mut() {
+            let new = limit(&lease.claim);
+            if lease.claim.limit != new {
+                lease.claim.limit = new;
+                changed.push(destination);
+            }
+        }
+        for destination in changed {
+            self.inner.want(destination);
+        }
+    }
+
+    /// A destination at home here takes so many connections; `None`: that is not known.
+    pub(super) fn set_cap(&self, destination: u64, cap: Option<u32>) {
+        let notices = self.inner.home.borrow_mut().set_cap(destination, cap);
         self.inner.deliver(notices);
     }
 
-    /// Waits for leave to open one more connection to `lane`. Given up by dropping the future.
-    pub(super) async fn acquire(&self, lane: &str) -> Option<Permit> {
-        let destination = hash(lane);
+    /// Permits lent for a destination at home here.
+    #[must_use]
+    pub(super) fn lent(&self, destination: u64) -> u32 {
+        self.inner.home.borrow().lent(destination)
+    }
+
+    /// Permits of a destination in hand here.
+    #[must_use]
+    pub(super) fn held_of(&self, destination: u64) -> u32 {
+        let leases = self.inner.leases.borrow();
+        leases.get(&destination).map_or(0, |lease| lease.held)
+    }
+
+    /// Waits for leave to open one more connection. Given up by dropping the future.
+    pub(super) async fn acquire(&self, claim: Claim) -> Option<Permit> {
+        let destination = hash(&claim.name);
         let (tell, told) = oneshot::channel();
-        self.inner
-            .leases
-            .borrow_mut()
-            .entry(destination)
-            .or_default()
-            .line
-            .push_back(tell);
+        {
+            let mut leases = self.inner.leases.borrow_mut();
+            let lease = leases
+                .entry(destination)
+                .or_insert_with(|| Lease::new(claim.clone()));
+            lease.claim.limit = claim.limit;
+            lease.line.push_back(tell);
+            if claim.is_shared {
+                lease.wake_idle(1);
+            }
+        }
         self.inner.want(destination);
         told.await.ok()
     }
@@ -140,11 +211,9 @@ impl Permits {
     pub(in crate::shard) fn hear(&self, from: usize, destination: u64, word: PermitWord) {
         let from = shard_number(from);
         let notices = match word {
-            PermitWord::Want(permits) => {
-                self.inner
-                    .home
-                    .borrow_mut()
-                    .request(destination, from, permits)
+            PermitWord::Want { permits, limit } => {
+                let mut home = self.inner.home.borrow_mut();
+                home.request(destination, from, permits, limit)
             }
             PermitWord::Return(permits) => {
                 self.inner
@@ -174,15 +243,17 @@ impl Permits {
 impl Inner {
     /// Tells the home how many deliveries wait here.
     fn want(self: &Rc<Self>, destination: u64) {
-        let waiting = self
-            .leases
-            .borrow()
-            .get(&destination)
-            .map_or(0, |lease| lease.line.len());
-        self.tell_home(
-            destination,
-            PermitWord::Want(u32::try_from(waiting).unwrap_or(u32::MAX)),
-        );
+        let word = {
+            let leases = self.leases.borrow();
+            let Some(lease) = leases.get(&destination) else {
+                return;
+            };
+            PermitWord::Want {
+                permits: u32::try_from(lease.line.len()).unwrap_or(u32::MAX),
+                limit: lease.claim.limit,
+            }
+        };
+        self.tell_home(destination, word);
     }
 
     fn tell_home(self: &Rc<Self>, destination: u64, word: PermitWord) {
@@ -232,11 +303,17 @@ impl Inner {
     }
 
     fn granted(self: &Rc<Self>, destination: u64, permits: u32) {
-        self.leases
-            .borrow_mut()
-            .entry(destination)
-            .or_default()
-            .held += permits;
+        let is_known = match self.leases.borrow_mut().get_mut(&destination) {
+            Some(lease) => {
+                lease.held += permits;
+                true
+            }
+            None => false,
+        };
+        if !is_known {
+            // Who wanted them is gone.
+            return self.tell_home(destination, PermitWord::Return(permits));
+        }
         for _ in 0..permits {
             // Dropped without a taker, the permit goes straight back.
             drop(self.hand_on(Permit {
@@ -290,7 +367,7 @@ impl Drop for Permit {
                 return;
             };
             lease.line.retain(|waiting| !waiting.is_canceled());
-            if !lease.is_wanted() && !lease.line.is_empty() {
+            if !lease.is_wanted_elsewhere() && !lease.line.is_empty() {
                 lease.line.pop_front()
             } else {
                 lease.held -= 1;
@@ -325,7 +402,7 @@ impl Drop for Permit {
 
 /// A destination's number, the same on every shard. Two destinations of one number would share a
 /// limit, which is strict and never too lax.
-fn hash(lane: &str) -> u64 {
+pub(super) fn hash(lane: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     lane.hash(&mut hasher);
     hasher.finish()
@@ -356,14 +433,20 @@ mod tests {
         let mesh = Rc::new(Mesh::new(Directory::new(2), 0));
         let mut names = (0..).map(|number| format!("d{number}.test"));
         let name = names.find(|name| mesh.home(hash(name)) == 1).unwrap();
-        let permits = Permits::new(mesh, 1);
+        let permits = Permits::new(mesh);
+        let claim = |is_shared| Claim {
+            name: name.as_str().into(),
+            limit: 2,
+            is_shared,
+        };
         let hear = |word| permits.hear(1, hash(&name), word);
         for word in [PermitWord::TurnEnds(1), PermitWord::Recall(1)] {
             block_on(async {
-                let mut acquired = pin!(permits.acquire(&name));
+                let mut acquired = pin!(permits.acquire(claim(false)));
                 assert!(poll_once(&mut acquired).await.is_none());
                 hear(PermitWord::Grant(2));
-                let (permit, mut other) = (acquired.await.unwrap(), pin!(permits.acquire(&name)));
+                let (permit, mut other) =
+                    (acquired.await.unwrap(), pin!(permits.acquire(claim(false))));
                 // Nobody waited for the second: it went home.
                 assert!(poll_once(&mut other).await.is_none());
                 hear(PermitWord::Grant(1));
@@ -377,6 +460,40 @@ mod tests {
                 assert!(poll_once(other.wanted()).await.is_some(), "and still is");
             });
             assert_eq!(permits.held(), 0);
+        }
+    }
+
+    /// A connection of another lane would keep it for as long as it has mail.
+    #[test]
+    fn a_permit_that_lanes_share_is_wanted_as_soon_as_another_waits_here() {
+        let permits = Permits::new(Rc::new(Mesh::new(Directory::new(1), 0)));
+        let claim = |is_shared| Claim {
+            name: "mx *.test".into(),
+            limit: 1,
+            is_shared,
+        };
+        for is_shared in [true, false] {
+            block_on(async {
+                let permit = permits.acquire(claim(is_shared)).await.unwrap();
+                let mut second = pin!(permits.acquire(claim(is_shared)));
+                {
+                    let mut idle = pin!(permit.wanted());
+                    assert!(poll_once(&mut idle).await.is_none());
+                    assert!(poll_once(&mut second).await.is_none(), "there is one");
+                    assert_eq!(poll_once(&mut idle).await.is_some(), is_shared);
+                }
+                assert_eq!(permit.is_over(TURN_MESSAGES, Duration::ZERO), is_shared);
+                assert!(
+                    !permit.is_over(1, Duration::ZERO),
+                    "a turn is some messages"
+                );
+                drop(permit);
+                assert!(poll_once(&mut second).await.flatten().is_some(), "its turn");
+            });
+            assert_eq!(
+                (permits.held(), permits.inner.leases.borrow().len()),
+                (0, 0)
+            );
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt::LOCAL_TROUBLE;
+use super::limits::Membership;
 use crate::mail::downgrade;
 use crate::mail::envelope::{QueueId, TlsWish};
 use crate::mail::outcome::{Blame, Diagnosis, Outcome};
@@ -44,8 +45,10 @@ pub(super) struct Connection<W: World> {
     pub(super) source: Option<Rc<Source>>,
     /// The destination, for its histograms.
     lane: Rc<str>,
+    /// The group of hosts that shares limits with this one.
+    pub(super) group: Option<Membership>,
     /// Transactions begun on it.
-    pub(super) used: u32,
+    pub(super) used: usize,
     /// When the session wants to be woken.
     wake: Tick,
     input: Vec<u8>,
@@ -120,6 +123,7 @@ impl<W: World> Connection<W> {
             relay,
             source: None,
             lane,
+            group: None,
             used: 0,
             wake: Tick::NEVER,
             stages: Times::default(),
@@ -145,6 +149,12 @@ impl<W: World> Connection<W> {
     pub(super) fn is_ourselves(&self) -> bool {
         let failure = self.session.failure();
         failure.is_some_and(|failure| failure.ourselves)
+    }
+
+    /// True when the host said that it has too many connections of ours.
+    pub(super) fn is_crowded(&self) -> bool {
+        let failure = self.session.failure();
+        failure.is_some_and(|failure| failure.crowded)
     }
 
     /// Why [`Connection::greet`] came to nothing.

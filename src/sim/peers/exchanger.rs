@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Talk;
 use super::guard::{Keys, Trick, Trust};
 use super::ledger::{Attempt, Copy, Ledger, token_of};
+use super::provider::Provider;
 use crate::sim::{SimStream, SimWorld};
 use crate::trial;
 use crate::world::{Class, Listener as _, Stream as _, World as _};
@@ -79,6 +80,8 @@ pub struct Exchanger {
     pub destination: (Rc<str>, Rc<[IpAddr]>),
     /// Its book.
     pub ledger: Ledger,
+    /// Whose it is.
+    pub provider: Provider,
     /// Its mood; may change while it runs.
     pub mood: Rc<Cell<Mood>>,
     /// What it speaks TLS with; `None`: it does not.
@@ -131,6 +134,8 @@ impl Exchanger {
     /// Listens, and serves until its node ends.
     pub fn start(&self) -> io::Result<()> {
         let listener = self.world.listen(self.at)?;
+        self.ledger
+            .write(|entries| entries.hosts.push(self.at.ip()));
         let own = self.clone();
         self.world.spawn(Class::Inbound, async move {
             while let Ok(stream) = listener.accept().await {
@@ -144,8 +149,11 @@ impl Exchanger {
 
     fn count(&self, stream: &SimStream) {
         let (name, addresses) = &self.destination;
-        let open = self.world.connections(stream.peer().ip(), addresses);
+        let relay = stream.peer().ip();
+        let open = self.world.connections(relay, addresses);
         self.ledger.write(|entries| {
+            let all = self.world.connections(relay, &entries.hosts);
+            entries.busiest_of_all = all.max(entries.busiest_of_all);
             let most = entries.busiest.entry(Rc::clone(name)).or_default();
             *most = open.max(*most);
         });
@@ -308,6 +316,16 @@ impl Session {
             let many = entries.envelopes.entry(self.trust).or_default();
             *many += 1;
         });
+        let now = self.talk.world.elapsed();
+        if let Some(words) = self.exchanger.provider.at_mail(now) {
+            self.forget();
+            self.say(words).await?;
+            return Ok(false);
+        }
+        let destination = Rc::clone(&self.exchanger.destination.0);
+        self.exchanger
+            .ledger
+            .write(|entries| entries.transactions.push((now, destination)));
         let goes_on = self.answer(false, "250 2.1.0 sender ok").await?;
         Ok(goes_on)
     }
@@ -317,6 +335,15 @@ impl Session {
             return self.say("503 5.5.1 from whom?").await;
         }
         let recipient = path(line);
+        let (now, random) = (self.talk.world.elapsed(), Rc::clone(&self.talk.random));
+        let provider = &self.exchanger.provider;
+        if let Some((code, words)) = provider.at_rcpt(now, &random, &recipient) {
+            if code == 550 {
+                self.refuse(std::slice::from_ref(&recipient));
+            }
+            let said = self.say(words).await;
+            return self.asked(recipient, Some(code), said);
+        }
         let greylists = self.exchanger.mood.get().greylists;
         let turn = match greylists > 0 && !self.exchanger.takes_reports {
             true if self.talk.random.permille(greylists) => {
@@ -332,7 +359,6 @@ impl Session {
             Turn::Closing => Some(421),
             Turn::Drop => None,
         };
-        let at = self.talk.world.elapsed();
         let said = match code {
             Some(250) => {
                 self.recipients.push(recipient.clone());
@@ -344,6 +370,17 @@ impl Session {
             }
             _ => self.end(turn).await,
         };
+        self.asked(recipient, code, said)
+    }
+
+    /// Writes down what was answered for a recipient.
+    fn asked(
+        &mut self,
+        recipient: String,
+        code: Option<u16>,
+        said: io::Result<bool>,
+    ) -> io::Result<bool> {
+        let at = self.talk.world.elapsed();
         // On a connection that is gone nobody was told, and what was asked is old.
         if said.is_ok() {
             let attempt = Attempt {

@@ -37,6 +37,12 @@ pub struct Entries {
     pub refused_unnamed: usize,
     /// The most connections a destination saw at one time.
     pub busiest: BTreeMap<Rc<str>, usize>,
+    /// The addresses of all hosts.
+    pub hosts: Vec<IpAddr>,
+    /// The most connections that all of them saw at one time.
+    pub busiest_of_all: usize,
+    /// When transactions began, and where.
+    pub transactions: Vec<(Duration, Rc<str>)>,
 }
 
 /// A message of a client.

@@ -5,6 +5,7 @@ pub mod client;
 pub mod exchanger;
 pub mod guard;
 pub mod ledger;
+pub mod provider;
 pub mod reader;
 
 use std::cell::Cell;

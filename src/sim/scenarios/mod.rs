@@ -8,6 +8,7 @@ mod crowd;
 mod fetching;
 mod guarded;
 mod hardships;
+mod paces;
 mod panics;
 mod play;
 mod seams;

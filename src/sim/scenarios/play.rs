@@ -14,6 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 use crate::config::Config;
 use crate::observe::ask::{Act, Ask, Facts, Order, Selector, Tell};
 use crate::observe::events::Post;
+use crate::observe::explained::Explained;
 use crate::observe::log::{Format, Journal, Level};
 use crate::route::dns::{Answer, Kind, Question, Records};
 use crate::shard::clients::suspects::Suspects;
@@ -27,11 +28,13 @@ use crate::sim::peers::client::Client;
 use crate::sim::peers::exchanger::{Exchanger, Mood};
 use crate::sim::peers::guard::{Keys, Trick, Trust};
 use crate::sim::peers::ledger::Ledger;
+use crate::sim::peers::provider::Provider;
 use crate::sim::random::Random;
 use crate::sim::{NodeId, PLANNED_PANIC, Sim, SimWorld, Temptation, Weather};
 use crate::tls::Ends;
 use crate::tls::client::Clients;
 use crate::users::Users;
+use crate::wire::path::Mailbox;
 use crate::world::{Class, World as _};
 
 /// A relay and everybody around it.
@@ -39,6 +42,8 @@ pub(super) struct Play {
     pub(super) sim: Sim,
     pub(super) relay: NodeId,
     pub(super) ledger: Ledger,
+    /// Whose the hosts of each domain are.
+    pub(super) providers: BTreeMap<&'static str, Provider>,
     /// The mood of every host.
     pub(super) mood: Rc<Cell<Mood>>,
     pub(super) terms: Terms,
@@ -120,6 +125,9 @@ impl Play {
             },
             relay: relay.node(),
             ledger: Ledger::default(),
+            providers: DOMAINS
+                .map(|(domain, _)| (domain, Provider::default()))
+                .into(),
             mood: Rc::new(Cell::new(Mood::KIND)),
             terms,
             users: Arc::default(),
@@ -153,6 +161,7 @@ impl Play {
                 at: SocketAddr::new(*ip, 25),
                 destination: (domain.into(), Rc::clone(&addresses)),
                 ledger: self.ledger.clone(),
+                provider: self.providers.get(domain).cloned().unwrap_or_default(),
                 mood: Rc::clone(&self.mood),
                 keys: keys.map(Rc::clone),
                 takes_reports: domain == SENDERS,
@@ -417,6 +426,21 @@ impl Play {
         };
         self.run_until("the shards answer", all, Duration::from_secs(60));
         told
+    }
+
+    /// How mail to an address would travel, as all shards together know it.
+    pub(super) fn explain(&self, address: &str) -> Explained {
+        let mailbox = Mailbox::parse(address.as_bytes(), false).unwrap();
+        let told = self.ask(&Ask::Explain { mailbox }).into_iter();
+        let told = told.filter_map(|told| match told {
+            Tell::Explained(explained) => Some(*explained),
+            _ => None,
+        });
+        let whole = told.reduce(|mut first, other| {
+            first.merge(other);
+            first
+        });
+        whole.unwrap()
     }
 
     /// Recipients that are not settled, by message and address: attempts counted, and held or not.

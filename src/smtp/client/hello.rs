@@ -1,6 +1,7 @@
 //! Greeting, EHLO or LHLO, and whether what follows is said under TLS (RFC 5321 §3.1, RFC 3207).
 
 use super::session::ClientSession;
+use super::strain::is_strained;
 use super::verdict::{Sent, TLS_NEEDED, is_ehlo_unknown, local};
 use super::{Failure, Output, StartTls};
 use crate::wire::status::{EnhancedStatus, ReplyCode};
@@ -33,10 +34,12 @@ impl ClientSession {
                 self.say(&format!("HELO {}\r\n", self.hello.name), Sent::Helo);
             }
             _ => {
+                let diagnosis = self.peer.said(sent, self.reader.reply(code));
                 self.part_with(Failure {
-                    diagnosis: self.peer.said(sent, self.reader.reply(code)),
                     permanent: code.class() == 5,
                     ourselves: false,
+                    crowded: is_strained(sent, code, &diagnosis),
+                    diagnosis,
                 });
             }
         }
@@ -88,6 +91,7 @@ impl ClientSession {
             diagnosis: local(LOOP, text),
             permanent: true,
             ourselves: true,
+            crowded: false,
         });
     }
 

@@ -20,6 +20,7 @@ mod hello;
 mod login;
 pub mod reply;
 mod session;
+mod strain;
 mod transaction;
 mod verdict;
 
@@ -199,6 +200,8 @@ pub struct Failure {
     pub permanent: bool,
     /// The host is ourselves.
     pub ourselves: bool,
+    /// The host has too many connections of ours.
+    pub crowded: bool,
 }
 
 impl Default for Waits {

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::reply::ReplyReader;
+use super::strain::is_strained;
 use super::transaction::Transaction;
 use super::verdict::{Peer, REQUIRETLS_NEEDED, Sent, local};
 use super::{Failure, Hello, Outgoing, OutgoingRecipient, Output, Stage, StartTls, Waits};
@@ -310,7 +311,11 @@ impl ClientSession {
         }
         if code.number() == SERVICE_CLOSING {
             let diagnosis = self.peer.said(sent, self.reader.reply(code));
-            self.collapse(Blame::Host, diagnosis, true);
+            let blame = match is_strained(sent, code, &diagnosis) {
+                true => Blame::Pace,
+                false => Blame::Host,
+            };
+            self.collapse(blame, diagnosis, true);
             return;
         }
         match sent {
@@ -339,6 +344,7 @@ impl ClientSession {
             diagnosis,
             permanent: false,
             ourselves: false,
+            crowded: false,
         });
     }
 
@@ -408,6 +414,7 @@ impl ClientSession {
                     diagnosis: self.peer.babbled(None, UNASKED, text),
                     permanent: false,
                     ourselves: false,
+                    crowded: false,
                 });
             }
             self.close();
@@ -448,6 +455,7 @@ impl ClientSession {
                 diagnosis,
                 permanent: false,
                 ourselves: false,
+                crowded: blame == Blame::Pace,
             });
         }
         self.close();

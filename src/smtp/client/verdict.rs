@@ -8,6 +8,8 @@
 //! | RCPT        | later: the recipient; 452 after an accepted one: next transaction | never: the recipient |
 //! | DATA, dot   | later: the host for 4.3.x, otherwise the recipients | never: the message |
 //! | anything    | 421: later, the host, and the connection ends | |
+//!
+//! What complains of how much comes (see `strain`) blames neither: all mail to there slows down.
 
 use std::fmt::Display;
 use std::net::IpAddr;
@@ -15,6 +17,7 @@ use std::rc::Rc;
 
 use super::Failure;
 use super::reply::Garbled;
+use super::strain::is_strained;
 use crate::mail::outcome::{Blame, Diagnosis, Outcome, RemoteReply};
 use crate::trial::{self, Bug};
 use crate::wire::status::{EnhancedStatus, ReplyCode};
@@ -181,6 +184,10 @@ pub(super) fn refusal(sent: Sent, code: ReplyCode, diagnosis: Diagnosis) -> Outc
             Blame::Message
         };
         return Outcome::Failed { blame, diagnosis };
+    }
+    if is_strained(sent, code, &diagnosis) {
+        let blame = Blame::Pace;
+        return Outcome::Deferred { blame, diagnosis };
     }
     let host = match sent {
         Sent::Rcpt(_) => false,

@@ -193,6 +193,10 @@ struct Record {
     dialogues: Vec<Vec<String>>,
     /// Commands that came before the reply to the one before them, without PIPELINING.
     impatient: Vec<String>,
+    /// Sessions that go on.
+    open: usize,
+    /// The most that went on at a time.
+    most: usize,
 }
 
 pub struct Mx {
@@ -277,6 +281,11 @@ impl Mx {
         self.record().dialogues.len()
     }
 
+    /// The most sessions that went on at a time.
+    pub fn most_at_a_time(&self) -> usize {
+        self.record().most
+    }
+
     /// How many commands that begin with `words` came.
     pub fn heard(&self, words: &str) -> usize {
         let words = words.to_uppercase();
@@ -308,6 +317,8 @@ struct Session {
     hello: String,
     mail: Option<String>,
     rcpts: Vec<String>,
+    /// It is no longer counted.
+    is_gone: bool,
 }
 
 /// The connection is over.
@@ -317,6 +328,8 @@ impl Session {
     fn new(stream: TcpStream, record: Arc<Mutex<Record>>, script: Arc<Mutex<Script>>) -> Self {
         let number = {
             let mut record = record.lock().expect("a session does not panic");
+            record.open += 1;
+            record.most = record.most.max(record.open);
             record.dialogues.push(Vec::new());
             record.dialogues.len() - 1
         };
@@ -330,11 +343,21 @@ impl Session {
             hello: String::new(),
             mail: None,
             rcpts: Vec::new(),
+            is_gone: false,
         }
     }
 
     fn run(mut self) {
         let _ = self.dialogue();
+        self.leave();
+    }
+
+    /// Counted once, and before the peer can know.
+    fn leave(&mut self) {
+        if std::mem::replace(&mut self.is_gone, true) {
+            return;
+        }
+        self.record.lock().expect("a session does not panic").open -= 1;
     }
 
     fn dialogue(&mut self) -> Result<(), Over> {
@@ -387,6 +410,7 @@ impl Session {
                 self.reset();
             }
             "QUIT" => {
+                self.leave();
                 self.answer(line, "221 2.0.0 bye")?;
                 return Err(Over);
             }

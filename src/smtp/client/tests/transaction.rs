@@ -217,7 +217,8 @@ fn peer_refuses_the_sender() {
     for (reply, expected) in [
         ("550 5.7.1 not you", "Failed Message 5.7.1"),
         ("553 no", "Failed Message 5.0.0"),
-        ("451 4.7.1 slow down", "Deferred Host 4.7.1"),
+        ("451 4.7.1 slow down", "Deferred Pace 4.7.1"),
+        ("451 4.7.1 greylisted", "Deferred Host 4.7.1"),
         ("452 4.3.1 full", "Deferred Host 4.3.1"),
         ("450 4.1.8 who", "Deferred Recipient 4.1.8"),
     ] {

@@ -1,3 +1,5 @@
+mod rest;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
