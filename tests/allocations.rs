@@ -1,5 +1,5 @@
 //! How often a small message makes the relay allocate on its way through, and who does: the relay, or
-//! the runtime below it.
+//! the runtime below it; and how many octets a connection holds that has nothing to say.
 //!
 //! A relay with one shard runs in this process, on real sockets and a real disk. Every allocation of
 //! its threads is counted, and of a few messages where it came from is looked up in a back trace.
@@ -23,7 +23,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,9 @@ static ALLOCATOR: Watched = Watched;
 
 static TRACING: AtomicBool = AtomicBool::new(false);
 static TRACES: Mutex<Vec<Backtrace>> = Mutex::new(Vec::new());
+
+/// Octets that the relay's threads hold.
+static HELD: AtomicIsize = AtomicIsize::new(0);
 
 thread_local! {
     /// What this thread does is the test's, or the watching itself.
@@ -48,21 +51,31 @@ fn note() {
     }
 }
 
+fn hold(octets: usize, direction: isize) {
+    if !UNWATCHED.get() {
+        HELD.fetch_add(octets.cast_signed() * direction, SeqCst);
+    }
+}
+
 // SAFETY: every call is handed to the system's allocator as it came.
 unsafe impl GlobalAlloc for Watched {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note();
+        hold(layout.size(), 1);
         // SAFETY: the caller keeps to the contract of the same method.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        hold(layout.size(), -1);
         // SAFETY: as above.
         unsafe { System.dealloc(place, layout) }
     }
 
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         note();
+        hold(layout.size(), -1);
+        hold(size, 1);
         // SAFETY: as above.
         unsafe { System.realloc(place, layout, size) }
     }
@@ -222,7 +235,7 @@ fn own_address() -> [u8; 4] {
 }
 
 #[test]
-fn a_small_message_allocates_little() {
+fn a_small_message_allocates_little_and_an_idle_connection_holds_little() {
     static RECEIVED: AtomicUsize = AtomicUsize::new(0);
     UNWATCHED.set(true);
     let directory = tempfile::tempdir().unwrap();
@@ -270,6 +283,17 @@ fn a_small_message_allocates_little() {
     );
     assert!(each(all) > 1.0, "nothing was seen: the test is broken");
 
+    let crowd = |size| (0..size).map(|_| Client::new(relay)).collect::<Vec<_>>();
+    // Tables get their size.
+    drop(crowd(IDLE));
+    let before = HELD.load(SeqCst);
+    let idle = crowd(IDLE);
+    let each = (HELD.load(SeqCst) - before) / IDLE.cast_signed();
+    println!("{each} octets of an idle connection");
+    assert!(each <= MOST_IDLE, "an idle connection holds {each} octets");
+    assert!(each > 1000, "nothing was seen: the test is broken");
+    drop(idle);
+
     client.expect(b"QUIT\r\n");
     let own = rustix::process::getpid();
     rustix::process::kill_process(own, rustix::process::Signal::TERM).unwrap();
@@ -278,6 +302,10 @@ fn a_small_message_allocates_little() {
 
 /// What a small message over connections that stay may cost.
 const MOST: f64 = 10.0;
+/// What a connection may hold that was greeted and waits. Without optimisation its task is as large as
+/// with it.
+const MOST_IDLE: isize = 6000;
+const IDLE: usize = 256;
 const WARM_UP: usize = 200;
 /// Those whose allocations are looked at; a back trace takes time.
 const MESSAGES: usize = 50;

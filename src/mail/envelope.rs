@@ -140,7 +140,7 @@ pub struct Recipient {
 }
 
 /// The envelope of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Envelope {
     /// `MAIL FROM`: whom reports go to.
     pub reverse_path: ReversePath,

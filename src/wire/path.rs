@@ -37,7 +37,7 @@ pub struct Mailbox {
 }
 
 /// Whom a bounce goes to: nobody (`<>`) or a mailbox (RFC 5321 §4.1.2).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ReversePath(pub Option<Mailbox>);
 
 /// Why an address was refused.

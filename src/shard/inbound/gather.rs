@@ -20,13 +20,15 @@ pub(super) struct Gathering<W: World> {
     pub(super) id: QueueId,
     tail: Vec<u8>,
     extent: Option<ExtentWriter<W>>,
-    _arriving: Arriving,
+    /// Until all of it is there.
+    arriving: Option<Arriving>,
     /// What it takes of the shard's memory budget.
     loan: Loan,
     /// Octets of the buffer that it comes in through.
     buffer: usize,
-    /// Looks at it as it arrives.
-    watch: Option<Watch>,
+    /// Looks at it as it arrives. Apart: most listeners want none, and every idle connection has room
+    /// for a message.
+    watch: Option<Box<Watch>>,
     /// What was spilled last ended with CRLF.
     ends_line: bool,
     /// The spool could not take a part, or memory has run out: the message is read to its end and refused.
@@ -68,10 +70,10 @@ impl<W: World> Gathering<W> {
             id: shard.log.next_id(),
             tail: shard.buffers.take_empty(first),
             extent: None,
-            _arriving: Arriving::new(&shard.arriving),
+            arriving: Some(Arriving::new(&shard.arriving)),
             loan,
             buffer: 0,
-            watch,
+            watch: watch.map(Box::new),
             ends_line: false,
             failure: None,
         }
@@ -92,7 +94,7 @@ impl<W: World> Gathering<W> {
         self.tail.extend_from_slice(octets);
         self.count();
         if self.tail.len() > INLINE_OCTETS_MAX
-            && let Err(error) = self.spill(shard).await
+            && let Err(error) = Box::pin(self.spill(shard)).await
         {
             self.fail(error);
         }
@@ -146,14 +148,20 @@ impl<W: World> Gathering<W> {
         extent.append(full).await
     }
 
+    /// Somebody looks at it.
+    pub(super) fn is_watched(&self) -> bool {
+        self.watch.is_some()
+    }
+
     /// What was seen of it, now that all of it is there; `None` where nobody looks.
     pub(super) async fn seen(&mut self, shard: &Shard<W>) -> Option<Seen> {
         let breathe = async || shard.world.breathe().await;
         Some(self.watch.take()?.finish(&mut self.tail, breathe).await)
     }
 
-    /// All of it, safe on disk where it was large.
-    pub(super) async fn finish(mut self, shard: &Shard<W>) -> io::Result<Gathered> {
+    /// All of it, safe on disk where it was large. Nothing is left here. (By reference, like all that
+    /// has its way through several calls: each would have room for it, in every idle connection.)
+    pub(super) async fn finish(&mut self, shard: &Shard<W>) -> io::Result<Gathered> {
         if !(self.tail.ends_with(b"\r\n") || self.tail.is_empty() && self.ends_line) {
             // A BDAT message may end in the middle of a line (RFC 3030 §3); the dot of a DATA
             // message stands on a line of its own.
@@ -164,18 +172,22 @@ impl<W: World> Gathering<W> {
             return Err(error);
         }
         if self.extent.is_some() && !self.tail.is_empty() {
-            self.spill(shard).await?;
+            Box::pin(self.spill(shard)).await?;
         }
-        match self.extent.take() {
-            Some(extent) => Ok(Gathered::Extent(extent.seal().await?)),
-            None => Ok(Gathered::Memory(std::mem::take(&mut self.tail))),
-        }
+        let gathered = match self.extent.take() {
+            Some(extent) => Gathered::Extent(Box::pin(extent.seal()).await?),
+            None => Gathered::Memory(std::mem::take(&mut self.tail)),
+        };
+        // Nobody waits for it any more, and what it took of the budget is others'.
+        self.arriving = None;
+        self.loan.set(0);
+        Ok(gathered)
     }
 
     /// The message will not be accepted: nothing of it stays.
-    pub(super) async fn discard(mut self) {
+    pub(super) async fn discard(&mut self) {
         if let Some(extent) = self.extent.take() {
-            extent.abandon().await;
+            Box::pin(extent.abandon()).await;
         }
     }
 }

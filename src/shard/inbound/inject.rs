@@ -57,8 +57,8 @@ impl<W: World> Shard<W> {
             caller: None,
             receiving,
         };
-        let transaction = transaction(injection, recipients, content);
-        let stored = self.store(gathering, transaction, &origin, Vec::new());
+        let mut transaction = transaction(injection, recipients, content);
+        let stored = self.store(&mut gathering, &mut transaction, &origin, Vec::new());
         let receipt = Box::pin(stored).await.map_err(refused)?;
         Ok(Injected {
             id: receipt.queue_id().to_string(),

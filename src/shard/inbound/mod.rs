@@ -14,6 +14,7 @@ mod verify;
 pub(super) mod watch;
 
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -32,13 +33,14 @@ use crate::world::{Tick, World};
 use gather::Gathering;
 use store::Origin;
 
-/// A session of a client, from its first octet to its last.
-pub(super) async fn receive<W: World>(
+/// A session of a client, from its first octet to its last. (No `async fn`: it would have room for
+/// the arrival, and beside it for the visit that is made of it.)
+pub(super) fn receive<W: World>(
     shard: &Rc<Shard<W>>,
     manners: Manners,
     arrival: Arrival<W>,
     pass: &Pass,
-) {
+) -> impl Future<Output = ()> {
     let Arrival {
         mut connection,
         is_trusted,
@@ -61,11 +63,13 @@ pub(super) async fn receive<W: World>(
         guests,
         began: accepted,
     };
-    if visit.run(pass).await {
-        let last = visit.session.output();
-        visit.connection.part(shard, last).await;
-    } else {
-        visit.connection.close(shard).await;
+    async move {
+        if visit.run(pass).await {
+            let last = visit.session.output();
+            visit.connection.part(shard, last).await;
+        } else {
+            visit.connection.close(shard).await;
+        }
     }
 }
 
@@ -113,7 +117,7 @@ impl<W: World> Visit<'_, W> {
                 Ok(Next::Again | Next::Read) => {}
             }
         }
-        if let Some(gathering) = self.gathering.take() {
+        if let Some(mut gathering) = self.gathering.take() {
             gathering.discard().await;
         }
         parting
@@ -161,7 +165,7 @@ impl<W: World> Visit<'_, W> {
                 self.answer_login(word);
             }
             Step::Discard => {
-                if let Some(gathering) = self.gathering.take() {
+                if let Some(mut gathering) = self.gathering.take() {
                     gathering.discard().await;
                 }
             }
@@ -211,7 +215,8 @@ impl<W: World> Visit<'_, W> {
                 return;
             }
         };
-        match shard.store(gathering, transaction, &origin, field).await {
+        let stored = shard.store(&mut gathering, &mut transaction, &origin, field);
+        match stored.await {
             Ok(receipt) => self.session.message_accepted(&receipt),
             Err(reply) => self.session.message_refused(reply),
         }
@@ -220,6 +225,18 @@ impl<W: World> Visit<'_, W> {
     /// What the listener wants to know of a complete message: the field to stand before it, or why
     /// it is refused.
     async fn judge(
+        &self,
+        gathering: &mut Gathering<W>,
+        transaction: &mut Transaction,
+    ) -> Result<Vec<u8>, Reply> {
+        if !gathering.is_watched() {
+            return Ok(Vec::new());
+        }
+        Box::pin(self.judge_seen(gathering, transaction)).await
+    }
+
+    /// The same where something was looked at.
+    async fn judge_seen(
         &self,
         gathering: &mut Gathering<W>,
         transaction: &mut Transaction,
@@ -240,8 +257,9 @@ impl<W: World> Visit<'_, W> {
         self.shard
             .preflight(id, &seen.findings, self.manners.looks.preflight)?;
         let (client, may_relay) = (self.connection.client(), self.session.may_relay());
-        let verified = self.shard.verify(id, seen, transaction, client, may_relay);
-        Box::pin(verified).await
+        self.shard
+            .verify(id, seen, transaction, client, may_relay)
+            .await
     }
 
     /// 220, and the handshake.
@@ -319,7 +337,7 @@ impl<W: World> Visit<'_, W> {
                 SCARCE_BUFFER_OCTETS
             };
             gathering.comes_through(self.connection.make_room(&shard.buffers, room));
-            let more = self.connection.receive_into(shard, wait, pass, room);
+            let more = pin!(self.connection.receive_into(shard, wait, pass, room));
             match gathering.wait_for(more).await {
                 Some(heard) => heard,
                 None => return Ok(Next::Again),

@@ -55,15 +55,15 @@ impl<W: World> Shard<W> {
     /// 250. `field` says who it is from, and stands before the trace field.
     pub(super) async fn store(
         self: &Rc<Self>,
-        gathering: Gathering<W>,
-        mut transaction: Transaction,
+        gathering: &mut Gathering<W>,
+        transaction: &mut Transaction,
         origin: &Origin,
         field: Vec<u8>,
     ) -> Result<Receipt, Reply> {
         let id = gathering.id;
         let arrival = self.world.wall();
-        let mut trace = self.preface(id, &mut transaction, origin, arrival, field);
-        if let Err(reply) = self.follow_aliases(&mut transaction, &mut trace) {
+        let mut trace = self.preface(id, transaction, origin, arrival, field);
+        if let Err(reply) = self.follow_aliases(transaction, &mut trace) {
             gathering.discard().await;
             return Err(reply);
         }
@@ -94,8 +94,8 @@ impl<W: World> Shard<W> {
         let message = Rc::new(Message {
             id,
             arrival,
-            envelope: transaction.envelope,
-            content: transaction.content,
+            envelope: std::mem::take(&mut transaction.envelope),
+            content: std::mem::take(&mut transaction.content),
             trace,
             body: gathered.into_body(),
             tags,

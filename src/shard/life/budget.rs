@@ -149,10 +149,15 @@ impl Budget {
 
     /// Waits for room; false when none came within [`ROOM_WAIT`].
     pub(in crate::shard) async fn room<W: World>(&self, world: &W) -> bool {
-        let inner = &self.inner;
-        if self.has_room() && inner.beginning.is_empty() {
+        if self.has_room() && self.inner.beginning.is_empty() {
             return true;
         }
+        // Apart: every idle connection would have room for the wait.
+        Box::pin(self.wait_for_room(world)).await
+    }
+
+    async fn wait_for_room<W: World>(&self, world: &W) -> bool {
+        let inner = &self.inner;
         let until = world.now() + ROOM_WAIT;
         let turn = inner.beginning.join();
         loop {
@@ -292,11 +297,19 @@ impl Loan {
     /// back. What it holds itself is not in its way: were it alone, it could go on, however small
     /// the budget.
     pub(in crate::shard) async fn room<W: World>(&self, world: &W) -> bool {
-        let (inner, terms) = (&self.charge.inner, &self.terms);
-        let has_room = || inner.used.get() - self.charge.octets < inner.limit;
-        if has_room() && !terms.is_called_back.get() {
+        if self.has_room() && !self.is_called_back() {
             return true;
         }
+        Box::pin(self.wait_for_room(world)).await
+    }
+
+    fn has_room(&self) -> bool {
+        let inner = &self.charge.inner;
+        inner.used.get() - self.charge.octets < inner.limit
+    }
+
+    async fn wait_for_room<W: World>(&self, world: &W) -> bool {
+        let (inner, terms) = (&self.charge.inner, &self.terms);
         let until = world.now() + ROOM_WAIT;
         let turn = inner.growing.join();
         terms.waits.set(Waits::ForRoom);
@@ -306,7 +319,7 @@ impl Loan {
             if terms.is_called_back.get() || now >= until {
                 break false;
             }
-            if has_room() {
+            if self.has_room() {
                 break true;
             }
             inner.call_back(now);
