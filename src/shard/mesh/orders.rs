@@ -169,10 +169,15 @@ impl<W: World> Shard<W> {
         selector.takes(&entry).then_some(entry)
     }
 
-    /// Whether a candidate is still meant.
-    async fn is_meant(&self, selector: &Selector, candidate: Candidate) -> bool {
+    /// Whether a candidate is still meant; `found` is what was found of it, where that decides.
+    fn is_meant(
+        &self,
+        selector: &Selector,
+        candidate: Candidate,
+        found: Option<&QueueEntry>,
+    ) -> bool {
         if selector.needs_envelope() {
-            return self.look_at(selector, candidate).await.is_some();
+            return found.is_some();
         }
         let queue = self.queue.borrow();
         let message = queue.glance(candidate.key);
@@ -251,14 +256,15 @@ impl<W: World> Shard<W> {
             }
             self.tell_ends().await;
             self.world.breathe().await;
-            if order.dry_run && acted.samples.len() < SAMPLES_MAX {
-                acted
-                    .samples
-                    .extend(self.look_at(selector, candidate).await);
-            }
-            if !self.is_meant(selector, candidate).await {
+            let is_sample = order.dry_run && acted.samples.len() < SAMPLES_MAX;
+            let found = match is_sample || selector.needs_envelope() {
+                true => self.look_at(selector, candidate).await,
+                false => None,
+            };
+            if !self.is_meant(selector, candidate, found.as_ref()) {
                 continue;
             }
+            acted.samples.extend(found.filter(|_| is_sample));
             let reached = match &order.into {
                 Some(to) if order.act == Act::Redirect && !order.dry_run => {
                     let id = QueueId(candidate.id);
