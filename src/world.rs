@@ -137,6 +137,10 @@ pub trait World: Clone + 'static {
 
     /// Opens a listening socket.
     fn listen(&self, at: SocketAddr) -> io::Result<Self::Listener>;
+    /// Sockets beside that one, where a process with more shards has left them: clients wait there too.
+    fn listen_beside(&self, _at: SocketAddr) -> io::Result<Vec<Self::Listener>> {
+        Ok(Vec::new())
+    }
     /// Connects to `to`, from `source` where one is given. `TimedOut` at the deadline.
     fn dial(
         &self,
@@ -232,6 +236,8 @@ pub trait Listener: 'static {
     fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>>;
     /// No further connection: a waiting [`Listener::accept`] returns an error.
     fn close(&self);
+    /// The same for us alone: who connects from now on waits for the process that has the socket too.
+    fn leave(&self);
     /// Where it listens (the port that was chosen when 0 was asked for).
     fn local(&self) -> SocketAddr;
 }

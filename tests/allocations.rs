@@ -216,7 +216,7 @@ fn start(directory: PathBuf, relay: SocketAddr, sink: SocketAddr) -> thread::Joi
     std::fs::write(&path, text).unwrap();
     thread::spawn(move || {
         let config = ringpost::config::load(Some(&path)).expect("the configuration is right");
-        ringpost::serve::run(config, Some(&path))
+        ringpost::serve::run(config, Some(&path), ringpost::serve::Taking::Free)
     })
 }
 

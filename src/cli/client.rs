@@ -136,6 +136,19 @@ impl Client {
         self.read(&text)
     }
 
+    /// GET, answered in JSON whatever the status is, where somebody answers.
+    pub(super) fn get_failing<T: DeserializeOwned>(&self, path: &str) -> Result<T, Complaint> {
+        let mut response = self.question(path, &[]).call();
+        let response = response.as_mut().map_err(|error| self.unreachable(error))?;
+        let text = self.text(response)?;
+        // A failure that is none of the relay's own words is one of the way to it.
+        self.read(&text)
+            .map_err(|complaint| match response.status() {
+                status if status.is_success() => complaint,
+                status => self.refused(status, &text),
+            })
+    }
+
     /// GET, answered in plain text.
     pub(super) fn get_text(
         &self,

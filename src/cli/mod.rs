@@ -7,6 +7,7 @@ pub mod client;
 pub mod dkim;
 pub mod explain;
 pub mod latency;
+pub mod life;
 pub mod preflight;
 pub mod printed;
 pub mod queue;
@@ -25,7 +26,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{self, Config};
 use crate::confine;
-use crate::serve;
+use crate::serve::{self, Taking};
 use client::{Answer, Complaint, EX_CONFIG, EX_SOFTWARE, EX_USAGE, Place, print};
 
 /// A mail relay: durable before 250, every latency visible
@@ -60,8 +61,14 @@ struct Source {
 #[derive(Subcommand, Clone, Debug)]
 enum Command {
     /// Run the relay (also without any command)
-    #[command(after_help = "Example:\n  ringpost serve --config /etc/ringpost.toml")]
-    Serve,
+    #[command(
+        after_help = "Examples:\n  ringpost serve --config /etc/ringpost.toml\n  ringpost serve --take-over --config /etc/ringpost.toml"
+    )]
+    Serve {
+        /// Take the place of the relay that runs on the same data, its ports included: nobody is refused meanwhile
+        #[arg(long)]
+        take_over: bool,
+    },
     /// Validate a configuration and every file that it names
     #[command(
         after_help = "Example:\n  ringpost check --config /etc/ringpost.toml\n\nEach fault is FILE:LINE:COLUMN: what is wrong, and what would be right; exit code 78."
@@ -88,6 +95,9 @@ enum Command {
     Explain(explain::Arguments),
     Latency(latency::Arguments),
     Shards(shards::Arguments),
+    Health(life::Health),
+    Reload(life::Reload),
+    Drain(life::Drain),
     Top(top::Arguments),
     Spool(spool::Arguments),
     User(user::Arguments),
@@ -118,7 +128,9 @@ pub fn main() -> ExitCode {
     };
     let path = arguments.source.config.as_deref();
     match arguments.command {
-        None | Some(Command::Serve) => with(path, |config| serve::run(config, path)),
+        None => relay(path, Taking::Free),
+        Some(Command::Serve { take_over: false }) => relay(path, Taking::Free),
+        Some(Command::Serve { take_over: true }) => relay(path, Taking::Over),
         Some(Command::Check { json: false }) => with(path, |config| {
             let remarks = serve::sources::missing(&config);
             print(Ok(Answer {
@@ -139,6 +151,9 @@ pub fn main() -> ExitCode {
         Some(Command::Trace(arguments)) => asking(path, |place| trace::run(&arguments, place)),
         Some(Command::Explain(arguments)) => asking(path, |place| explain::run(&arguments, place)),
         Some(Command::Latency(arguments)) => asking(path, |place| latency::run(&arguments, place)),
+        Some(Command::Health(arguments)) => asking(path, |place| life::health(&arguments, place)),
+        Some(Command::Reload(arguments)) => asking(path, |place| life::reload(&arguments, place)),
+        Some(Command::Drain(arguments)) => asking(path, |place| life::drain(&arguments, place)),
         Some(Command::Shards(arguments)) => asking(path, |place| shards::run(&arguments, place)),
         Some(Command::Top(arguments)) => asking(path, |place| top::run(&arguments, place)),
         Some(Command::Sendmail(arguments)) => send(*arguments, path),
@@ -165,6 +180,11 @@ pub fn main() -> ExitCode {
             None => with(path, |config| spool::run(&arguments, &config.data_dir)),
         },
     }
+}
+
+/// Runs the relay until it ends.
+fn relay(path: Option<&Path>, taking: Taking) -> ExitCode {
+    with(path, |config| serve::run(config, path, taking))
 }
 
 /// What `sendmail` is asked for; it reads the configuration without the files that it names, which

@@ -20,6 +20,7 @@ use crate::service::{Desk, Service};
 use crate::spool::OpenError;
 use crate::spool::check::{CheckReport, check};
 use crate::uring::Uring;
+use crate::uring::given::Given;
 use crate::uring::start::{self, Refused, ShardMain};
 
 /// Look through the spool of a relay that does not run
@@ -99,7 +100,7 @@ fn look(data: &Path) -> Result<CheckReport, Complaint> {
     let (tell, told) = mpsc::channel();
     let progress = Progress::default();
     let seats = [None];
-    let sockets = start::bind(&[], seats.len())?;
+    let sockets = start::bind(&[], seats.len(), &mut Given::default())?;
     let running = start::start(&seats, sockets, &desk, &Runtime::default(), |_| Check {
         data: data.clone(),
         progress: progress.clone(),

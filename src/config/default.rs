@@ -60,6 +60,7 @@ impl Default for Process {
             user: None,
             group: None,
             confine: true,
+            drain: Duration::from_secs(8),
         }
     }
 }

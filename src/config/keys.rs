@@ -694,22 +694,6 @@ impl std::fmt::Display for Protocol {
     }
 }
 
-/// The keys that differ and need a restart.
-pub(super) fn changed(old: &Config, new: &Config) -> Vec<String> {
-    let mut changed = Vec::new();
-    for table in TABLES {
-        let keys = table.keys.iter().filter(|key| key.reload == Restart);
-        for key in keys.filter(|key| (key.write)(old) != (key.write)(new)) {
-            let dot = if table.name.is_empty() { "" } else { "." };
-            changed.push(format!("{}{dot}{}", table.name, key.name));
-        }
-    }
-    if old.listener != new.listener {
-        changed.push("listener".to_owned());
-    }
-    changed
-}
-
 fn quoted(text: impl std::fmt::Display) -> String {
     toml::Value::String(text.to_string()).to_string()
 }

@@ -4,6 +4,7 @@
 //! One table of keys (`keys`) says for each what it means, how it is read and how it is written.
 //! So the file, `ringpost config` and the manual cannot disagree.
 
+mod changes;
 mod default;
 mod keys;
 mod limit;
@@ -32,6 +33,7 @@ use crate::users::token::{Issuer, Terms};
 use crate::wire::path::Mailbox;
 
 pub use crate::route::TlsPolicy;
+pub use changes::{Change, changes};
 pub use limit::Limit;
 pub use render::render;
 pub use sending::{Bounces, Pool, Source};
@@ -102,6 +104,8 @@ pub struct Process {
     pub group: Option<String>,
     /// No new privileges, and only the files that are needed.
     pub confine: bool,
+    /// How long transactions in progress may take at the end.
+    pub drain: Duration,
 }
 
 /// `[runtime]`
@@ -644,12 +648,6 @@ fn load_with(path: Option<&Path>, named: Named) -> Result<Config, Vec<Fault>> {
             Err(vec![Fault::after(file, &before, message.to_owned())])
         }
     }
-}
-
-/// The keys whose new value needs a restart.
-#[must_use]
-pub fn changes(old: &Config, new: &Config) -> Vec<String> {
-    keys::changed(old, new)
 }
 
 /// The kernel's node name, completed by /etc/hosts where it is short; "localhost" where it is

@@ -438,17 +438,6 @@ fn what_is_in_effect_has_every_name() {
 }
 
 #[test]
-fn a_reload_names_what_needs_a_restart() {
-    let old = Config::default();
-    let mut new = old.clone();
-    new.smtp.max_recipients = 5;
-    assert!(changes(&old, &new).is_empty());
-    new.runtime.cores = Cores::Count(1);
-    new.listener.clear();
-    assert_eq!(changes(&old, &new), ["runtime.cores", "listener"]);
-}
-
-#[test]
 fn a_network_of_mapped_addresses_is_the_ipv4_network() {
     for (written, read) in [
         ("::ffff:127.0.0.0/104", "127.0.0.0/8"),

@@ -36,7 +36,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// Writes a duration in the largest unit that keeps it whole.
-pub(super) fn duration(duration: Duration) -> String {
+pub fn duration(duration: Duration) -> String {
     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     if micros == 0 {
         return "0us".to_owned();

@@ -198,6 +198,7 @@ mod tests {
             user: Some(user.to_owned()),
             group: group.map(str::to_owned),
             confine: true,
+            ..Process::default()
         }
     }
 

@@ -18,7 +18,7 @@ use super::audit::{By, Deed};
 use super::listen::Peer;
 use super::problem::media_type;
 use super::{Failure, Plane};
-use crate::config;
+use crate::config::{self, units::parse_duration};
 use crate::users::{self, Unchanged, Users, judge_addresses};
 
 /// What of the process the control plane reaches.
@@ -28,8 +28,21 @@ pub struct House {
     pub users_file: PathBuf,
     /// Looks at a configuration and at the files that it names, where those can be read.
     pub check: Arc<Check>,
-    /// Lets the relay end, as SIGTERM does.
-    pub drain: Arc<dyn Fn() + Send + Sync>,
+    /// Lets the relay end, as SIGTERM does; transactions in progress may take so long.
+    pub drain: Arc<dyn Fn(Option<Duration>) + Send + Sync>,
+    /// Has the configuration read anew, as SIGHUP does.
+    pub reload: Arc<dyn Fn() -> oneshot::Receiver<Reloaded> + Send + Sync>,
+}
+
+/// What came of a reload.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Reloaded {
+    /// The new configuration is in effect. If not, the old one is, for its `faults`.
+    pub taken: bool,
+    /// What differs from the one before.
+    pub changes: Vec<config::Change>,
+    /// What is wrong with the file, or with files that it names.
+    pub faults: Vec<String>,
 }
 
 /// Takes the text of a configuration, and says later what is wrong with it.
@@ -262,6 +275,42 @@ pub(super) async fn check(
 pub(super) struct Drain {
     /// `true`
     drain: bool,
+    /// How long transactions in progress may take, as in `30s`; else what `process.drain` says.
+    #[serde(default)]
+    within: Option<String>,
+}
+
+/// Says that it is meant.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reload {
+    /// `true`
+    reload: bool,
+}
+
+/// `POST /api/v1/reload`. A body in JSON, as for the end.
+pub(super) async fn reload(
+    State(plane): State<Plane>,
+    body: Result<Json<Reload>, JsonRejection>,
+) -> Result<Json<Reloaded>, Failure> {
+    let Json(Reload { reload }) = body?;
+    if !reload {
+        let words = "reload: true reads the configuration anew, and nothing else is done here";
+        return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, words));
+    }
+    let reloaded = (plane.house.reload)();
+    let reloaded = tokio::time::timeout(RELOAD_PATIENCE, reloaded).await;
+    let busy = || {
+        Failure::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the relay is ending, or still reads it",
+        )
+    };
+    reloaded
+        .ok()
+        .and_then(Result::ok)
+        .map(Json)
+        .ok_or_else(busy)
 }
 
 /// `POST /api/v1/drain`. A body in JSON, which no web page can post here without being asked.
@@ -271,16 +320,24 @@ pub(super) async fn drain(
     headers: HeaderMap,
     body: Result<Json<Drain>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Value>), Failure> {
-    let Json(Drain { drain }) = body?;
+    let Json(Drain { drain, within }) = body?;
     if !drain {
         let words = "drain: true ends the relay, and nothing else is done here";
         return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, words));
     }
+    let within = match within.as_deref().map(parse_duration) {
+        None => None,
+        Some(Some(within)) => Some(within),
+        Some(None) => {
+            let words = "within: a duration such as 30s (us, ms, s, m, h, d)";
+            return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, words));
+        }
+    };
     if let Some(audit) = &plane.audit {
         let by = By::of(peer, &headers);
         audit.begin(&Deed::new("drain", None, by)).await;
     }
-    (plane.house.drain)();
+    (plane.house.drain)(within);
     Ok((StatusCode::ACCEPTED, Json(json!({ "status": "draining" }))))
 }
 
@@ -289,3 +346,5 @@ mod tests;
 
 /// How long a configuration is looked at: files may be on a slow disk.
 const CHECK_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a configuration may take to be read: users and certificates are with it.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(8);

@@ -74,6 +74,7 @@ fn router(plane: Plane, token: Option<String>, max_message_size: u64) -> Router 
         .route("/api/v1/users/{address}", delete(house::remove))
         .route("/api/v1/users/{address}/password", put(house::set_password))
         .route("/api/v1/config/check", post(house::check))
+        .route("/api/v1/reload", post(house::reload))
         .route("/api/v1/drain", post(house::drain))
         .route("/api/v1/openapi.json", get(openapi::openapi))
         .merge(inject::routes(max_message_size))

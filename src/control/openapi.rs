@@ -437,6 +437,14 @@ fn house_calls(sheet: &mut Sheet) -> Vec<Call> {
     .reads(sheet.json::<house::Drain>())
     .fails(&[400, 413, 415, 422]);
     drain.answer.0 = 202;
+    let reload = Call::new(
+        "post",
+        "/api/v1/reload",
+        "Has the configuration read anew, as SIGHUP does, and says what changes",
+        sheet.json::<house::Reloaded>(),
+    )
+    .reads(sheet.json::<house::Reload>())
+    .fails(&[400, 413, 415, 422, 503]);
     let any = json!({ "application/json": { "schema": { "type": "object" } } });
     vec![
         Call::new(
@@ -447,6 +455,7 @@ fn house_calls(sheet: &mut Sheet) -> Vec<Call> {
         )
         .reads(toml)
         .fails(&[400, 413, 415]),
+        reload,
         drain,
         Call::new("get", "/api/v1/openapi.json", "This document", any),
     ]

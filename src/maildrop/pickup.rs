@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{BAD, REFUSED, Submission, WHOLE, submit};
 use crate::observe::log::{Level, Log};
@@ -39,6 +39,18 @@ impl Pickup {
             end: Some(end),
             thread: Some(thread),
         })
+    }
+}
+
+impl Pickup {
+    /// Ends it, and waits until the message is handed over that it is in the middle of.
+    pub fn finish(mut self) {
+        drop(self.end.take());
+        let until = Instant::now() + FINISH_WAIT;
+        let is_busy = |thread: &JoinHandle<()>| !thread.is_finished() && Instant::now() < until;
+        while self.thread.as_ref().is_some_and(is_busy) {
+            std::thread::park_timeout(FINISH_LOOK);
+        }
     }
 }
 
@@ -132,6 +144,9 @@ fn put_aside(path: &Path, ending: &str, why: &str, log: &Log) {
 }
 
 /// How often the directory is looked into.
+const FINISH_LOOK: Duration = Duration::from_millis(5);
+/// A relay answers sooner, unless it is in trouble itself.
+const FINISH_WAIT: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -151,3 +151,11 @@
 //! `spool::recover` reads the segments in order, ends each at its torn tail, and tells what waits;
 //! `shard::life` rebuilds the queue from it and logs what was found. Directories of shards that no
 //! longer exist are taken over then (`shard::life::adopt`, `spool::adopt`).
+//!
+//! # From one process to the next
+//!
+//! `serve::site` takes the place: the data directory's lock, and ports, its own (`uring::start`) or such as were open
+//! before it (`uring::given`): the service manager's, kept by it, or handed over (`serve::handover`). A shard that
+//! hands over stops accepting without closing the socket, which is why `uring::net` waits for a listening
+//! socket to be readable and then accepts, and has no accept under way that could not be taken back.
+//! `serve::words` does what the running process is told, by signals and by the control plane.

@@ -14,14 +14,15 @@
 //! # Install
 //!
 //! - `scripts/package` makes a .deb: a user of its own, the unit, `/etc/ringpost/ringpost.toml`, manual pages,
-//!   completions, and `sendmail`, `mailq` and `newaliases` (it provides `mail-transport-agent`). A
-//!   removal keeps mail and configuration, and a purge
+//!   completions, and `sendmail`, `mailq` and `newaliases` (it provides `mail-transport-agent`). An upgrade
+//!   restarts the relay without a refused connection; a removal keeps mail and configuration, and a purge
 //!   keeps users' mailboxes.
 //! - `scripts/install` does the same without a package manager, below `/usr/local` or `--prefix`, and
 //!   `--uninstall` takes it away again.
 //! - `tuning/Containerfile` makes an image: no root, and nothing to write but the volume `/var/lib/ringpost`
 //!   (`--read-only`). The usual seccomp profiles refuse io_uring, and the relay then says so and ends with 71:
 //!   `--security-opt seccomp=tuning/seccomp.json` has the rings, and besides what the unit allows.
+//!   `ringpost health` is its health check.
 //!
 //! # Watch
 //!
@@ -135,6 +136,46 @@
 //! SIGTERM drains: no new connection, idle clients hear 421, transactions in progress end, state is
 //! on disk, exit 0 in under 10 s. Mail that waits stays in the spool; the next start goes on. SIGKILL
 //! loses no message that was answered with 250; a delivery that was in flight may happen twice.
+//!
+//! Transactions get `[process] drain` (8 s). `ringpost drain --within 5m` gives them longer and waits for the
+//! end; told twice, the earlier end counts, so SIGTERM still ends it soon.
+//!
+//! # Reload
+//!
+//! SIGHUP, `systemctl reload ringpost` and `ringpost reload` read the configuration anew, and every file that it
+//! names. Each key that differs is told with both values, and whether it holds now or from the next start on;
+//! the command prints that, the log has it too. With a fault in the file the old configuration stays, and
+//! the command ends with 78. No connection notices. Certificates, users and credentials are noticed
+//! within a second when their files change, without any of this.
+//!
+//! # The next program, without a refused connection
+//!
+//! Clients that connect between two processes wait in the kernel, in a listening socket that is never closed:
+//!
+//! - Under systemd, `systemctl restart ringpost`. The relay has its sockets kept by systemd
+//!   (`FileDescriptorStoreMax=` in `tuning/ringpost.service`) and finds them again, after a crash too.
+//! - With `tuning/ringpost.socket` systemd opens the ports itself, before the relay is there. Each address there
+//!   must be one of a `[[listener]]`. A socket that is listed once serves all shards: each waits on a
+//!   descriptor of its own, and a connection stays where it was accepted, but all of them wake for
+//!   each. With `ReusePort=yes` an address can be listed once for each core instead.
+//! - Anywhere else, `ringpost serve --take-over` beside the relay that runs. The new one reads its configuration,
+//!   certificates and users, takes the listening sockets and the control plane's over (through
+//!   `data_dir/handover.PID`, which only the relay's user and root reach), and only then tells the old one to
+//!   end. If anything is wrong before that, the old one goes on and knows nothing of it. The old one stops accepting,
+//!   lets transactions end as at SIGTERM (idle clients hear 421 4.3.2), syncs, and lets go of the
+//!   spool; the new one opens it, and takes up those who wait. They wait for as long as the slowest
+//!   transaction takes, at most `[process] drain`, and for the spool to be read. The numbers of
+//!   cores and listeners may differ. A supervisor that started the old process does not know the new one.
+//!
+//! # Clocks and logs
+//!
+//! Waits and deadlines go by the monotonic clock, so a calendar that is set forward or back a day neither sends
+//! all waiting mail at once nor holds it up. What is written down (Date, ages in the spool, signatures) is
+//! the calendar's.
+//!
+//! The log goes to standard error, where journald or the supervisor keeps it; there is no log file, and so no
+//! signal to reopen one. The files that the relay itself writes, `events.jsonl` and `audit.jsonl`, roll
+//! by size.
 //!
 //! # What the process may do
 //!

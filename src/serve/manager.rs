@@ -1,9 +1,14 @@
 //! What the service manager is told (sd_notify(3)): ready, reloading, ending, and while it runs
 //! that every shard goes round. Without one (`NOTIFY_SOCKET` is unset) nobody is told.
 
+use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
+use socket2::Socket;
+
+use crate::uring::given::kept_name;
 
 /// The service manager that started the process, if one did.
 pub(super) struct Manager {
@@ -13,6 +18,8 @@ pub(super) struct Manager {
     beats: Vec<u64>,
     /// What it was told last of long work, and when.
     said: Option<(String, Instant)>,
+    /// There is one.
+    is_there: bool,
 }
 
 impl Manager {
@@ -22,6 +29,7 @@ impl Manager {
             watched: sd_notify::watchdog_enabled().map(|time| time / 2),
             beats: Vec::new(),
             said: None,
+            is_there: std::env::var_os("NOTIFY_SOCKET").is_some(),
         }
     }
 
@@ -60,9 +68,37 @@ impl Manager {
         }
     }
 
-    pub(super) fn ending(&self) {
-        let words = NotifyState::Status("transactions in progress go on");
-        tell(&[NotifyState::Stopping, words]);
+    pub(super) fn ending(&self, within: Duration) {
+        let more = u32::try_from((within + LAST_SYNC).as_micros()).unwrap_or(u32::MAX);
+        tell(&[
+            NotifyState::Stopping,
+            NotifyState::ExtendTimeoutUsec(more),
+            NotifyState::Status("transactions in progress go on"),
+        ]);
+    }
+
+    /// Whether somebody may go on with our listening sockets when we have ended. Whether the manager does
+    /// (`FileDescriptorStoreMax=`), it does not say; where it does not, it closes them after us.
+    pub(super) fn keeps_sockets(&self) -> bool {
+        self.is_there
+    }
+
+    /// Has the sockets kept for the next start, and those let go of that were kept for an address that is
+    /// not listened on any more.
+    pub(super) fn keep(&self, sockets: &[(SocketAddr, Socket)], gone: &[SocketAddr]) {
+        if !self.is_there {
+            return;
+        }
+        for asked in gone {
+            let name = kept_name(*asked);
+            tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(&name)]);
+        }
+        for (asked, socket) in sockets {
+            let name = kept_name(*asked);
+            let states = [NotifyState::FdStore, NotifyState::FdName(&name)];
+            // Not kept, it is bound anew.
+            let _ = sd_notify::notify_with_fds(&states, &[socket.as_fd()]);
+        }
     }
 
     /// How far the end has come.
@@ -97,6 +133,8 @@ fn tell(states: &[NotifyState<'_>]) {
     let _ = sd_notify::notify(states);
 }
 
+/// What the end takes beyond the last transaction.
+const LAST_SYNC: Duration = Duration::from_secs(5);
 /// How often a start that takes long is told of, although nothing is new.
 const START_PAUSE: Duration = Duration::from_secs(10);
 /// How often at the most.

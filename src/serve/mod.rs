@@ -3,20 +3,21 @@
 //! ```text
 //! user ─► data directory locked ─► ports bound ─► privileges gone ─► service thread ─► shards ─► ready
 //!    SIGHUP: configuration to every shard        SIGTERM: drain every shard, then exit 0
+//!    --take-over: ports from the relay that runs, and the lock when it has ended (`handover`)
 //! ```
 
 mod certificates;
+mod handover;
 mod manager;
-mod obey;
+mod reload;
+mod site;
 pub mod sources;
 mod walls;
+mod words;
 
-use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, TryLockError};
 use std::future::Future;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -25,47 +26,45 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::{Handle, Signals};
+use futures_channel::oneshot;
+use signal_hook::iterator::Handle;
 
 use certificates::Seen;
 use manager::Manager;
-use obey::Call;
+use reload::{Current, credentials, hooks, issuer, signers, users_file};
+use site::Site;
 use walls::{Keeper, Walls};
+use words::{Steward, Word};
 
-use crate::config::{self, Config, Durability, Protocol, Webhook};
+use crate::config::{Config, Durability, Protocol};
 use crate::confine::{self, Owner};
 use crate::control::audit::{self, Audit};
 use crate::control::house::House;
 use crate::control::{self, Means};
-use crate::dkim::{self, Signers};
 use crate::file;
 use crate::maildrop::{self, Pickup};
 use crate::observe::ask::{Ask, Shards, Tell};
 use crate::observe::log::{Journal, Level, Log};
-use crate::observe::secret::Secret;
 use crate::progress::{self, Meter};
 use crate::rolling::Bound;
-use crate::service::events::{Events, Hook, Listeners};
-use crate::service::reports::{Reporter, TlsReports};
 use crate::service::{Desk, Service};
 use crate::shard::clients::suspects::Suspects;
 use crate::shard::clients::visitors::Visitors;
 use crate::shard::life::rules::Rules;
 use crate::shard::life::{self, Start};
 use crate::shard::mesh::{Directory, Letter};
+use crate::uring::given::Given;
 use crate::uring::start::{self, Refused, Running, ShardMain};
 use crate::uring::{Uring, cores};
 use crate::users::Users;
-use crate::users::client::Credentials;
-use crate::users::token::Issuer;
-use crate::world::Web;
+
+pub use site::Taking;
 
 /// Runs the relay until it is told to end. `path` is where the configuration came from, for
 /// reloads.
 #[must_use]
-pub fn run(config: Config, path: Option<&Path>) -> ExitCode {
-    match serve(config, path) {
+pub fn run(config: Config, path: Option<&Path>, taking: Taking) -> ExitCode {
+    match serve(config, path, taking) {
         Ok(()) => ExitCode::SUCCESS,
         Err(refused) => {
             eprintln!("ringpost: {refused}");
@@ -74,24 +73,16 @@ pub fn run(config: Config, path: Option<&Path>) -> ExitCode {
     }
 }
 
-fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
+fn serve(mut config: Config, path: Option<&Path>, taking: Taking) -> Result<(), Refused> {
     // Before any other thread: a signal that comes while the relay starts is kept for its turn, and
     // what the process gives up is given up by all of them.
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
-        .map_err(|error| os_error(format!("cannot listen for signals: {error}")))?;
+    let signals = words::signals()?;
     let mut manager = Manager::of_environment();
+    let given = Given::by_manager()?;
     let owner =
         confine::enter(&config.process, &config.data_dir).map_err(|why| refused(why, EX_CONFIG))?;
     let seats = cores::place(&config.runtime.cores)?;
-    let _lock = lock(&config.data_dir)?;
-    // glommio opens files relative to no directory: paths must be absolute.
-    config.data_dir = std::fs::canonicalize(&config.data_dir)
-        .map_err(|error| os_error(format!("{}: {error}", config.data_dir.display())))?;
-    config.hostname = Some(config.hostname());
-    let addresses: Vec<SocketAddr> = addresses(&config);
-    let sockets = start::bind(&addresses, seats.len())?;
-    let bound = sockets.bound.clone();
-    let control = config.control.bind.map(bind_control).transpose()?;
+    let site = Site::take(&mut config, seats.len(), given, taking)?;
 
     let walls = Walls::raise(&config);
     start::prepare()?;
@@ -102,10 +93,9 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
     let hooks = hooks(&config).map_err(|why| refused(why, EX_CONFIG))?;
     let keeper = Keeper::start()?;
     let walls = walls.close(&config);
+    let (_lock, ground) = site.possess(&config, &mut manager)?;
 
-    let journal = Journal::start(config.log.format, config.log.level)
-        .map_err(|error| os_error(format!("cannot start the log's thread: {error}")))?;
-    tell_of_panics(&journal);
+    let journal = start_journal(&config)?;
     let service = Service::start()
         .map_err(|error| os_error(format!("cannot start the service thread: {error}")))?;
     let desk = Desk::start(&service, &config, journal.handle())
@@ -120,27 +110,36 @@ fn serve(mut config: Config, path: Option<&Path>) -> Result<(), Refused> {
         seen,
     };
     current.begin_reports();
-    let ((end, ended), (calls, called)) = (mpsc::channel(), mpsc::channel());
+    let ((words, told), (end, ended)) = (mpsc::channel(), mpsc::channel());
+    let bound = ground.sockets.bound.clone();
     let running = start_shards(&current, &journal, &mut manager, end, |make| {
-        start::start(&seats, sockets, &desk, &config.runtime, make)
+        start::start(&seats, ground.sockets, &desk, &config.runtime, make)
     })?;
-    let control_at = control.as_ref().map(|(_, at)| *at);
-    if let Some((listener, _)) = control {
-        open_control(&service, listener, token, (&current, &calls))?;
-    }
+    let control_at = ground.control.as_ref().map(|(_, at)| *at);
+    let close_control = open_control(&service, ground.control, token, &current, &words)?;
     current.log.shards(&seats);
     announce(&current, &bound, control_at, made.as_deref());
     walls.tell(&current);
     manager.ready(seats.len());
-    let _pickup = pick_up(&current, &bound)?;
-    let watcher = watch(ended, current.directory.clone(), running, signals.handle())?;
+    let succession = ground.succession;
+    succession.begin(&manager, words.clone(), journal.handle())?;
+    let pickup = pick_up(&current, &bound)?;
+    let watcher = watch(ended, running, signals.handle(), words.clone())?;
     let path = path.map(Path::to_path_buf);
-    obey::forward(signals, calls)?;
-    keeper.keep(move || obey::obey(called, path.as_deref(), current, manager));
+    words::forward(signals, words)?;
+    let steward = Steward {
+        current,
+        manager,
+        pickup,
+        close_control,
+        leaving: None,
+    };
+    keeper.keep(move || steward.obey(&told, path.as_deref()));
     let ended = watcher
         .join()
         .unwrap_or_else(|_| Err(refused("the watching thread died".to_owned(), EX_SOFTWARE)));
     desk.events.finish();
+    handover::close(&config.data_dir);
     // The service thread and the log's thread end after the shards, when they are dropped.
     ended
 }
@@ -170,6 +169,13 @@ fn read_rules(config: Config, owner: Option<&Owner>) -> Result<(Rules, Option<Pa
         bounces: Arc::new(bounces),
     };
     Ok((rules, made))
+}
+
+fn start_journal(config: &Config) -> Result<Journal, Refused> {
+    let journal = Journal::start(config.log.format, config.log.level)
+        .map_err(|error| os_error(format!("cannot start the log's thread: {error}")))?;
+    tell_of_panics(&journal);
+    Ok(journal)
 }
 
 /// What panics is told in the log: the one task that did so ends, and somebody should hear of it.
@@ -287,20 +293,20 @@ impl Drop for Ended {
     }
 }
 
-/// Waits for the first shard's end. Asked for or not, the others then end too: a relay that runs
-/// on half its shards would keep the other half's mail for ever.
+/// Tells of the first shard's end, and waits for all of them.
 fn watch(
     ended: mpsc::Receiver<()>,
-    directory: Directory,
     running: Vec<Running>,
     signals: Handle,
+    words: mpsc::Sender<Word>,
 ) -> Result<JoinHandle<Result<(), Refused>>, Refused> {
     let watching = move || {
         // An error is the end of all of them.
         let _ = ended.recv();
-        tell_all(&directory, || Letter::Drain);
+        let _ = words.send(Word::ShardEnded);
         let result = join(running);
         signals.close();
+        let _ = words.send(Word::Over);
         result
     };
     std::thread::Builder::new()
@@ -326,201 +332,6 @@ fn tell_all(directory: &Directory, letter: impl Fn() -> Letter) {
     }
 }
 
-/// What every shard goes by now.
-struct Current {
-    rules: Rules,
-    directory: Directory,
-    log: Log,
-    reports: TlsReports,
-    events: Events,
-    /// Who is told of events.
-    hooks: Vec<Hook>,
-    /// The files it names, as they were before they were read.
-    seen: Seen,
-}
-
-impl Current {
-    /// Says how far long work is, where no bar shows it.
-    fn tell_step(&self, step: Option<String>) {
-        if let Some(words) = step {
-            self.log.say(Level::Info, format_args!("{words}"));
-            self.log.flush();
-        }
-    }
-
-    /// Reads the configuration anew. With a fault in it the old one stays.
-    fn reload(&mut self, path: Option<&Path>) {
-        let mut new = match config::load(path) {
-            Ok(new) => new,
-            Err(faults) => {
-                for fault in &faults {
-                    self.log.say(Level::Error, format_args!("reload: {fault}"));
-                }
-                self.log.say(
-                    Level::Error,
-                    format_args!("reload: the configuration has faults, the old one stays"),
-                );
-                return self.log.flush();
-            }
-        };
-        let old = &self.rules.config;
-        // At the start they were made what they are: shards cannot look for a name themselves.
-        new.hostname = Some(new.hostname());
-        if std::fs::canonicalize(&new.data_dir).is_ok_and(|path| path == old.data_dir) {
-            new.data_dir.clone_from(&old.data_dir);
-        }
-        for key in config::changes(old, &new) {
-            self.log.say(
-                Level::Warn,
-                format_args!("reload: {key} changes with a restart only"),
-            );
-        }
-        self.take(Arc::new(new), "reload");
-    }
-
-    /// Says to domains what came of TLS, and to programs what became of messages, as the present
-    /// configuration wants it.
-    fn begin_reports(&self) {
-        let config = &self.rules.config;
-        self.reports.begin(Reporter {
-            web: Web {
-                config: Arc::clone(&self.rules.tls.clients.verified),
-                port: config.delivery.mta_sts_port,
-            },
-            config: Arc::clone(config),
-        });
-        self.events.begin(Listeners {
-            config: Arc::clone(config),
-            hooks: self.hooks.clone(),
-            web: Arc::clone(&self.rules.tls.clients.verified),
-        });
-    }
-
-    /// Hands a configuration, and the certificates that it names, to every shard.
-    fn take(&mut self, config: Arc<Config>, why: &str) {
-        // Looked at before they are read: what changes meanwhile is read again.
-        self.seen = Seen::of(&config);
-        match certificates::ends(&config) {
-            Ok((tls, _)) => self.rules.tls = tls,
-            Err(unusable) => self.log.say(
-                Level::Error,
-                format_args!("{why}: {unusable}; the old certificates stay"),
-            ),
-        }
-        match signers(&config) {
-            Ok(signers) => self.rules.signers = Arc::new(signers),
-            Err(unusable) => self.log.say(
-                Level::Error,
-                format_args!("{why}: {unusable}; the old DKIM keys stay"),
-            ),
-        }
-        match Users::read(&users_file(&config)) {
-            Ok(users) => self.rules.users = Arc::new(users),
-            Err(unusable) => self.log.say(
-                Level::Error,
-                format_args!("{why}: {unusable}; the old users stay"),
-            ),
-        }
-        match issuer(&config) {
-            Ok(issuer) => self.rules.issuer = issuer,
-            Err(unusable) => self.log.say(
-                Level::Error,
-                format_args!("{why}: {unusable}; the old keys for tokens stay"),
-            ),
-        }
-        match credentials(&config) {
-            Ok(credentials) => self.rules.credentials = Arc::new(credentials),
-            Err(unusable) => self.log.say(
-                Level::Error,
-                format_args!("{why}: {unusable}; the old credentials stay"),
-            ),
-        }
-        self.take_bounces(&config, why);
-        match hooks(&config) {
-            Ok(hooks) => self.hooks = hooks,
-            Err(unusable) => self.log.say(
-                Level::Error,
-                format_args!("{why}: {unusable}; the old webhooks stay"),
-            ),
-        }
-        self.rules.config = config;
-        self.begin_reports();
-        tell_all(&self.directory, || Letter::Reload(self.rules.clone()));
-        self.log.say(Level::Info, format_args!("{why}: done"));
-        self.log.flush();
-    }
-}
-
-impl Current {
-    fn take_bounces(&mut self, config: &Config, why: &str) {
-        match config.bounces.read() {
-            Ok(bounces) => self.rules.bounces = Arc::new(bounces),
-            Err(unusable) => self.log.say(
-                Level::Error,
-                format_args!("{why}: {unusable}; the old rules for bounces stay"),
-            ),
-        }
-    }
-}
-
-/// Who signs what leaves.
-fn signers(config: &Config) -> Result<Signers, String> {
-    let keys = config.dkim.iter();
-    dkim::read(keys.map(|dkim| (&*dkim.domain, &*dkim.selector, &*dkim.key)))
-}
-
-/// Whose tokens prove who somebody is.
-fn issuer(config: &Config) -> Result<Option<Arc<Issuer>>, String> {
-    let issuer = config.oauth.issuer()?;
-    Ok(issuer.map(Arc::new))
-}
-
-/// Who we are at smart hosts, by the name of the file that says so.
-fn credentials(config: &Config) -> Result<BTreeMap<String, Credentials>, String> {
-    let files = config
-        .route
-        .iter()
-        .filter_map(|route| route.credentials.as_ref());
-    let read = |file: &String| Ok((file.clone(), Credentials::read(Path::new(file))?));
-    files.map(read).collect()
-}
-
-/// Who is told of events.
-fn hooks(config: &Config) -> Result<Vec<Hook>, String> {
-    let read = |settings: &Webhook| {
-        Ok(Hook {
-            secret: Secret::read(&settings.secret_file)?,
-            settings: settings.clone(),
-        })
-    };
-    config.webhook.iter().map(read).collect()
-}
-
-/// Where the users are.
-fn users_file(config: &Config) -> PathBuf {
-    config.data_dir.join(&config.auth.users_file)
-}
-
-fn addresses(config: &Config) -> Vec<SocketAddr> {
-    let listeners = config.listener.iter();
-    listeners
-        .flat_map(|listener| listener.bind.iter().copied())
-        .collect()
-}
-
-fn bind_control(at: SocketAddr) -> Result<(TcpListener, SocketAddr), Refused> {
-    let bound = TcpListener::bind(at).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        let local = listener.local_addr()?;
-        Ok((listener, local))
-    });
-    bound.map_err(|error| {
-        os_error(format!(
-            "cannot listen on {at} for the control plane: {error}; set another [control] bind"
-        ))
-    })
-}
-
 /// Every shard, for the control plane.
 struct Everyone {
     directory: Directory,
@@ -536,7 +347,7 @@ impl Shards for Everyone {
     fn ask(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Vec<Tell>> + Send>> {
         let patience = ask.patience();
         let answers = (0..self.directory.shards()).filter_map(|shard| {
-            let (reply, answer) = futures_channel::oneshot::channel();
+            let (reply, answer) = oneshot::channel();
             // A full inbox is a shard that does not answer.
             self.directory
                 .post(shard, Letter::Ask(ask.clone(), reply))
@@ -549,7 +360,7 @@ impl Shards for Everyone {
     fn ask_one(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Option<Tell>> + Send>> {
         let patience = ask.patience();
         let shard = self.turns.fetch_add(1, Ordering::Relaxed) % self.directory.shards();
-        let (reply, answer) = futures_channel::oneshot::channel();
+        let (reply, answer) = oneshot::channel();
         let posted = self.directory.post(shard, Letter::Ask(ask, reply));
         Box::pin(async move {
             posted.ok()?;
@@ -560,10 +371,14 @@ impl Shards for Everyone {
 
 fn open_control(
     service: &Service,
-    listener: TcpListener,
+    control: Option<(TcpListener, SocketAddr)>,
     token: Option<String>,
-    (current, calls): (&Current, &mpsc::Sender<Call>),
-) -> Result<(), Refused> {
+    current: &Current,
+    words: &mpsc::Sender<Word>,
+) -> Result<Option<oneshot::Sender<()>>, Refused> {
+    let Some((listener, _)) = control else {
+        return Ok(None);
+    };
     let config = &current.rules.config;
     let (path, bound) = (
         config.data_dir.join(audit::FILE),
@@ -581,7 +396,7 @@ fn open_control(
         directory: current.directory.clone(),
         turns: AtomicUsize::new(0),
     });
-    // Ends with the service thread.
+    let (draining, reloading) = (words.clone(), words.clone());
     let means = Means {
         shards,
         token,
@@ -592,13 +407,25 @@ fn open_control(
         max_message_size: current.rules.config.smtp.max_message_size,
         house: House {
             users_file: users_file(&current.rules.config),
-            check: obey::checks(calls.clone()),
-            drain: Arc::new(|| drop(signal_hook::low_level::raise(SIGTERM))),
+            check: words::checks(words.clone()),
+            drain: Arc::new(move |within| drop(draining.send(Word::Drain(within)))),
+            reload: Arc::new(move || {
+                let (answer, reloaded) = oneshot::channel();
+                // A relay that is gone answers by dropping it.
+                let _ = reloading.send(Word::Reload(Some(answer)));
+                reloaded
+            }),
         },
     };
-    let serving = control::serve(listener, means, std::future::pending());
+    // Else it ends with the service thread.
+    let (close, closed) = oneshot::channel();
+    let serving = control::serve(listener, means, async move {
+        if closed.await.is_err() {
+            std::future::pending().await
+        }
+    });
     service.handle().spawn(serving);
-    Ok(())
+    Ok(Some(close))
 }
 
 /// What requests to the control plane must show.
@@ -696,40 +523,6 @@ fn refused(why: String, exit_code: u8) -> Refused {
 
 fn os_error(why: String) -> Refused {
     refused(why, EX_OSERR)
-}
-
-/// The data directory is this process's alone: two relays on one spool would lose mail.
-fn lock(data: &Path) -> Result<File, Refused> {
-    let place = data.display();
-    // Mail is for nobody else's eyes.
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
-    made.map_err(|error| {
-        let why = format!("cannot make the data directory {place}: {error}; set data_dir to a place this user may write to");
-        refused(why, EX_CANTCREAT)
-    })?;
-    let path = data.join("lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path);
-    let file = file.map_err(|error| {
-        let why = format!("cannot write to the data directory {place}: {error}; set data_dir to a place this user may write to");
-        refused(why, EX_CANTCREAT)
-    })?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(refused(
-            format!(
-                "the data directory {place} is in use by another ringpost: stop it, or set another data_dir"
-            ),
-            EX_TEMPFAIL,
-        )),
-        Err(TryLockError::Error(error)) => {
-            Err(os_error(format!("cannot lock {}: {error}", path.display())))
-        }
-    }
 }
 
 /// A letter is offered so often, with a pause between: some seconds in all, then the shard is

@@ -3,7 +3,8 @@
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use super::{Current, EX_OSERR, refused};
+use super::reload::Current;
+use super::{EX_OSERR, refused};
 use crate::config::Config;
 use crate::confine::{self, Places, Wall};
 use crate::observe::log::Level;

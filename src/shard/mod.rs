@@ -133,6 +133,8 @@ struct Shard<W: World> {
     pace: RefCell<settle::pace::Pace>,
     /// What the DNS says of our own addresses is being asked for.
     asks_for_sources: Cell<bool>,
+    /// When it gives up on those who are still inside.
+    ends_by: Cell<Tick>,
 }
 
 impl<W: World> Shard<W> {

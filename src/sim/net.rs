@@ -390,6 +390,11 @@ impl Listener for SimListener {
         self.port.close();
     }
 
+    fn leave(&self) {
+        self.port.closed.set(true);
+        self.port.wake();
+    }
+
     fn local(&self) -> SocketAddr {
         self.port.local
     }

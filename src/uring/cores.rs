@@ -10,7 +10,9 @@ use crate::world::Seat;
 /// Places the shards; `None` leaves the choice to the kernel.
 pub fn place(cores: &Cores) -> Result<Vec<Option<Seat>>, Refused> {
     let nodes = Path::new(NODES);
-    let cpus = choose(cores, &allowed_cpus()?, has_quota())?;
+    // Without /sys, as in a bare chroot, the runtime finds no CPU to pin to.
+    let blind = !Path::new(CPUS).exists();
+    let cpus = choose(cores, &allowed_cpus()?, has_quota() || blind)?;
     let seat = |cpu| Seat {
         cpu,
         node: node_of(nodes, cpu),
@@ -75,6 +77,9 @@ fn has_quota() -> bool {
         .is_ok_and(|text| !text.starts_with("-1"));
     two || one
 }
+
+/// A directory for each CPU.
+const CPUS: &str = "/sys/devices/system/cpu";
 
 /// A directory for each NUMA node, with a link for each of its CPUs.
 const NODES: &str = "/sys/devices/system/node";

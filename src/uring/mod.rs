@@ -5,6 +5,7 @@
 
 pub mod cores;
 mod disk;
+pub mod given;
 mod load;
 mod net;
 mod slice;
@@ -198,6 +199,12 @@ impl World for Uring {
             .and_then(Vec::pop);
         let socket = bound.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
         UringListener::new(socket)
+    }
+
+    fn listen_beside(&self, at: SocketAddr) -> io::Result<Vec<UringListener>> {
+        let more = self.inner.sockets.borrow_mut().remove(&at);
+        let more = more.unwrap_or_default().into_iter();
+        more.map(UringListener::new).collect()
     }
 
     async fn dial(

@@ -5,17 +5,20 @@
 //! armed and fails a later read; a stream is shut down before it is dropped, because glommio
 //! closes it only on the reactor's next pass and the peer would wait for its FIN.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use futures_lite::io::{AsyncRead, AsyncWrite};
-use glommio::net::{TcpListener, TcpStream};
+use glommio::io::{PollState, PollableFd};
+use glommio::net::TcpStream;
 use glommio::timer::Timer;
-use rustix::net::SendFlags;
+use rustix::io::Errno;
+use rustix::net::{SendFlags, SocketFlags};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{looked, now, plain};
@@ -134,7 +137,7 @@ impl Stream for UringStream {
     fn is_stale(&mut self) -> bool {
         let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
         let seen = rustix::net::recv(self.descriptor(), &mut [0u8; 1], flags);
-        !matches!(seen, Err(rustix::io::Errno::AGAIN))
+        !matches!(seen, Err(Errno::AGAIN))
     }
 
     fn peer(&self) -> SocketAddr {
@@ -164,24 +167,39 @@ impl Drop for UringStream {
 
 /// A listening socket.
 pub struct UringListener {
-    listener: TcpListener,
-    /// A second descriptor of the same socket: to end a waiting accept from outside it.
-    socket: Socket,
+    socket: PollableFd<Socket>,
     local: SocketAddr,
+    /// Another process goes on with the socket.
+    left: Cell<bool>,
+    /// Who waits in [`Listener::accept`].
+    waiting: Cell<Option<Waker>>,
 }
 
 impl UringListener {
     pub(super) fn new(socket: Socket) -> io::Result<Self> {
         let local = address(&socket.local_addr()?)?;
-        let second = socket.try_clone()?;
-        // SAFETY: `into_raw_fd` gives up ownership of an open, listening, non-blocking socket, and
-        // the listener built here becomes its only owner (`second` is another descriptor).
-        let listener = unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) };
+        let socket = PollableFd::new(socket).map_err(plain)?;
         Ok(Self {
-            listener,
-            socket: second,
+            socket,
             local,
+            left: Cell::new(false),
+            waiting: Cell::new(None),
         })
+    }
+
+    /// Waits for something to accept. Not an accept of the ring's: one that is under way when the
+    /// socket is handed over cannot be taken back without the client whom it has accepted meanwhile.
+    async fn waited(&self) -> io::Result<()> {
+        let mut state = PollState::new();
+        poll_fn(|cx| {
+            if self.left.get() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            self.waiting.set(Some(cx.waker().clone()));
+            let ready = self.socket.poll_readable(cx, &mut state);
+            ready.map(|done| done.map_err(plain))
+        })
+        .await
     }
 }
 
@@ -189,21 +207,37 @@ impl Listener for UringListener {
     type Stream = UringStream;
 
     async fn accept(&self) -> io::Result<UringStream> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         loop {
-            let stream = self.listener.accept().await.map_err(plain)?;
-            // A peer may reset while it waits in the backlog: its socket is accepted and has no
-            // address any more. That is the end of this connection only. Told to the caller it
-            // would look like a want of descriptors, and a few resets a second would keep
-            // everybody out.
-            if let Ok(peer) = stream.peer_addr() {
-                return Ok(UringStream::new(stream, peer));
+            if self.left.get() {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            match rustix::net::accept_with(self.socket.get_ref(), flags).map(Socket::from) {
+                // A peer may reset while it waits: its socket is accepted and has no address any more.
+                // That is the end of this connection only. Told to the caller it would look like a want
+                // of descriptors, and a few resets a second would keep everybody out.
+                Ok(socket) => {
+                    if let Ok(peer) = socket.peer_addr().and_then(|peer| address(&peer)) {
+                        return Ok(UringStream::new(socket.into(), peer));
+                    }
+                }
+                Err(Errno::AGAIN) => self.waited().await?,
+                Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }
 
     fn close(&self) {
-        // Ends a waiting accept with an error; an accept must never be cancelled instead.
-        let _ = self.socket.shutdown(Shutdown::Read);
+        // Wakes who waits, and refuses who comes, whoever else has a descriptor of the socket.
+        let _ = self.socket.get_ref().shutdown(Shutdown::Read);
+    }
+
+    fn leave(&self) {
+        self.left.set(true);
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
     }
 
     fn local(&self) -> SocketAddr {
@@ -214,6 +248,13 @@ impl Listener for UringListener {
 /// A listening socket for one of several shards: they share the port, the kernel spreads
 /// connections over them by hash.
 pub(super) fn bind(at: SocketAddr) -> io::Result<Socket> {
+    let socket = reserve(at)?;
+    listen(&socket)?;
+    Ok(socket)
+}
+
+/// The same socket before anybody is led to it: it has its address, and does not listen.
+pub(super) fn reserve(at: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
     if at.is_ipv6() {
         // 0.0.0.0 and [::] are often configured side by side; without this they collide.
@@ -223,9 +264,20 @@ pub(super) fn bind(at: SocketAddr) -> io::Result<Socket> {
     socket.set_reuse_port(true)?;
     socket.bind(&at.into())?;
     at_once(&socket)?;
-    socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// From now on clients are led to it.
+pub(super) fn listen(socket: &Socket) -> io::Result<()> {
+    socket.listen(BACKLOG)
+}
+
+/// Makes a listening socket that somebody else has bound one as [`bind`] makes it, as far as that can be
+/// done later.
+pub(super) fn adopt(socket: &Socket) -> io::Result<()> {
+    at_once(socket)?;
+    socket.set_nonblocking(true)
 }
 
 /// Replies are written whole; Nagle would only hold the last of them back. What a listening socket
@@ -268,8 +320,7 @@ pub(super) async fn dial(
     }
     match socket.connect(&to.into()) {
         Ok(()) => {}
-        Err(error)
-            if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
+        Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
         Err(error) => return Err(error),
     }
     let mut pending = Connecting(Some(socket.into()));

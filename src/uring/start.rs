@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::given::{self, Given};
 use super::{Uring, net, slice};
 use crate::config::Runtime;
 use crate::service::Desk;
@@ -88,15 +89,34 @@ fn refused_ring(error: io::Error) -> Refused {
     let disabled =
         std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
     let why = match (disabled.trim(), error.kind()) {
-        ("1" | "2", _) => format!("io_uring is switched off (kernel.io_uring_disabled = {}): set it to 0 with sysctl", disabled.trim()),
-        (_, io::ErrorKind::PermissionDenied) => "io_uring is refused, most likely by a container's seccomp profile: allow io_uring_setup, io_uring_enter and io_uring_register in it".to_owned(),
-        (_, io::ErrorKind::Unsupported) => "this kernel has no io_uring: Linux 5.11 or later is needed".to_owned(),
+        ("1" | "2", _) => format!(
+            "io_uring is switched off (kernel.io_uring_disabled = {}): set it to 0 with sysctl",
+            disabled.trim()
+        ),
+        (_, io::ErrorKind::PermissionDenied) => SECCOMP.to_owned(),
+        // Some profiles say so too, so that programs take another way.
+        (_, io::ErrorKind::Unsupported) if knows_io_uring() => SECCOMP.to_owned(),
+        (_, io::ErrorKind::Unsupported) => {
+            "this kernel has no io_uring: Linux 5.11 or later is needed".to_owned()
+        }
         _ => format!("io_uring cannot be used: {error}"),
     };
     Refused {
         why,
         exit_code: EX_OSERR,
     }
+}
+
+/// Whether a kernel of this version has io_uring, whoever may use it.
+fn knows_io_uring() -> bool {
+    let release = rustix::system::uname();
+    let release = release.release().to_string_lossy();
+    let mut numbers = release.split('.').map(|number| number.parse().unwrap_or(0));
+    let version: (u32, u32) = (
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    );
+    version >= (5, 11)
 }
 
 /// The listening sockets of all shards, bound before any of them runs: a taken port is told at
@@ -107,29 +127,71 @@ pub struct Sockets {
     pub bound: Vec<(SocketAddr, SocketAddr)>,
 }
 
-/// Binds `addresses` for `shards` shards.
-pub fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Sockets, Refused> {
+impl Sockets {
+    /// Leads clients to all of them.
+    pub fn open(&self) -> io::Result<()> {
+        let mut sockets = self.shares.iter().flat_map(HashMap::values).flatten();
+        sockets.try_for_each(net::listen)
+    }
+
+    /// A second descriptor of each, with the address asked for: for whoever goes on with them.
+    pub fn doubles(&self) -> io::Result<Vec<(SocketAddr, socket2::Socket)>> {
+        let shares = self.shares.iter().flatten();
+        let sockets = shares.flat_map(|(asked, sockets)| sockets.iter().map(|one| (*asked, one)));
+        sockets
+            .map(|(asked, socket)| Ok((asked, socket.try_clone()?)))
+            .collect()
+    }
+}
+
+/// Binds `addresses` for `shards` shards, but for those that are `given`. Sockets beside given ones wait for
+/// [`Sockets::open`]: whoever was led there would be lost if this process did not come to its start.
+pub fn bind(
+    addresses: &[SocketAddr],
+    shards: usize,
+    given: &mut Given,
+) -> Result<Sockets, Refused> {
     let mut sockets = Sockets {
         shares: (0..shards).map(|_| HashMap::new()).collect(),
         bound: Vec::new(),
     };
     for &asked in addresses {
         let refuse = |error: io::Error| refused_port(asked, &error);
-        if asked.port() != 0 {
-            wait_for_port(asked).map_err(refuse)?;
-        }
-        let mut at = asked;
-        for share in &mut sockets.shares {
-            let socket = net::bind(at).map_err(refuse)?;
-            at = socket
-                .local_addr()
-                .and_then(|local| net::address(&local))
-                .map_err(refuse)?;
-            share.entry(asked).or_default().push(socket);
+        let known = given.take(asked).map_err(refuse)?;
+        let shares = match known.first() {
+            Some(first) => {
+                let at = local(first).map_err(refuse)?;
+                given::share(known, shards, || net::reserve(at)).map_err(refuse)?
+            }
+            None => bind_all(asked, shards).map_err(refuse)?,
+        };
+        let first = shares.first().and_then(|share| share.first());
+        let at = first.map_or(Ok(asked), local).map_err(refuse)?;
+        for (own, share) in sockets.shares.iter_mut().zip(shares) {
+            own.entry(asked).or_default().extend(share);
         }
         sockets.bound.push((asked, at));
     }
     Ok(sockets)
+}
+
+/// A socket for each shard.
+fn bind_all(asked: SocketAddr, shards: usize) -> io::Result<Vec<Vec<socket2::Socket>>> {
+    if asked.port() != 0 {
+        wait_for_port(asked)?;
+    }
+    let mut at = asked;
+    let mut shares = Vec::new();
+    for _ in 0..shards {
+        let socket = net::bind(at)?;
+        at = local(&socket)?;
+        shares.push(vec![socket]);
+    }
+    Ok(shares)
+}
+
+fn local(socket: &socket2::Socket) -> io::Result<SocketAddr> {
+    socket.local_addr().and_then(|local| net::address(&local))
 }
 
 /// A process that was killed keeps its port for as long as the kernel takes to end its io_uring:
@@ -227,6 +289,8 @@ fn builder(seat: Option<Seat>, spin: Duration) -> LocalExecutorBuilder {
         .ring_depth(RING_DEPTH)
         .preempt_timer(PREEMPT)
 }
+
+const SECCOMP: &str = "io_uring is refused, most likely by a container's seccomp profile: allow io_uring_setup, io_uring_enter and io_uring_register in it (tuning/seccomp.json is one that does)";
 
 /// glommio refuses to start below it.
 const MEMLOCK_MIN_BYTES: u64 = 512 << 10;

@@ -60,6 +60,24 @@ async fn pair(world: &Uring) -> (UringStream, UringStream) {
 }
 
 #[test]
+fn who_connects_to_a_socket_that_was_left_waits_for_its_other_owner() {
+    in_world(|world| async move {
+        let at = ANYWHERE.parse().unwrap();
+        let other = world.inner.sockets.borrow()[&at][0].try_clone().unwrap();
+        let listener = world.listen(at).unwrap();
+        let mut waiting = Box::pin(listener.accept());
+        let first = futures_lite::future::poll_once(&mut waiting).await;
+        assert!(first.is_none(), "nobody has come");
+        listener.leave();
+        assert!(waiting.await.is_err(), "it waits no longer");
+        let client = world.dial(None, listener.local(), soon(&world)).await;
+        assert!(listener.accept().await.is_err(), "who comes is not ours");
+        other.accept().expect("the other owner has the client");
+        drop(client.unwrap());
+    });
+}
+
+#[test]
 fn octets_travel_in_several_parts_and_a_silent_peer_ends_a_read_at_its_deadline() {
     in_world(|world| async move {
         let (mut ours, mut theirs) = pair(&world).await;

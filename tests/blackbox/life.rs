@@ -11,7 +11,8 @@ use crate::support::{Client, Mx, Relay, Scene, Script, eventually, message};
 /// SIGTERM must end within this (the contract's 10 s).
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
-fn copies(mx: &Mx) -> HashMap<String, usize> {
+/// How often each subject has arrived.
+pub fn copies(mx: &Mx) -> HashMap<String, usize> {
     let mut copies = HashMap::new();
     for received in mx.messages() {
         let text = received.text();

@@ -28,6 +28,7 @@ mod dialogue;
 mod events;
 mod explain;
 mod folder_model;
+mod handover;
 mod house;
 mod imap;
 mod imap_model;

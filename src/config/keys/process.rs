@@ -1,8 +1,9 @@
 //! Keys about the process: who it runs as, and what of the machine it reaches.
 
 use super::super::Config;
-use super::super::value::{boolean, text};
-use super::Reload::Restart;
+use super::super::units;
+use super::super::value::{boolean, span, text};
+use super::Reload::{Restart, Takes};
 use super::{Key, quoted};
 
 pub(super) const PROCESS: &[Key<Config>] = &[
@@ -26,5 +27,12 @@ pub(super) const PROCESS: &[Key<Config>] = &[
         "Give up what the relay does not need once its ports are bound: capabilities, new privileges, and (Landlock) files: it writes below data_dir alone, and what peers reach reads below it alone.",
         |c, v| boolean(v).map(|confine| c.process.confine = confine),
         |c| Some(c.process.confine.to_string())
+    ),
+    key!(
+        "drain",
+        Takes,
+        "How long transactions in progress may take once the relay is told to end. Who stops it must wait a little longer: TimeoutStopSec= in a systemd unit.",
+        |c, v| span(v).map(|span| c.process.drain = span),
+        |c| Some(quoted(units::duration(c.process.drain)))
     ),
 ];

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::*;
+use crate::control::house::Reloaded;
 use crate::observe::log::{Format, Journal, Level};
 use crate::rolling::Bound;
 use crate::users::Users;
@@ -55,7 +56,12 @@ impl Running {
                             drop(tell.send(crate::config::judge(&text)));
                             told
                         }),
-                        drain: Arc::new(|| {}),
+                        drain: Arc::new(|_| {}),
+                        reload: Arc::new(|| {
+                            let (answer, reloaded) = oneshot::channel();
+                            drop(answer.send(Reloaded::default()));
+                            reloaded
+                        }),
                     },
                 };
                 serve(listener, means, async {

@@ -35,12 +35,12 @@ use crate::queue::Queue;
 use crate::shard::clients::door::{self, Door};
 use crate::shard::clients::suspects::Suspects;
 use crate::shard::clients::visitors::Visitors;
-use crate::shard::mesh::{Directory, Letter, Mesh};
+use crate::shard::mesh::{Directory, Ending, Letter, Mesh};
 use crate::shard::outbound::bell::Bell;
 use crate::shard::outbound::pace::Paces;
 use crate::shard::outbound::permits::Permits;
 use crate::spool::log::{self, CommitFacts, Log, MessageState, Recovery};
-use crate::world::{Class, Listener as _, World, survive};
+use crate::world::{Class, Listener as _, Tick, World, survive};
 
 use budget::Budget;
 use gate::Gate;
@@ -180,6 +180,7 @@ async fn open<W: World>(
         refusals: Default::default(),
         pace: Default::default(),
         asks_for_sources: Cell::default(),
+        ends_by: Cell::new(Tick::NEVER),
     });
     *home.borrow_mut() = Rc::downgrade(&shard);
     Ok((shard, recovery))
@@ -288,30 +289,31 @@ impl<W: World> Shard<W> {
         let mut doors = Vec::new();
         for listener in &config.listener {
             for &at in &listener.bind {
-                doors.push(Rc::new(Door::new(self.door(at)?, listener)));
+                let first = self.door(at)?;
+                let beside = self.world.listen_beside(at);
+                let beside = beside.map_err(|error| cannot_listen(at, &error))?;
+                let sockets = [first].into_iter().chain(beside);
+                doors.extend(sockets.map(|socket| Rc::new(Door::new(socket, listener))));
             }
         }
         Ok(doors)
     }
 
     fn door(&self, at: SocketAddr) -> Result<W::Listener, String> {
-        self.world
-            .listen(at)
-            .map_err(|error| format!("cannot listen on {at}: {error}"))
+        let listener = self.world.listen(at);
+        listener.map_err(|error| cannot_listen(at, &error))
     }
 
     /// Takes letters until one says to end.
     async fn listen(self: &Rc<Self>, doors: &[Rc<Door<W>>]) {
         loop {
             match self.mesh.receive().await {
-                Letter::Drain => break,
+                Letter::Drain(ending) => {
+                    self.hurry(ending);
+                    break self.close_doors(doors, ending);
+                }
                 letter => self.open_letter(letter),
             }
-        }
-        self.visits.close();
-        self.couriers.close();
-        for door in doors {
-            door.listener.close();
         }
         let shard = Rc::clone(self);
         // Permits and questions still want answers while the last ones leave.
@@ -321,6 +323,26 @@ impl<W: World> Shard<W> {
                 shard.open_letter(letter);
             }
         });
+    }
+
+    /// Lets nobody in any more. Not a turn passes in between: a client that were accepted and had no
+    /// pass would be lost.
+    fn close_doors(&self, doors: &[Rc<Door<W>>], ending: Ending) {
+        for door in doors {
+            if ending.leaves_sockets {
+                door.listener.leave();
+            } else {
+                door.listener.close();
+            }
+        }
+        self.visits.close();
+        self.couriers.close();
+    }
+
+    /// The end is not later than this wants it.
+    fn hurry(&self, ending: Ending) {
+        let until = self.world.now() + ending.within;
+        self.ends_by.set(self.ends_by.get().min(until));
     }
 
     /// Begins a task that must not end before the shard does.
@@ -366,7 +388,7 @@ impl<W: World> Shard<W> {
             Letter::Guest(guest) => self.welcome(*guest),
             Letter::Mailbox(user, word) => self.hear_of_mailbox(user, word),
             Letter::Reload(rules) => self.reload(rules),
-            Letter::Drain => {}
+            Letter::Drain(ending) => self.hurry(ending),
         }
     }
 
@@ -399,8 +421,14 @@ impl<W: World> Shard<W> {
             self.visits.empty().await;
             self.couriers.empty().await;
         };
-        let until = self.world.now() + DRAIN_WAIT;
-        future::or(gone, self.world.sleep(until)).await;
+        let over = async {
+            // Looked at again: somebody may be in more of a hurry.
+            while self.world.now() < self.ends_by.get() {
+                let look = self.world.now() + HOUSE_PERIOD;
+                self.world.sleep(look.min(self.ends_by.get())).await;
+            }
+        };
+        future::or(gone, over).await;
         self.log.close().await;
         self.journal.flush();
         self.events.flush();
@@ -440,9 +468,10 @@ impl<W: World> Shard<W> {
     }
 }
 
-/// How long transactions in progress may take at the end: the process promises to be gone in
-/// 10 s, and the log wants its last sync.
-const DRAIN_WAIT: Duration = Duration::from_secs(8);
+fn cannot_listen(at: SocketAddr, error: &std::io::Error) -> String {
+    format!("cannot listen on {at}: {error}")
+}
+
 /// How often the queue is asked at the least whether something is due.
 const LOOK_PERIOD: Duration = Duration::from_secs(60);
 /// How often log lines are handed on when there are few.

@@ -15,6 +15,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 use futures_channel::oneshot;
@@ -56,7 +57,17 @@ pub enum Letter {
     /// The configuration was read anew.
     Reload(Rules),
     /// Take no new work, end what is under way, stop.
-    Drain,
+    Drain(Ending),
+}
+
+/// How a shard ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// How long transactions in progress may take from now on. Told twice, the earlier end counts.
+    pub within: Duration,
+    /// Somebody else has the listening sockets too: who connects from now on waits for them, and is
+    /// not refused.
+    pub leaves_sockets: bool,
 }
 
 /// A word about permits, between a shard and the destination's home shard.

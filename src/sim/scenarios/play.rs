@@ -21,7 +21,7 @@ use crate::shard::clients::suspects::Suspects;
 use crate::shard::clients::visitors::Visitors;
 use crate::shard::life;
 use crate::shard::life::rules::Rules;
-use crate::shard::mesh::{Directory, Letter};
+use crate::shard::mesh::{Directory, Ending, Letter};
 use crate::sim::check::{Terms, broken_promises};
 use crate::sim::disk::{Faults, SimDisk};
 use crate::sim::peers::client::Client;
@@ -305,7 +305,7 @@ impl Play {
     /// Asks the relay to end, and waits for it.
     pub(super) fn drain(&self) {
         for shard in 0..self.shards.get() {
-            let posted = self.directory.borrow().post(shard, Letter::Drain);
+            let posted = self.directory.borrow().post(shard, Letter::Drain(ENDING));
             assert!(posted.is_ok(), "{}: an inbox is full", self.seed());
         }
         let gone = || self.ended.get() == self.shards.get();
@@ -319,7 +319,7 @@ impl Play {
         self.sim.kill_shard(self.relay, shard);
         let others = (0..self.shards.get()).filter(|other| *other != shard);
         for other in others {
-            let posted = self.directory.borrow().post(other, Letter::Drain);
+            let posted = self.directory.borrow().post(other, Letter::Drain(ENDING));
             assert!(posted.is_ok(), "{}: an inbox is full", self.seed());
         }
         let gone = || self.ended.get() + 1 == self.shards.get();
@@ -589,6 +589,11 @@ pub(super) const DOMAINS: [(&str, &[u8]); 4] = [
 pub(super) const SENDERS: &str = "senders.test";
 /// The domains that mail is for.
 pub(super) const EVERYWHERE: [&str; 3] = ["one.test", "two.test", "three.test"];
+/// How the process ends its shards.
+const ENDING: Ending = Ending {
+    within: Duration::from_secs(8),
+    leaves_sockets: false,
+};
 const TTL: Duration = Duration::from_secs(300);
 /// How long the log may take to write down an outcome for which nobody waits.
 const SETTLE_LAG: Duration = Duration::from_secs(2);

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -131,6 +132,47 @@ impl Relay {
     /// Starts it without waiting for anything.
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "it runs already");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringpost"));
+        command.arg("serve").stdin(Stdio::null());
+        self.process = Some(self.begin(command));
+    }
+
+    /// Starts the next process in the place of this one, which ends by itself; how it ended.
+    #[track_caller]
+    pub fn take_over(&mut self) -> ExitStatus {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringpost"));
+        command.args(["serve", "--take-over"]).stdin(Stdio::null());
+        let next = self.begin(command);
+        let status = self.wait();
+        self.process = Some(next);
+        status
+    }
+
+    /// Starts it with the word that takes over, though nobody is there, and waits until it takes mail.
+    pub fn start_over(mut self) -> Self {
+        assert!(self.process.is_none(), "somebody is there");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringpost"));
+        command.args(["serve", "--take-over"]).stdin(Stdio::null());
+        self.process = Some(self.begin(command));
+        eventually("the relay is ready", || {
+            let ready = self.fetch("/readyz").is_some_and(|(code, _)| code == 200);
+            ready.then_some(())
+        });
+        self
+    }
+
+    /// Starts it with listening sockets that somebody else has opened, as a service manager passes
+    /// them under these names.
+    pub fn launch_with(&mut self, socket: OwnedFd, name: &str) {
+        assert!(self.process.is_none(), "it runs already");
+        let mut command = Command::new("sh");
+        command.args(["-c", PASS_STDIN, "sh", env!("CARGO_BIN_EXE_ringpost"), name]);
+        command.arg("serve");
+        command.stdin(Stdio::from(socket));
+        self.process = Some(self.begin(command));
+    }
+
+    fn begin(&self, mut command: Command) -> Child {
         self.write_config();
         let log = File::options()
             .create(true)
@@ -138,11 +180,9 @@ impl Relay {
             .open(self.log_path())
             .expect("a log file");
         let errors = log.try_clone().expect("a second handle");
-        let command = &mut Command::new(env!("CARGO_BIN_EXE_ringpost"));
-        command.args(["serve", "--config"]).arg(self.config_path());
+        command.arg("--config").arg(self.config_path());
         command
             .current_dir(self.directory.path())
-            .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors);
         if let Some(path) = &self.setup.authorities {
@@ -155,7 +195,7 @@ impl Relay {
         }
         let environment = self.setup.environment.iter();
         command.envs(environment.map(|(name, value)| (name, value)));
-        self.process = Some(command.spawn().expect("the binary starts"));
+        command.spawn().expect("the binary starts")
     }
 
     /// Writes the present `setup` where the relay reads it.
@@ -380,3 +420,7 @@ impl Drop for Relay {
         }
     }
 }
+
+/// A socket as standard input becomes the first that a service manager passes (sd_listen_fds(3)).
+const PASS_STDIN: &str = "exec 3<&0 0</dev/null; program=$1 LISTEN_FDNAMES=$2 LISTEN_FDS=1 LISTEN_PID=$$; \
+    shift 2; export LISTEN_FDNAMES LISTEN_FDS LISTEN_PID; exec \"$program\" \"$@\"";

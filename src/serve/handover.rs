@@ -1,0 +1,394 @@
+//! From one process to the next without a refused connection: the next one is given the listening
+//! sockets, says when it has everything else, and opens the spool once this one has let go of it.
+//!
+//! ```text
+//! next ─► "sockets": the old one sends descriptors ─► next reads its configuration, is ready to begin
+//! next ─► "end": the old one ends its transactions, syncs, lets go of the lock ─► next locks, recovers, accepts
+//!         meanwhile connections wait in the kernel, in the sockets that both have
+//! ```
+//!
+//! They talk over a socket in the data directory, whose name has the process's number: only the relay's own
+//! user, and root, can reach it.
+
+use std::fs::{File, Permissions, TryLockError};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    sockopt,
+};
+use rustix::process::geteuid;
+use serde::{Deserialize, Serialize};
+use socket2::Socket;
+
+use super::words::Word;
+use super::{EX_TEMPFAIL, os_error, refused};
+use crate::observe::log::{Level, Log};
+use crate::uring::given::Given;
+use crate::uring::start::Refused;
+
+/// What the old one says of the sockets that come with it.
+#[derive(Debug, Serialize, Deserialize)]
+enum Told {
+    /// For a listener, by the address of the configuration.
+    Listening { asked: SocketAddr },
+    /// For the control plane.
+    Control { asked: SocketAddr },
+    /// That was all; after how long it gives up on transactions at the latest.
+    All { drain: Duration },
+}
+
+/// What a running relay would hand over.
+pub(super) struct Estate {
+    pub(super) listening: Vec<(SocketAddr, Socket)>,
+    pub(super) control: Option<(SocketAddr, Socket)>,
+    pub(super) drain: Duration,
+}
+
+/// Where the next process can ask.
+pub(super) struct Point {
+    socket: OwnedFd,
+    path: PathBuf,
+}
+
+impl Point {
+    /// To be made while the process may still make a socket there.
+    pub(super) fn open(data: &Path) -> io::Result<Self> {
+        let name = own_name();
+        let path = data.join(&name);
+        let _ = std::fs::remove_file(&path);
+        let socket = seqpacket()?;
+        let home = File::open(data)?;
+        rustix::net::bind(&socket, &address(&home, &name)?)?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        rustix::net::listen(&socket, 1)?;
+        Ok(Self { socket, path })
+    }
+
+    /// Answers whoever asks, by a thread that lasts as long as the process.
+    pub(super) fn attend(
+        self,
+        estate: Estate,
+        words: mpsc::Sender<Word>,
+        log: Log,
+    ) -> io::Result<()> {
+        let attending = move || {
+            while let Ok(caller) = rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC) {
+                match answer(&caller, &estate) {
+                    Ok(true) => {
+                        let _ = words.send(Word::HandOver);
+                        // Open until the process ends: the next one sees by it that this one is there.
+                        std::mem::forget(caller);
+                        let _ = std::fs::remove_file(&self.path);
+                        return;
+                    }
+                    // It asked, and did not go on.
+                    Ok(false) => {}
+                    Err(error) => log.say(
+                        Level::Warn,
+                        format_args!("nothing was handed over to another process: {error}"),
+                    ),
+                }
+                log.flush();
+            }
+        };
+        let thread = std::thread::Builder::new().name("handover".into());
+        thread.spawn(attending).map(drop)
+    }
+}
+
+/// Hands out what there is; true when the caller wants this process to end.
+fn answer(caller: &OwnedFd, estate: &Estate) -> io::Result<bool> {
+    let who = sockopt::socket_peercred(caller)?;
+    if !who.uid.is_root() && who.uid != geteuid() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    if hear(caller)?.0 != SOCKETS {
+        return Ok(false);
+    }
+    for (asked, socket) in &estate.listening {
+        say(caller, &Told::Listening { asked: *asked }, Some(socket))?;
+    }
+    if let Some((asked, socket)) = &estate.control {
+        say(caller, &Told::Control { asked: *asked }, Some(socket))?;
+    }
+    say(
+        caller,
+        &Told::All {
+            drain: estate.drain,
+        },
+        None,
+    )?;
+    Ok(hear(caller)?.0 == END)
+}
+
+/// The relay that runs on a data directory, asked to hand over.
+pub(super) struct Predecessor {
+    socket: OwnedFd,
+    drain: Duration,
+}
+
+/// What it has handed over.
+pub(super) struct Legacy {
+    pub(super) predecessor: Predecessor,
+    pub(super) given: Given,
+    pub(super) control: Option<(SocketAddr, Socket)>,
+}
+
+/// Asks the relay that has `data` locked for its sockets. It goes on until [`Predecessor::ends`].
+pub(super) fn ask(data: &Path) -> Result<Legacy, Refused> {
+    let socket = call(data).map_err(|error| {
+        let why = format!(
+            "the relay that runs on {} cannot be taken over from: {error}; stop it and start this one",
+            data.display()
+        );
+        refused(why, EX_TEMPFAIL)
+    })?;
+    let broken = |error: io::Error| {
+        let why = format!("the relay that runs did not hand over: {error}");
+        refused(why, EX_TEMPFAIL)
+    };
+    receive(socket).map_err(broken)
+}
+
+fn receive(socket: OwnedFd) -> io::Result<Legacy> {
+    send(&socket, SOCKETS, None)?;
+    let (mut given, mut control) = (Given::default(), None);
+    loop {
+        let (words, descriptor) = hear(&socket)?;
+        let told = serde_json::from_slice(&words).map_err(io::Error::other)?;
+        match (told, descriptor) {
+            (Told::Listening { asked }, Some(socket)) => given.add(asked, socket.into(), true),
+            (Told::Control { asked }, Some(socket)) => control = Some((asked, socket.into())),
+            (Told::All { drain }, None) => {
+                return Ok(Legacy {
+                    predecessor: Predecessor { socket, drain },
+                    given,
+                    control,
+                });
+            }
+            _ => return Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+impl Predecessor {
+    /// Has it end, and waits until `lock` is ours.
+    pub(super) fn ends(&self, lock: &File) -> Result<(), Refused> {
+        let lost = |error: io::Error| os_error(format!("the relay that runs is gone: {error}"));
+        send(&self.socket, END, None).map_err(lost)?;
+        let until = Instant::now() + self.drain + LAST_SYNC;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                    std::thread::park_timeout(LOCK_LOOK);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let why = "the relay that runs does not let go of the spool";
+                    return Err(refused(why.to_owned(), EX_TEMPFAIL));
+                }
+                Err(TryLockError::Error(error)) => return Err(lost(error)),
+            }
+        }
+    }
+}
+
+/// Takes away what processes have left that were killed. For whoever has the lock.
+pub(super) fn tidy(data: &Path) {
+    let own = data.join(own_name());
+    for point in points(data).filter(|point| *point != own) {
+        let _ = std::fs::remove_file(point);
+    }
+}
+
+/// The end of this process: nobody can ask any more.
+pub(super) fn close(data: &Path) {
+    let _ = std::fs::remove_file(data.join(own_name()));
+}
+
+fn own_name() -> String {
+    format!("{PREFIX}{}", std::process::id())
+}
+
+fn points(data: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(data).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    paths.filter(|path| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with(PREFIX)
+    })
+}
+
+/// Connects to the one that answers; a process that was killed left one that does not.
+fn call(data: &Path) -> io::Result<OwnedFd> {
+    let home = File::open(data)?;
+    let mut failed = io::Error::from(io::ErrorKind::NotFound);
+    for point in points(data) {
+        let name = point.file_name().unwrap_or_default().to_string_lossy();
+        let socket = seqpacket()?;
+        // One that is itself still at its start answers when it has come to its end.
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(START_WAIT))?;
+        match rustix::net::connect(&socket, &address(&home, &name)?) {
+            Ok(()) => return Ok(socket),
+            Err(error) => failed = error.into(),
+        }
+    }
+    Err(failed)
+}
+
+fn seqpacket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(PATIENCE))?;
+    Ok(socket)
+}
+
+/// By way of the directory's descriptor: an address has room for a hundred octets, a path may have more.
+fn address(home: &File, name: &str) -> io::Result<SocketAddrUnix> {
+    let path = format!("/proc/self/fd/{}/{name}", home.as_raw_fd());
+    Ok(SocketAddrUnix::new(path)?)
+}
+
+fn say(to: &OwnedFd, told: &Told, socket: Option<&Socket>) -> io::Result<()> {
+    let words = serde_json::to_vec(told).map_err(io::Error::other)?;
+    send(to, &words, socket)
+}
+
+fn send(to: &OwnedFd, words: &[u8], socket: Option<&Socket>) -> io::Result<()> {
+    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut room);
+    let descriptors = socket.map(|socket| [socket.as_fd()]);
+    if let Some(descriptors) = &descriptors {
+        ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    rustix::net::sendmsg(
+        to,
+        &[IoSlice::new(words)],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?;
+    Ok(())
+}
+
+/// One message, with the descriptor that came with it. Nothing is the end.
+fn hear(from: &OwnedFd) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
+    let mut words = vec![0; MESSAGE_MAX];
+    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut room);
+    let parts = &mut [IoSliceMut::new(&mut words)];
+    let got = rustix::net::recvmsg(from, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    if got.flags.contains(ReturnFlags::TRUNC) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let descriptors = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    words.truncate(got.bytes);
+    Ok((words, descriptors))
+}
+
+const PREFIX: &str = "handover.";
+const SOCKETS: &[u8] = b"sockets";
+const END: &[u8] = b"end";
+/// An address and some words.
+const MESSAGE_MAX: usize = 1024;
+/// Whoever takes nothing for so long is not waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the one that is asked may take to answer.
+const START_WAIT: Duration = Duration::from_secs(30);
+/// What the old one has after its last transaction, until it is gone.
+const LAST_SYNC: Duration = Duration::from_secs(30);
+const LOCK_LOOK: Duration = Duration::from_millis(2);
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::observe::log::{Format, Journal};
+
+    /// How long the old one takes to its end.
+    const ITS_END: Duration = Duration::from_millis(100);
+
+    fn estate() -> (SocketAddr, Estate) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let estate = Estate {
+            listening: vec![(at, listener.into())],
+            control: None,
+            drain: Duration::from_secs(3),
+        };
+        (at, estate)
+    }
+
+    #[test]
+    fn the_next_process_gets_the_sockets_and_says_when_the_old_one_ends() {
+        let data = tempfile::tempdir().unwrap();
+        let journal = Journal::start(Format::Text, Level::Error).unwrap();
+        let (words, told) = mpsc::channel();
+        let (at, estate) = estate();
+        // One that was killed.
+        std::fs::write(data.path().join("handover.1"), "").unwrap();
+        let point = Point::open(data.path()).unwrap();
+        tidy(data.path());
+        assert_eq!(points(data.path()).count(), 1, "its own stays");
+        point.attend(estate, words, journal.handle()).unwrap();
+
+        let first = ask(data.path()).unwrap();
+        drop(first);
+        assert!(told.try_recv().is_err(), "who only asks changes nothing");
+
+        let mut legacy = ask(data.path()).unwrap();
+        let sockets = legacy.given.take(at).unwrap();
+        let _client = TcpStream::connect(at).unwrap();
+        let lock = File::create(data.path().join("lock")).unwrap();
+        legacy.predecessor.ends(&lock).unwrap();
+        let word = told.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert!(matches!(word, Word::HandOver));
+        assert!(sockets[0].accept().is_ok(), "who waited is there");
+    }
+
+    #[test]
+    fn a_spool_that_is_not_let_go_of_is_not_opened() {
+        let data = tempfile::tempdir().unwrap();
+        let (ours, _theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        let held = File::create(data.path().join("lock")).unwrap();
+        held.lock().unwrap();
+        let lock = File::open(data.path().join("lock")).unwrap();
+        let predecessor = Predecessor {
+            socket: ours,
+            drain: Duration::ZERO,
+        };
+        let began = Instant::now();
+        let ending = std::thread::spawn(move || {
+            std::thread::park_timeout(ITS_END);
+            held.unlock().unwrap();
+        });
+        predecessor.ends(&lock).unwrap();
+        assert!(began.elapsed() >= ITS_END / 2, "it waited");
+        ending.join().unwrap();
+    }
+
+    #[test]
+    fn nobody_to_take_over_from_is_said() {
+        let data = tempfile::tempdir().unwrap();
+        let refused = ask(data.path()).err().expect("nobody is there");
+        assert_eq!(refused.exit_code, EX_TEMPFAIL);
+    }
+}
