@@ -67,13 +67,19 @@ class Takers(Sink):
 
 
 @functools.cache
-def tool():
-    """Our own client and server, built when a row first wants them, unless RINGPOST_LOAD names the binary."""
-    if "RINGPOST_LOAD" in os.environ:
-        return os.environ["RINGPOST_LOAD"]
-    subprocess.run(["cargo", "build", "--quiet", "--release", "--locked", "--manifest-path", ROOT / "benches/load/Cargo.toml",
+def built(package):
+    """The program of benches/`package`, built when a row first wants it, unless RINGPOST_LOAD, RINGPOST_BARE name the binary."""
+    named = os.environ.get(f"RINGPOST_{package.upper()}")
+    if named:
+        return named
+    subprocess.run(["cargo", "build", "--quiet", "--release", "--locked", "--manifest-path", ROOT / f"benches/{package}/Cargo.toml",
                     "--target-dir", ROOT / "target"], check=True)
-    return ROOT / "target/release/ringpost-load"
+    return ROOT / f"target/release/ringpost-{package}"
+
+
+def tool():
+    """Our own client and server."""
+    return built("load")
 
 
 def send(world, group, to, count, **options):

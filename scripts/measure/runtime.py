@@ -1,23 +1,10 @@
 """What of acceptance is the runtime's: programs that do only what wire and disk ask for, on each of several ways to wait (benches/bare)."""
-import functools
-import os
-import subprocess
-
-from mailworld import MX_PORT, ROOT, eventually, is_open
+from mailworld import MX_PORT, eventually, is_open
 from measure.base import Table, median, row, say, turns
 from measure.latency import MILLISECONDS, at, one_by_one
+from measure.load import built
 from measure.servers import NEIGHBOUR, Floor, Ringpost, Server
 from measure.throughput import relayed
-
-
-@functools.cache
-def program():
-    """Built when it is first wanted, unless RINGPOST_BARE names it."""
-    if "RINGPOST_BARE" in os.environ:
-        return os.environ["RINGPOST_BARE"]
-    subprocess.run(["cargo", "build", "--quiet", "--release", "--locked", "--manifest-path", ROOT / "benches/bare/Cargo.toml",
-                    "--target-dir", ROOT / "target"], check=True)
-    return ROOT / "target/release/ringpost-bare"
 
 
 class Bare(Server):
@@ -28,7 +15,7 @@ class Bare(Server):
     def start(self, holds):
         directory = self.world.home / "bare"
         directory.mkdir()
-        process = self.world.start(program(), f"{NEIGHBOUR}:{MX_PORT}", "--on", self.way, "--directory", directory, log="bare.log",
+        process = self.world.start(built("bare"), f"{NEIGHBOUR}:{MX_PORT}", "--on", self.way, "--directory", directory, log="bare.log",
                                    **self.group.options())
         eventually("the bare server listens", lambda: is_open(*self.address))
         return process
