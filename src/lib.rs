@@ -39,6 +39,7 @@ pub mod tls;
 pub mod users;
 
 pub mod observe;
+pub mod suppress;
 
 pub mod config;
 

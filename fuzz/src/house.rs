@@ -19,6 +19,7 @@ use ringpost::shard::life::rules::Rules;
 use ringpost::shard::mesh::Directory;
 use ringpost::sim::disk::SimDisk;
 use ringpost::sim::{Sim, SimWorld};
+use ringpost::suppress::Suppressions;
 use ringpost::tls::Ends;
 use ringpost::tls::client::Clients;
 use ringpost::users::{User, Users};
@@ -114,6 +115,7 @@ impl House {
             number: 0,
             visitors: Visitors::default(),
             suspects: Suspects::default(),
+            suppressions: Suppressions::nowhere(),
             journal: lasting.journal.handle(),
             events: Post::nowhere().of_shard(0),
             ready: Box::new(move |word| told.push(word)),

@@ -14,6 +14,7 @@ pub mod queue;
 pub mod sendmail;
 pub mod shards;
 pub mod spool;
+pub mod suppression;
 pub mod top;
 pub mod trace;
 pub mod user;
@@ -105,6 +106,7 @@ enum Command {
     Dkim(dkim::Arguments),
     Preflight(preflight::Arguments),
     Bounces(bounces::Arguments),
+    Suppression(suppression::Arguments),
     Sendmail(Box<sendmail::Arguments>),
     Completions(printed::Completions),
     Man(printed::Man),
@@ -164,6 +166,9 @@ pub fn main() -> ExitCode {
         Some(Command::Dkim(arguments)) => with(path, |config| {
             as_relay(&config, || dkim::run(&arguments, &config))
         }),
+        Some(Command::Suppression(arguments)) => {
+            asking(path, |place| suppression::run(&arguments, place))
+        }
         Some(Command::Bounces(arguments)) => with(path, |config| bounces::run(&arguments, &config)),
         Some(Command::Preflight(arguments)) => {
             with(path, |config| preflight::run(&arguments, &config))

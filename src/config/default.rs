@@ -10,7 +10,7 @@ use super::value::{HTTPS_PORT, SMTP_PORT};
 use super::{
     AllowPlaintext, Auth, Bounces, Config, Control, Cores, Delivery, Disowned, Dns, Durability,
     Events, Listener, Log, Mailboxes, Oauth, Preflight, Process, Protocol, Queue, Route, Runtime,
-    Smtp, Spool, Subaddress, Tls, TlsPolicy, TlsReports, Verify, Webhook,
+    Smtp, Spool, Subaddress, Suppressed, Suppression, Tls, TlsPolicy, TlsReports, Verify, Webhook,
 };
 use crate::observe::events::Kinds;
 use crate::observe::log::{Format, Level};
@@ -39,6 +39,7 @@ impl Default for Config {
             source: Vec::new(),
             pool: Vec::new(),
             bounces: Bounces::default(),
+            suppression: Suppression::default(),
             limit: Vec::new(),
             tls_reports: TlsReports::default(),
             queue: Queue::default(),
@@ -122,6 +123,18 @@ impl Default for Delivery {
             tls: TlsPolicy::Opportunistic,
             mta_sts: true,
             mta_sts_port: HTTPS_PORT,
+        }
+    }
+}
+
+impl Default for Suppression {
+    fn default() -> Self {
+        Self {
+            on: Vec::new(),
+            after: 1,
+            span: Some(90 * 24 * 60 * MINUTE),
+            action: Suppressed::Reject,
+            max: 2_000_000,
         }
     }
 }

@@ -84,6 +84,10 @@ pub(super) const TABLES: &[Table] = &[
         keys: BOUNCES,
     },
     Table {
+        name: "suppression",
+        keys: SUPPRESSION,
+    },
+    Table {
         name: "tls_reports",
         keys: TLS_REPORTS,
     },
@@ -140,7 +144,7 @@ mod process;
 mod routes;
 mod sending;
 mod users;
-use bounces::BOUNCES;
+use bounces::{BOUNCES, SUPPRESSION};
 pub(super) use delivery::LIMIT;
 use events::EVENTS;
 pub(super) use events::WEBHOOK;

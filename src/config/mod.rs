@@ -36,7 +36,7 @@ pub use crate::route::TlsPolicy;
 pub use changes::{Change, changes};
 pub use limit::Limit;
 pub use render::render;
-pub use sending::{Bounces, Pool, Source};
+pub use sending::{Bounces, Pool, Source, Suppressed, Suppression};
 
 /// Everything a user can set. [`Config::default`] is the embedded default.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub struct Config {
     pub pool: Vec<Pool>,
     /// `[bounces]`
     pub bounces: Bounces,
+    /// `[suppression]`
+    pub suppression: Suppression,
     /// `[[limit]]`
     pub limit: Vec<Limit>,
     /// `[tls_reports]`

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::Config;
-use crate::bounces::Rules;
+use crate::bounces::{Class, Rules};
 use crate::file;
 use crate::route::pool::{self, Member, Pools};
 
@@ -34,6 +35,32 @@ pub struct Pool {
 pub struct Bounces {
     /// A file of rules that stand before those that come with the relay.
     pub rules: Option<PathBuf>,
+}
+
+/// `[suppression]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suppression {
+    /// Refusals after which an address gets no more mail.
+    pub on: Vec<Class>,
+    /// So many of them.
+    pub after: usize,
+    /// For how long; `None`: for good.
+    pub span: Option<Duration>,
+    /// What becomes of mail to such an address.
+    pub action: Suppressed,
+    /// Addresses that the list takes.
+    pub max: usize,
+}
+
+/// What becomes of mail to an address that gets none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suppressed {
+    /// It is refused at RCPT.
+    Reject,
+    /// It is taken, and fails.
+    Fail,
+    /// It goes out.
+    Off,
 }
 
 impl Bounces {

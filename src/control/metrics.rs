@@ -30,6 +30,7 @@ pub(super) async fn metrics(
     let mut registry = Registry::with_prefix("ringpost");
     registry.register_collector(Box::new(Sums {
         told: Told::of(&facts, &plane.events),
+        suppressed: plane.suppressions.counts(),
         ..Sums::of(&facts)
     }));
     let mut body = String::new();
@@ -98,6 +99,8 @@ struct Sums {
     tls: BTreeMap<(&'static str, &'static str), u64>,
     sources: BTreeMap<(String, &'static str), u64>,
     bounces: bounces::Tally,
+    /// Addresses that bounces have put on the suppression list, and bounces that found it busy.
+    suppressed: (u64, u64),
     deferrals: bounces::Tally,
     stuck: BTreeMap<Why, u64>,
     slowed: Vec<(String, f64)>,
@@ -270,6 +273,23 @@ impl Sums {
                     .encode_family(&[("class", class.name())])?
                     .encode_counter::<NoLabelSet, u64, u64>(&count, None)?;
             }
+        }
+        let (added, lost) = &self.suppressed;
+        for (name, help, count) in [
+            (
+                "suppressions_added",
+                "Addresses that get no mail since a bounce",
+                added,
+            ),
+            (
+                "suppression_bounces_lost",
+                "Bounces that the suppression list had no time for",
+                lost,
+            ),
+        ] {
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Counter)?
+                .encode_counter::<NoLabelSet, u64, u64>(count, None)?;
         }
         Ok(())
     }

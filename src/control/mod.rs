@@ -15,6 +15,7 @@ mod problem;
 mod queue;
 mod recent;
 mod shards;
+pub mod suppressions;
 #[cfg(test)]
 pub(crate) mod tests;
 mod told;
@@ -38,6 +39,7 @@ use serde_json::json;
 
 use crate::observe::ask::{Ask, Facts, Health, Shards, Tell};
 use crate::observe::events::Sums;
+use crate::suppress::Suppressions;
 use audit::Audit;
 use house::House;
 use inject::Intake;
@@ -70,6 +72,11 @@ fn router(plane: Plane, token: Option<String>, max_message_size: u64) -> Router 
         .route("/api/v1/trace/{id}", get(trace::trace))
         .route("/api/v1/dialogues", get(follow::follow))
         .route("/api/v1/bounces", get(trace::bounces))
+        .route(
+            "/api/v1/suppressions",
+            get(suppressions::list).post(suppressions::add),
+        )
+        .route("/api/v1/suppressions/remove", post(suppressions::remove))
         .route("/api/v1/users", get(house::users).post(house::add))
         .route("/api/v1/users/{address}", delete(house::remove))
         .route("/api/v1/users/{address}/password", put(house::set_password))
@@ -108,6 +115,8 @@ pub struct Means {
     pub max_message_size: u64,
     /// What of the process is reached.
     pub house: House,
+    /// Who gets no mail.
+    pub suppressions: Suppressions,
 }
 
 /// Serves on `listener` until `shutdown` resolves and the answers under way are given. To be polled
@@ -128,6 +137,7 @@ pub async fn serve(
         hostname,
         max_message_size,
         house,
+        suppressions,
     } = means;
     let (watch, watching) = Watch::new(Arc::clone(&shards));
     let kept = data_dir.map(|data| Keys::open(&data));
@@ -142,6 +152,7 @@ pub async fn serve(
         watch,
         audit,
         events,
+        suppressions,
     };
     let router =
         router(plane, token, max_message_size).into_make_service_with_connect_info::<Peer>();
@@ -181,6 +192,7 @@ struct Plane {
     events: Arc<Sums>,
     intake: Intake,
     house: House,
+    suppressions: Suppressions,
 }
 
 impl Plane {

@@ -7,6 +7,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::inject::{Answered, Batch, Letter};
+use super::suppressions::{self, Addresses, Changed};
 use super::{explain, follow, house, latency, queue, trace};
 use crate::observe::ask::{
     Act, Acted, Failed, Latencies, Minutes, OrderBody, QueueEntry, QueueEntryDetail, Recording,
@@ -14,6 +15,7 @@ use crate::observe::ask::{
 };
 use crate::observe::explained::Explained;
 use crate::observe::inject::Injected;
+use crate::suppress::Page;
 
 /// `GET /api/v1/openapi.json`
 pub(super) async fn openapi() -> Json<Value> {
@@ -193,6 +195,7 @@ fn document() -> Value {
         probes(),
         queue_calls(&mut sheet),
         view_calls(&mut sheet),
+        suppression_calls(&mut sheet),
         message_calls(&mut sheet),
         house_calls(&mut sheet),
         user_calls(&mut sheet),
@@ -383,6 +386,32 @@ fn view_calls(sheet: &mut Sheet) -> Vec<Call> {
     ]
 }
 
+fn suppression_calls(sheet: &mut Sheet) -> Vec<Call> {
+    let changed = sheet.json::<Changed>();
+    let path = "/api/v1/suppressions";
+    vec![
+        Call::new("get", path, "Who gets no mail", sheet.json::<Page>())
+            .with(sheet.query::<suppressions::Wanted>())
+            .fails(&[400, 500]),
+        Call::new(
+            "post",
+            path,
+            "Sends no more mail to addresses",
+            changed.clone(),
+        )
+        .reads(sheet.json::<Addresses>())
+        .fails(&[400, 413, 415, 422, 500, 507]),
+        Call::new(
+            "post",
+            "/api/v1/suppressions/remove",
+            "Lets addresses have mail again",
+            changed,
+        )
+        .reads(sheet.json::<Addresses>())
+        .fails(&[400, 413, 415, 422, 500]),
+    ]
+}
+
 fn message_calls(sheet: &mut Sheet) -> Vec<Call> {
     let key = json!({
         "name": "Idempotency-Key", "in": "header", "required": false,
@@ -558,6 +587,7 @@ const FAILURES: &[(u16, &str)] = &[
         503,
         "Not now: shards do not answer, or memory or disk are short",
     ),
+    (507, "The list takes no more"),
 ];
 
 #[cfg(test)]

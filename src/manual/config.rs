@@ -127,6 +127,23 @@
 //! What a rule says has to match altogether, and the first that matches decides. `ringpost bounces
 //! '550 5.1.1 Konto gesperrt'` says what comes of a reply.
 //!
+//! # Addresses that get no mail
+//!
+//! ```toml
+//! [suppression]
+//! on = ["bad_mailbox", "inactive"]        # classes of refusals; [] (the default): nobody but who is added by hand
+//! after = 1                               # refusals
+//! for = "90d"                             # or "none": for good
+//! action = "reject"                       # at RCPT with 550 5.1.1; "fail": taken, and its sender gets a report
+//! ```
+//!
+//! Whoever goes on writing to mailboxes that do not exist is taken for a spammer. A host's refusal of a recipient, of
+//! one of these classes, puts the address into `suppressions.jsonl` under `data_dir`; what our own routes
+//! refuse does not. `ringpost suppression list`, `add`, `remove`, `check` and `import` (one address on a
+//! line, or CSV) look at it and change it, and so does `/api/v1/suppressions`: a change is on disk before it is
+//! answered. Mail that waits for an address fails at its next attempt once that is on the list. Reports to
+//! senders (`MAIL FROM:<>`) go out whatever the list says.
+//!
 //! # What a reload changes
 //!
 //! SIGHUP reads the file again. Routes and limits change without losing a connection, also for mail

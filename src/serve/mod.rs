@@ -8,6 +8,7 @@
 
 mod certificates;
 mod handover;
+mod mailing;
 mod manager;
 mod reload;
 mod site;
@@ -53,6 +54,7 @@ use crate::shard::clients::visitors::Visitors;
 use crate::shard::life::rules::Rules;
 use crate::shard::life::{self, Start};
 use crate::shard::mesh::{Directory, Letter};
+use crate::suppress::Suppressions;
 use crate::uring::given::Given;
 use crate::uring::start::{self, Refused, Running, ShardMain};
 use crate::uring::{Uring, cores};
@@ -100,6 +102,7 @@ fn serve(mut config: Config, path: Option<&Path>, taking: Taking) -> Result<(), 
         .map_err(|error| os_error(format!("cannot start the service thread: {error}")))?;
     let desk = Desk::start(&service, &config, journal.handle())
         .map_err(|error| refused(format!("the resolver cannot be set up: {error}"), EX_CONFIG))?;
+    let (suppressions, _suppressing) = mailing::keep_suppressions(&config, &journal)?;
     let current = Current {
         rules,
         directory: Directory::new(seats.len()),
@@ -108,6 +111,7 @@ fn serve(mut config: Config, path: Option<&Path>, taking: Taking) -> Result<(), 
         events: desk.events.clone(),
         hooks,
         seen,
+        suppressions,
     };
     current.begin_reports();
     let ((words, told), (end, ended)) = (mpsc::channel(), mpsc::channel());
@@ -135,9 +139,7 @@ fn serve(mut config: Config, path: Option<&Path>, taking: Taking) -> Result<(), 
         leaving: None,
     };
     keeper.keep(move || steward.obey(&told, path.as_deref()));
-    let ended = watcher
-        .join()
-        .unwrap_or_else(|_| Err(refused("the watching thread died".to_owned(), EX_SOFTWARE)));
+    let ended = await_end(watcher);
     desk.events.finish();
     handover::close(&config.data_dir);
     // The service thread and the log's thread end after the shards, when they are dropped.
@@ -176,6 +178,12 @@ fn start_journal(config: &Config) -> Result<Journal, Refused> {
         .map_err(|error| os_error(format!("cannot start the log's thread: {error}")))?;
     tell_of_panics(&journal);
     Ok(journal)
+}
+
+/// How the shards have ended.
+fn await_end(watcher: JoinHandle<Result<(), Refused>>) -> Result<(), Refused> {
+    let died = |_| Err(refused("the watching thread died".to_owned(), EX_SOFTWARE));
+    watcher.join().unwrap_or_else(died)
 }
 
 /// What panics is told in the log: the one task that did so ends, and somebody should hear of it.
@@ -236,6 +244,7 @@ fn start_shards(
             number,
             visitors: visitors.clone(),
             suspects: suspects.clone(),
+            suppressions: current.suppressions.clone(),
             journal: journal.handle(),
             events: current.events.post().of_shard(number),
             ready: {
@@ -405,6 +414,7 @@ fn open_control(
         data_dir: Some(current.rules.config.data_dir.clone()),
         hostname: current.rules.config.hostname(),
         max_message_size: current.rules.config.smtp.max_message_size,
+        suppressions: current.suppressions.clone(),
         house: House {
             users_file: users_file(&current.rules.config),
             check: words::checks(words.clone()),

@@ -15,6 +15,7 @@ use crate::service::events::{Events, Hook, Listeners};
 use crate::service::reports::{Reporter, TlsReports};
 use crate::shard::life::rules::Rules;
 use crate::shard::mesh::{Directory, Letter};
+use crate::suppress::Suppressions;
 use crate::users::Users;
 use crate::users::client::Credentials;
 use crate::users::token::Issuer;
@@ -31,6 +32,8 @@ pub(super) struct Current {
     pub(super) hooks: Vec<Hook>,
     /// The files it names, as they were before they were read.
     pub(super) seen: Seen,
+    /// Who gets no mail.
+    pub(super) suppressions: Suppressions,
 }
 
 impl Current {

@@ -502,6 +502,12 @@ impl Reply {
         Self::fixed(550, 1, 1, "There is no such mailbox here")
     }
 
+    /// Nothing is sent to this address: it was refused before, or somebody said so.
+    #[must_use]
+    pub const fn suppressed() -> Self {
+        Self::fixed(550, 1, 1, "The address is on the suppression list")
+    }
+
     /// The mailbox has no room; it may have later.
     #[must_use]
     pub const fn mailbox_full() -> Self {

@@ -58,6 +58,7 @@ mod signing;
 mod smarthost;
 mod sts;
 mod support_works;
+mod suppressions;
 mod tls;
 mod tls_peers;
 mod tlsrpt;

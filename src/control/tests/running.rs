@@ -49,6 +49,7 @@ impl Running {
                     data_dir: Some(home),
                     hostname: "relay.test".to_owned(),
                     max_message_size: 1 << 20,
+                    suppressions: Suppressions::nowhere(),
                     house: House {
                         users_file: users,
                         check: Arc::new(|text| {

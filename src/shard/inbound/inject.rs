@@ -80,7 +80,7 @@ impl<W: World> Shard<W> {
                 expanded: false,
             };
             let judged = match accepted.len() < most {
-                true => self.judge_recipient(&recipient, true),
+                true => self.judge_recipient(&recipient, true, injection.from.is_none()),
                 false => Err(Reply::too_many_recipients()),
             };
             match judged {

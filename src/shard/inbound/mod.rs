@@ -127,16 +127,20 @@ impl<W: World> Visit<'_, W> {
     /// idles would have room for it.
     async fn step(&mut self) -> io::Result<Next> {
         let may_relay = self.session.may_relay();
+        let is_report = self.session.is_report();
         let (input, begin) = self.connection.input();
         let (consumed, step) = self.session.step(input);
         *begin += consumed;
         match step {
             Step::NeedInput => return Ok(Next::Read),
             Step::Flush => self.flush().await?,
-            Step::Recipient(recipient) => match self.shard.judge_recipient(recipient, may_relay) {
-                Ok(()) => self.session.recipient_accepted(),
-                Err(reply) => self.session.recipient_refused(reply),
-            },
+            Step::Recipient(recipient) => {
+                let shard = self.shard;
+                match shard.judge_recipient(recipient, may_relay, is_report) {
+                    Ok(()) => self.session.recipient_accepted(),
+                    Err(reply) => self.session.recipient_refused(reply),
+                }
+            }
             Step::Mail => match self.may_begin() {
                 Ok(()) => self.session.mail_accepted(),
                 Err(reply) => self.session.mail_refused(reply),

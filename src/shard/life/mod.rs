@@ -39,7 +39,9 @@ use crate::shard::mesh::{Directory, Ending, Letter, Mesh};
 use crate::shard::outbound::bell::Bell;
 use crate::shard::outbound::pace::Paces;
 use crate::shard::outbound::permits::Permits;
+use crate::shard::settle::refusals::Refusals;
 use crate::spool::log::{self, CommitFacts, Log, MessageState, Recovery};
+use crate::suppress::Suppressions;
 use crate::world::{Class, Listener as _, Tick, World, survive};
 
 use budget::Budget;
@@ -60,6 +62,8 @@ pub struct Start {
     pub visitors: Visitors,
     /// Who has failed to log in, counted over all shards.
     pub suspects: Suspects,
+    /// Who gets no mail, of all shards.
+    pub suppressions: Suppressions,
     /// Where its log lines go.
     pub journal: journal::Log,
     /// What other programs are told.
@@ -76,13 +80,14 @@ pub async fn run<W: World>(world: W, start: Start) {
         number,
         visitors,
         suspects,
+        suppressions,
         journal,
         events,
         ready,
     } = start;
     let shards = directory.shards();
     let config = Arc::clone(&rules.config);
-    let crowds = (visitors, suspects);
+    let crowds = (visitors, suspects, Refusals::new(suppressions));
     let opened = open(&world, rules, directory, number, crowds, (journal, events)).await;
     let (shard, recovery) = match opened {
         Ok(opened) => opened,
@@ -121,7 +126,7 @@ async fn open<W: World>(
     mut rules: Rules,
     directory: Directory,
     number: usize,
-    (visitors, suspects): (Visitors, Suspects),
+    (visitors, suspects, refusals): (Visitors, Suspects, Refusals),
     (journal, events): (journal::Log, Events),
 ) -> Result<(Rc<Shard<W>>, Recovery), String> {
     rules.tls.clients = rules.tls.clients.for_shard();
@@ -177,7 +182,7 @@ async fn open<W: World>(
         messages_disowned: Default::default(),
         tls: Default::default(),
         preflights: Default::default(),
-        refusals: Default::default(),
+        refusals,
         pace: Default::default(),
         asks_for_sources: Cell::default(),
         ends_by: Cell::new(Tick::NEVER),

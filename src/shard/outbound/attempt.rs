@@ -97,7 +97,7 @@ impl<W: World> Attempt<W> {
         self.taken.since(self.assignment.due)
     }
 
-    pub(super) fn remaining(&self) -> &[u16] {
+    pub(in crate::shard) fn remaining(&self) -> &[u16] {
         &self.remaining
     }
 
@@ -211,7 +211,7 @@ impl<W: World> Attempt<W> {
     }
 
     /// One recipient ends like this.
-    pub(super) fn end(&mut self, recipient: u16, outcome: Outcome) {
+    pub(in crate::shard) fn end(&mut self, recipient: u16, outcome: Outcome) {
         self.remaining.retain(|open| *open != recipient);
         self.results.push((recipient, outcome));
     }

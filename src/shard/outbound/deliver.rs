@@ -84,11 +84,12 @@ impl<W: World> Shard<W> {
         &self,
         recipient: &Recipient,
         may_relay: bool,
+        is_report: bool,
     ) -> Result<(), Reply> {
         let settings = self.settings();
         settings.judge(recipient, may_relay)?;
         if *settings.target(&recipient.mailbox) != Target::Mailbox {
-            return Ok(());
+            return self.judge_suppressed(&recipient.mailbox, is_report);
         }
         let leads = settings.leads(&recipient.mailbox);
         if leads.is_nowhere() {

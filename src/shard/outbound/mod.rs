@@ -254,6 +254,9 @@ impl<'a, W: World> Courier<'a, W> {
         if shard.rerouted.get() {
             attempt.reroute(&message, &self.name);
         }
+        if self.how.is_remote() {
+            shard.fail_suppressed(&message.envelope, &mut attempt);
+        }
         match &self.how {
             _ if attempt.is_done() => {}
             How::Discard => attempt.deliver_all(DISCARDED),

@@ -4,6 +4,7 @@ pub(super) mod events;
 pub(super) mod pace;
 pub(super) mod refusals;
 mod report;
+mod suppressed;
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -193,6 +194,9 @@ impl<W: World> Shard<W> {
                 self.sources.count(source, status);
             }
             let class = self.judge_outcome(outcome);
+            if let Some(class) = class {
+                self.learn_from(message, &recipient.mailbox, outcome, class);
+            }
             self.tell_attempt(attempt, message, &recipient.mailbox, outcome, class);
             if status == SENT {
                 self.record(Stage::AcceptedToDelivered, whole);

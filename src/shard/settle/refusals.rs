@@ -5,15 +5,26 @@ use std::cell::Cell;
 use crate::bounces::{Class, Tally};
 use crate::mail::outcome::{Diagnosis, Outcome};
 use crate::shard::Shard;
+use crate::suppress::Suppressions;
 use crate::world::World;
 
-/// A shard's refusals by class.
-#[derive(Default)]
+/// A shard's refusals by class, and whom nothing is sent to any more.
 pub(in crate::shard) struct Refusals {
     /// Recipients who will not get their mail.
     pub(in crate::shard) bounces: Cell<Tally>,
     /// Attempts after which another one follows.
     pub(in crate::shard) deferrals: Cell<Tally>,
+    pub(super) suppressions: Suppressions,
+}
+
+impl Refusals {
+    pub(in crate::shard) fn new(suppressions: Suppressions) -> Self {
+        Self {
+            bounces: Cell::default(),
+            deferrals: Cell::default(),
+            suppressions,
+        }
+    }
 }
 
 impl<W: World> Shard<W> {

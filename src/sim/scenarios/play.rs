@@ -31,6 +31,7 @@ use crate::sim::peers::ledger::Ledger;
 use crate::sim::peers::provider::Provider;
 use crate::sim::random::Random;
 use crate::sim::{NodeId, PLANNED_PANIC, Sim, SimWorld, Temptation, Weather};
+use crate::suppress::Suppressions;
 use crate::tls::Ends;
 use crate::tls::client::Clients;
 use crate::users::Users;
@@ -228,6 +229,7 @@ impl Play {
                 number,
                 visitors: visitors.clone(),
                 suspects: suspects.clone(),
+                suppressions: Suppressions::nowhere(),
                 journal: self.journal.handle(),
                 events: Post::nowhere().of_shard(number),
                 ready: Box::new(move |word| told.push(word)),

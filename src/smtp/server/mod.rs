@@ -319,6 +319,13 @@ impl ServerSession {
         }
     }
 
+    /// The transaction at hand has no sender: it tells somebody of his own mail.
+    #[must_use]
+    pub fn is_report(&self) -> bool {
+        let draft = self.draft.as_ref();
+        draft.is_some_and(|draft| draft.envelope.reverse_path.0.is_none())
+    }
+
     /// How it stands to TLS.
     #[must_use]
     pub const fn encryption(&self) -> Encryption {

@@ -1,0 +1,107 @@
+//! Who gets no mail: asked at RCPT and before each attempt, and learnt from refusals.
+
+use crate::bounces::Class;
+use crate::config::Suppressed;
+use crate::mail::envelope::Envelope;
+use crate::mail::outcome::{Blame, Diagnosis, Outcome};
+use crate::shard::Shard;
+use crate::shard::message::Message;
+use crate::shard::outbound::attempt::Attempt;
+use crate::smtp::reply::Reply;
+use crate::suppress::Bounce;
+use crate::wire::path::Mailbox;
+use crate::wire::status::EnhancedStatus;
+use crate::world::World;
+
+impl<W: World> Shard<W> {
+    /// May mail for this address come in, as far as the list goes? What tells somebody of his own mail
+    /// (`is_report`) is no mailing.
+    pub(in crate::shard) fn judge_suppressed(
+        &self,
+        mailbox: &Mailbox,
+        is_report: bool,
+    ) -> Result<(), Reply> {
+        let is_strict = self.settings.borrow().config.suppression.action == Suppressed::Reject;
+        if is_strict && !is_report && self.is_suppressed(mailbox) {
+            return Err(Reply::suppressed());
+        }
+        Ok(())
+    }
+
+    /// Ends an attempt for those that got onto the list since.
+    pub(in crate::shard) fn fail_suppressed(&self, envelope: &Envelope, attempt: &mut Attempt<W>) {
+        let is_off = self.settings.borrow().config.suppression.action == Suppressed::Off;
+        if is_off || envelope.reverse_path.0.is_none() {
+            return;
+        }
+        let recipients = &envelope.recipients;
+        let is_suppressed = |place: &u16| {
+            let recipient = recipients.get(usize::from(*place));
+            recipient.is_some_and(|recipient| self.is_suppressed(&recipient.mailbox))
+        };
+        if !attempt.remaining().iter().any(is_suppressed) {
+            return;
+        }
+        let remaining = attempt.remaining().iter().copied();
+        let suppressed: Vec<u16> = remaining.filter(is_suppressed).collect();
+        for place in suppressed {
+            let mailbox = recipients
+                .get(usize::from(place))
+                .map(|one| one.mailbox.as_str());
+            let text = format!("{} is on the suppression list", mailbox.unwrap_or_default());
+            attempt.end(
+                place,
+                Outcome::Failed {
+                    blame: Blame::Recipient,
+                    diagnosis: Diagnosis {
+                        status: SUPPRESSED,
+                        text: text.into(),
+                        reply: None,
+                        remote_mta: None,
+                    },
+                },
+            );
+        }
+    }
+
+    /// Notes a host's refusal, where it is one of those after which nothing more is sent.
+    pub(super) fn learn_from(
+        &self,
+        message: &Message,
+        mailbox: &Mailbox,
+        outcome: &Outcome,
+        class: Class,
+    ) {
+        let Outcome::Failed { diagnosis, .. } = outcome else {
+            return;
+        };
+        // What we say ourselves is of our routes, not of the mailbox.
+        let Some(reply) = &diagnosis.reply else {
+            return;
+        };
+        let settings = self.settings();
+        let terms = &settings.config.suppression;
+        if !terms.on.contains(&class) || message.envelope.reverse_path.0.is_none() {
+            return;
+        }
+        let span = terms
+            .span
+            .map(|span| i64::try_from(span.as_secs()).unwrap_or(i64::MAX));
+        self.refusals.suppressions.note(Bounce {
+            address: mailbox.as_str().to_owned(),
+            why: class.name(),
+            at: self.world.wall(),
+            text: reply.to_string(),
+            after: terms.after,
+            span,
+        });
+    }
+
+    fn is_suppressed(&self, mailbox: &Mailbox) -> bool {
+        let suppressions = &self.refusals.suppressions;
+        suppressions.has(mailbox.as_str(), self.world.wall())
+    }
+}
+
+/// RFC 3463 §3.2: bad destination mailbox address, as far as we know.
+const SUPPRESSED: EnhancedStatus = EnhancedStatus::new(5, 1, 1);
