@@ -50,6 +50,7 @@ fn admission(id: u64, lane: &Rc<str>, now: Tick, due: Tick) -> Admission {
         held: false,
         removed: None,
         delay_told: false,
+        priority: Default::default(),
         parts: vec![PartAdmission {
             lane: Rc::clone(lane),
             recipients: vec![RecipientAdmission::new(0, None)].into(),

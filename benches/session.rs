@@ -225,6 +225,7 @@ fn envelope() -> Envelope {
         body: BodyKind::SevenBit,
         smtputf8: false,
         require_tls: false,
+        standing: Default::default(),
         recipients: vec![Recipient {
             mailbox: mailbox("first.recipient@example.com"),
             notify: None,

@@ -116,6 +116,7 @@ impl House {
             visitors: Visitors::default(),
             suspects: Suspects::default(),
             suppressions: Suppressions::nowhere(),
+            meters: Default::default(),
             journal: lasting.journal.handle(),
             events: Post::nowhere().of_shard(0),
             ready: Box::new(move |word| told.push(word)),

@@ -45,6 +45,7 @@ impl Drawn {
             },
             smtputf8: self.flags & 2 != 0,
             require_tls: self.flags & 4 != 0,
+            standing: Default::default(),
             recipients: recipients.collect(),
         }
     }

@@ -51,6 +51,7 @@ fn envelope(number: usize) -> Envelope {
         body: BodyKind::SevenBit,
         smtputf8: false,
         require_tls: false,
+        standing: Default::default(),
         recipients: recipients.collect(),
     }
 }

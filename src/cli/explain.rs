@@ -19,6 +19,9 @@ pub struct Arguments {
     /// The recipient
     #[arg(value_name = "RCPT")]
     recipient: String,
+    /// Whose mail it would be
+    #[arg(long)]
+    tenant: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -32,7 +35,9 @@ pub fn run(arguments: &Arguments, place: &Place) -> ExitCode {
 
 fn answer(arguments: &Arguments, client: &Client) -> Result<Answer, Complaint> {
     let recipient = arguments.recipient.trim_matches(['<', '>']).to_owned();
-    let explained: Explained = client.get("/api/v1/explain", &[("recipient", recipient)])?;
+    let mut query = vec![("recipient", recipient)];
+    query.extend(arguments.tenant.clone().map(|tenant| ("tenant", tenant)));
+    let explained: Explained = client.get("/api/v1/explain", &query)?;
     if arguments.json {
         return Answer::json(&explained);
     }

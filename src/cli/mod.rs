@@ -91,7 +91,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    Queue(queue::Arguments),
+    Queue(Box<queue::Arguments>),
     Trace(trace::Arguments),
     Explain(explain::Arguments),
     Latency(latency::Arguments),
@@ -133,13 +133,7 @@ pub fn main() -> ExitCode {
         None => relay(path, Taking::Free),
         Some(Command::Serve { take_over: false }) => relay(path, Taking::Free),
         Some(Command::Serve { take_over: true }) => relay(path, Taking::Over),
-        Some(Command::Check { json: false }) => with(path, |config| {
-            let remarks = serve::sources::missing(&config);
-            print(Ok(Answer {
-                result: "the configuration is fine\n".to_owned(),
-                remark: (!remarks.is_empty()).then(|| remarks.join("\n")),
-            }))
-        }),
+        Some(Command::Check { json: false }) => with(path, |config| approve(&config)),
         Some(Command::Check { json: true }) => list_faults(path),
         Some(Command::Config {
             defaults: true,
@@ -185,6 +179,15 @@ pub fn main() -> ExitCode {
             None => with(path, |config| spool::run(&arguments, &config.data_dir)),
         },
     }
+}
+
+/// A configuration without faults; what cannot be sent from is no fault.
+fn approve(config: &Config) -> ExitCode {
+    let remarks = serve::sources::missing(config);
+    print(Ok(Answer {
+        result: "the configuration is fine\n".to_owned(),
+        remark: (!remarks.is_empty()).then(|| remarks.join("\n")),
+    }))
 }
 
 /// Runs the relay until it ends.

@@ -294,6 +294,10 @@ fn show(client: &Client, id: &str, json: bool) -> Result<Answer, Complaint> {
         ("id", entry.id.clone()),
         ("accepted", format!("{accepted} ({age} ago)")),
         ("from", sender(&entry.from)),
+        (
+            "tenant",
+            entry.tenant.clone().unwrap_or_else(|| "-".to_owned()),
+        ),
         ("size", format!("{} octets", entry.size)),
         ("message-id", detail.message_id.clone().unwrap_or_else(none)),
         ("envid", detail.envid.clone().unwrap_or_else(none)),

@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
-use super::keys::{DKIM, Key, LIMIT, LISTENER, POOL, ROUTE, Reload, SOURCE, TABLES, WEBHOOK};
+use super::keys::{
+    DKIM, Key, LIMIT, LISTENER, POOL, ROUTE, Reload, SOURCE, TABLES, TENANT, WEBHOOK,
+};
 
 /// A key whose values differ in two configurations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -59,6 +61,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
     array("source", SOURCE, (&old.source, &new.source), &mut changes);
     array("limit", LIMIT, (&old.limit, &new.limit), &mut changes);
     array("pool", POOL, (&old.pool, &new.pool), &mut changes);
+    array("tenant", TENANT, (&old.tenant, &new.tenant), &mut changes);
     for change in changes.iter_mut().filter(|change| is_listener(&change.key)) {
         // Ports are bound once.
         change.needs_restart = true;

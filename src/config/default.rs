@@ -10,7 +10,8 @@ use super::value::{HTTPS_PORT, SMTP_PORT};
 use super::{
     AllowPlaintext, Auth, Bounces, Config, Control, Cores, Delivery, Disowned, Dns, Durability,
     Events, Listener, Log, Mailboxes, Oauth, Preflight, Process, Protocol, Queue, Route, Runtime,
-    Smtp, Spool, Subaddress, Suppressed, Suppression, Tls, TlsPolicy, TlsReports, Verify, Webhook,
+    Smtp, Spool, Subaddress, Suppressed, Suppression, Tenants, Tls, TlsPolicy, TlsReports, Verify,
+    Webhook,
 };
 use crate::observe::events::Kinds;
 use crate::observe::log::{Format, Level};
@@ -38,6 +39,8 @@ impl Default for Config {
             delivery: Delivery::default(),
             source: Vec::new(),
             pool: Vec::new(),
+            tenants: Tenants::default(),
+            tenant: Vec::new(),
             bounces: Bounces::default(),
             suppression: Suppression::default(),
             limit: Vec::new(),
@@ -264,6 +267,7 @@ pub(super) fn new_listener() -> Listener {
         hide_client: false,
         client_auth: ClientAuth::None,
         trusted_clients: Vec::new(),
+        tenant: None,
     }
 }
 

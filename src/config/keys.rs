@@ -80,6 +80,10 @@ pub(super) const TABLES: &[Table] = &[
         keys: DELIVERY,
     },
     Table {
+        name: "tenants",
+        keys: TENANTS,
+    },
+    Table {
         name: "bounces",
         keys: BOUNCES,
     },
@@ -143,6 +147,7 @@ mod events;
 mod process;
 mod routes;
 mod sending;
+mod tenants;
 mod users;
 use bounces::{BOUNCES, SUPPRESSION};
 pub(super) use delivery::LIMIT;
@@ -151,6 +156,8 @@ pub(super) use events::WEBHOOK;
 use process::PROCESS;
 pub(super) use routes::{DKIM, ROUTE};
 pub(super) use sending::{POOL, SOURCE};
+pub(super) use tenants::TENANT;
+use tenants::TENANTS;
 use users::{AUTH, MAILBOXES, OAUTH};
 
 const TOP: &[Key<Config>] = &[
@@ -638,6 +645,13 @@ pub(super) const LISTENER: &[Key<Listener>] = &[
         "Who may relay without AUTH because of the certificate: its fingerprint, \"sha256:...\" as the log has it, or a host name or address in one that is verified.",
         |l, v| list(v, guest).map(|guests| l.trusted_clients = guests),
         |l| Some(strings(&l.trusted_clients))
+    ),
+    key!(
+        "tenant",
+        Restart,
+        "The [[tenant]] whose mail comes in here, where neither a login nor the message says whose it is.",
+        |l, v| label(v).map(|name| l.tenant = Some(name)),
+        |l| l.tenant.as_ref().map(quoted)
     ),
 ];
 

@@ -36,7 +36,7 @@ pub use crate::route::TlsPolicy;
 pub use changes::{Change, changes};
 pub use limit::Limit;
 pub use render::render;
-pub use sending::{Bounces, Pool, Source, Suppressed, Suppression};
+pub use sending::{Bounces, Pool, Source, Suppressed, Suppression, Tenant, Tenants};
 
 /// Everything a user can set. [`Config::default`] is the embedded default.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,10 @@ pub struct Config {
     pub source: Vec<Source>,
     /// `[[pool]]`
     pub pool: Vec<Pool>,
+    /// `[tenants]`
+    pub tenants: Tenants,
+    /// `[[tenant]]`
+    pub tenant: Vec<Tenant>,
     /// `[bounces]`
     pub bounces: Bounces,
     /// `[suppression]`
@@ -153,6 +157,8 @@ pub struct Listener {
     pub client_auth: ClientAuth,
     /// Whom a certificate lets relay.
     pub trusted_clients: Vec<Guest>,
+    /// Whose mail comes in here, where nothing else says whose it is.
+    pub tenant: Option<String>,
 }
 
 /// What is done about mail that breaks a rule for bulk senders.

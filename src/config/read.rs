@@ -11,10 +11,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::default::{new_listener, new_route, new_webhook};
-use super::keys::{self, DKIM, LIMIT, LISTENER, POOL, ROUTE, SOURCE, TABLES, WEBHOOK};
+use super::keys::{self, DKIM, LIMIT, LISTENER, POOL, ROUTE, SOURCE, TABLES, TENANT, WEBHOOK};
 use super::value::Wrong;
 use super::{
-    Config, Control, Dkim, Dns, Dnssec, Fault, Limit, Named, Oauth, Pool, Route, Source, TlsPolicy,
+    Config, Control, Dkim, Dns, Dnssec, Fault, Limit, Named, Oauth, Pool, Route, Source, Tenant,
+    TlsPolicy,
 };
 use crate::dkim::Key;
 use crate::file;
@@ -96,6 +97,9 @@ impl Reader<'_> {
                 }
                 ("source", value, _) => {
                     config.source = self.array("source", value, name, SOURCE, Source::default);
+                }
+                ("tenant", value, _) => {
+                    config.tenant = self.array("tenant", value, name, TENANT, Tenant::default);
                 }
                 ("pool", value, _) => {
                     config.pool = self.array("pool", value, name, POOL, Pool::default);
@@ -563,8 +567,8 @@ impl Reader<'_> {
 }
 
 /// The tables of which there may be several.
-const ARRAYS: [&str; 7] = [
-    "listener", "route", "dkim", "source", "pool", "limit", "webhook",
+const ARRAYS: [&str; 8] = [
+    "listener", "route", "dkim", "source", "pool", "limit", "tenant", "webhook",
 ];
 
 /// What is wrong with a rule, and what would be right.

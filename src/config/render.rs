@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 
 use super::default::{new_listener, new_webhook};
-use super::keys::{DKIM, Key, LIMIT, LISTENER, POOL, ROUTE, Reload, SOURCE, TABLES, WEBHOOK};
-use super::{Config, Dkim, Limit, Pool, Route, Source, Webhook};
+use super::keys::{
+    DKIM, Key, LIMIT, LISTENER, POOL, ROUTE, Reload, SOURCE, TABLES, TENANT, WEBHOOK,
+};
+use super::{Config, Dkim, Limit, Pool, Route, Source, Tenant, Webhook};
 
 /// Writes every key with its meaning and value. What is unset stands as a comment.
 #[must_use]
@@ -33,6 +35,7 @@ pub fn render(config: &Config) -> String {
                 array(&mut out, "pool", &config.pool, POOL, example_pool());
                 array(&mut out, "limit", &config.limit, LIMIT, example_limit());
             }
+            "tenants" => array(&mut out, "tenant", &config.tenant, TENANT, example_tenant()),
             "events" => array(
                 &mut out,
                 "webhook",
@@ -111,6 +114,14 @@ fn example_limit() -> Limit {
         connections: Some(5),
         rate: "500/m".parse().ok(),
         ..Limit::default()
+    }
+}
+
+/// What stands there when there are no tenants, to be uncommented.
+fn example_tenant() -> Tenant {
+    Tenant {
+        name: "shop".to_owned(),
+        ..Tenant::default()
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Config;
 use crate::bounces::{Class, Rules};
 use crate::file;
+use crate::mail::envelope::Priority;
 use crate::route::pool::{self, Member, Pools};
 
 /// `[[source]]`
@@ -28,6 +29,45 @@ pub struct Pool {
     pub name: String,
     /// Names of sources, and the weight of each.
     pub sources: Vec<(String, u32)>,
+}
+
+/// `[tenants]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenants {
+    /// The field that names a message's tenant.
+    pub header: Option<String>,
+    /// The field that says what it belongs to.
+    pub tag_header: Option<String>,
+    /// The field that says how soon it goes.
+    pub priority_header: Option<String>,
+    /// They are taken out.
+    pub remove_headers: bool,
+}
+
+impl Default for Tenants {
+    fn default() -> Self {
+        Self {
+            header: None,
+            tag_header: None,
+            priority_header: None,
+            remove_headers: true,
+        }
+    }
+}
+
+/// `[[tenant]]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tenant {
+    /// What everybody calls it.
+    pub name: String,
+    /// Users whose mail is its own.
+    pub users: Vec<String>,
+    /// By which pool of sources; `None`: as all other mail.
+    pub pool: Option<String>,
+    /// How soon its mail goes.
+    pub priority: Priority,
+    /// Messages that are taken of it; `None`: as many as come.
+    pub messages_per_minute: Option<usize>,
 }
 
 /// `[bounces]`

@@ -12,7 +12,7 @@ use ipnet::{IpNet, Ipv4Net};
 use toml::de::DeValue;
 
 use super::{Cores, units};
-use crate::mail::envelope::SHARDS_MAX;
+use crate::mail::envelope::{Priority, SHARDS_MAX};
 use crate::mail::rate::Rate;
 use crate::tls::caller::Guest;
 use crate::wire::path::{Domain, Mailbox};
@@ -57,6 +57,21 @@ pub(super) fn label(value: &DeValue<'_>) -> Result<String, Wrong> {
         "{text:?} is no name: 1 to {LABEL_OCTETS_MAX} letters, digits, hyphens and underscores"
     )
     .into())
+}
+
+/// How soon mail goes: a word, or a number.
+pub(super) fn prioritized(value: &DeValue<'_>) -> Result<Priority, Wrong> {
+    let text = match value {
+        DeValue::Integer(number) => Some(number.as_str()),
+        other => other.as_str(),
+    };
+    let priority = text.and_then(|text| text.parse().ok());
+    priority.ok_or_else(|| {
+        wanted(
+            "\"high\", \"normal\", \"low\" or a number from 0 to 9",
+            value,
+        )
+    })
 }
 
 /// Names with weights, `{ a = 3, b = 1 }`, or a list of names of one weight.

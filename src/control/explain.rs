@@ -17,6 +17,8 @@ use crate::wire::path::Mailbox;
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     recipient: String,
+    /// Whose mail it would be.
+    tenant: Option<String>,
 }
 
 /// `GET /api/v1/explain?recipient=`: the way as one shard finds it, and what each has under way.
@@ -24,12 +26,12 @@ pub(super) async fn explain(
     State(plane): State<Plane>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<Explained>, Failure> {
-    let Query(Wanted { recipient }) = wanted?;
+    let Query(Wanted { recipient, tenant }) = wanted?;
     let Ok(mailbox) = Mailbox::parse(recipient.as_bytes(), true) else {
         let words = format!("{recipient} is no address");
         return Err(Failure::new(StatusCode::BAD_REQUEST, words));
     };
-    let told = plane.gather(Ask::Explain { mailbox }, |tell| match tell {
+    let told = plane.gather(Ask::Explain { mailbox, tenant }, |tell| match tell {
         Tell::Explained(explained) => Some(*explained),
         _ => None,
     });

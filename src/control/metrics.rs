@@ -98,6 +98,7 @@ struct Sums {
     told: Told,
     tls: BTreeMap<(&'static str, &'static str), u64>,
     sources: BTreeMap<(String, &'static str), u64>,
+    tenants: BTreeMap<(String, &'static str), u64>,
     bounces: bounces::Tally,
     /// Addresses that bounces have put on the suppression list, and bounces that found it busy.
     suppressed: (u64, u64),
@@ -144,8 +145,12 @@ impl Sums {
             sums.bounces.add(&one.bounces);
             sums.deferrals.add(&one.deferrals);
             for count in &one.sources {
-                let key = (count.source.clone(), count.result);
+                let key = (count.name.clone(), count.result);
                 *sums.sources.entry(key).or_default() += count.recipients;
+            }
+            for count in &one.tenants {
+                let key = (count.name.clone(), count.result);
+                *sums.tenants.entry(key).or_default() += count.recipients;
             }
             for (why, messages) in &one.stuck {
                 *sums.stuck.entry(*why).or_default() += messages;
@@ -242,14 +247,28 @@ impl Sums {
         Ok(())
     }
 
-    fn sources(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Recipients by the source that their mail left from, attempt by attempt";
+    fn named(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let kind = MetricType::Counter;
-        let mut family = encoder.encode_descriptor("source_recipients", help, None, kind)?;
-        for ((source, result), recipients) in &self.sources {
-            family
-                .encode_family(&[("source", &**source), ("result", result)])?
-                .encode_counter::<NoLabelSet, u64, u64>(recipients, None)?;
+        for (name, label, help, counts) in [
+            (
+                "source_recipients",
+                "source",
+                "Recipients by the source that their mail left from, attempt by attempt",
+                &self.sources,
+            ),
+            (
+                "tenant_recipients",
+                "tenant",
+                "Recipients by the tenant whose mail it is, attempt by attempt",
+                &self.tenants,
+            ),
+        ] {
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            for ((name, result), recipients) in counts {
+                family
+                    .encode_family(&[(label, &**name), ("result", result)])?
+                    .encode_counter::<NoLabelSet, u64, u64>(recipients, None)?;
+            }
         }
         Ok(())
     }
@@ -447,7 +466,7 @@ impl Collector for Sums {
         self.counters(&mut encoder)?;
         self.verified(&mut encoder)?;
         self.tls(&mut encoder)?;
-        self.sources(&mut encoder)?;
+        self.named(&mut encoder)?;
         self.refusals(&mut encoder)?;
         self.gauges(&mut encoder)?;
         self.stuck(&mut encoder)?;

@@ -31,6 +31,8 @@ pub(super) struct Wanted {
     from: Option<String>,
     domain: Option<String>,
     destination: Option<String>,
+    tenant: Option<String>,
+    tag: Option<String>,
     state: Option<State>,
     reply: Option<String>,
     older_than: Option<u64>,
@@ -49,6 +51,8 @@ impl Wanted {
             from: self.from,
             domain: self.domain,
             destination: self.destination,
+            tenant: self.tenant,
+            tag: self.tag,
             state: self.state,
             reply: self.reply,
             older_than: self.older_than,
@@ -237,7 +241,7 @@ fn judge(act: Act, body: &OrderBody) -> Result<(), Failure> {
         return Err(Failure::new(StatusCode::NOT_FOUND, words));
     }
     if body.selector.is_empty() {
-        return refuse("say which messages: id, to, from, domain, destination, state, reply, older_than, newer_than, larger_than, smaller_than or all".to_owned());
+        return refuse("say which messages: id, to, from, domain, destination, tenant, tag, state, reply, older_than, newer_than, larger_than, smaller_than or all".to_owned());
     }
     let reason = body.reason.as_deref().unwrap_or_default();
     if reason.chars().count() > REASON_CHARS_MAX {

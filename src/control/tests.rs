@@ -56,7 +56,7 @@ impl TwoShards {
                     ..QueueEntryDetail::default()
                 })
             })),
-            Ask::Explain { mailbox } => {
+            Ask::Explain { mailbox, .. } => {
                 let lane = Lane {
                     shard,
                     ..Lane::default()
@@ -199,6 +199,7 @@ fn entry(shard: usize) -> QueueEntry {
             reason: Some("host mx.d.test[192.0.2.1] said: 451 4.3.0 busy \x1b[2J".into()),
             ..QueueRecipient::default()
         }],
+        ..QueueEntry::default()
     }
 }
 

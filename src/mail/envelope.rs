@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::wire::dot::Facts;
 use crate::wire::header::HeaderFacts;
 use crate::wire::path::{Mailbox, ReversePath};
@@ -139,6 +142,87 @@ pub struct Recipient {
     pub expanded: bool,
 }
 
+/// Whose a message is, and how it stands to others. Its sender's affair, not the network's: it does not
+/// leave the relay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The tenant.
+    pub tenant: Option<Box<str>>,
+    /// What it belongs to: a mailing, a campaign.
+    pub tag: Option<Box<str>>,
+    /// How soon it goes.
+    pub priority: Priority,
+}
+
+impl Standing {
+    /// Nothing is said of it.
+    #[must_use]
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How soon a message goes, beside others for the same next hop.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Before others.
+    High,
+    /// In its turn.
+    #[default]
+    Normal,
+    /// When others leave room.
+    Low,
+}
+
+impl Priority {
+    /// All of them, the first ones first.
+    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+
+    /// Its name in the configuration, in header fields and in lists.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Low => "low",
+        }
+    }
+}
+
+impl FromStr for Priority {
+    type Err = ();
+
+    /// One of the names, or a number from 0 to 9: the higher, the sooner.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let named = Self::ALL
+            .into_iter()
+            .find(|one| one.name().eq_ignore_ascii_case(text));
+        named.map_or_else(
+            || match text.as_bytes() {
+                [b'7'..=b'9'] => Ok(Self::High),
+                [b'4'..=b'6'] => Ok(Self::Normal),
+                [b'0'..=b'3'] => Ok(Self::Low),
+                _ => Err(()),
+            },
+            Ok,
+        )
+    }
+}
+
 /// The envelope of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Envelope {
@@ -154,6 +238,8 @@ pub struct Envelope {
     pub smtputf8: bool,
     /// `REQUIRETLS`: it goes only to hosts that are proved and promise to do the same (RFC 8689).
     pub require_tls: bool,
+    /// Whose it is.
+    pub standing: Standing,
     /// `RCPT TO`, in the order given. A recipient is named by its place here from now on.
     pub recipients: Vec<Recipient>,
 }

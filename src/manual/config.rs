@@ -109,6 +109,26 @@
 //! on; only when all are turned away does the destination's mail wait. One whose address the machine
 //! does not have (`ringpost check` warns of it) rests for a minute wherever mail goes.
 //!
+//! # Mail of several tenants
+//!
+//! ```toml
+//! [tenants]
+//! header = "X-Tenant"                     # counts from trusted networks and certificates, and is taken out
+//! tag_header = "X-Campaign"
+//!
+//! [[tenant]]
+//! name = "shop"
+//! users = ["shop@example.org"]            # who logs in as one of these is of this tenant, whatever a field says
+//! priority = "high"                       # or normal, low
+//! messages_per_minute = 6000              # over all shards; beyond it 450 4.7.1
+//! ```
+//!
+//! A login's tenant goes before the header field, and that before the listener's (`tenant` in
+//! `[[listener]]`). A name without a `[[tenant]]` table is a tenant without rules. `pool` sends a tenant's
+//! mail from sources of its own, where no route says otherwise. Of mail that waits for one next hop, high
+//! priorities have 16 turns, normal ones 4 and low ones 1 while all have some: nobody waits for ever.
+//! `queue list --tenant shop --tag may` finds a tenant's mail, `explain --tenant shop` its way.
+//!
 //! # What refusals mean
 //!
 //! Each refusal belongs to a class, which events and metrics are told: whether to clean an address

@@ -18,6 +18,7 @@ pub use super::orders::{
 };
 use super::stage::{Row, Snapshot, Thin, Window};
 use crate::bounces::{self, Class};
+use crate::mail::envelope::Priority;
 use crate::preflight;
 use crate::queue::watch::Why;
 use crate::verify::Tally;
@@ -66,6 +67,8 @@ pub enum Ask {
     Explain {
         /// The recipient.
         mailbox: Mailbox,
+        /// Whose mail it would be.
+        tenant: Option<String>,
     },
     /// An operator's order.
     Act(Order),
@@ -161,6 +164,15 @@ pub struct QueueEntry {
     pub size: u64,
     /// The reverse path, empty for a report.
     pub from: String,
+    /// Whose it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// What it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// How soon it goes.
+    #[serde(default)]
+    pub priority: Priority,
     /// Its recipients that are not settled.
     pub recipients: Vec<QueueRecipient>,
 }
@@ -351,7 +363,9 @@ pub struct Facts {
     /// Connections to hosts by what came of TLS.
     pub tls: Vec<TlsCount>,
     /// Recipients by the source that their mail left from.
-    pub sources: Vec<SourceCount>,
+    pub sources: Vec<NamedCount>,
+    /// Recipients by tenant.
+    pub tenants: Vec<NamedCount>,
     /// Recipients who will not get their mail, by why.
     pub bounces: bounces::Tally,
     /// Attempts after which another one follows, by why.
@@ -502,11 +516,11 @@ pub struct TlsCount {
     pub connections: u64,
 }
 
-/// Recipients of one source with one result.
+/// Recipients of one source, or of one tenant, with one result.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceCount {
-    /// The source, or `other`.
-    pub source: String,
+pub struct NamedCount {
+    /// The name, or `other`.
+    pub name: String,
     /// `sent`, `deferred` or `bounced`.
     pub result: &'static str,
     /// How many.

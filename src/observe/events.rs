@@ -173,6 +173,10 @@ pub struct Happening<'a> {
     pub headers: Option<&'a Tags>,
     /// The reverse path, empty for a report; `None` where it is not known any more.
     pub sender: Option<&'a str>,
+    /// Whose message it is.
+    pub tenant: Option<&'a str>,
+    /// What it belongs to.
+    pub tag: Option<&'a str>,
     /// To whom: of an acceptance everybody, else one.
     pub recipients: &'a [&'a str],
     /// The next hop.
@@ -209,6 +213,8 @@ impl Happening<'_> {
             message_id: None,
             headers: None,
             sender: None,
+            tenant: None,
+            tag: None,
             recipients: &[],
             destination: None,
             size: None,
@@ -238,6 +244,10 @@ struct Written<'a> {
     headers: Option<&'a Tags>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sender: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     recipient: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -367,6 +377,8 @@ impl Events {
             message_id: happening.message_id,
             headers: happening.headers.filter(|tags| !tags.is_empty()),
             sender: happening.sender,
+            tenant: happening.tenant,
+            tag: happening.tag,
             recipient: happening.recipients.first().copied().filter(|_| is_one),
             recipients: if is_one { &[] } else { happening.recipients },
             destination: happening.destination,

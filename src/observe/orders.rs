@@ -139,6 +139,12 @@ pub struct Selector {
     /// One of its waiting recipients has this next hop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
+    /// Of this tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// With this tag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
     /// One of its waiting recipients is in this state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
@@ -208,6 +214,8 @@ impl Selector {
         self.to.is_some()
             || self.from.is_some()
             || self.domain.is_some()
+            || self.tenant.is_some()
+            || self.tag.is_some()
             || self.larger_than.is_some()
             || self.smaller_than.is_some()
     }
@@ -240,6 +248,8 @@ impl Selector {
     pub fn takes(&self, entry: &QueueEntry) -> bool {
         let size = entry.size;
         same(&self.from, &entry.from)
+            && same(&self.tenant, entry.tenant.as_deref().unwrap_or_default())
+            && same(&self.tag, entry.tag.as_deref().unwrap_or_default())
             && self.larger_than.is_none_or(|least| size >= least)
             && self.smaller_than.is_none_or(|most| size < most)
             && (!self.speaks_of_recipients()
@@ -366,6 +376,8 @@ mod tests {
         QueueEntry {
             from: "a@c.test".to_owned(),
             size: 2_000,
+            tenant: Some("shop".to_owned()),
+            tag: Some("may".to_owned()),
             recipients: vec![
                 recipient("b@d.test", "d.test", "waiting", Some("451 4.3.0 Busy now")),
                 recipient("\"x@y\"@e.test", "[192.0.2.1]:25 via bulk", "ready", None),
@@ -388,6 +400,9 @@ mod tests {
             (r#"{"destination":"[192.0.2.1]:25 via bulk"}"#, true),
             (r#"{"destination":"[192.0.2.1]:25 via other"}"#, false),
             (r#"{"destination":"e.test"}"#, false),
+            (r#"{"tenant":"Shop"}"#, true),
+            (r#"{"tenant":"shop","tag":"june"}"#, false),
+            (r#"{"tag":"may"}"#, true),
             (r#"{"state":"waiting"}"#, true),
             (r#"{"state":"held"}"#, false),
             (r#"{"state":"ready","to":"b@d.test"}"#, false),

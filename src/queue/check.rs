@@ -107,9 +107,16 @@ impl Queue {
                 Some(&index),
                 "a lane is found by its name"
             );
-            let list = self.list_of(lane.head, |part| self.parts[part].after);
+            let mut list = Vec::new();
+            for (rank, head) in lane.heads.into_iter().enumerate() {
+                let one = self.list_of(head, |part| self.parts[part].after);
+                assert_eq!(one.last().copied().unwrap_or(EMPTY), lane.tails[rank]);
+                let ranks = one.iter().map(|&part| self.parts[part].message);
+                let mut ranks = ranks.map(|message| self.messages[message].priority as usize);
+                assert!(ranks.all(|one| one == rank), "each priority has its list");
+                list.extend(one);
+            }
             assert_eq!(list.len(), lane.ready as usize, "ready parts are counted");
-            assert_eq!(list.last().copied().unwrap_or(EMPTY), lane.tail);
             assert!(
                 list.iter().all(|&part| self.parts[part].lane == index
                     && self.parts[part].state == State::Ready)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::mail::Locator;
-use crate::mail::envelope::{Notify, QueueId};
+use crate::mail::envelope::{Notify, Priority, QueueId};
 use crate::mail::outcome::{Diagnosis, Outcome, RemoteReply, ReportKind, Success};
 use crate::time::Tick;
 
@@ -54,6 +54,8 @@ pub struct Admission {
     pub removed: Option<Removal>,
     /// The delay notice has been given.
     pub delay_told: bool,
+    /// How soon it goes.
+    pub priority: Priority,
     /// Its recipients that are not settled, by next hop.
     pub parts: SmallVec<[PartAdmission; 1]>,
 }

@@ -18,6 +18,7 @@
 
 use std::rc::Rc;
 
+use crate::mail::envelope::Priority;
 use crate::mail::outcome::Diagnosis;
 use crate::time::Tick;
 use crate::trial;
@@ -28,9 +29,11 @@ use super::slab::NONE;
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) name: Rc<str>,
-    /// First and last of its ready parts.
-    pub(super) head: u32,
-    pub(super) tail: u32,
+    /// First and last of its ready parts, of each priority.
+    pub(super) heads: [u32; PRIORITIES],
+    pub(super) tails: [u32; PRIORITIES],
+    /// What each priority has saved up for its turn.
+    credits: [i16; PRIORITIES],
     pub(super) ready: u32,
     pub(super) in_flight: u32,
     /// All its parts, waiting and held ones too.
@@ -74,8 +77,9 @@ impl Lane {
     pub(super) fn new(name: Rc<str>, connections_max: u32, now: Tick) -> Self {
         Self {
             name,
-            head: EMPTY,
-            tail: EMPTY,
+            heads: [EMPTY; PRIORITIES],
+            tails: [EMPTY; PRIORITIES],
+            credits: [0; PRIORITIES],
             ready: 0,
             in_flight: 0,
             parts: 0,
@@ -92,6 +96,30 @@ impl Lane {
             diagnosis: None,
             said: None,
         }
+    }
+
+    /// The ready part whose turn it is: of priorities that wait, each has its share of the turns
+    /// ([`SHARES`]), so that low ones wait for long and not for ever.
+    pub(super) fn next(&mut self) -> Option<u32> {
+        let waits = self.heads.map(|head| head != EMPTY);
+        let mut richest = None;
+        if waits.iter().filter(|waits| **waits).count() > 1 {
+            let mut whole = 0;
+            for place in (0..PRIORITIES).filter(|place| waits[*place]) {
+                self.credits[place] += SHARES[place];
+                whole += SHARES[place];
+                if richest.is_none_or(|best: usize| self.credits[place] > self.credits[best]) {
+                    richest = Some(place);
+                }
+            }
+            if let Some(place) = richest {
+                self.credits[place] -= whole;
+            }
+        } else {
+            self.credits = [0; PRIORITIES];
+            richest = waits.iter().position(|waits| *waits);
+        }
+        richest.map(|place| self.heads[place])
     }
 
     /// It failed: why. Mail that heard the same the last time keeps sharing it.
@@ -194,6 +222,10 @@ impl Lane {
     }
 }
 
+/// How many priorities there are.
+pub(super) const PRIORITIES: usize = Priority::ALL.len();
+/// Turns of each priority while all of them have mail.
+const SHARES: [i16; PRIORITIES] = [16, 4, 1];
 /// Connections to a next hop of which nothing is known. More finds its limits faster and hits
 /// small hosts harder.
 pub const WINDOW_FIRST: u32 = 5;

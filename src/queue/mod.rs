@@ -153,6 +153,7 @@ impl Queue {
             null_sender: admission.null_sender,
             held: admission.held,
             delay_told: admission.delay_told,
+            priority: admission.priority,
             fate: match admission.removed {
                 Some(_) => Fate::Removed,
                 None => Fate::Open,
@@ -172,12 +173,13 @@ impl Queue {
         key
     }
 
-    /// The next ready part of a lane, in the order in which they became ready. Not barred by a
+    /// The next ready part of a lane: by priority, and of one priority in the order in which they
+    /// became ready. Not barred by a
     /// back-off: whoever has a connection that works may use it.
     pub fn take(&mut self, now: Tick, lane: LaneKey) -> Option<Assignment> {
         let lane = self.lanes.find(lane.0)?;
         loop {
-            let index = Some(self.lanes[lane].head).filter(|&head| head != EMPTY)?;
+            let index = self.lanes[lane].next()?;
             let accepted = self.messages[self.parts[index].message].accepted;
             if now >= self.settings.expires_at(accepted) {
                 // Too late by a moment: its wake-up is due and fails it in the next poll.

@@ -54,11 +54,12 @@ impl Queue {
 
     /// Appends a part to its lane's ready ones.
     pub(super) fn link(&mut self, index: u32) {
+        let rank = self.rank(index);
         let lane = &mut self.lanes[self.parts[index].lane];
-        let last = std::mem::replace(&mut lane.tail, index);
+        let last = std::mem::replace(&mut lane.tails[rank], index);
         lane.ready += 1;
         if last == EMPTY {
-            lane.head = index;
+            lane.heads[rank] = index;
         } else {
             self.parts[last].after = index;
         }
@@ -66,13 +67,14 @@ impl Queue {
         (part.before, part.after) = (last, EMPTY);
     }
 
-    /// Puts a part before its lane's ready ones.
+    /// Puts a part before its lane's ready ones of the same priority.
     pub(super) fn link_first(&mut self, index: u32) {
+        let rank = self.rank(index);
         let lane = &mut self.lanes[self.parts[index].lane];
-        let first = std::mem::replace(&mut lane.head, index);
+        let first = std::mem::replace(&mut lane.heads[rank], index);
         lane.ready += 1;
         if first == EMPTY {
-            lane.tail = index;
+            lane.tails[rank] = index;
         } else {
             self.parts[first].before = index;
         }
@@ -80,19 +82,25 @@ impl Queue {
         (part.before, part.after) = (EMPTY, first);
     }
 
+    /// The place of a part's priority among all of them.
+    fn rank(&self, index: u32) -> usize {
+        self.messages[self.parts[index].message].priority as usize
+    }
+
     pub(super) fn unlink(&mut self, index: u32) {
+        let rank = self.rank(index);
         let part = &mut self.parts[index];
         let before = std::mem::replace(&mut part.before, EMPTY);
         let after = std::mem::replace(&mut part.after, EMPTY);
         let lane = &mut self.lanes[part.lane];
         lane.ready -= 1;
         if before == EMPTY {
-            lane.head = after
+            lane.heads[rank] = after
         } else {
             self.parts[before].after = after
         }
         if after == EMPTY {
-            lane.tail = before
+            lane.tails[rank] = before
         } else {
             self.parts[after].before = before
         }

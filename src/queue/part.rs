@@ -5,7 +5,7 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use crate::mail::Locator;
-use crate::mail::envelope::{Notify, QueueId};
+use crate::mail::envelope::{Notify, Priority, QueueId};
 use crate::mail::outcome::Diagnosis;
 use crate::time::Tick;
 use crate::trial::{self, Bug};
@@ -31,6 +31,7 @@ pub(super) struct Message {
     pub(super) held: bool,
     pub(super) delay_told: bool,
     pub(super) fate: Fate,
+    pub(super) priority: Priority,
 }
 
 /// What an operator ordered while parts were in flight; applied when they come back undelivered.

@@ -50,11 +50,11 @@ use crate::progress::{self, Meter};
 use crate::rolling::Bound;
 use crate::service::{Desk, Service};
 use crate::shard::clients::suspects::Suspects;
+use crate::shard::clients::tenants::Meters;
 use crate::shard::clients::visitors::Visitors;
 use crate::shard::life::rules::Rules;
 use crate::shard::life::{self, Start};
 use crate::shard::mesh::{Directory, Letter};
-use crate::suppress::Suppressions;
 use crate::uring::given::Given;
 use crate::uring::start::{self, Refused, Running, ShardMain};
 use crate::uring::{Uring, cores};
@@ -236,6 +236,7 @@ fn start_shards(
     let (ready, readiness) = mpsc::channel();
     let visitors = Visitors::among_open_files(start::open_files());
     let suspects = Suspects::default();
+    let meters = Meters::default();
     let make = |number| Main {
         ended: Ended(end.clone()),
         start: Start {
@@ -245,6 +246,7 @@ fn start_shards(
             visitors: visitors.clone(),
             suspects: suspects.clone(),
             suppressions: current.suppressions.clone(),
+            meters: meters.clone(),
             journal: journal.handle(),
             events: current.events.post().of_shard(number),
             ready: {

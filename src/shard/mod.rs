@@ -51,6 +51,7 @@ use crate::world::{Tick, World};
 use clients::buffers::Buffers;
 use clients::suspects::Suspects;
 use clients::talkers::Talkers;
+use clients::tenants::Customers;
 use clients::visitors::Visitors;
 use follow::Followers;
 use hosts::names::Names;
@@ -129,6 +130,7 @@ struct Shard<W: World> {
     tls: secure::Tally,
     preflights: Cell<crate::preflight::Tally>,
     refusals: Refusals,
+    customers: Customers,
     /// What senders have heard of late.
     pace: RefCell<settle::pace::Pace>,
     /// What the DNS says of our own addresses is being asked for.

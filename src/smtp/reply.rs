@@ -502,6 +502,17 @@ impl Reply {
         Self::fixed(550, 1, 1, "There is no such mailbox here")
     }
 
+    /// More than is taken of a tenant in a minute.
+    #[must_use]
+    pub const fn too_many_messages() -> Self {
+        Self::fixed(
+            450,
+            7,
+            1,
+            "Too many messages of this tenant, try again in a minute",
+        )
+    }
+
     /// Nothing is sent to this address: it was refused before, or somebody said so.
     #[must_use]
     pub const fn suppressed() -> Self {

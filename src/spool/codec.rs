@@ -1,5 +1,6 @@
 //! Values as octets, little-endian: what records are made of. Pure.
 
+use crate::mail::envelope::{Notify, Priority, Standing};
 use crate::mail::outcome::Diagnosis;
 use crate::wire::status::EnhancedStatus;
 
@@ -46,6 +47,36 @@ pub(super) fn put_diagnosis(out: &mut Vec<u8>, diagnosis: &Diagnosis) {
     put_text(out, diagnosis.reply.as_deref().unwrap_or_default());
     put_text(out, diagnosis.remote_mta.as_deref().unwrap_or_default());
 }
+
+pub(super) fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
+    put_text(out, standing.tenant.as_deref().unwrap_or_default());
+    put_text(out, standing.tag.as_deref().unwrap_or_default());
+    out.push(match standing.priority {
+        Priority::Normal => 0,
+        Priority::High => 1,
+        Priority::Low => 2,
+    });
+}
+
+pub(super) fn notify_bits(notify: Option<Notify>) -> u8 {
+    notify.map_or(0, |notify| {
+        NOTIFY_GIVEN
+            | u8::from(notify.success) << 1
+            | u8::from(notify.failure) << 2
+            | u8::from(notify.delay) << 3
+    })
+}
+
+pub(super) fn notify(bits: u8) -> Option<Notify> {
+    (bits & NOTIFY_GIVEN != 0).then_some(Notify {
+        success: bits & 2 != 0,
+        failure: bits & 4 != 0,
+        delay: bits & 8 != 0,
+    })
+}
+
+/// `NOTIFY=` was given.
+const NOTIFY_GIVEN: u8 = 1;
 
 /// Recipients are counted by 16 bits everywhere.
 pub(super) fn count(len: usize) -> u16 {
@@ -98,6 +129,19 @@ impl<'a> Reader<'a> {
     pub(super) fn places(&mut self) -> Option<Vec<u16>> {
         let count = self.u16()?;
         (0..count).map(|_| self.u16()).collect()
+    }
+
+    pub(super) fn standing(&mut self) -> Option<Standing> {
+        Some(Standing {
+            tenant: self.optional_text()?,
+            tag: self.optional_text()?,
+            priority: match self.u8()? {
+                0 => Priority::Normal,
+                1 => Priority::High,
+                2 => Priority::Low,
+                _ => return None,
+            },
+        })
     }
 
     pub(super) fn diagnosis(&mut self) -> Option<Diagnosis> {

@@ -8,10 +8,11 @@
 #![forbid(unsafe_code)]
 
 use super::codec::{
-    Reader, count, put_diagnosis, put_octets, put_places, put_text, put_u16, put_u32, put_u64,
+    Reader, count, notify, notify_bits, put_diagnosis, put_octets, put_places, put_standing,
+    put_text, put_u16, put_u32, put_u64,
 };
 use crate::mail::Locator;
-use crate::mail::envelope::{BodyKind, Content, Envelope, Notify, QueueId, Recipient, Ret};
+use crate::mail::envelope::{BodyKind, Content, Envelope, QueueId, Recipient, Ret, Standing};
 use crate::mail::outcome::Diagnosis;
 use crate::mail::outcome::ReportKind;
 use crate::time::Wall;
@@ -372,6 +373,7 @@ impl Accepted<'_> {
             (DATE, content.date),
             (REQUIRE_TLS, envelope.require_tls),
             (TLS_OPTIONAL, content.tls_optional),
+            (STANDING, !envelope.standing.is_usual()),
         ] {
             flags |= if set { bit } else { 0 };
         }
@@ -388,6 +390,9 @@ impl Accepted<'_> {
         let sender = envelope.reverse_path.0.as_ref();
         put_text(out, sender.map_or(nobody, Mailbox::as_str));
         put_text(out, envelope.envid.as_deref().unwrap_or_default());
+        if !envelope.standing.is_usual() {
+            put_standing(out, &envelope.standing);
+        }
         put_u16(out, count(envelope.recipients.len()));
         for recipient in &envelope.recipients {
             put_text(out, recipient.mailbox.as_str());
@@ -555,6 +560,10 @@ fn stored(rest: &mut Reader<'_>) -> Option<Stored> {
         text => Some(Mailbox::parse(text.as_bytes(), true).ok()?),
     };
     let envid = rest.optional_text()?;
+    let standing = match has(STANDING) {
+        true => rest.standing()?,
+        false => Standing::default(),
+    };
     let recipients = recipients(rest)?;
     let reports = if has(REPORTS) {
         let (message, kind) = (QueueId(rest.u64()?), report_kind(rest.u8()?)?);
@@ -581,6 +590,7 @@ fn stored(rest: &mut Reader<'_>) -> Option<Stored> {
             },
             smtputf8: has(SMTPUTF8),
             require_tls: has(REQUIRE_TLS),
+            standing,
             recipients,
         },
         content,
@@ -706,23 +716,6 @@ impl Reader<'_> {
     }
 }
 
-fn notify_bits(notify: Option<Notify>) -> u8 {
-    notify.map_or(0, |notify| {
-        NOTIFY_GIVEN
-            | u8::from(notify.success) << 1
-            | u8::from(notify.failure) << 2
-            | u8::from(notify.delay) << 3
-    })
-}
-
-fn notify(bits: u8) -> Option<Notify> {
-    (bits & NOTIFY_GIVEN != 0).then_some(Notify {
-        success: bits & 2 != 0,
-        failure: bits & 4 != 0,
-        delay: bits & 8 != 0,
-    })
-}
-
 fn report_code(kind: ReportKind) -> u8 {
     match kind {
         ReportKind::Failure => 1,
@@ -779,9 +772,8 @@ const EIGHT_BIT_HEADER: u32 = 1 << 8;
 const DATE: u32 = 1 << 9;
 const REQUIRE_TLS: u32 = 1 << 10;
 const TLS_OPTIONAL: u32 = 1 << 11;
+const STANDING: u32 = 1 << 12;
 
-/// `NOTIFY=` was given.
-const NOTIFY_GIVEN: u8 = 1;
 /// Beside NOTIFY: the recipient is an alias that was followed.
 const EXPANDED: u8 = 1 << 4;
 

@@ -57,6 +57,7 @@ pub(super) fn envelope(recipients: usize) -> Envelope {
         body: BodyKind::EightBit,
         smtputf8: false,
         require_tls: false,
+        standing: Default::default(),
         recipients: recipients.collect(),
     }
 }

@@ -155,6 +155,7 @@ mod tests {
             body: BodyKind::SevenBit,
             smtputf8: false,
             require_tls: false,
+            standing: Default::default(),
             recipients: recipients.collect(),
         }
     }

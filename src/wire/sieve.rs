@@ -8,12 +8,28 @@ use super::header::{Kind, LINE_OCTETS_KEPT, kind};
 /// [`super::header::HeaderScan`] on where the header ends, and touches nothing behind.
 #[derive(Clone, Debug)]
 pub struct Sieve {
-    names: &'static [&'static str],
+    names: Names,
     place: Place,
     /// The beginning of a line that is not judged yet.
     held: Vec<u8>,
     /// The field at hand is left out, and so is what continues it.
     leaves_out: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Names {
+    Fixed(&'static [&'static str]),
+    Own(Vec<Box<str>>),
+}
+
+impl Names {
+    fn have(&self, name: &[u8]) -> bool {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        match self {
+            Self::Fixed(names) => names.iter().any(|known| is(known)),
+            Self::Own(names) => names.iter().any(|known| is(known)),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +45,16 @@ impl Sieve {
     /// For fields of these names, in any case.
     #[must_use]
     pub const fn new(names: &'static [&'static str]) -> Self {
+        Self::over(Names::Fixed(names))
+    }
+
+    /// For names that a user has chosen.
+    #[must_use]
+    pub const fn of(names: Vec<Box<str>>) -> Self {
+        Self::over(Names::Own(names))
+    }
+
+    const fn over(names: Names) -> Self {
         Self {
             names,
             place: Place::Line,
@@ -75,8 +101,7 @@ impl Sieve {
         let seen = &self.held[..self.held.len().min(LINE_OCTETS_KEPT)];
         match kind(seen) {
             Kind::Field(name, _) => {
-                let is = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
-                self.leaves_out = self.names.iter().any(is);
+                self.leaves_out = self.names.have(name);
             }
             Kind::Continued => {}
             Kind::Empty | Kind::NoField => {

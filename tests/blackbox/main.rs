@@ -59,6 +59,7 @@ mod smarthost;
 mod sts;
 mod support_works;
 mod suppressions;
+mod tenants;
 mod tls;
 mod tls_peers;
 mod tlsrpt;

@@ -25,6 +25,12 @@ pub(super) struct Selection {
     /// Messages that go to this next hop, as `queue shape` names it
     #[arg(long)]
     destination: Option<String>,
+    /// Messages of this tenant
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Messages with this tag
+    #[arg(long)]
+    tag: Option<String>,
     /// Messages in this state: ready, in_flight, waiting, held, removed
     #[arg(long, value_parser = state)]
     state: Option<State>,
@@ -48,7 +54,7 @@ pub(super) struct Selection {
     change: Option<i64>,
     /// Every message
     #[arg(long, conflicts_with_all = [
-        "id", "to", "from", "domain", "destination", "state", "reply", "older_than", "newer_than",
+        "id", "to", "from", "domain", "destination", "tenant", "tag", "state", "reply", "older_than", "newer_than",
         "larger_than", "smaller_than", "change",
     ])]
     all: bool,
@@ -70,6 +76,8 @@ impl Selection {
             from: self.from.clone(),
             domain: self.domain.clone(),
             destination: self.destination.clone(),
+            tenant: self.tenant.clone(),
+            tag: self.tag.clone(),
             state: self.state,
             reply: self.reply.clone(),
             older_than: self.older_than.map(|age| age.as_secs()),
@@ -91,6 +99,8 @@ impl Selection {
             ("from", self.from.clone()),
             ("domain", self.domain.clone()),
             ("destination", self.destination.clone()),
+            ("tenant", self.tenant.clone()),
+            ("tag", self.tag.clone()),
             ("state", self.state.map(|state| state.name().to_owned())),
             ("reply", self.reply.clone()),
             ("older_than", seconds(self.older_than)),

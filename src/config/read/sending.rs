@@ -52,8 +52,13 @@ impl Reader<'_> {
                 }
             }
         }
+        self.check_tenants(config);
         let named = config.route.iter().enumerate();
         let named = named.map(|(place, route)| (format!("route.{place}.pool"), &route.pool));
+        let of_tenants = config.tenant.iter().enumerate();
+        let named = named.chain(
+            of_tenants.map(|(place, tenant)| (format!("tenant.{place}.pool"), &tenant.pool)),
+        );
         let usual = ("delivery.pool".to_owned(), &config.delivery.pool);
         for (key, pool) in named.chain([usual]) {
             if let Some(name) = pool
@@ -61,6 +66,21 @@ impl Reader<'_> {
             {
                 let message = format!("pool: there is no [[pool]] called {name:?}");
                 self.fault(self.place(&key), message);
+            }
+        }
+    }
+
+    fn check_tenants(&mut self, config: &Config) {
+        let tenants = self.check_names("tenant", config.tenant.iter().map(|one| &*one.name));
+        for (place, listener) in config.listener.iter().enumerate() {
+            if let Some(name) = &listener.tenant
+                && !tenants.contains(name)
+            {
+                let at = self.place(&format!("listener.{place}.tenant"));
+                self.fault(
+                    at,
+                    format!("tenant: there is no [[tenant]] called {name:?}"),
+                );
             }
         }
     }

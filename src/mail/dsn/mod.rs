@@ -298,6 +298,7 @@ impl Wire {
             // other (RFC 6533 §4), and a sender whose host knows no SMTPUTF8 must hear, too.
             smtputf8: sender.needs_smtputf8(),
             require_tls,
+            standing: Default::default(),
             recipients: vec![recipient],
         };
         Composed {

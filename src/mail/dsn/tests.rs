@@ -50,6 +50,7 @@ impl Scene {
                 body: BodyKind::SevenBit,
                 smtputf8: false,
                 require_tls: false,
+                standing: Default::default(),
                 recipients: vec![
                     recipient(b"fine@d.test", None),
                     recipient(b"b@d.test", Some("rfc822;Orig+2Bx@d.test")),

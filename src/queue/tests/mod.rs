@@ -7,7 +7,7 @@ use smallvec::smallvec;
 
 use super::watch::{Watch, Why};
 use super::*;
-use crate::mail::envelope::{Notify, QueueId};
+use crate::mail::envelope::{Notify, Priority, QueueId};
 use crate::mail::outcome::RemoteReply;
 use crate::time::Wall;
 use crate::wire::status::ReplyCode;
@@ -59,6 +59,7 @@ pub(super) fn admission(id: u64, now: Tick, lanes: &[(&str, &[u16])]) -> Admissi
         held: false,
         removed: None,
         delay_told: false,
+        priority: Default::default(),
         parts: parts.collect(),
     }
 }
@@ -733,4 +734,39 @@ fn a_sweep_in_steps_sees_every_message_once() {
     assert_eq!(parts.len(), 2);
     assert!(parts.contains(&(State::Held, 2)) && parts.contains(&(State::Held, 1)));
     assert!(queue.glance(gone).is_none());
+}
+
+#[test]
+fn low_priorities_wait_for_long_and_not_for_ever() {
+    let mut queue = Queue::new(settings());
+    let classes = [Priority::Low, Priority::Normal, Priority::High];
+    for id in 0..150u64 {
+        let priority = classes[(id / 50) as usize];
+        queue.admit(
+            at(0),
+            Admission {
+                priority,
+                ..admission(id, at(0), &[("d.test", &[0])])
+            },
+        );
+    }
+    queue.check_invariants();
+    let lane = queue.lanes().next().unwrap().key;
+    let mut order = Vec::new();
+    while let Some(taken) = queue.take(at(1), lane) {
+        order.push(taken.id.0);
+        queue.check_invariants();
+    }
+    let of =
+        |range: std::ops::Range<u64>| order[..42].iter().filter(|id| range.contains(id)).count();
+    assert_eq!([of(100..150), of(50..100), of(0..50)], [32, 8, 2]);
+    assert_eq!(order.len(), 150);
+    for class in 0..3 {
+        let ids: Vec<u64> = order
+            .iter()
+            .copied()
+            .filter(|id| id / 50 == class)
+            .collect();
+        assert!(ids.is_sorted(), "of one priority the first one goes first");
+    }
 }

@@ -32,6 +32,8 @@ pub(in crate::shard) struct Door<W: World> {
     asks: ClientAuth,
     /// Whom a certificate lets relay.
     guests: Rc<[Guest]>,
+    /// Whose mail comes in here.
+    tenant: Option<Rc<str>>,
 }
 
 /// What is spoken behind a door.
@@ -62,6 +64,8 @@ pub(in crate::shard) struct Arrival<W: World> {
     pub(in crate::shard) encryption: Encryption,
     /// Whom a certificate lets relay.
     pub(in crate::shard) guests: Rc<[Guest]>,
+    /// Whose mail comes in here.
+    pub(in crate::shard) tenant: Option<Rc<str>>,
     /// When it was accepted.
     pub(in crate::shard) accepted: Tick,
 }
@@ -92,6 +96,7 @@ impl<W: World> Door<W> {
             proxied: config.proxy_protocol,
             asks: config.client_auth,
             guests: config.trusted_clients.clone().into(),
+            tenant: config.tenant.as_deref().map(Rc::from),
         }
     }
 
@@ -178,6 +183,7 @@ async fn let_in<W: World>(
     Some(Arrival {
         connection: Connection::new(stream, early, client, accepted, visitor).asking(door.asks),
         guests: Rc::clone(&door.guests),
+        tenant: door.tenant.clone(),
         is_trusted,
         encryption,
         accepted,

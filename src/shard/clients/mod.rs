@@ -7,4 +7,5 @@ pub(super) mod login;
 mod regulars;
 pub mod suspects;
 pub(super) mod talkers;
+pub mod tenants;
 pub mod visitors;

@@ -23,9 +23,13 @@ use crate::world::{Tick, World};
 
 impl<W: World> Shard<W> {
     /// The way of mail to `mailbox`.
-    pub(in crate::shard) async fn explain(&self, mailbox: &Mailbox) -> Explained {
+    pub(in crate::shard) async fn explain(
+        &self,
+        mailbox: &Mailbox,
+        tenant: Option<&str>,
+    ) -> Explained {
         let settings = self.settings();
-        let hop = settings.next_hop(mailbox);
+        let hop = settings.next_hop(mailbox, tenant);
         let delivery = &settings.config.delivery;
         let found = settings.limits.of_way(&hop.how);
         let terms = settings.limit_terms(&hop.how);

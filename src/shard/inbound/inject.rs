@@ -4,6 +4,8 @@ use std::rc::Rc;
 
 use super::gather::Gathering;
 use super::store::Origin;
+use super::watch::Looks;
+use crate::config::Preflight;
 use crate::mail::Committed as _;
 use crate::mail::envelope::{BodyKind, Content, Envelope, Recipient};
 use crate::observe::inject::{Injected, Injection, NotTaken, Rejected};
@@ -34,9 +36,23 @@ impl<W: World> Shard<W> {
         }
         let began = self.world.now();
         let announced = injection.content.len() as u64;
-        let mut gathering = Gathering::new(self, announced, None);
-        let content = match self.take_in(&mut gathering, &injection.content).await {
+        let looks = Looks {
+            verifies: false,
+            preflight: Preflight::Off,
+        };
+        let watch = looks.watch(self.settings(), true, true);
+        let mut gathering = Gathering::new(self, announced, watch);
+        let mut content = match self.take_in(&mut gathering, &injection.content).await {
             Ok(content) => content,
+            Err(reply) => {
+                gathering.discard().await;
+                return Err(refused(reply));
+            }
+        };
+        let seen = gathering.seen(self).await.unwrap_or_default();
+        seen.stripped.correct(&mut content);
+        let standing = match self.assign(None, seen.said, None) {
+            Ok(standing) => standing,
             Err(reply) => {
                 gathering.discard().await;
                 return Err(refused(reply));
@@ -58,6 +74,7 @@ impl<W: World> Shard<W> {
             receiving,
         };
         let mut transaction = transaction(injection, recipients, content);
+        transaction.envelope.standing = standing;
         let stored = self.store(&mut gathering, &mut transaction, &origin, Vec::new());
         let receipt = Box::pin(stored).await.map_err(refused)?;
         Ok(Injected {
@@ -123,6 +140,7 @@ fn transaction(injection: &Injection, recipients: Vec<Recipient>, content: Conte
             body,
             smtputf8,
             require_tls: false,
+            standing: Default::default(),
             recipients,
         },
         content,

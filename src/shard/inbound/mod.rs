@@ -19,11 +19,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Shard;
+use crate::mail::envelope::Standing;
 use crate::observe::stage::Stage;
 use crate::preflight::Rule;
 use crate::shard::clients::connection::{Connection, Heard};
 use crate::shard::clients::door::{Arrival, Manners};
 use crate::shard::clients::login::{Login, Word};
+use crate::shard::clients::tenants::Said;
 use crate::shard::life::gate::Pass;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::{Encryption, ServerKind, ServerSession, Step, Transaction};
@@ -46,6 +48,7 @@ pub(super) fn receive<W: World>(
         is_trusted,
         encryption,
         guests,
+        tenant,
         accepted,
     } = arrival;
     let settings = shard.settings();
@@ -61,6 +64,7 @@ pub(super) fn receive<W: World>(
         login: Login::default(),
         manners,
         guests,
+        tenant,
         began: accepted,
     };
     async move {
@@ -83,6 +87,8 @@ struct Visit<'a, W: World> {
     manners: Manners,
     /// Whom a certificate lets relay.
     guests: Rc<[Guest]>,
+    /// Whose mail comes in at this listener.
+    tenant: Option<Rc<str>>,
     /// When the message's body began.
     began: Tick,
 }
@@ -183,7 +189,11 @@ impl<W: World> Visit<'_, W> {
         if self.shard.budget.room(&self.shard.world).await {
             let announced = self.session.announced_size();
             let is_user = self.session.user().is_some();
-            let watch = self.manners.looks.watch(self.shard.settings(), is_user);
+            let may_say = self.session.may_relay();
+            let watch = self
+                .manners
+                .looks
+                .watch(self.shard.settings(), is_user, may_say);
             self.gathering = Some(Gathering::new(self.shard, announced, watch));
             self.began = self.shard.world.now();
             self.session.data_accepted();
@@ -234,9 +244,16 @@ impl<W: World> Visit<'_, W> {
         transaction: &mut Transaction,
     ) -> Result<Vec<u8>, Reply> {
         if !gathering.is_watched() {
+            transaction.envelope.standing = self.assign(Said::default())?;
             return Ok(Vec::new());
         }
         Box::pin(self.judge_seen(gathering, transaction)).await
+    }
+
+    /// Whose the message is.
+    fn assign(&self, said: Said) -> Result<Standing, Reply> {
+        let user = self.session.user().map(|user| &**user);
+        self.shard.assign(user, said, self.tenant.as_deref())
     }
 
     /// The same where something was looked at.
@@ -248,6 +265,8 @@ impl<W: World> Visit<'_, W> {
         let Some(mut seen) = gathering.seen(self.shard).await else {
             return Ok(Vec::new());
         };
+        transaction.envelope.standing = self.assign(std::mem::take(&mut seen.said))?;
+        seen.stripped.correct(&mut transaction.content);
         let id = gathering.id;
         if self.manners.kind == ServerKind::Submission {
             // What is not there will be added.

@@ -248,6 +248,7 @@ impl<W: World> Shard<W> {
                 held: false,
                 removed: None,
                 delay_told: false,
+                priority: message.envelope.standing.priority,
                 parts,
             },
         );
@@ -305,6 +306,7 @@ impl<W: World> Shard<W> {
                     wall,
                 }),
                 delay_told: delay_told && !trial::has(Bug::DelayForgotten),
+                priority: found.envelope.standing.priority,
                 parts,
             },
         );
@@ -356,7 +358,7 @@ impl<W: World> Shard<W> {
                 continue;
             };
             admission.notify = recipient.notify;
-            let hop = settings.next_hop(&recipient.mailbox);
+            let hop = settings.next_hop(&recipient.mailbox, envelope.standing.tenant.as_deref());
             let lane = self.ways.learn(&queue, hop);
             let found = match &parts[..] {
                 [] => None,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::watch::{Seen, Stripped};
+use super::watch::Seen;
 use crate::config::Disowned;
 use crate::mail::envelope::QueueId;
 use crate::observe::stage::Stage;
@@ -21,18 +21,13 @@ impl<W: World> Shard<W> {
         &self,
         id: QueueId,
         seen: Seen,
-        transaction: &mut Transaction,
+        transaction: &Transaction,
         client: IpAddr,
         may_relay: bool,
     ) -> Result<Vec<u8>, Reply> {
         let Some(content) = seen.content else {
             return Ok(Vec::new());
         };
-        let Stripped { octets, header_len } = seen.stripped;
-        transaction.content.size -= octets.min(transaction.content.size);
-        if let Some(len) = header_len {
-            transaction.content.header_len = len;
-        }
         let _charge = match &content {
             Content::Whole(wire) => Some(self.budget.charge(wire.len())),
             Content::Hashed(_) => None,

@@ -8,11 +8,14 @@ use memchr::memmem;
 use crate::config;
 use crate::config::Preflight;
 use crate::dkim::Signers;
+use crate::mail;
 use crate::preflight::{Finding, form};
+use crate::shard::clients::tenants::Said;
 use crate::shard::life::settings::Settings;
 use crate::verify::{Body, Content, strip};
 use crate::wire::dot;
 use crate::wire::header::HeaderScan;
+use crate::wire::sieve::Sieve;
 
 /// What a listener wants to know of the mail that comes in there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub(in crate::shard) struct Looks {
 pub(super) struct Watch {
     settings: Rc<Settings>,
     looks: Looks,
+    /// What messages say of themselves counts.
+    reads: bool,
     is_begun: bool,
     /// The part that has gone to the disk.
     body: Option<Body>,
@@ -41,6 +46,8 @@ pub(super) struct Seen {
     pub(super) stripped: Stripped,
     /// What the rules for bulk senders say.
     pub(super) findings: Vec<Finding>,
+    /// What the message says of itself.
+    pub(super) said: Said,
 }
 
 /// What was taken out of a header.
@@ -51,6 +58,16 @@ pub(super) struct Stripped {
     pub(super) header_len: Option<u32>,
 }
 
+impl Stripped {
+    /// Says of content what is left of it.
+    pub(super) fn correct(self, content: &mut mail::envelope::Content) {
+        content.size -= self.octets.min(content.size);
+        if let Some(len) = self.header_len {
+            content.header_len = len;
+        }
+    }
+}
+
 impl Looks {
     pub(in crate::shard) fn new(listener: &config::Listener) -> Self {
         Self {
@@ -59,14 +76,22 @@ impl Looks {
         }
     }
 
-    /// A watch over one message, where there is anything to look at. Mail of a user who has logged in
-    /// is that user's: who it is from need not be found out.
-    pub(super) fn watch(mut self, settings: Rc<Settings>, is_user: bool) -> Option<Watch> {
+    /// A watch over one message, where there is anything to look at. What it says of itself counts of
+    /// whoever may say so. Mail of a user who has logged in is that user's: who it is from need not be
+    /// found out.
+    pub(super) fn watch(
+        mut self,
+        settings: Rc<Settings>,
+        is_user: bool,
+        may_say: bool,
+    ) -> Option<Watch> {
         self.verifies &= !is_user;
-        let is_wanted = self.verifies || self.preflight != Preflight::Off;
+        let reads = may_say && settings.tenants.reads_headers();
+        let is_wanted = reads || self.verifies || self.preflight != Preflight::Off;
         is_wanted.then(|| Watch {
             settings,
             looks: self,
+            reads,
             is_begun: false,
             body: None,
             seen: Seen::default(),
@@ -105,6 +130,9 @@ impl Watch {
         if std::mem::replace(&mut self.is_begun, true) {
             return false;
         }
+        if self.reads {
+            self.listen(octets);
+        }
         if self.looks.verifies {
             self.strip(octets);
         }
@@ -114,13 +142,35 @@ impl Watch {
         true
     }
 
+    /// Hears what the message says of itself, and takes that out of it.
+    fn listen(&mut self, octets: &mut Vec<u8>) {
+        // A header that is longer than this piece says nothing.
+        let Some(end) = memmem::find(octets, b"\r\n\r\n") else {
+            return;
+        };
+        let tenants = &self.settings.tenants;
+        self.seen.said = tenants.find(&octets[..end + 2]);
+        let names = tenants.removed();
+        if !names.is_empty() {
+            let mut left = Vec::with_capacity(octets.len());
+            Sieve::of(names).pass_into(&mut left, octets);
+            let removed = octets.len() - left.len();
+            *octets = left;
+            self.note_removed(octets, removed);
+        }
+    }
+
     fn strip(&mut self, octets: &mut Vec<u8>) {
         let removed = strip(octets, &self.settings.hostname);
+        self.note_removed(octets, removed);
+    }
+
+    fn note_removed(&mut self, octets: &[u8], removed: usize) {
         if removed > 0 {
             let mut scan = HeaderScan::new(u32::MAX);
             scan.feed(octets);
             self.seen.stripped = Stripped {
-                octets: removed as u64,
+                octets: self.seen.stripped.octets + removed as u64,
                 header_len: Some(scan.finish().header_len),
             };
         }
@@ -200,7 +250,7 @@ mod tests {
             verifies: true,
             preflight: Preflight::Off,
         };
-        let mut watch = looks.watch(settings(), false).unwrap();
+        let mut watch = looks.watch(settings(), false, false).unwrap();
         let seen = block_on(async {
             watch.pass(&mut first, &breathe).await;
             assert!(turns.get() >= 1_000_000 / PIECE_OCTETS, "{}", turns.get());

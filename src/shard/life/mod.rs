@@ -34,6 +34,7 @@ use crate::progress::Progress;
 use crate::queue::Queue;
 use crate::shard::clients::door::{self, Door};
 use crate::shard::clients::suspects::Suspects;
+use crate::shard::clients::tenants::{Customers, Meters};
 use crate::shard::clients::visitors::Visitors;
 use crate::shard::mesh::{Directory, Ending, Letter, Mesh};
 use crate::shard::outbound::bell::Bell;
@@ -64,6 +65,8 @@ pub struct Start {
     pub suspects: Suspects,
     /// Who gets no mail, of all shards.
     pub suppressions: Suppressions,
+    /// How much has come of each tenant, over all shards.
+    pub meters: Meters,
     /// Where its log lines go.
     pub journal: journal::Log,
     /// What other programs are told.
@@ -81,13 +84,14 @@ pub async fn run<W: World>(world: W, start: Start) {
         visitors,
         suspects,
         suppressions,
+        meters,
         journal,
         events,
         ready,
     } = start;
     let shards = directory.shards();
     let config = Arc::clone(&rules.config);
-    let crowds = (visitors, suspects, Refusals::new(suppressions));
+    let crowds = (visitors, suspects, Refusals::new(suppressions), meters);
     let opened = open(&world, rules, directory, number, crowds, (journal, events)).await;
     let (shard, recovery) = match opened {
         Ok(opened) => opened,
@@ -126,7 +130,7 @@ async fn open<W: World>(
     mut rules: Rules,
     directory: Directory,
     number: usize,
-    (visitors, suspects, refusals): (Visitors, Suspects, Refusals),
+    (visitors, suspects, refusals, meters): (Visitors, Suspects, Refusals, Meters),
     (journal, events): (journal::Log, Events),
 ) -> Result<(Rc<Shard<W>>, Recovery), String> {
     rules.tls.clients = rules.tls.clients.for_shard();
@@ -183,6 +187,7 @@ async fn open<W: World>(
         tls: Default::default(),
         preflights: Default::default(),
         refusals,
+        customers: Customers::new(meters),
         pace: Default::default(),
         asks_for_sources: Cell::default(),
         ends_by: Cell::new(Tick::NEVER),
@@ -412,7 +417,8 @@ impl<W: World> Shard<W> {
         };
         let new = Settings::new(rules);
         let old = self.settings();
-        let is_same = new.routes == old.routes && new.pools == old.pools;
+        let tenants = new.config.tenant == old.config.tenant;
+        let is_same = tenants && new.routes == old.routes && new.pools == old.pools;
         if !is_same || new.hostname != old.hostname {
             self.rerouted.set(true);
         }

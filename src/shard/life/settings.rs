@@ -18,6 +18,7 @@ use crate::route::limits::{Limits, Terms};
 use crate::route::mx::{Families, Own};
 use crate::route::pool::Pools;
 use crate::route::{How, NextHop, RouteTable, Target};
+use crate::shard::clients::tenants::Tenants;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::ServerLimits;
 use crate::tls::Ends;
@@ -45,6 +46,8 @@ pub(in crate::shard) struct Settings {
     /// From whom mail goes.
     pub(in crate::shard) pools: Pools,
     pub(in crate::shard) limits: Limits,
+    /// Whose mail it is.
+    pub(in crate::shard) tenants: Tenants,
     pub(in crate::shard) own: Own,
     pub(in crate::shard) families: Families,
     pub(in crate::shard) tls: Ends,
@@ -84,6 +87,7 @@ impl Settings {
             routes: RouteTable::parse(rules).unwrap_or_default(),
             pools: config.pools(),
             limits: Limits::parse(config.limit.iter().map(Bound::written)).unwrap_or_default(),
+            tenants: Tenants::new(&config),
             own: own(&config, &hostname),
             families: config.delivery.families,
             hostname,
@@ -120,13 +124,14 @@ impl Settings {
         self.routes.find(domain)
     }
 
-    /// Where a mailbox's mail goes next.
-    pub(in crate::shard) fn next_hop(&self, mailbox: &Mailbox) -> NextHop {
+    /// Where a mailbox's mail goes next, and from whom, by its route or its tenant.
+    pub(in crate::shard) fn next_hop(&self, mailbox: &Mailbox, tenant: Option<&str>) -> NextHop {
         match self.target(mailbox) {
             Target::Mailbox => NextHop::mailbox(),
             _ => {
                 let hop = self.routes.next_hop(mailbox, &self.hostname);
-                let pool = self.routes.pool(mailbox.domain());
+                let of_route = self.routes.pool(mailbox.domain());
+                let pool = of_route.or_else(|| self.tenants.pool(tenant));
                 match self.pools.unless_usual(pool) {
                     Some(pool) => hop.via(pool),
                     None => hop,

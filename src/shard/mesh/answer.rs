@@ -23,7 +23,10 @@ impl<W: World> Shard<W> {
             Ask::List { selector, limit } => Tell::List(self.list(&selector, limit).await),
             Ask::Show { id } => Tell::Show(self.show(&id).await.map(Box::new)),
             Ask::Raw { id, position } => Tell::Raw(self.raw(&id, position).await),
-            Ask::Explain { mailbox } => Tell::Explained(Box::new(self.explain(&mailbox).await)),
+            Ask::Explain { mailbox, tenant } => {
+                let told = self.explain(&mailbox, tenant.as_deref());
+                Tell::Explained(Box::new(told.await))
+            }
             Ask::Trace { id } => Tell::Trace(self.trace(&id).await),
             Ask::Follow(follow) => Tell::Following(self.let_follow(follow)),
             Ask::Failures { limit } => Tell::Failures(self.failures(limit).await),
@@ -71,7 +74,8 @@ impl<W: World> Shard<W> {
             messages_disowned: self.messages_disowned.get(),
             messages_shed: self.budget.called_back(),
             tls: self.tls.counts(),
-            sources: self.sources.counts(),
+            sources: self.sources.counts.counts(),
+            tenants: self.customers.counts.counts(),
             bounces: self.refusals.bounces.get(),
             deferrals: self.refusals.deferrals.get(),
             preflights: self.preflights.get(),

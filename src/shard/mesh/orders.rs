@@ -385,6 +385,14 @@ impl<W: World> Shard<W> {
             accepted: message.arrival.seconds(),
             size: message.content.size,
             from: message.envelope.reverse_path.to_string(),
+            tenant: message
+                .envelope
+                .standing
+                .tenant
+                .as_deref()
+                .map(str::to_owned),
+            tag: message.envelope.standing.tag.as_deref().map(str::to_owned),
+            priority: message.envelope.standing.priority,
             recipients,
         }
     }
@@ -435,6 +443,7 @@ mod tests {
                 held: false,
                 removed: None,
                 delay_told: false,
+                priority: Default::default(),
                 parts: Default::default(),
             };
             queue.admit(Tick(0), admission)

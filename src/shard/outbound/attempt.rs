@@ -130,7 +130,10 @@ impl<W: World> Attempt<W> {
             let Some(recipient) = message.envelope.recipients.get(usize::from(place)) else {
                 continue;
             };
-            let hop = settings.next_hop(&recipient.mailbox);
+            let hop = settings.next_hop(
+                &recipient.mailbox,
+                message.envelope.standing.tenant.as_deref(),
+            );
             if *hop.lane != *lane {
                 let lane = shard.ways.learn(&shard.queue.borrow(), hop);
                 moved.entry(lane).or_default().push(place);

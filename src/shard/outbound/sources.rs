@@ -3,15 +3,15 @@
 //! A source rests for everybody when the machine does not have its address, and for one lane when
 //! that lane's hosts turn it away. Where others of its pool can go, they do.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::observe::ask::SourceCount;
 use crate::observe::explained;
 use crate::route::pool::{Pool, Source, Turns};
+use crate::shard::settle::named::Named;
 use crate::world::Tick;
 
 /// Where a connection leaves from.
@@ -43,7 +43,8 @@ pub(in crate::shard) struct Sources {
     absent: RefCell<HashMap<IpAddr, Tick>>,
     /// Lanes whose hosts turned a source away.
     unwelcome: RefCell<HashMap<Pair, Unwelcome>>,
-    counts: RefCell<HashMap<Rc<str>, Rc<Counts>>>,
+    /// Recipients by source, and by what became of them.
+    pub(in crate::shard) counts: Named,
 }
 
 /// A lane and a source, by their names.
@@ -54,10 +55,6 @@ struct Unwelcome {
     /// Times in a row.
     times: u32,
 }
-
-/// Recipients of one source, by what became of them.
-#[derive(Default)]
-struct Counts([Cell<u64>; RESULTS.len()]);
 
 impl Sources {
     /// Whose turn it is to connect to `to`. Those that the lane's hosts turned away go when nobody
@@ -214,38 +211,6 @@ impl Sources {
             sources: sources.collect(),
         }
     }
-
-    /// An attempt of a source ended like this for one recipient: `sent`, `deferred` or `bounced`.
-    pub(in crate::shard) fn count(&self, source: &Source, status: &str) {
-        let mut counts = self.counts.borrow_mut();
-        let known = counts.get(&source.name).map(Rc::clone);
-        let counts = known.unwrap_or_else(|| {
-            // Names of reloads long past must not pile up in every scrape.
-            let name = match counts.len() < COUNTS_MAX {
-                true => Rc::clone(&source.name),
-                false => OTHER.into(),
-            };
-            Rc::clone(counts.entry(name).or_default())
-        });
-        if let Some(place) = RESULTS.iter().position(|result| *result == status) {
-            let count = &counts.0[place];
-            count.set(count.get() + 1);
-        }
-    }
-
-    /// All counts that are not zero.
-    pub(in crate::shard) fn counts(&self) -> Vec<SourceCount> {
-        let counts = self.counts.borrow();
-        let rows = counts.iter().flat_map(|(source, counts)| {
-            let counts = counts.0.iter().zip(RESULTS);
-            counts.map(|(count, result)| SourceCount {
-                source: source.to_string(),
-                result,
-                recipients: count.get(),
-            })
-        });
-        rows.filter(|one| one.recipients > 0).collect()
-    }
 }
 
 /// How long an address is taken to be missing: it may be one that moves between machines.
@@ -256,10 +221,6 @@ const UNWELCOME_WAIT: Duration = Duration::from_secs(60);
 const UNWELCOME_DOUBLINGS: u32 = 4;
 /// Pairs of lane and source remembered.
 const UNWELCOME_MAX: usize = 4096;
-/// Sources with a row of their own in metrics.
-const COUNTS_MAX: usize = 1000;
-const OTHER: &str = "other";
-const RESULTS: [&str; 3] = ["sent", "deferred", "bounced"];
 
 #[cfg(test)]
 mod tests {
@@ -360,22 +321,5 @@ mod tests {
         let unnamed = pool(None, &[("192.0.2.1", "192.0.2.1")]);
         assert!(matches!(choose(&unnamed), Choice::Free));
         assert!(matches!(choose(&Pool::default()), Choice::Free));
-    }
-
-    #[test]
-    fn metrics_have_a_row_for_each_source_and_no_end_of_them() {
-        let sources = Sources::default();
-        let count = |name: &str, status| {
-            let pool = pool(None, &[(name, "192.0.2.1")]);
-            sources.count(&pool.members[0].source, status);
-        };
-        for number in 0..COUNTS_MAX + 5 {
-            count(&format!("s{number}"), "sent");
-        }
-        count("s0", "bounced");
-        let counts = sources.counts();
-        assert_eq!(counts.len(), COUNTS_MAX + 2);
-        let other = counts.iter().find(|one| one.source == OTHER).unwrap();
-        assert_eq!(other.recipients, 5);
     }
 }

@@ -118,7 +118,7 @@ impl<W: World> Shard<W> {
             return;
         }
         let (_, status, reply) = words(outcome);
-        let (destination, pool) = self.way_of(recipient);
+        let (destination, pool) = self.way_of(message, recipient);
         self.tell_of(&Happening {
             recipients: &[recipient.as_str()],
             destination: Some(&destination),
@@ -282,7 +282,7 @@ impl<W: World> Shard<W> {
         }
         let mailbox = recipient.map(|recipient| &recipient.mailbox);
         let address = mailbox.map(Mailbox::as_str);
-        let (destination, pool) = mailbox.map(|mailbox| self.way_of(mailbox)).unzip();
+        let (destination, pool) = mailbox.map(|mailbox| self.way_of(message, mailbox)).unzip();
         let pool = pool.flatten();
         let diagnosis = end.diagnosis.as_deref();
         self.tell_of(&Happening {
@@ -298,9 +298,9 @@ impl<W: World> Shard<W> {
     }
 
     /// The next hop of a recipient, and the pool that leads to it.
-    fn way_of(&self, recipient: &Mailbox) -> (String, Option<Rc<str>>) {
+    fn way_of(&self, message: &Message, recipient: &Mailbox) -> (String, Option<Rc<str>>) {
         let settings = self.settings();
-        let hop = settings.next_hop(recipient);
+        let hop = settings.next_hop(recipient, message.envelope.standing.tenant.as_deref());
         let pool = hop
             .how
             .is_remote()
@@ -349,6 +349,8 @@ fn about(kind: Kind, message: &Message) -> Happening<'_> {
         message_id: message.content.message_id.as_deref(),
         headers: Some(&message.tags),
         sender: Some(message.sender()),
+        tenant: message.envelope.standing.tenant.as_deref(),
+        tag: message.envelope.standing.tag.as_deref(),
         size: Some(message.content.size),
         ..Happening::new(kind, message.id)
     }

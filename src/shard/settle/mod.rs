@@ -1,6 +1,7 @@
 //! After an attempt: outcomes to the queue, its decisions to the spool and the log.
 
 pub(super) mod events;
+pub(super) mod named;
 pub(super) mod pace;
 pub(super) mod refusals;
 mod report;
@@ -191,7 +192,11 @@ impl<W: World> Shard<W> {
                 text,
             });
             if let Some(source) = &attempt.source {
-                self.sources.count(source, status);
+                self.sources.counts.count(&source.name, status);
+            }
+            if let Some(tenant) = &message.envelope.standing.tenant {
+                self.customers
+                    .count(&self.settings().tenants, tenant, status);
             }
             let class = self.judge_outcome(outcome);
             if let Some(class) = class {

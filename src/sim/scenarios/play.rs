@@ -230,6 +230,7 @@ impl Play {
                 visitors: visitors.clone(),
                 suspects: suspects.clone(),
                 suppressions: Suppressions::nowhere(),
+                meters: Default::default(),
                 journal: self.journal.handle(),
                 events: Post::nowhere().of_shard(number),
                 ready: Box::new(move |word| told.push(word)),
@@ -433,7 +434,12 @@ impl Play {
     /// How mail to an address would travel, as all shards together know it.
     pub(super) fn explain(&self, address: &str) -> Explained {
         let mailbox = Mailbox::parse(address.as_bytes(), false).unwrap();
-        let told = self.ask(&Ask::Explain { mailbox }).into_iter();
+        let told = self
+            .ask(&Ask::Explain {
+                mailbox,
+                tenant: None,
+            })
+            .into_iter();
         let told = told.filter_map(|told| match told {
             Tell::Explained(explained) => Some(*explained),
             _ => None,

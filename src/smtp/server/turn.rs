@@ -318,6 +318,7 @@ impl ServerSession {
             body: parsed.body,
             smtputf8: parsed.smtputf8,
             require_tls: parsed.require_tls,
+            standing: Default::default(),
             recipients: Vec::new(),
         };
         self.mode = Mode::Asking(Question::Mail(Draft {

@@ -3,6 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 
+use crate::mail::envelope::{Notify, Priority};
 use crate::wire::status::EnhancedStatus;
 
 fn envelope() -> Envelope {
@@ -13,6 +14,11 @@ fn envelope() -> Envelope {
         body: BodyKind::EightBit,
         smtputf8: true,
         require_tls: true,
+        standing: Standing {
+            tenant: Some("shop".into()),
+            tag: Some("may sale".into()),
+            priority: Priority::Low,
+        },
         recipients: vec![
             Recipient {
                 mailbox: Mailbox::parse("j\u{f6}rg@d.test".as_bytes(), true).unwrap(),
