@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use super::certificates::{self, Seen};
 use super::tell_all;
@@ -149,12 +150,31 @@ impl Current {
         }
         self.rules.config = config;
         self.begin_reports();
-        tell_all(&self.directory, || Letter::Reload(self.rules.clone()));
-        self.log.say(Level::Info, format_args!("{why}: done"));
+        if self.hand_out() {
+            self.log.say(Level::Info, format_args!("{why}: done"));
+        } else {
+            let words = "done, but for shards that are busy: they follow";
+            self.log.say(Level::Warn, format_args!("{why}: {words}"));
+        }
         self.log.flush();
         faults
     }
+
+    /// Hands the rules to every shard; true once all go by them. Whoever hears that a reload is done may
+    /// count on it with the next connection.
+    fn hand_out(&self) -> bool {
+        let (taken, all) = mpsc::channel();
+        let told = tell_all(&self.directory, || {
+            Letter::Reload(self.rules.clone(), taken.clone())
+        });
+        drop(taken);
+        let waited = all.recv_timeout(TAKEN_WAIT);
+        told && waited == Err(mpsc::RecvTimeoutError::Disconnected)
+    }
 }
+
+/// How long a reload waits for busy shards before it is called done.
+const TAKEN_WAIT: Duration = Duration::from_secs(2);
 
 /// Who signs what leaves.
 pub(super) fn signers(config: &Config) -> Result<Signers, String> {

@@ -451,7 +451,7 @@ fn limit_of_connections_to_one_destination_holds_over_all_shards() {
 fn source_address_belongs_to_another_machine() {
     let (scene, mx) = Scene::with_mx(Script::new());
     let relay = scene.relay("delivery.source = [\"192.0.2.77\"]");
-    relay.log_line(&["source 192.0.2.77 cannot be sent from"]);
+    relay.log_line(&["source", "192.0.2.77 cannot be sent from"]);
     let said = relay
         .client()
         .submit("<a@c.test>", &["<b@d.test>"], &message("elsewhere"));

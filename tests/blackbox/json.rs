@@ -30,6 +30,14 @@ const CALLS: &[&str] = &[
     "dkim show",
     "preflight FILE",
     "bounces 550",
+    "suppression add eve@e.test",
+    "suppression list",
+    "suppression check bob@e.test",
+    "suppression import LIST",
+    "suppression remove eve@e.test",
+    "health",
+    "reload",
+    "drain",
     "spool check",
 ];
 
@@ -51,13 +59,13 @@ const OTHERS: &[&str] = &[
     "user",
     "alias",
     "dkim",
+    "suppression",
 ];
 
-fn call(words: &str, id: &str, file: &str) -> Vec<String> {
-    let words = words.split(' ').map(|word| match word {
-        "ID" => id.to_owned(),
-        "FILE" => file.to_owned(),
-        word => word.to_owned(),
+fn call(words: &str, meant: &[(&str, &str)]) -> Vec<String> {
+    let words = words.split(' ').map(|word| {
+        let found = meant.iter().find(|(name, _)| *name == word);
+        found.map_or(word, |(_, meant)| meant).to_owned()
     });
     words.collect()
 }
@@ -86,15 +94,17 @@ fn every_command_prints_one_json_document_and_no_colours_into_a_pipe() {
     let (scene, _mx) = Scene::with_mx(Script::new().says("RCPT", "451 4.3.0 busy"));
     let mut relay = scene.relay("queue.retry = [\"1h\"]");
     let id = relay.submit("<a@c.test>", &["<b@d.test>"], &message("one"));
-    let file = relay.data().join("one.eml");
-    std::fs::write(&file, message("one")).unwrap();
-    let file = file.to_str().unwrap().to_owned();
+    let write = |name: &str, text: &[u8]| {
+        let file = relay.data().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let file = write("one.eml", &message("one"));
+    let list = write("gone.csv", b"mallory@e.test\n");
+    let meant = [("ID", &*id), ("FILE", &*file), ("LIST", &*list)];
     let mut left = commands(&relay);
     for words in CALLS {
-        if words.starts_with("spool") {
-            relay.terminate();
-        }
-        let mut words = call(words, &id, &file);
+        let mut words = call(words, &meant);
         let name = |count| words[..count].join(" ");
         left.remove(&name(2.min(words.len())));
         left.remove(&name(1));
@@ -110,6 +120,9 @@ fn every_command_prints_one_json_document_and_no_colours_into_a_pipe() {
         if words[0] != "dkim" {
             let (_, text) = run(&relay, &words);
             assert!(!text.contains('\x1b'), "{words:?}: {text:?}");
+        }
+        if words[0] == "drain" {
+            assert_eq!(relay.wait().code(), Some(0));
         }
     }
     for words in OTHERS {

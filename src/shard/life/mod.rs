@@ -397,7 +397,10 @@ impl<W: World> Shard<W> {
             }
             Letter::Guest(guest) => self.welcome(*guest),
             Letter::Mailbox(user, word) => self.hear_of_mailbox(user, word),
-            Letter::Reload(rules) => self.reload(rules),
+            Letter::Reload(rules, taken) => {
+                self.reload(rules);
+                drop(taken);
+            }
             Letter::Drain(ending) => self.hurry(ending),
         }
     }

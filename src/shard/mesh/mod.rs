@@ -12,8 +12,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -54,8 +54,8 @@ pub enum Letter {
     Guest(Box<Guest>),
     /// About the mailbox of a user, who is at home here.
     Mailbox(String, MailboxWord),
-    /// The configuration was read anew.
-    Reload(Rules),
+    /// The configuration was read anew. The sender goes as soon as the shard goes by it.
+    Reload(Rules, mpsc::Sender<()>),
     /// Take no new work, end what is under way, stop.
     Drain(Ending),
 }
