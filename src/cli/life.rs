@@ -50,7 +50,7 @@ Examples:
 
 Does what SIGTERM does, and waits until the relay is gone. What waits in the queue stays on disk.")]
 pub struct Drain {
-    /// How long transactions in progress may take; without it what [process] drain says
+    /// How long transactions in progress may take; without it what process.drain says
     #[arg(long, value_name = "TIME", value_parser = duration)]
     within: Option<Duration>,
     /// Do not wait for the end

@@ -1,7 +1,7 @@
 //! How fast mail goes to a destination or to a group of hosts, over all shards.
 //!
 //! The home of a destination (as with [`permits`](super::permits)) books slots: one for each
-//! message, at a moment that keeps the rate of a rule and the one that was [`learned`] from a peer
+//! message, at a moment that keeps the rate of a rule and the one that was learned from a peer
 //! that said "too fast". A slot is a promise of a moment, so nobody has to be told again: who has one
 //! waits for it, or goes away and comes back. No clock is read here.
 
