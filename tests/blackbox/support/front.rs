@@ -14,6 +14,8 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
 };
 
+use super::eventually;
+
 pub trait Octets: Read + Write + Send {}
 impl<T: Read + Write + Send> Octets for T {}
 
@@ -71,7 +73,8 @@ pub fn server_config(chain: &Path, key: &Path) -> Arc<ServerConfig> {
 /// exchanger at `behind`, and its answers come back.
 pub fn before(behind: SocketAddr, at: SocketAddr, (chain, key): &(PathBuf, PathBuf)) {
     let config = server_config(chain, key);
-    let listener = TcpListener::bind(at).unwrap_or_else(|error| panic!("front at {at}: {error}"));
+    // A connection of some other test may have the port for its own end, for a moment.
+    let listener = eventually(&format!("a front at {at}"), || TcpListener::bind(at).ok());
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let config = Arc::clone(&config);
