@@ -14,6 +14,7 @@ pub mod progress;
 pub mod rolling;
 pub mod time;
 pub mod trial;
+pub mod turns;
 
 // Plain data, and the cores: protocols and decisions.
 pub mod wire;

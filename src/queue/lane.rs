@@ -22,6 +22,7 @@ use crate::mail::envelope::Priority;
 use crate::mail::outcome::Diagnosis;
 use crate::time::Tick;
 use crate::trial;
+use crate::turns;
 
 use super::part::EMPTY;
 use super::slab::NONE;
@@ -33,7 +34,7 @@ pub(super) struct Lane {
     pub(super) heads: [u32; PRIORITIES],
     pub(super) tails: [u32; PRIORITIES],
     /// What each priority has saved up for its turn.
-    credits: [i16; PRIORITIES],
+    credits: [i64; PRIORITIES],
     pub(super) ready: u32,
     pub(super) in_flight: u32,
     /// All its parts, waiting and held ones too.
@@ -102,24 +103,15 @@ impl Lane {
     /// ([`SHARES`]), so that low ones wait for long and not for ever.
     pub(super) fn next(&mut self) -> Option<u32> {
         let waits = self.heads.map(|head| head != EMPTY);
-        let mut richest = None;
-        if waits.iter().filter(|waits| **waits).count() > 1 {
-            let mut whole = 0;
-            for place in (0..PRIORITIES).filter(|place| waits[*place]) {
-                self.credits[place] += SHARES[place];
-                whole += SHARES[place];
-                if richest.is_none_or(|best: usize| self.credits[place] > self.credits[best]) {
-                    richest = Some(place);
-                }
-            }
-            if let Some(place) = richest {
-                self.credits[place] -= whole;
-            }
+        let place = if waits.iter().filter(|waits| **waits).count() > 1 {
+            turns::next(&mut self.credits, |place| {
+                waits[place].then_some(SHARES[place])
+            })
         } else {
             self.credits = [0; PRIORITIES];
-            richest = waits.iter().position(|waits| *waits);
-        }
-        richest.map(|place| self.heads[place])
+            waits.iter().position(|waits| *waits)
+        };
+        place.map(|place| self.heads[place])
     }
 
     /// It failed: why. Mail that heard the same the last time keeps sharing it.
@@ -225,7 +217,7 @@ impl Lane {
 /// How many priorities there are.
 pub(super) const PRIORITIES: usize = Priority::ALL.len();
 /// Turns of each priority while all of them have mail.
-const SHARES: [i16; PRIORITIES] = [16, 4, 1];
+const SHARES: [u32; PRIORITIES] = [16, 4, 1];
 /// Connections to a next hop of which nothing is known. More finds its limits faster and hits
 /// small hosts harder.
 pub const WINDOW_FIRST: u32 = 5;

@@ -1,11 +1,9 @@
 //! From whom mail goes: sources, pools of them, and whose turn it is. Pure.
-//!
-//! A pool's turns are dealt by smooth weighted round-robin: each source gains its weight, the
-//! richest goes and pays for all. In any stretch each has its share to within one turn, and a heavy
-//! source's turns do not come in a row while others wait.
 
 use std::net::IpAddr;
 use std::rc::Rc;
+
+use crate::turns;
 
 /// Somebody whom mail comes from: addresses of ours, and what we call ourselves there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,8 +103,7 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// The next member among those that may go; `None` when none may. Whoever may not go neither
-    /// gains nor pays: it does not come back with a debt, nor with everybody's next turns.
+    /// The next member among those that may go; `None` when none may.
     pub fn next<'a>(
         &mut self,
         members: &'a [Member],
@@ -116,21 +113,11 @@ impl Turns {
             // Another pool by now, of the same name.
             self.credits = vec![0; members.len()];
         }
-        let (mut whole, mut richest) = (0, None);
-        for (place, member) in members.iter().enumerate() {
-            if !may_go(&member.source) {
-                continue;
-            }
-            let weight = i64::from(member.weight);
-            self.credits[place] += weight;
-            whole += weight;
-            if richest.is_none_or(|best: usize| self.credits[place] > self.credits[best]) {
-                richest = Some(place);
-            }
-        }
-        let place = richest?;
-        self.credits[place] -= whole;
-        Some(&members[place])
+        let weight = |place: usize| {
+            let member: &Member = &members[place];
+            may_go(&member.source).then_some(member.weight)
+        };
+        turns::next(&mut self.credits, weight).map(|place| &members[place])
     }
 }
 
