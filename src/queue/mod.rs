@@ -216,11 +216,7 @@ impl Queue {
     ) -> Decisions {
         let mut results = results.into();
         let mut decisions = Decisions::new();
-        let Some(index) = self
-            .parts
-            .find(part.0)
-            .filter(|&index| self.parts[index].state == State::InFlight)
-        else {
+        let Some(index) = self.taken(part) else {
             return decisions;
         };
         results.sort_by_key(|&(recipient, _)| recipient);
@@ -282,11 +278,7 @@ impl Queue {
     /// They are ready there at once, with the attempts they had. A part that loses all of them is
     /// gone, and settling it does nothing.
     pub fn reroute(&mut self, now: Tick, part: PartKey, recipients: &[u16], lane: &Rc<str>) {
-        let Some(index) = self
-            .parts
-            .find(part.0)
-            .filter(|&index| self.parts[index].state == State::InFlight)
-        else {
+        let Some(index) = self.taken(part) else {
             return;
         };
         let part = &mut self.parts[index];

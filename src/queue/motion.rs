@@ -7,7 +7,7 @@ use crate::trial::{self, Bug};
 use super::lane::Gate;
 use super::part::{EMPTY, Fate};
 use super::wakeups::Sleeper;
-use super::{Decisions, Queue, State};
+use super::{Decisions, PartKey, Queue, State};
 
 impl Queue {
     /// Puts a part into `state` (instead of ready or waiting `Removed` or `Held` while its message
@@ -50,6 +50,12 @@ impl Queue {
             State::Waiting | State::Held | State::Removed => {}
         }
         self.parts[index].state = State::Waiting;
+    }
+
+    /// A part that somebody has taken and not settled yet.
+    pub(super) fn taken(&self, part: PartKey) -> Option<u32> {
+        let index = self.parts.find(part.0)?;
+        (self.parts[index].state == State::InFlight).then_some(index)
     }
 
     /// Appends a part to its lane's ready ones.

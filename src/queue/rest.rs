@@ -12,11 +12,7 @@ impl Queue {
     /// is what its assignment said.
     pub fn give_back(&mut self, now: Tick, part: PartKey, due: Tick) -> Decisions {
         let mut decisions = Decisions::new();
-        let Some(index) = self
-            .parts
-            .find(part.0)
-            .filter(|&index| self.parts[index].state == State::InFlight)
-        else {
+        let Some(index) = self.taken(part) else {
             return decisions;
         };
         let message = self.parts[index].message;
