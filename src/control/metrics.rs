@@ -1,14 +1,17 @@
-//! `/metrics`: OpenMetrics for who asks for it, as Prometheus does, and its older text for others.
+//! `/metrics`, in the format that the asker reads: with native histograms, or as text.
+
+mod format;
+mod native;
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hdrhistogram::Histogram;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -20,6 +23,8 @@ use crate::observe::stage::{Snapshot, Stage};
 use crate::preflight;
 use crate::queue::watch::Why;
 use crate::verify::Tally;
+use format::Format;
+use native::Native;
 
 /// `GET /metrics`
 pub(super) async fn metrics(
@@ -33,52 +38,11 @@ pub(super) async fn metrics(
         suppressed: plane.suppressions.counts(),
         ..Sums::of(&facts)
     }));
-    let mut body = String::new();
-    text::encode(&mut body, &registry)
-        .map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    let (kind, body) = if wants_open_metrics(&headers) {
-        (OPEN_METRICS, body)
-    } else {
-        (PLAIN_METRICS, older(&body))
-    };
-    Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
-}
-
-fn wants_open_metrics(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT).iter();
-    let kinds = accepted.filter_map(|value| value.to_str().ok());
-    kinds
-        .into_iter()
-        .any(|kinds| kinds.contains("application/openmetrics-text"))
-}
-
-/// OpenMetrics in the text format from before it: a counter's family is called like its samples,
-/// and nothing is said of units or of the end.
-fn older(text: &str) -> String {
-    let mut older = String::with_capacity(text.len());
-    let mut help = None;
-    for line in text.lines() {
-        let (first, rest) = line.split_at(line.len().min(7));
-        match first {
-            "# HELP " => help = rest.split_once(' '),
-            "# TYPE " => {
-                let Some((name, kind)) = rest.split_once(' ') else {
-                    continue;
-                };
-                let end = if kind == "counter" { "_total" } else { "" };
-                // Writing to a String does not fail.
-                if let Some((_, words)) = help.take() {
-                    let _ = writeln!(older, "# HELP {name}{end} {words}");
-                }
-                let _ = writeln!(older, "# TYPE {name}{end} {kind}");
-            }
-            _ if line.starts_with('#') => {}
-            _ => {
-                let _ = writeln!(older, "{line}");
-            }
-        }
-    }
-    older
+    let format = Format::wanted(&headers);
+    let body = format
+        .encode(&registry)
+        .map_err(|words| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, words))?;
+    Ok(([(header::CONTENT_TYPE, format.media_type())], body).into_response())
 }
 
 /// The facts of all shards, added up.
@@ -447,7 +411,13 @@ impl Sums {
             let sum = histogram.mean() * histogram.len() as f64 / MICROS_PER_SECOND;
             family
                 .encode_family(&[("stage", stage.name())])?
-                .encode_histogram::<NoLabelSet>(sum, histogram.len(), &buckets, None)?;
+                .encode_histogram_with_native::<NoLabelSet>(
+                    sum,
+                    histogram.len(),
+                    &buckets,
+                    None,
+                    Native::of(histogram, MICROS_PER_SECOND).told(),
+                )?;
         }
         if let Some(histogram) = self.latencies.stage(Stage::CommitBatch) {
             let help = "Messages that one fdatasync made safe";
@@ -455,7 +425,13 @@ impl Sums {
             let buckets = counts(histogram, &BATCHES, 1.0);
             encoder
                 .encode_descriptor("commit_batch_messages", help, None, MetricType::Histogram)?
-                .encode_histogram::<NoLabelSet>(sum, histogram.len(), &buckets, None)?;
+                .encode_histogram_with_native::<NoLabelSet>(
+                    sum,
+                    histogram.len(),
+                    &buckets,
+                    None,
+                    Native::of(histogram, 1.0).told(),
+                )?;
         }
         Ok(())
     }
@@ -515,9 +491,3 @@ const OUTBOUND_FIRST: usize = 3;
 const BATCHES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
 const MICROS_PER_SECOND: f64 = 1e6;
-
-/// The media type of the format before it.
-const PLAIN_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// The media type of OpenMetrics 1.0.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -240,6 +240,7 @@ fn probes() -> Vec<Call> {
     let metrics = json!({
         "text/plain": { "schema": { "type": "string" } },
         "application/openmetrics-text": { "schema": { "type": "string" } },
+        "application/vnd.google.protobuf": { "schema": { "type": "string", "format": "binary" } },
     });
     vec![
         Call::new(

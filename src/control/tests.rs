@@ -304,6 +304,14 @@ fn metrics_come_in_the_format_that_was_asked_for() {
     assert!(open.ends_with("# EOF\n") && open.contains("# UNIT "));
     assert!(!older.contains("# EOF") && !older.contains("# UNIT "));
     assert!(older.contains("# HELP ringpost_shard_syncs_total Commits that waited for the disk\n"));
+    let messages = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+    let ask = ureq::get(format!("http://{}/metrics", plane.address));
+    let mut native = ask.header("Accept", messages).call().unwrap();
+    let kind = native.headers().get("Content-Type");
+    assert_eq!(kind.and_then(|kind| kind.to_str().ok()), Some(messages));
+    let body = native.body_mut().read_to_vec().unwrap();
+    let name = b"ringpost_stage_seconds";
+    assert!(memchr::memmem::find(&body, name).is_some() && !body.starts_with(b"# "));
     let series = |text: &str| {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         lines.map(str::to_owned).collect::<Vec<_>>()

@@ -49,10 +49,12 @@
 //!   addresses as the commands, every five seconds while somebody looks; the token, where there is one,
 //!   stays in that tab.
 //! - Every command that prints data takes `--json`. Tables have colours on a terminal, unless `NO_COLOR` is set.
-//! - Histograms in `/metrics` are classic ones, with buckets from 100 us (1 ms over a network) to 600 s: Prometheus'
-//!   text formats have no native ones. `ringpost latency` and `/api/v1/latency` have every digit. OpenTelemetry's
-//!   collector reads the same address (its `prometheus` receiver); an exporter of our own would bring gRPC and a
-//!   second runtime beside the mail.
+//! - Histograms in `/metrics` are native ones (eight buckets for each doubling, from a microsecond on) for a Prometheus
+//!   that keeps them (`--enable-feature=native-histograms`, or `scrape_native_histograms` in the configuration of later
+//!   ones), because only its Protocol Buffers carry them; in text they have buckets from 100 us (1 ms over a network) to
+//!   600 s. Dashboard and alert rules in `tuning/` read either. `ringpost latency` and `/api/v1/latency` have every
+//!   digit. OpenTelemetry's collector reads the same address (its `prometheus` receiver); an exporter of our own would
+//!   bring gRPC and a second runtime beside the mail.
 //! - `/metrics` for Prometheus, `/healthz` (the process lives), `/readyz` (it takes mail), on the
 //!   address of `[control] bind`.
 //! - The log has one line for each attempt, in the shape that tools for Postfix's log read:
