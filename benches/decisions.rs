@@ -15,6 +15,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use ringpost::mail::Locator;
 use ringpost::mail::envelope::QueueId;
+use ringpost::mail::mark::{SenderMark, SizeMark};
 use ringpost::mail::outcome::{Blame, Diagnosis, Outcome, RemoteReply};
 use ringpost::observe::stage::{Recorder, Stage};
 use ringpost::queue::permits::Home;
@@ -46,7 +47,8 @@ fn admission(id: u64, lane: &Rc<str>, now: Tick, due: Tick) -> Admission {
             offset: 64,
         },
         accepted: now,
-        null_sender: false,
+        sender: SenderMark::of("a@c.test"),
+        size: SizeMark::of(1_024),
         held: false,
         removed: None,
         delay_told: false,

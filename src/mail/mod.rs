@@ -5,6 +5,7 @@
 pub mod downgrade;
 pub mod dsn;
 pub mod envelope;
+pub mod mark;
 pub mod outcome;
 pub mod rate;
 pub mod received;

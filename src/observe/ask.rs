@@ -14,7 +14,7 @@ use super::follow::Follow;
 use super::history::Moment;
 use super::inject::{Injected, Injection, NotTaken};
 pub use super::orders::{
-    Act, Acted, IDS_MAX, Order, OrderBody, SAMPLES_MAX, Selector, UNDO_PERIOD, USER_HEADER,
+    Act, Acted, IDS_MAX, Marks, Order, OrderBody, SAMPLES_MAX, Selector, UNDO_PERIOD, USER_HEADER,
 };
 use super::stage::{Row, Snapshot, Thin, Window};
 use crate::bounces::{self, Class};

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ask::{QueueEntry, QueueRecipient};
+use crate::mail::mark::{AddressMark, DomainMark, SenderMark, SizeMark};
 use crate::queue::State;
 use crate::route;
 use crate::wire::path::Mailbox;
@@ -220,6 +221,19 @@ impl Selector {
             || self.smaller_than.is_some()
     }
 
+    /// What of an envelope it asks for, in the marks that the queue keeps: a message with others is not meant.
+    #[must_use]
+    pub fn marks(&self) -> Marks {
+        let bare = |text: &Option<String>| text.as_deref().map(bare).map(str::to_owned);
+        Marks {
+            to: bare(&self.to).map(|to| AddressMark::of(&to)),
+            domain: bare(&self.domain).map(|domain| DomainMark::of(&domain)),
+            from: bare(&self.from).map(|from| SenderMark::of(&from)),
+            least: self.larger_than.map(SizeMark::of),
+            most: self.smaller_than.map(SizeMark::of),
+        }
+    }
+
     /// Whether it says something of recipients that is known without their envelope.
     #[must_use]
     pub const fn needs_parts(&self) -> bool {
@@ -274,6 +288,39 @@ impl Selector {
             && self.takes_lane(&one.destination)
             && state.is_none_or(|wanted| wanted == one.state)
             && self.takes_reply(one.reason.as_deref())
+    }
+}
+
+/// What a selector asks for, in the marks that the queue keeps of envelopes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Marks {
+    to: Option<AddressMark>,
+    domain: Option<DomainMark>,
+    from: Option<SenderMark>,
+    least: Option<SizeMark>,
+    most: Option<SizeMark>,
+}
+
+impl Marks {
+    /// Whether a message of such a sender and size may be meant.
+    #[must_use]
+    pub fn take_message(&self, sender: SenderMark, size: SizeMark) -> bool {
+        self.from.is_none_or(|from| from == sender)
+            && self.least.is_none_or(|least| size >= least)
+            && self.most.is_none_or(|most| size <= most)
+    }
+
+    /// Whether a recipient may be meant.
+    #[must_use]
+    pub fn take_recipient(&self, mark: AddressMark) -> bool {
+        self.to.is_none_or(|to| to == mark)
+            && self.domain.is_none_or(|domain| domain == mark.domain())
+    }
+
+    /// Whether they say anything of recipients.
+    #[must_use]
+    pub const fn speak_of_recipients(&self) -> bool {
+        self.to.is_some() || self.domain.is_some()
     }
 }
 
@@ -414,13 +461,39 @@ mod tests {
             (r#"{"smaller_than":2000}"#, false),
         ] {
             assert_eq!(selector(text).takes(&entry()), meant, "{text}");
+            // What is meant is never passed over for its marks.
+            assert!(!meant || marked(&selector(text), &entry()), "{text}");
         }
         let report = QueueEntry {
             from: String::new(),
             ..entry()
         };
         assert!(selector(r#"{"from":"<>"}"#).takes(&report));
+        assert!(marked(&selector(r#"{"from":"<>"}"#), &report));
         assert!(selector(r#"{"id":"00abc"}"#).takes_id("00ABC"));
+    }
+
+    /// Whether the marks of an entry are those that a selector asks for.
+    fn marked(selector: &Selector, entry: &QueueEntry) -> bool {
+        let marks = selector.marks();
+        let mut addresses = entry.recipients.iter().map(|one| &one.address);
+        marks.take_message(SenderMark::of(&entry.from), SizeMark::of(entry.size))
+            && addresses.any(|address| marks.take_recipient(AddressMark::of(address)))
+    }
+
+    #[test]
+    fn marks_spare_reading_what_is_not_meant() {
+        for text in [
+            r#"{"to":"nobody@d.test"}"#,
+            r#"{"to":"b@e.test"}"#,
+            r#"{"domain":"f.test"}"#,
+            r#"{"from":"b@d.test"}"#,
+            r#"{"from":""}"#,
+            r#"{"larger_than":4000}"#,
+            r#"{"smaller_than":1000}"#,
+        ] {
+            assert!(!marked(&selector(text), &entry()), "{text}");
+        }
     }
 
     #[test]

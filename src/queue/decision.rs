@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::mail::Locator;
 use crate::mail::envelope::{Notify, Priority, QueueId};
+use crate::mail::mark::{AddressMark, SenderMark, SizeMark};
 use crate::mail::outcome::{Diagnosis, Outcome, RemoteReply, ReportKind, Success};
 use crate::time::Tick;
 
@@ -46,8 +47,10 @@ pub struct Admission {
     pub locator: Locator,
     /// When it was accepted; before zero for mail older than the process.
     pub accepted: Tick,
-    /// `MAIL FROM:<>`: nobody is told of anything (RFC 5321 §4.5.5).
-    pub null_sender: bool,
+    /// Who sent it. Of `MAIL FROM:<>` nobody is told of anything (RFC 5321 §4.5.5).
+    pub sender: SenderMark,
+    /// How large it is.
+    pub size: SizeMark,
     /// An operator holds it.
     pub held: bool,
     /// An operator has removed it, and can put it back.
@@ -78,6 +81,8 @@ pub struct PartAdmission {
 pub struct RecipientAdmission {
     /// Its place in the envelope.
     pub recipient: u16,
+    /// Its address.
+    pub mark: AddressMark,
     /// `NOTIFY=`.
     pub notify: Option<Notify>,
     /// An earlier attempt may have delivered it (RFC 1047).
@@ -89,9 +94,10 @@ pub struct RecipientAdmission {
 impl RecipientAdmission {
     /// A recipient of a message that was accepted just now.
     #[must_use]
-    pub const fn new(recipient: u16, notify: Option<Notify>) -> Self {
+    pub fn new(recipient: u16, notify: Option<Notify>) -> Self {
         Self {
             recipient,
+            mark: AddressMark::default(),
             notify,
             doubtful: false,
             diagnosis: None,

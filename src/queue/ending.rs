@@ -50,7 +50,7 @@ impl Queue {
         decisions: &mut Decisions,
     ) {
         let recipient = queued.place;
-        if queued.wants.failure() && !self.messages[message].null_sender {
+        if queued.wants.failure() && !self.messages[message].sender.is_null() {
             let reported = Reported {
                 recipient,
                 diagnosis: Some(diagnosis),
@@ -131,7 +131,7 @@ impl Queue {
         success: Success,
     ) {
         let message = &mut self.messages[message];
-        if message.null_sender {
+        if message.sender.is_null() {
             return;
         }
         let diagnosis = Diagnosis {
@@ -195,7 +195,7 @@ impl Queue {
     /// Once per message: tells which recipients are still waited for.
     pub(super) fn give_delay_notice(&mut self, index: u32, decisions: &mut Decisions) {
         let message = &mut self.messages[index];
-        if message.null_sender || std::mem::replace(&mut message.delay_told, true) {
+        if message.sender.is_null() || std::mem::replace(&mut message.delay_told, true) {
             return;
         }
         let mut delayed = Vec::new();

@@ -150,7 +150,8 @@ impl Queue {
             first: EMPTY,
             busy: 0,
             reports: 0,
-            null_sender: admission.null_sender,
+            sender: admission.sender,
+            size: admission.size,
             held: admission.held,
             delay_told: admission.delay_told,
             priority: admission.priority,
@@ -692,6 +693,7 @@ fn queued(admission: RecipientAdmission, lane: &mut Lane) -> Queued {
             .diagnosis
             .map(|diagnosis| lane.share(kept(diagnosis))),
         place: admission.recipient,
+        mark: admission.mark,
         wants: Wants::new(admission.notify),
         doubtful: admission.doubtful,
     }

@@ -123,7 +123,7 @@ impl Queue {
             State::Waiting => part.due,
         };
         let expiry = self.settings.expires_at(message.accepted);
-        let notice = if message.delay_told || message.null_sender || !part.wants_delay() {
+        let notice = if message.delay_told || message.sender.is_null() || !part.wants_delay() {
             Tick::NEVER
         } else {
             self.settings.delay_notice_at(message.accepted)

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::mail::envelope::QueueId;
+use crate::mail::mark::{AddressMark, SenderMark, SizeMark};
 use crate::mail::outcome::Diagnosis;
 use crate::time::Tick;
 use crate::wire::status::EnhancedStatus;
@@ -95,6 +96,18 @@ impl<'a> Glance<'a> {
         self.queue.messages[self.index].fate == Fate::Removed
     }
 
+    /// The mark of its sender.
+    #[must_use]
+    pub fn sender(&self) -> SenderMark {
+        self.queue.messages[self.index].sender
+    }
+
+    /// The mark of its size.
+    #[must_use]
+    pub fn size(&self) -> SizeMark {
+        self.queue.messages[self.index].size
+    }
+
     /// When it was accepted.
     #[must_use]
     pub fn accepted(&self) -> Tick {
@@ -125,6 +138,12 @@ impl<'a> GlancePart<'a> {
     #[must_use]
     pub fn recipients(&self) -> usize {
         self.queue.parts[self.index].recipients.len()
+    }
+
+    /// The marks of their addresses.
+    pub fn marks(&self) -> impl Iterator<Item = AddressMark> {
+        let recipients = self.queue.parts[self.index].recipients.iter();
+        recipients.map(|queued| queued.mark)
     }
 
     /// Why they are still here, as far as anybody said so.

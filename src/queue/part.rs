@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::mail::Locator;
 use crate::mail::envelope::{Notify, Priority, QueueId};
+use crate::mail::mark::{AddressMark, SenderMark, SizeMark};
 use crate::mail::outcome::Diagnosis;
 use crate::time::Tick;
 use crate::trial::{self, Bug};
@@ -27,7 +28,8 @@ pub(super) struct Message {
     pub(super) busy: u32,
     /// Reports given out and neither stored nor refused.
     pub(super) reports: u8,
-    pub(super) null_sender: bool,
+    pub(super) sender: SenderMark,
+    pub(super) size: SizeMark,
     pub(super) held: bool,
     pub(super) delay_told: bool,
     pub(super) fate: Fate,
@@ -82,6 +84,7 @@ pub(super) type Recipients = SmallVec<[Queued; 1]>;
 pub(super) struct Queued {
     pub(super) diagnosis: Option<Rc<Diagnosis>>,
     pub(super) place: u16,
+    pub(super) mark: AddressMark,
     pub(super) wants: Wants,
     pub(super) doubtful: bool,
 }
@@ -128,6 +131,11 @@ impl Part {
         self.recipients.iter().any(|queued| queued.wants.delay())
     }
 }
+
+const _: () = assert!(
+    size_of::<Message>() <= 56 && size_of::<Queued>() <= 16,
+    "a million wait: marks stand where there was no use of the room"
+);
 
 /// The list of ready parts of a lane, or of the parts of a message, is empty.
 pub(super) const EMPTY: u32 = NONE;

@@ -8,6 +8,7 @@ use smallvec::smallvec;
 use super::watch::{Watch, Why};
 use super::*;
 use crate::mail::envelope::{Notify, Priority, QueueId};
+use crate::mail::mark::{SenderMark, SizeMark};
 use crate::mail::outcome::RemoteReply;
 use crate::time::Wall;
 use crate::wire::status::ReplyCode;
@@ -55,7 +56,8 @@ pub(super) fn admission(id: u64, now: Tick, lanes: &[(&str, &[u16])]) -> Admissi
         id: QueueId(id),
         locator: locator(),
         accepted: now,
-        null_sender: false,
+        sender: SenderMark::of("a@c.test"),
+        size: SizeMark::default(),
         held: false,
         removed: None,
         delay_told: false,
@@ -279,7 +281,7 @@ fn mail_that_heard_the_same_shares_the_words() {
 fn a_null_sender_and_notify_never_are_told_nothing() {
     let mut queue = Queue::new(settings());
     let mut bounce = admission(1, at(0), &[("d.test", &[0])]);
-    bounce.null_sender = true;
+    bounce.sender = SenderMark::NULL;
     let mut quiet = admission(2, at(0), &[("d.test", &[0])]);
     quiet.parts[0].recipients[0].notify = Some(NEVER);
     queue.admit(at(0), bounce);
@@ -374,7 +376,9 @@ impl History {
         self.next += 1;
         let spread = 1 + self.below(4) as u16;
         let mut admission = admission(id, self.now, &[]);
-        admission.null_sender = self.below(5) == 0;
+        if self.below(5) == 0 {
+            admission.sender = SenderMark::NULL;
+        }
         for place in 0..spread {
             let lane = ["a.test", "b.test", "c.test"][self.below(3) as usize];
             let notify = (self.below(6) == 0).then_some(NEVER);

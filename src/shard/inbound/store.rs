@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use super::gather::Gathering;
 use crate::mail::Locator;
 use crate::mail::envelope::{Content, Envelope, QueueId};
+use crate::mail::mark::{AddressMark, SenderMark, SizeMark};
 use crate::mail::outcome::Diagnosis;
 use crate::mail::received::Trace;
 use crate::observe::history::Event;
@@ -244,7 +245,8 @@ impl<W: World> Shard<W> {
                 id: message.id,
                 locator,
                 accepted: now,
-                null_sender: message.envelope.reverse_path.0.is_none(),
+                sender: sender_mark(&message.envelope),
+                size: SizeMark::of(message.content.size),
                 held: false,
                 removed: None,
                 delay_told: false,
@@ -276,6 +278,7 @@ impl<W: World> Shard<W> {
                 delay_told |= *told;
                 let admission = RecipientAdmission {
                     recipient: place,
+                    mark: AddressMark::default(),
                     notify: None,
                     doubtful: *doubtful,
                     diagnosis: diagnosis.clone(),
@@ -299,7 +302,8 @@ impl<W: World> Shard<W> {
                     true => now,
                     false => self.tick_at(found.arrival).min(now),
                 },
-                null_sender: found.envelope.reverse_path.0.is_none(),
+                sender: sender_mark(&found.envelope),
+                size: SizeMark::of(found.size),
                 held: found.held && !trial::has(Bug::HoldForgotten),
                 removed: found.removed_until.map(|wall| Removal {
                     until: self.tick_at(wall),
@@ -358,6 +362,7 @@ impl<W: World> Shard<W> {
                 continue;
             };
             admission.notify = recipient.notify;
+            admission.mark = AddressMark::of(recipient.mailbox.as_str());
             let hop = settings.next_hop(&recipient.mailbox, envelope.standing.tenant.as_deref());
             let lane = self.ways.learn(&queue, hop);
             let found = match &parts[..] {
@@ -445,6 +450,12 @@ impl<W: World> Shard<W> {
         let (now, wall) = (self.world.now(), self.world.wall());
         Tick(now.0.saturating_add(at.0.saturating_sub(wall.0)))
     }
+}
+
+/// What the queue keeps of who sent it.
+fn sender_mark(envelope: &Envelope) -> SenderMark {
+    let path = envelope.reverse_path.0.as_ref();
+    path.map_or(SenderMark::NULL, |mailbox| SenderMark::of(mailbox.as_str()))
 }
 
 /// Adds behind the trace field what mail must have and this one lacks (RFC 6409 §8.2, §8.3).

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::mail::envelope::QueueId;
 use crate::observe::ask::{
-    Act, Acted, IDS_MAX, Order, Piece, QueueEntry, QueueEntryDetail, QueueRecipient, SAMPLES_MAX,
-    Selector, ShapeRow,
+    Act, Acted, IDS_MAX, Marks, Order, Piece, QueueEntry, QueueEntryDetail, QueueRecipient,
+    SAMPLES_MAX, Selector, ShapeRow,
 };
 use crate::observe::history::Event;
 use crate::queue::{Decisions, Glance, Listed, MessageKey, Removal, Shapes, State};
@@ -77,14 +77,16 @@ impl<W: World> Shard<W> {
         wanted: usize,
         means: impl Fn(bool) -> bool,
     ) -> Candidates {
+        let marks = selector.marks();
         if let Some(id) = &selector.id {
             // The one message is at hand.
             let id = id.parse().ok();
             let queue = self.queue.borrow();
             let key = id.and_then(|id: QueueId| queue.find(id));
             let found = key.and_then(|key| queue.glance(key));
-            let found = found
-                .filter(|message| means(message.is_removed()) && self.may_mean(selector, message));
+            let found = found.filter(|message| {
+                means(message.is_removed()) && self.may_mean(selector, &marks, message)
+            });
             let found = found.map(|message| vec![Candidate::of(&message)]);
             return Candidates::new(found.into_iter().collect());
         }
@@ -98,7 +100,7 @@ impl<W: World> Shard<W> {
         while let Some(from) = place {
             let mut run = Vec::new();
             place = self.queue.borrow().sweep(from, |message| {
-                if means(message.is_removed()) && self.may_mean(selector, message) {
+                if means(message.is_removed()) && self.may_mean(selector, &marks, message) {
                     run.push(Candidate::of(message));
                 }
             });
@@ -120,9 +122,11 @@ impl<W: World> Shard<W> {
         self.world.sleep(self.world.now() + REST).await;
     }
 
-    /// What can be said of a message without its envelope.
-    fn may_mean(&self, selector: &Selector, message: &Glance<'_>) -> bool {
-        if !selector.takes_age(self.world.now().since(message.accepted())) {
+    /// What can be said of a message without its envelope. `marks` are the selector's.
+    fn may_mean(&self, selector: &Selector, marks: &Marks, message: &Glance<'_>) -> bool {
+        if !selector.takes_age(self.world.now().since(message.accepted()))
+            || !marks.take_message(message.sender(), message.size())
+        {
             return false;
         }
         if selector.change.is_some() {
@@ -131,7 +135,7 @@ impl<W: World> Shard<W> {
                 return false;
             }
         }
-        if !selector.needs_parts() {
+        if !selector.needs_parts() && !marks.speak_of_recipients() {
             return true;
         }
         message.parts().any(|part| {
@@ -140,7 +144,8 @@ impl<W: World> Shard<W> {
                 selector.takes_reply(None)
                     || said.any(|diagnosis| selector.takes_reply(Some(&diagnosis.text)))
             };
-            selector.takes_part(part.lane, part.state) && takes_reply()
+            let takes_address = part.marks().any(|mark| marks.take_recipient(mark));
+            takes_address && selector.takes_part(part.lane, part.state) && takes_reply()
         })
     }
 
@@ -181,7 +186,7 @@ impl<W: World> Shard<W> {
         }
         let queue = self.queue.borrow();
         let message = queue.glance(candidate.key);
-        message.is_some_and(|message| self.may_mean(selector, &message))
+        message.is_some_and(|message| self.may_mean(selector, &selector.marks(), &message))
     }
 
     pub(super) async fn show(&self, id: &str) -> Option<QueueEntryDetail> {
@@ -420,6 +425,7 @@ mod tests {
 
     use super::*;
     use crate::mail::Locator;
+    use crate::mail::mark::{SenderMark, SizeMark};
     use crate::queue::{Admission, Queue, Settings};
 
     #[test]
@@ -439,7 +445,8 @@ mod tests {
                     offset: 1,
                 },
                 accepted: Tick(0),
-                null_sender: false,
+                sender: SenderMark::NULL,
+                size: SizeMark::default(),
                 held: false,
                 removed: None,
                 delay_told: false,
