@@ -20,7 +20,7 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 WORDS = {
     "smtp": "dot smtp_server smuggling commands", "replies": "replies smtp_client", "pop3": "pop3",
-    "mime": "downgrade headers imap_message preflight signatures dsn", "imap": "imap_commands imap_frame retrieval",
+    "mime": "downgrade headers imap_message preflight signatures dsn returned", "imap": "imap_commands imap_frame retrieval",
     "toml": "configuration files", "sasl": "sasl token", "policies": "policies",
 }
 PULSE = re.compile(r"^#(\d+)\t\w+.*?cov: (\d+) ft: (\d+) corp: (\d+)", re.M)

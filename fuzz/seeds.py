@@ -104,6 +104,14 @@ COMMANDS = [
     "RCPT TO:<\"a b\\\"c\"@d.test> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;b+2B@d.test", "RCPT TO:<postmaster>", "RCPT TO:<@x,@y:b@[192.0.2.1]>",
     "BDAT 10 LAST", "AUTH PLAIN =", "AUTH SCRAM-SHA-256 biwsbj1h", "MAIL FROM:<\u00e4@\u00fc.test> SMTPUTF8", "RCPT TO:<x@d.test> ORCPT=utf-8;\\x{e4}@d.test",
 ]
+RETURNED = [
+    "From: MAILER-DAEMON@d.test\r\nMIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n\r\nno\r\n--b\r\n"
+    "Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; d.test\r\n\r\nOriginal-Recipient: rfc822;b@d.test\r\nFinal-Recipient: rfc822; c@e.test\r\n"
+    "Action: failed (x)\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550 5.1.1\r\n no\r\n\r\n--b\r\nContent-Type: text/rfc822-headers\r\n\r\nTo: b@d.test\r\n--b--\r\n",
+    "Content-Type: multipart/report; boundary=b\r\n\r\n--b\r\nContent-Type: message/feedback-report\r\n\r\nFeedback-Type: abuse\r\nVersion: 0.1\r\n"
+    "Original-Mail-From: <b+x@r.test>\r\nOriginal-Rcpt-To: b@d.test\r\nIncidents: 3\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nReturn-Path: <b+x@r.test>\r\n\r\nx\r\n--b--\r\n",
+    "X-Failed-Recipients: b@d.test\r\n\r\nRemote host said: 550 no user\r\n", "Auto-Submitted: auto-replied\r\n\r\nI am away.\r\n",
+]
 PROXY = [
     b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 25\r\nEHLO x\r\n", b"PROXY TCP6 2001:db8::7 ::1 1 2\r\n", b"PROXY UNKNOWN\r\n",
     b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc0\0\x02\x01\x12\x67\0\x19EHLO", b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
@@ -119,6 +127,7 @@ SEEDS = {
     "addresses": ADDRESSES, "commands": COMMANDS, "configuration": CONFIGURATION, "dot": CONTENT, "downgrade": MIME,
     "files": FILES, "folder_name": FOLDERS, "headers": MIME, "imap_commands": IMAP, "imap_frame": IMAP, "imap_message": MIME,
     "mailbox_index": INDEX, "policies": POLICIES, "pop3": POP3, "preflight": MIME, "proxy": PROXY, "replies": REPLIES,
+    "returned": RETURNED,
     "retrieval": IMAP + ["+" + one for one in POP3], "sasl": SASL, "signatures": MIME + ["v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=", "v=DMARC1; p=reject; rua=mailto:x@c.test", "v=spf1 ip4:192.0.2.0/24 include:x.test -all"],
     "smtp_client": REPLIES, "smtp_server": SMTP, "smuggling": CONTENT, "spool_recovery": SPOOL, "token": TOKENS,
 }

@@ -201,9 +201,24 @@ fn tell_moment(text: &mut String, first: i64, moment: &Moment<'_>) {
         Event::Reported { report, kind } => {
             say(format!("reported to its sender ({kind}): {report}"))
         }
+        event @ Event::Returned { .. } => say(returned(event)),
         Event::Ordered { act } => say(format!("an operator said: {act}")),
         Event::Finished => say("finished: every recipient is settled".to_owned()),
     }
+}
+
+fn returned(event: &Event<'_>) -> String {
+    let Event::Returned {
+        report,
+        what,
+        to,
+        text,
+    } = event
+    else {
+        return String::new();
+    };
+    let to = to.as_deref().map(|to| format!(" for {to}"));
+    format!("{what}{}, says {report}: {text}", to.unwrap_or_default())
 }
 
 fn tell_stages(text: &mut String, stages: &Times) {

@@ -9,9 +9,9 @@ use ipnet::IpNet;
 use super::value::{HTTPS_PORT, SMTP_PORT};
 use super::{
     AllowPlaintext, Auth, Bounces, Config, Control, Cores, Delivery, Disowned, Dns, Durability,
-    Events, Listener, Log, Mailboxes, Oauth, Preflight, Process, Protocol, Queue, Route, Runtime,
-    Smtp, Spool, Subaddress, Suppressed, Suppression, Tenants, Tls, TlsPolicy, TlsReports, Verify,
-    Webhook,
+    Events, Listener, Log, Mailboxes, Oauth, Preflight, Process, Protocol, Queue, Returns, Route,
+    Runtime, Smtp, Spool, Subaddress, Suppressed, Suppression, Tenants, Tls, TlsPolicy, TlsReports,
+    Verify, Webhook,
 };
 use crate::observe::events::Kinds;
 use crate::observe::log::{Format, Level};
@@ -43,6 +43,7 @@ impl Default for Config {
             tenant: Vec::new(),
             bounces: Bounces::default(),
             suppression: Suppression::default(),
+            returns: Returns::default(),
             limit: Vec::new(),
             tls_reports: TlsReports::default(),
             queue: Queue::default(),

@@ -92,6 +92,10 @@ pub(super) const TABLES: &[Table] = &[
         keys: SUPPRESSION,
     },
     Table {
+        name: "returns",
+        keys: RETURNS,
+    },
+    Table {
         name: "tls_reports",
         keys: TLS_REPORTS,
     },
@@ -145,6 +149,7 @@ mod bounces;
 mod delivery;
 mod events;
 mod process;
+mod returns;
 mod routes;
 mod sending;
 mod tenants;
@@ -154,6 +159,7 @@ pub(super) use delivery::LIMIT;
 use events::EVENTS;
 pub(super) use events::WEBHOOK;
 use process::PROCESS;
+use returns::RETURNS;
 pub(super) use routes::{DKIM, ROUTE};
 pub(super) use sending::{POOL, SOURCE};
 pub(super) use tenants::TENANT;

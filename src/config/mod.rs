@@ -10,6 +10,7 @@ mod keys;
 mod limit;
 mod read;
 mod render;
+mod returns;
 mod sending;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ pub use crate::route::TlsPolicy;
 pub use changes::{Change, changes};
 pub use limit::Limit;
 pub use render::render;
+pub use returns::{Reporter, ReturnDomain, Returns};
 pub use sending::{Bounces, Pool, Source, Suppressed, Suppression, Tenant, Tenants};
 
 /// Everything a user can set. [`Config::default`] is the embedded default.
@@ -77,6 +79,8 @@ pub struct Config {
     pub bounces: Bounces,
     /// `[suppression]`
     pub suppression: Suppression,
+    /// `[returns]`
+    pub returns: Returns,
     /// `[[limit]]`
     pub limit: Vec<Limit>,
     /// `[tls_reports]`

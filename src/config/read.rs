@@ -1,5 +1,6 @@
 //! From text to a configuration, with the place of everything that is wrong.
 
+mod returns;
 mod sending;
 
 use std::borrow::Cow;
@@ -237,6 +238,7 @@ impl Reader<'_> {
         self.check_routes(config);
         self.check_sources(config);
         self.check_bounces(config);
+        self.check_returns(config);
         self.check_keys(config);
         self.check_limits(config);
         self.check_webhooks(config);

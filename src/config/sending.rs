@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Config;
+use super::{Config, ReturnDomain};
 use crate::bounces::{Class, Rules};
 use crate::file;
 use crate::mail::envelope::Priority;
@@ -68,6 +68,8 @@ pub struct Tenant {
     pub priority: Priority,
     /// Messages that are taken of it; `None`: as many as come.
     pub messages_per_minute: Option<usize>,
+    /// Where its mail seems to come from.
+    pub return_domain: ReturnDomain,
 }
 
 /// `[bounces]`
@@ -101,6 +103,15 @@ pub enum Suppressed {
     Fail,
     /// It goes out.
     Off,
+}
+
+impl Suppression {
+    /// For how many seconds; `None`: for good.
+    #[must_use]
+    pub fn seconds(&self) -> Option<i64> {
+        let span = self.span?;
+        Some(i64::try_from(span.as_secs()).unwrap_or(i64::MAX))
+    }
 }
 
 impl Bounces {

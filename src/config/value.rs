@@ -1,7 +1,7 @@
 //! Values of the file: what each shape of them is read into, and what is said of a wrong one.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Component, PathBuf};
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use hyper::Uri;
 use ipnet::{IpNet, Ipv4Net};
 use toml::de::DeValue;
 
-use super::{Cores, units};
+use super::{Cores, Reporter, units};
 use crate::mail::envelope::{Priority, SHARDS_MAX};
 use crate::mail::rate::Rate;
 use crate::tls::caller::Guest;
@@ -292,6 +292,16 @@ pub(super) fn network(value: &DeValue<'_>) -> Result<IpNet, Wrong> {
     };
     let mapped = mapped.and_then(|(address, len)| Ipv4Net::new(address, len).ok());
     Ok(mapped.map_or(network, IpNet::V4))
+}
+
+/// A network, or a domain.
+pub(super) fn reporter(value: &DeValue<'_>) -> Result<Reporter, Wrong> {
+    let text = text(value)?;
+    match text.parse::<IpAddr>() {
+        Ok(host) => Ok(Reporter::Network(host.to_canonical().into())),
+        Err(_) if text.contains('/') => network(value).map(Reporter::Network),
+        Err(_) => host_name(value).map(Reporter::Domain),
+    }
 }
 
 pub(super) fn host_name(value: &DeValue<'_>) -> Result<String, Wrong> {

@@ -64,6 +64,9 @@ struct Sums {
     sources: BTreeMap<(String, &'static str), u64>,
     tenants: BTreeMap<(String, &'static str), u64>,
     bounces: bounces::Tally,
+    returns: BTreeMap<&'static str, u64>,
+    later_bounces: bounces::Tally,
+    complaints: BTreeMap<(String, String), u64>,
     /// Addresses that bounces have put on the suppression list, and bounces that found it busy.
     suppressed: (u64, u64),
     deferrals: bounces::Tally,
@@ -106,6 +109,14 @@ impl Sums {
             for count in &one.tls {
                 *sums.tls.entry((count.policy, count.outcome)).or_default() += count.connections;
             }
+            for (what, count) in &one.returns {
+                *sums.returns.entry(*what).or_default() += count;
+            }
+            for (tenant, reporter, count) in &one.complaints {
+                let key = (tenant.clone(), reporter.clone());
+                *sums.complaints.entry(key).or_default() += count;
+            }
+            sums.later_bounces.add(&one.later_bounces);
             sums.bounces.add(&one.bounces);
             sums.deferrals.add(&one.deferrals);
             for count in &one.sources {
@@ -245,6 +256,11 @@ impl Sums {
                 &self.bounces,
             ),
             (
+                "later_bounces",
+                "Recipients who did not get mail that a host had taken, by why: reports said so",
+                &self.later_bounces,
+            ),
+            (
                 "deferrals",
                 "Attempts after which another one follows, by why",
                 &self.deferrals,
@@ -256,6 +272,21 @@ impl Sums {
                     .encode_family(&[("class", class.name())])?
                     .encode_counter::<NoLabelSet, u64, u64>(&count, None)?;
             }
+        }
+        let help = "Messages that came back, by what they were and what became of them";
+        let mut family = encoder.encode_descriptor("returns", help, None, MetricType::Counter)?;
+        for (what, count) in &self.returns {
+            family
+                .encode_family(&[("what", *what)])?
+                .encode_counter::<NoLabelSet, u64, u64>(count, None)?;
+        }
+        let help = "Complaints, by tenant and by who tells of them";
+        let mut family =
+            encoder.encode_descriptor("complaints", help, None, MetricType::Counter)?;
+        for ((tenant, reporter), count) in &self.complaints {
+            family
+                .encode_family(&[("tenant", &**tenant), ("reporter", &**reporter)])?
+                .encode_counter::<NoLabelSet, u64, u64>(count, None)?;
         }
         let (added, lost) = &self.suppressed;
         for (name, help, count) in [

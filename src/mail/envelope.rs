@@ -17,6 +17,14 @@ use crate::wire::path::{Mailbox, ReversePath};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueId(pub u64);
 
+impl QueueId {
+    /// When it was given out: seconds since 1970.
+    #[must_use]
+    pub const fn seconds(self) -> i64 {
+        (self.0 >> QUEUE_ID_SECONDS_AT).cast_signed()
+    }
+}
+
 impl fmt::Display for QueueId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0u8; QUEUE_ID_DIGITS];
@@ -296,6 +304,8 @@ impl Content {
 /// Shards that a relay may have: a queue id has ten bits for the shard's number. With one more,
 /// two shards would give out the same ids.
 pub const SHARDS_MAX: usize = 1024;
+/// Bits of a queue id below its seconds.
+pub const QUEUE_ID_SECONDS_AT: u32 = 30;
 /// Digits of a queue id as text.
 const QUEUE_ID_DIGITS: usize = 13;
 const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";

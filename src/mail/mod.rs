@@ -9,7 +9,9 @@ pub mod mark;
 pub mod outcome;
 pub mod rate;
 pub mod received;
+pub mod report;
 pub mod tlsrpt;
+pub mod verp;
 
 use envelope::QueueId;
 

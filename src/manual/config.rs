@@ -164,6 +164,43 @@
 //! answered. Mail that waits for an address fails at its next attempt once that is on the list. Reports to
 //! senders (`MAIL FROM:<>`) go out whatever the list says.
 //!
+//! # Reports that come later, and complaints
+//!
+//! ```toml
+//! [returns]
+//! domain = "returns.example.org"          # MX: this relay; SPF: the addresses that mail leaves from
+//! feedback = ["fbl@returns.example.org"]  # where providers send their users' complaints
+//! reporters = ["192.0.2.0/24"]            # whose complaints count without a return path: networks, and domains by DKIM
+//! forward = "ops@example.org"             # who gets letters to it; else they are counted and dropped
+//!
+//! [[tenant]]
+//! name = "shop"
+//! return_domain = "returns.shop.example"  # its own, so that SPF stays aligned; or "none": senders stay
+//! ```
+//!
+//! A host may take a message and say an hour later that nobody is there. With a return domain mail leaves with a
+//! return path of its own for each recipient, `b+TOKEN@returns.example.org`: the token names message and recipient, and an
+//! HMAC keeps anybody from making one up. A report to it is read, sorted by the rules of `[bounces]` and counts as the
+//! reply of a host would: the event `bounced` with `later: true`, the suppression list, `ringpost trace`,
+//! `ringpost_later_bounces_total`. What a token does not hold for, or no longer (`valid`), is refused at RCPT: no
+//! backscatter comes in. Whether its sender is `<>` or `mailer-daemon@` makes no difference: the token is the proof, and
+//! what is no report is a letter. Reports of delays are counted and traced alone.
+//!
+//! No table of what was sent is kept. A token has the queue id, and hashes of the recipient, of the tenant and of the tag:
+//! the recipient is the address in the report that has its hash (fields of the report, the header that came back); a
+//! report that names nobody who has it counts for nobody. The tenant is looked for among `[[tenant]]`, the tag in the
+//! header that came back, so it is known where `tenants.remove_headers = false`. A host that offers DSN is asked for reports of
+//! failure alone, with the address and the header (`NOTIFY=FAILURE ORCPT RET=HDRS`); a sender who wants to hear of success
+//! hears `relayed` from this relay, and what this relay cannot deliver is told to the sender, as ever.
+//!
+//! What it costs: a return path has one recipient, so a message to a hundred at one domain is sent a hundred times, not once.
+//! Mailings that have one message for each recipient anyway pay four HMACs. The visible From stays what it is: DMARC then
+//! rests on DKIM, or on a return domain below the author's.
+//!
+//! A complaint (RFC 5965) counts where it brings a return path that holds, anywhere in it, or comes from one of `reporters`; then
+//! it is about `Original-Rcpt-To`, or what `recipient_header` names. The event is `complained`, the address gets no more
+//! mail for good (`suppress = false`: it does), and `ringpost_complaints_total` counts by tenant and by who tells.
+//!
 //! # What a reload changes
 //!
 //! SIGHUP reads the file again. Routes and limits change without losing a connection, also for mail

@@ -97,7 +97,8 @@
 //!
 //! `[events] log = "events.jsonl"` appends what becomes of each message to a file under data_dir, a JSON
 //! object on each line: `accepted` (the message, with all its recipients) and for one recipient each
-//! `delivered`, `deferred`, `bounced`, `expired` and `removed`. Each has an `id` of its own, `time`,
+//! `delivered`, `deferred`, `bounced` (with `later` where a report said so afterwards), `expired`, `removed` and
+//! `complained`. Each has an `id` of its own, `time`,
 //! `queue_id`, and as far as it is known `message_id`, `sender`, `recipient`, `destination`, `relay`, `size`,
 //! `delay`, `stages` (seconds), `status`, `reply`, and under `headers` the header fields that `[events]
 //! headers` names, such as a tenant's. The file is put aside at `log_size`: `events.jsonl.1` is the newest of

@@ -21,6 +21,8 @@
 //! | RFC 6856 | UTF8 and LANG of POP3: without UTF8, headers are sent in ASCII | `pop3`, `mail::downgrade` | |
 //! | RFC 2034, RFC 3463 | enhanced status codes | `wire::status` | `tests/blackbox/delivery.rs` |
 //! | RFC 3461, RFC 3464, RFC 6522 | DSN | `mail::dsn` | `tests/blackbox/reports.rs` |
+//! | RFC 3464 §2, RFC 3834 §5 | reports of other hosts about mail that left here, by return paths that prove it | `mail::report`, `mail::verp`, `shard::returns` | `tests/blackbox/returns.rs` |
+//! | RFC 5965, RFC 6430, RFC 6591 | feedback reports: complaints of providers' users | `mail::report::feedback`, `shard::returns` | `tests/blackbox/returns.rs` |
 //! | RFC 5321 §3.9.1, RFC 3461 §5.2.7 | aliases that lead elsewhere | `users::expansion` | `tests/blackbox/alias.rs` |
 //! | RFC 3834 | Auto-Submitted on reports | `mail::dsn` | `tests/blackbox/reports.rs` |
 //! | RFC 6531, RFC 6533 | SMTPUTF8 and its reports | `smtp::extension`, `mail::dsn` | `tests/blackbox/delivery.rs`, `tests/blackbox/reports.rs` |

@@ -366,6 +366,12 @@ pub struct Facts {
     pub sources: Vec<NamedCount>,
     /// Recipients by tenant.
     pub tenants: Vec<NamedCount>,
+    /// What came back later, by what became of it.
+    pub returns: Vec<(&'static str, u64)>,
+    /// Recipients who did not get mail that a host had taken, by why.
+    pub later_bounces: bounces::Tally,
+    /// Complaints by tenant and by who tells of them.
+    pub complaints: Vec<(String, String, u64)>,
     /// Recipients who will not get their mail, by why.
     pub bounces: bounces::Tally,
     /// Attempts after which another one follows, by why.

@@ -42,17 +42,20 @@ pub enum Kind {
     Expired,
     /// An operator removed it.
     Removed,
+    /// Its recipient complains of it.
+    Complained,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Accepted,
         Self::Delivered,
         Self::Deferred,
         Self::Bounced,
         Self::Expired,
         Self::Removed,
+        Self::Complained,
     ];
 
     /// Its name in events and in the configuration.
@@ -65,6 +68,7 @@ impl Kind {
             Self::Bounced => "bounced",
             Self::Expired => "expired",
             Self::Removed => "removed",
+            Self::Complained => "complained",
         }
     }
 
@@ -201,6 +205,10 @@ pub struct Happening<'a> {
     pub class: Option<Class>,
     /// The reply, or what went wrong.
     pub reply: Option<&'a str>,
+    /// A report told of it after the next hop had taken the message.
+    pub is_later: bool,
+    /// What a complaint is about (RFC 5965 §3.5).
+    pub feedback: Option<&'a str>,
 }
 
 impl Happening<'_> {
@@ -227,6 +235,8 @@ impl Happening<'_> {
             status: None,
             class: None,
             reply: None,
+            is_later: false,
+            feedback: None,
         }
     }
 }
@@ -274,6 +284,10 @@ struct Written<'a> {
     class: Option<Class>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reply: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    later: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    feedback: Option<&'a str>,
 }
 
 /// Whole lines on their way to the service thread.
@@ -392,6 +406,8 @@ impl Events {
             status: happening.status.clone(),
             class: happening.class,
             reply: happening.reply.map(Into::into),
+            later: happening.is_later,
+            feedback: happening.feedback,
         };
         let is_full = {
             let lines = &mut *self.lines.borrow_mut();

@@ -76,6 +76,18 @@ pub enum Event<'a> {
         /// `failure`, `delay` or `relayed`.
         kind: Cow<'a, str>,
     },
+    /// A report about it came back, or a complaint.
+    Returned {
+        /// The queue id of the message that told it.
+        report: Cow<'a, str>,
+        /// `bounced`, `delayed`, `arrived`, `complained` or `feedback`.
+        what: Cow<'a, str>,
+        /// Whom it is about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<Cow<'a, str>>,
+        /// What it says.
+        text: Cow<'a, str>,
+    },
     /// An operator gave an order.
     Ordered {
         /// `hold`, `release`, `retry`, `remove` or `bounce`.

@@ -109,7 +109,7 @@ impl Limits {
             How::Mx(name) | How::Host { name, .. } => Cow::Borrowed(name),
             // An address has no name: only `*` matches.
             How::Address { address, .. } => Cow::Owned(format!("[{address}]")),
-            How::Mailbox | How::Discard | How::Fail(_) => return None,
+            How::Mailbox | How::Returns | How::Discard | How::Fail(_) => return None,
         };
         self.find(Subject::Domain, &name)
     }

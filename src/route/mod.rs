@@ -111,6 +111,8 @@ pub enum Target {
     },
     /// Into a mailbox here.
     Mailbox,
+    /// To whoever reads what comes back. No rule says so: an address of `[returns]` does.
+    Returns,
     /// Nowhere, and that counts as delivered.
     Discard,
     /// Nowhere, and the sender is told.
@@ -192,6 +194,8 @@ pub enum How {
     },
     /// Into a mailbox here.
     Mailbox,
+    /// It is read here, for what it says of mail that left.
+    Returns,
     /// Nowhere, as if delivered.
     Discard,
     /// Nowhere: fails with this.
@@ -279,6 +283,7 @@ impl RouteTable {
             // Its rule has it ready.
             Target::SmartHost { .. } => NextHop::fail(REFUSED, "a rule leads nowhere".into()),
             Target::Mailbox => NextHop::mailbox(),
+            Target::Returns => NextHop::returns(),
             Target::Discard => NextHop::new("(discard)", How::Discard),
             Target::Reject => {
                 NextHop::fail(REFUSED, "mail for this domain is refused by a route".into())
@@ -299,7 +304,7 @@ impl How {
     pub const fn entry(&self) -> Option<&Entry> {
         match self {
             Self::Host { entry, .. } | Self::Address { entry, .. } => Some(entry),
-            Self::Mx(_) | Self::Mailbox | Self::Discard | Self::Fail(_) => None,
+            Self::Mx(_) | Self::Mailbox | Self::Returns | Self::Discard | Self::Fail(_) => None,
         }
     }
 }
@@ -317,6 +322,12 @@ impl NextHop {
     #[must_use]
     pub fn mailbox() -> Self {
         Self::new("(mailbox)", How::Mailbox)
+    }
+
+    /// What reads that which comes back.
+    #[must_use]
+    pub fn returns() -> Self {
+        Self::new("(returns)", How::Returns)
     }
 
     /// The same way by a pool of sources of this name: what holds up one pool must not hold up

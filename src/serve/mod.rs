@@ -161,6 +161,7 @@ fn read_rules(config: Config, owner: Option<&Owner>) -> Result<(Rules, Option<Pa
     let issuer = issuer(&config).map_err(unreadable(EX_CONFIG))?;
     let credentials = credentials(&config).map_err(unreadable(EX_CONFIG))?;
     let bounces = config.bounces.read().map_err(unreadable(EX_CONFIG))?;
+    let returns = config.return_keys().map_err(unreadable(EX_CONFIG))?;
     let rules = Rules {
         config: Arc::new(config),
         tls,
@@ -169,6 +170,7 @@ fn read_rules(config: Config, owner: Option<&Owner>) -> Result<(Rules, Option<Pa
         issuer,
         credentials: Arc::new(credentials),
         bounces: Arc::new(bounces),
+        returns: returns.map(Arc::new),
     };
     Ok((rules, made))
 }

@@ -141,6 +141,10 @@ impl Current {
             Ok(bounces) => self.rules.bounces = Arc::new(bounces),
             Err(unusable) => stays(unusable, "rules for bounces"),
         }
+        match config.return_keys() {
+            Ok(keys) => self.rules.returns = keys.map(Arc::new),
+            Err(unusable) => stays(unusable, "keys of return paths"),
+        }
         match hooks(&config) {
             Ok(hooks) => self.hooks = hooks,
             Err(unusable) => stays(unusable, "webhooks"),

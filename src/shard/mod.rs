@@ -28,6 +28,7 @@ pub mod mesh;
 mod message;
 mod outbound;
 mod retrieve;
+mod returns;
 mod settle;
 
 use std::cell::{Cell, RefCell};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::layout::{self, OpenError};
 use super::recover::{self, Recovery, Replay};
-use crate::mail::envelope::{QueueId, SHARDS_MAX};
+use crate::mail::envelope::{QUEUE_ID_SECONDS_AT, QueueId, SHARDS_MAX};
 use crate::progress::Progress;
 use crate::world::{File as _, Wall, World};
 
@@ -95,7 +95,7 @@ fn beside(directory: &Path) -> Option<PathBuf> {
     Some(directory.with_file_name(name))
 }
 
-const SECONDS_AT: u32 = 30;
+const SECONDS_AT: u32 = QUEUE_ID_SECONDS_AT;
 const SHARD_AT: u32 = 20;
 const SHARD_MASK: u64 = (SHARDS_MAX as u64 - 1) << SHARD_AT;
 const COUNT_MASK: u64 = (1 << SHARD_AT) - 1;

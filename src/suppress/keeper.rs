@@ -49,6 +49,7 @@ pub enum Trouble {
 
 enum Wish {
     Note(Bounce),
+    Learn(Bounce, Reply<bool>),
     Add(Vec<Entry>, Reply<usize>),
     Remove(Vec<String>, i64, Reply<usize>),
     Page {
@@ -89,6 +90,15 @@ impl Suppressions {
         {
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// The same of a report that is read once more until this returns well: then what follows from it is
+    /// on stable storage. Whether the address gets no mail from now on.
+    pub async fn learn(&self, bounce: Bounce) -> Result<bool, Trouble> {
+        if self.desk.is_none() {
+            return Ok(false);
+        }
+        self.ask(|reply| Wish::Learn(bounce, reply)).await
     }
 
     /// Addresses that bounces have brought onto the list since the start, and bounces that were lost.
@@ -204,16 +214,22 @@ struct Work {
 }
 
 /// Who hears what came of a change, and what that is where the disk takes it.
-type Waiter = (Reply<usize>, Result<usize, Trouble>);
+type Waiter<T> = (Reply<T>, Result<T, Trouble>);
 
 impl Work {
     fn run(mut self, wishes: &Receiver<Wish>) {
         while let Ok(first) = wishes.recv() {
-            let (mut waiters, mut added, mut ends) = (Vec::<Waiter>::new(), 0, false);
+            let (mut waiters, mut added, mut ends) = (Vec::<Waiter<usize>>::new(), 0, false);
+            let mut learners = Vec::new();
             let more = std::iter::from_fn(|| wishes.try_recv().ok());
             for wish in std::iter::once(first).chain(more).take(BATCH_MAX) {
                 match wish {
                     Wish::Note(bounce) => added += u64::from(self.note(&bounce)),
+                    Wish::Learn(bounce, reply) => {
+                        let noted = self.note(&bounce);
+                        added += u64::from(noted);
+                        learners.push((reply, Ok(noted)));
+                    }
                     Wish::Add(entries, reply) => {
                         let result = self.add(entries);
                         waiters.push((reply, result));
@@ -245,13 +261,10 @@ impl Work {
                 let words = format_args!("the suppression list cannot be written: {error}");
                 self.log.say(Level::Error, words);
             }
-            for (reply, result) in waiters {
-                let failed = kept
-                    .as_ref()
-                    .err()
-                    .map(|error| Trouble::Disk(error.to_string()));
-                answer(reply, failed.map_or(result, Err));
-            }
+            let failed = kept.as_ref().err();
+            let failed = failed.map(|error| Trouble::Disk(error.to_string()));
+            tell(waiters, failed.as_ref());
+            tell(learners, failed.as_ref());
             if kept.is_ok() {
                 self.counts.added.fetch_add(added, Ordering::Relaxed);
             }
@@ -287,6 +300,13 @@ impl Work {
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Self {
         Self::Disk(error.to_string())
+    }
+}
+
+/// Tells what came of changes, once they are on the disk or are not.
+fn tell<T>(waiters: Vec<Waiter<T>>, failed: Option<&Trouble>) {
+    for (reply, result) in waiters {
+        answer(reply, failed.cloned().map_or(result, Err));
     }
 }
 

@@ -104,6 +104,8 @@ pub struct Findings {
     pub field: Vec<u8>,
     /// Each verdict; one for each signature.
     pub verdicts: Vec<(Method, Verdict)>,
+    /// The domains of signatures that hold.
+    pub signers: Vec<String>,
     /// The author's domain, where there is one.
     pub author: String,
     /// Why a message should not be taken, where its author's domain or its form says so.
@@ -180,6 +182,7 @@ impl Findings {
             verdicts: FOUND_ALWAYS
                 .map(|method| (method, Verdict::TempError))
                 .to_vec(),
+            signers: Vec::new(),
             author: String::new(),
             objection: Some(Objection::Unsettled),
         }
@@ -421,9 +424,20 @@ fn findings(inquiry: &Inquiry, message: &AuthenticatedMessage<'_>, said: &Said<'
     Findings {
         field: written(inquiry, said),
         verdicts,
+        signers: signers(said),
         author: author_domain(message),
         objection,
     }
+}
+
+/// The domains of signatures that hold (RFC 6376 §3.5, `d=`).
+fn signers(said: &Said<'_>) -> Vec<String> {
+    let held = said.dkim.iter();
+    let held = held.filter(|output| dkim_verdict(output.result()) == Verdict::Pass);
+    let domains = held.filter_map(|output| output.signature());
+    domains
+        .map(|signature| signature.d.to_ascii_lowercase())
+        .collect()
 }
 
 /// The field (RFC 8601 §2.2).

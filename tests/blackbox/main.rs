@@ -50,6 +50,7 @@ mod relaying;
 mod reload;
 mod reports;
 mod requiretls;
+mod returns;
 mod routes;
 mod schedule;
 mod sendmail;

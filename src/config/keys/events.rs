@@ -12,7 +12,7 @@ pub(super) const EVENTS: &[Key<Config>] = &[
     key!(
         "log",
         Takes,
-        "A file under data_dir to which what becomes of messages is appended, a JSON object on each line: accepted, delivered, deferred, bounced, expired, removed. Without one there is no event log.",
+        "A file under data_dir to which what becomes of messages is appended, a JSON object on each line: accepted, delivered, deferred, bounced (with later = true where a report said so after the host had taken it), expired, removed, complained. Without one there is no event log.",
         |c, v| inner_path(v).map(|path| c.events.log = Some(path)),
         |c| c.events.log.as_ref().map(|path| quoted(path.display()))
     ),
@@ -100,4 +100,5 @@ const KINDS: &[(&str, Kind)] = &[
     ("bounced", Kind::Bounced),
     ("expired", Kind::Expired),
     ("removed", Kind::Removed),
+    ("complained", Kind::Complained),
 ];

@@ -1,7 +1,7 @@
 //! Keys about whose mail it is.
 
-use super::super::value::{boolean, count, label, list, name, prioritized};
-use super::super::{Config, Tenant};
+use super::super::value::{boolean, count, host_name, label, list, name, optional, prioritized};
+use super::super::{Config, ReturnDomain, Tenant};
 use super::Reload::Takes;
 use super::{Key, quoted, strings};
 
@@ -72,5 +72,17 @@ pub(in super::super) const TENANT: &[Key<Tenant>] = &[
         "Messages that are taken of it, over all shards, a tenth of them at once; more get 450 4.7.1. Without a number as many as come.",
         |t, v| count(v, 1, 1_000_000_000).map(|count| t.messages_per_minute = Some(count)),
         |t| t.messages_per_minute.map(|count| count.to_string())
+    ),
+    key!(
+        "return_domain",
+        Takes,
+        "The domain of its mail's return paths, as [returns] domain, which it replaces; or \"none\": its senders stay what they are.",
+        |t, v| optional(v, host_name)
+            .map(|name| t.return_domain = name.map_or(ReturnDomain::Kept, ReturnDomain::Named)),
+        |t| match &t.return_domain {
+            ReturnDomain::Usual => None,
+            ReturnDomain::Kept => Some(quoted("none")),
+            ReturnDomain::Named(name) => Some(quoted(name)),
+        }
     ),
 ];

@@ -400,7 +400,7 @@ fn word(value: &[u8]) -> String {
 
 /// Nested messages cost stack, here and in the parser. Each level needs a Content-Type of its
 /// own, so that counting the words bounds the depth without parsing anything.
-fn could_nest_too_deep(message: &[u8]) -> bool {
+pub(in crate::mail) fn could_nest_too_deep(message: &[u8]) -> bool {
     let starts = memchr::memchr2_iter(b'c', b'C', message);
     starts
         .filter(|&start| {

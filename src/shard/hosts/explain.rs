@@ -209,6 +209,7 @@ fn way(hop: &NextHop) -> &'static str {
         How::Host { .. } => "host",
         How::Address { .. } => "address",
         How::Mailbox => "mailbox",
+        How::Returns => "returns",
         How::Discard => "discard",
         How::Fail(_) => "fail",
     }
@@ -223,7 +224,7 @@ fn source_of(settings: &Settings, how: &How, candidate: &Candidate) -> &'static 
             let own = match how {
                 How::Mx(domain) => settings.routes.tls(domain),
                 How::Host { tls, .. } | How::Address { tls, .. } => *tls,
-                How::Mailbox | How::Discard | How::Fail(_) => None,
+                How::Mailbox | How::Returns | How::Discard | How::Fail(_) => None,
             };
             own.map_or("[delivery] tls", |_| "route")
         }

@@ -135,7 +135,7 @@ impl Candidates {
                     },
                 });
             }
-            How::Mailbox | How::Discard | How::Fail(_) => {}
+            How::Mailbox | How::Returns | How::Discard | How::Fail(_) => {}
         }
         Ok(candidates)
     }

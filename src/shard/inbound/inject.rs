@@ -1,6 +1,8 @@
 //! A message that comes by the control plane: the rules are those of a submission, and so is the way.
 
+use std::net::Ipv6Addr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::gather::Gathering;
 use super::store::Origin;
@@ -13,6 +15,7 @@ use crate::observe::stage::Stage;
 use crate::shard::Shard;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::{Intake, Transaction};
+use crate::spool::log::Receipt;
 use crate::wire::path::ReversePath;
 use crate::world::World;
 
@@ -83,6 +86,43 @@ impl<W: World> Shard<W> {
             accepted,
             rejected,
         })
+    }
+
+    /// Takes a message of the relay's own, with what stands in its header; it is on disk when this
+    /// returns well.
+    pub(in crate::shard) async fn inject_own(
+        self: &Rc<Self>,
+        envelope: Envelope,
+        content: &[u8],
+    ) -> Result<Receipt, Reply> {
+        if !self.budget.room(&self.world).await {
+            return Err(Reply::out_of_memory());
+        }
+        let mut gathering = Gathering::new(self, content.len() as u64, None);
+        let taken = self.take_in(&mut gathering, content).await;
+        let content = match taken {
+            Ok(content) => content,
+            Err(reply) => {
+                gathering.discard().await;
+                return Err(reply);
+            }
+        };
+        let origin = Origin {
+            client: Ipv6Addr::LOCALHOST.into(),
+            is_hidden: true,
+            is_submission: false,
+            tls: None,
+            caller: None,
+            receiving: Duration::ZERO,
+        };
+        let mut transaction = Transaction {
+            envelope,
+            content,
+            hello: "returns".into(),
+            protocol: "ESMTP",
+        };
+        let stored = self.store(&mut gathering, &mut transaction, &origin, Vec::new());
+        stored.await
     }
 
     /// Who of the recipients is accepted, and who is not.

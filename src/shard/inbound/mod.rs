@@ -34,6 +34,7 @@ use crate::world::{Tick, World};
 
 use gather::Gathering;
 use store::Origin;
+use verify::Proved;
 
 /// A session of a client, from its first octet to its last. (No `async fn`: it would have room for
 /// the arrival, and beside it for the visit that is made of it.)
@@ -221,15 +222,16 @@ impl<W: World> Visit<'_, W> {
             caller: self.connection.caller().cloned(),
             receiving,
         };
-        let field = match self.judge(&mut gathering, &mut transaction).await {
-            Ok(field) => field,
+        let mut proved = match self.judge(&mut gathering, &mut transaction).await {
+            Ok(proved) => proved,
             Err(reply) => {
                 gathering.discard().await;
                 self.session.message_refused(reply);
                 return;
             }
         };
-        let stored = shard.store(&mut gathering, &mut transaction, &origin, field);
+        shard.name_reporter(&mut proved, &transaction, origin.client);
+        let stored = shard.store(&mut gathering, &mut transaction, &origin, proved.field);
         match stored.await {
             Ok(receipt) => self.session.message_accepted(&receipt),
             Err(reply) => self.session.message_refused(reply),
@@ -242,10 +244,10 @@ impl<W: World> Visit<'_, W> {
         &self,
         gathering: &mut Gathering<W>,
         transaction: &mut Transaction,
-    ) -> Result<Vec<u8>, Reply> {
+    ) -> Result<Proved, Reply> {
         if !gathering.is_watched() {
             transaction.envelope.standing = self.assign(Said::default())?;
-            return Ok(Vec::new());
+            return Ok(Proved::default());
         }
         Box::pin(self.judge_seen(gathering, transaction)).await
     }
@@ -261,9 +263,9 @@ impl<W: World> Visit<'_, W> {
         &self,
         gathering: &mut Gathering<W>,
         transaction: &mut Transaction,
-    ) -> Result<Vec<u8>, Reply> {
+    ) -> Result<Proved, Reply> {
         let Some(mut seen) = gathering.seen(self.shard).await else {
-            return Ok(Vec::new());
+            return Ok(Proved::default());
         };
         transaction.envelope.standing = self.assign(std::mem::take(&mut seen.said))?;
         seen.stripped.correct(&mut transaction.content);

@@ -7,13 +7,42 @@ use crate::config::Disowned;
 use crate::mail::envelope::QueueId;
 use crate::observe::stage::Stage;
 use crate::shard::Shard;
+use crate::shard::returns::complaints::REPORTER;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::Transaction;
 use crate::verify::{Content, Findings, Inquiry, Objection};
 use crate::wire::path::Mailbox;
 use crate::world::World;
 
+/// What was found out of a message, to be said before it.
+#[derive(Default)]
+pub(super) struct Proved {
+    pub(super) field: Vec<u8>,
+    /// The domains that have signed it.
+    signers: Vec<String>,
+}
+
 impl<W: World> Shard<W> {
+    /// Says of a complaint who has sent it, where that is one whose complaints count.
+    pub(super) fn name_reporter(
+        &self,
+        proved: &mut Proved,
+        transaction: &Transaction,
+        client: IpAddr,
+    ) {
+        let settings = self.settings.borrow();
+        if settings.config.returns.reporters.is_empty() {
+            return;
+        }
+        let mut recipients = transaction.envelope.recipients.iter();
+        if recipients.any(|one| settings.return_kind(&one.mailbox).is_some())
+            && let Some(reporter) = settings.reporter(client, &proved.signers)
+        {
+            let field = format!("{REPORTER}: {reporter}\r\n");
+            proved.field.extend(field.into_bytes());
+        }
+    }
+
     /// The field that says who a complete message is from, where its listener wants one; or why the
     /// message is refused. `may_relay`: the client is one of our own networks, which are told of but
     /// not refused.
@@ -24,9 +53,9 @@ impl<W: World> Shard<W> {
         transaction: &Transaction,
         client: IpAddr,
         may_relay: bool,
-    ) -> Result<Vec<u8>, Reply> {
+    ) -> Result<Proved, Reply> {
         let Some(content) = seen.content else {
-            return Ok(Vec::new());
+            return Ok(Proved::default());
         };
         let _charge = match &content {
             Content::Whole(wire) => Some(self.budget.charge(wire.len())),
@@ -52,7 +81,10 @@ impl<W: World> Shard<W> {
         let is_strict = settings.config.verify.dmarc == Disowned::Enforce && !may_relay;
         match findings.objection.filter(|_| is_strict) {
             Some(objection) => Err(self.disown(id, &findings, objection)),
-            None => Ok(findings.field),
+            None => Ok(Proved {
+                field: findings.field,
+                signers: findings.signers,
+            }),
         }
     }
 

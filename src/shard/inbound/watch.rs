@@ -223,6 +223,7 @@ mod tests {
             issuer: None,
             credentials: Arc::default(),
             bounces: Arc::default(),
+            returns: None,
         }))
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::bounces;
 use crate::config::Config;
 use crate::dkim::Signers;
+use crate::mail::verp::Keys;
 use crate::tls::Ends;
 use crate::users::Users;
 use crate::users::client::Credentials;
@@ -28,4 +29,6 @@ pub struct Rules {
     pub credentials: Arc<BTreeMap<String, Credentials>>,
     /// What refusals mean.
     pub bounces: Arc<bounces::Rules>,
+    /// What proves return paths; `None`: nothing comes back.
+    pub returns: Option<Arc<Keys>>,
 }

@@ -19,6 +19,7 @@ use crate::route::mx::{Families, Own};
 use crate::route::pool::Pools;
 use crate::route::{How, NextHop, RouteTable, Target};
 use crate::shard::clients::tenants::Tenants;
+use crate::shard::returns::paths::Paths;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::ServerLimits;
 use crate::tls::Ends;
@@ -57,6 +58,8 @@ pub(in crate::shard) struct Settings {
     pub(in crate::shard) credentials: Arc<BTreeMap<String, Credentials>>,
     /// What refusals mean.
     pub(in crate::shard) bounces: Arc<bounces::Rules>,
+    /// What comes back; `None`: nothing does.
+    pub(in crate::shard) returns: Option<Rc<Paths>>,
     /// What is told of messages, and to whom; `None`: nobody wants to know.
     pub(in crate::shard) events: Option<Rc<Wanted>>,
     pub(in crate::shard) config: Arc<Config>,
@@ -73,6 +76,7 @@ impl Settings {
             issuer,
             credentials,
             bounces,
+            returns,
         } = rules;
         let hostname: Rc<str> = config.hostname().into();
         let helo = config
@@ -98,6 +102,7 @@ impl Settings {
             issuer,
             credentials,
             bounces,
+            returns: returns.map(|keys| Rc::new(Paths::new(&config, keys))),
             events: config.wanted_events().map(Rc::new),
             config,
         }
@@ -113,6 +118,9 @@ impl Settings {
     /// The target of a mailbox's mail. At our own name two are at home without a rule: aliases,
     /// and the postmaster (RFC 5321 §4.5.1), as soon as anybody is.
     pub(in crate::shard) fn target(&self, mailbox: &Mailbox) -> &Target {
+        if self.return_kind(mailbox).is_some() {
+            return &Target::Returns;
+        }
         let (domain, users) = (mailbox.domain(), &self.users);
         let is_own = domain.eq_ignore_ascii_case(&self.hostname);
         if is_own && self.routes.place(domain).is_none() {
@@ -128,6 +136,7 @@ impl Settings {
     pub(in crate::shard) fn next_hop(&self, mailbox: &Mailbox, tenant: Option<&str>) -> NextHop {
         match self.target(mailbox) {
             Target::Mailbox => NextHop::mailbox(),
+            Target::Returns => NextHop::returns(),
             _ => {
                 let hop = self.routes.next_hop(mailbox, &self.hostname);
                 let of_route = self.routes.pool(mailbox.domain());
@@ -167,7 +176,7 @@ impl Settings {
         match self.target(&recipient.mailbox) {
             Target::Reject => Err(Reply::rejected_by_route()),
             // What ends here may come from anywhere; what goes on may not.
-            Target::Mailbox | Target::Discard => Ok(()),
+            Target::Mailbox | Target::Returns | Target::Discard => Ok(()),
             Target::Mx | Target::SmartHost { .. } if may_relay => Ok(()),
             Target::Mx | Target::SmartHost { .. } => Err(Reply::relay_denied()),
         }
@@ -178,7 +187,7 @@ impl Settings {
         let own = match how {
             How::Mx(domain) => self.routes.tls(domain),
             How::Host { tls, .. } | How::Address { tls, .. } => *tls,
-            How::Mailbox | How::Discard | How::Fail(_) => None,
+            How::Mailbox | How::Returns | How::Discard | How::Fail(_) => None,
         };
         let logs_in = how.entry().is_some_and(|entry| entry.credentials.is_some());
         // A password is for one host only, so that host has to prove who it is.

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::transmit::{Form, Results};
-use crate::mail::envelope::QueueId;
+use crate::mail::envelope::{Notify, QueueId, Ret};
 use crate::mail::outcome::{Blame, Diagnosis, Outcome, RemoteReply, Success};
 use crate::observe::stage::{Stage, Times};
 use crate::queue::{Assignment, MessageKey, Outcomes, Places};
@@ -17,6 +18,7 @@ use crate::shard::hosts::secure::Security;
 use crate::shard::message::Message;
 use crate::smtp::client::{Outgoing, OutgoingRecipient};
 use crate::trial::{self, Bug};
+use crate::wire::codec::encode_xtext;
 use crate::wire::path::Mailbox;
 use crate::wire::status::{EnhancedStatus, ReplyCode};
 use crate::world::{Tick, World};
@@ -162,6 +164,22 @@ impl<W: World> Attempt<W> {
         self.deferral = None;
     }
 
+    /// Whether the message leaves with a return path of ours, one for each recipient.
+    pub(super) fn has_return_path(&self, message: &Message) -> bool {
+        let settings = self.shard.settings.borrow();
+        let paths = settings.returns.as_ref();
+        paths.is_some_and(|paths| paths.domain(&message.envelope).is_some())
+    }
+
+    /// The return path for the first of those that remain, where the message leaves with one.
+    fn return_path(&self, message: &Message) -> Option<Arc<str>> {
+        let settings = self.shard.settings.borrow();
+        let place = usize::from(*self.remaining.first()?);
+        let recipient = message.envelope.recipients.get(place)?;
+        let path = settings.returns.as_ref()?.path(message, &recipient.mailbox);
+        path.map(Into::into)
+    }
+
     /// The transaction for those that remain, so many at most.
     pub(super) fn outgoing(&self, message: &Message, form: &Form, most: usize) -> Outgoing {
         let envelope = &message.envelope;
@@ -175,13 +193,15 @@ impl<W: World> Attempt<W> {
             })
         });
         let recipients: SmallVec<[OutgoingRecipient; 1]> = recipients.collect();
-        let sender = &envelope.reverse_path.0;
-        let has_utf8_path = sender.as_ref().is_some_and(|path| path.needs_smtputf8())
+        let path = self.return_path(message);
+        let comes_back = path.is_some();
+        let sender = path.or_else(|| envelope.reverse_path.0.as_ref().map(Mailbox::to_shared));
+        let has_utf8_path = sender.as_ref().is_some_and(|path| !path.is_ascii())
             || !recipients
                 .iter()
                 .all(|recipient| recipient.address.is_ascii());
-        Outgoing {
-            reverse_path: sender.as_ref().map(Mailbox::to_shared).unwrap_or_default(),
+        let mut outgoing = Outgoing {
+            reverse_path: sender.unwrap_or_default(),
             ret: envelope.ret,
             envid: envelope.envid.clone(),
             eight_bit: form.eight_bit,
@@ -190,7 +210,11 @@ impl<W: World> Attempt<W> {
             require_tls: envelope.require_tls,
             size: form.size,
             recipients,
+        };
+        if comes_back {
+            ask_for_failures(&mut outgoing);
         }
+        outgoing
     }
 
     /// Takes what a transaction brought.
@@ -241,7 +265,7 @@ impl<W: World> Attempt<W> {
     }
 
     /// All that remain wait.
-    pub(super) fn defer_all(&mut self, blame: Blame, diagnosis: &Diagnosis) {
+    pub(in crate::shard) fn defer_all(&mut self, blame: Blame, diagnosis: &Diagnosis) {
         self.end_all(&Outcome::Deferred {
             blame,
             diagnosis: diagnosis.clone(),
@@ -249,7 +273,7 @@ impl<W: World> Attempt<W> {
     }
 
     /// All that remain fail.
-    pub(super) fn fail_all(&mut self, blame: Blame, diagnosis: &Diagnosis) {
+    pub(in crate::shard) fn fail_all(&mut self, blame: Blame, diagnosis: &Diagnosis) {
         self.end_all(&Outcome::Failed {
             blame,
             diagnosis: diagnosis.clone(),
@@ -298,6 +322,26 @@ impl<W: World> Drop for Attempt<W> {
     }
 }
 
+/// What comes back is read here, and its sender is told by us: we want to know of failures alone, with
+/// the address as we wrote it, and need no more than the header. Whoever wants no reports of a recipient
+/// gets none, and neither do we.
+fn ask_for_failures(outgoing: &mut Outgoing) {
+    outgoing.ret = Some(Ret::Headers);
+    for recipient in &mut outgoing.recipients {
+        recipient.notify = match recipient.notify {
+            Some(NEVER) => Some(NEVER),
+            _ => Some(Notify {
+                failure: true,
+                ..NEVER
+            }),
+        };
+        if recipient.orcpt.is_none() && recipient.address.is_ascii() {
+            let address = encode_xtext(recipient.address.as_bytes());
+            recipient.orcpt = Some(format!("rfc822;{address}").into());
+        }
+    }
+}
+
 fn cut_short() -> Diagnosis {
     Diagnosis {
         status: LOCAL_TROUBLE,
@@ -307,5 +351,11 @@ fn cut_short() -> Diagnosis {
     }
 }
 
+/// `NOTIFY=NEVER`
+const NEVER: Notify = Notify {
+    success: false,
+    failure: false,
+    delay: false,
+};
 /// Trouble of our own (RFC 3463 §3.4: other or undefined mail system status).
-pub(super) const LOCAL_TROUBLE: EnhancedStatus = EnhancedStatus::new(4, 3, 0);
+pub(in crate::shard) const LOCAL_TROUBLE: EnhancedStatus = EnhancedStatus::new(4, 3, 0);

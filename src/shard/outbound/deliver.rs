@@ -87,6 +87,9 @@ impl<W: World> Shard<W> {
         is_report: bool,
     ) -> Result<(), Reply> {
         let settings = self.settings();
+        if let Some(judged) = settings.judge_return(&recipient.mailbox, self.world.wall()) {
+            return judged;
+        }
         settings.judge(recipient, may_relay)?;
         if *settings.target(&recipient.mailbox) != Target::Mailbox {
             return self.judge_suppressed(&recipient.mailbox, is_report);

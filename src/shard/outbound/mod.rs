@@ -262,6 +262,7 @@ impl<'a, W: World> Courier<'a, W> {
             How::Discard => attempt.deliver_all(DISCARDED),
             How::Fail(diagnosis) => attempt.fail_all(Blame::Recipient, &diagnosis.clone()),
             How::Mailbox => shard.deliver_here(&message, &mut attempt).await,
+            How::Returns => Box::pin(shard.read_returned(&message, &mut attempt)).await,
             How::Mx(_) | How::Host { .. } | How::Address { .. } => {
                 self.deliver(&message, &mut attempt).await;
             }
@@ -597,14 +598,22 @@ impl<'a, W: World> Courier<'a, W> {
                 }
             };
             let open = attempt.remaining().len();
-            let most = self.recipients_max(connection.group.as_ref());
+            let comes_back = attempt.has_return_path(message);
+            let most = match comes_back {
+                // A return path names one recipient.
+                true => 1,
+                false => self.recipients_max(connection.group.as_ref()),
+            };
             let turn = self.may_send(connection.group.as_mut(), open.min(most));
             if let Err(until) = turn.await {
                 attempt.rests = Some(until);
                 break;
             }
             let outgoing = attempt.outgoing(message, &form, most);
-            let results = connection.transact(outgoing, message, &form).await;
+            let mut results = connection.transact(outgoing, message, &form).await;
+            if comes_back {
+                results.answer_for_host();
+            }
             strained |= self.learn(&connection, &results.settled);
             attempt.take(results);
             let moved_on = attempt.remaining().len() < open;

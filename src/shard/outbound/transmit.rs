@@ -12,7 +12,7 @@ use super::attempt::LOCAL_TROUBLE;
 use super::limits::Membership;
 use crate::mail::downgrade;
 use crate::mail::envelope::{QueueId, TlsWish};
-use crate::mail::outcome::{Blame, Diagnosis, Outcome};
+use crate::mail::outcome::{Blame, Diagnosis, Outcome, Success};
 use crate::observe::stage::{Stage, Times};
 use crate::queue::Outcomes;
 use crate::route::pool::Source;
@@ -81,6 +81,17 @@ pub(super) struct Results {
     pub(super) transfer: Duration,
     /// How long its stages took.
     pub(super) stages: Times,
+}
+
+impl Results {
+    /// Whoever wanted to hear of success hears it from us: what the host would say comes back here.
+    pub(super) fn answer_for_host(&mut self) {
+        for (_, outcome) in &mut self.settled {
+            if let Outcome::Delivered { success, .. } = outcome {
+                success.get_or_insert(Success::Relayed);
+            }
+        }
+    }
 }
 
 /// The content as this peer takes it.
@@ -617,7 +628,7 @@ impl<W: World> Shard<W> {
     /// Our disk does not give the content, which says nothing of the peer. Blamed on the message,
     /// so that it follows the retry curve: what cannot be read may stay so, and to begin it
     /// every few seconds would tire the peer.
-    pub(super) fn unreadable(&self, id: QueueId, error: &io::Error) -> Diagnosis {
+    pub(in crate::shard) fn unreadable(&self, id: QueueId, error: &io::Error) -> Diagnosis {
         self.warn(format_args!("{id}: cannot be read: {error}"));
         Diagnosis {
             status: LOCAL_TROUBLE,

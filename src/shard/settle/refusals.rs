@@ -5,6 +5,7 @@ use std::cell::Cell;
 use crate::bounces::{Class, Tally};
 use crate::mail::outcome::{Diagnosis, Outcome};
 use crate::shard::Shard;
+use crate::shard::returns::counts::Counts;
 use crate::suppress::Suppressions;
 use crate::world::World;
 
@@ -14,7 +15,9 @@ pub(in crate::shard) struct Refusals {
     pub(in crate::shard) bounces: Cell<Tally>,
     /// Attempts after which another one follows.
     pub(in crate::shard) deferrals: Cell<Tally>,
-    pub(super) suppressions: Suppressions,
+    pub(in crate::shard) suppressions: Suppressions,
+    /// What came back later.
+    pub(in crate::shard) returned: Counts,
 }
 
 impl Refusals {
@@ -23,6 +26,7 @@ impl Refusals {
             bounces: Cell::default(),
             deferrals: Cell::default(),
             suppressions,
+            returned: Counts::default(),
         }
     }
 }

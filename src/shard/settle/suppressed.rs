@@ -84,16 +84,13 @@ impl<W: World> Shard<W> {
         if !terms.on.contains(&class) || message.envelope.reverse_path.0.is_none() {
             return;
         }
-        let span = terms
-            .span
-            .map(|span| i64::try_from(span.as_secs()).unwrap_or(i64::MAX));
         self.refusals.suppressions.note(Bounce {
             address: mailbox.as_str().to_owned(),
             why: class.name(),
             at: self.world.wall(),
             text: reply.to_string(),
             after: terms.after,
-            span,
+            span: terms.seconds(),
         });
     }
 

@@ -219,6 +219,7 @@ impl Play {
                 rules: Rules {
                     credentials: Arc::default(),
                     bounces: Arc::default(),
+                    returns: None,
                     config: Arc::clone(&self.config),
                     tls: self.tls.clone(),
                     signers: Arc::default(),
