@@ -157,7 +157,7 @@ pub fn main() -> ExitCode {
             printed::complete(&arguments, Arguments::command())
         }
         Some(Command::Man(arguments)) => printed::write_pages(&arguments, Arguments::command()),
-        Some(Command::Dkim(arguments)) => with(path, |config| {
+        Some(Command::Dkim(arguments)) => with_words(path, |config| {
             as_relay(&config, || dkim::run(&arguments, &config))
         }),
         Some(Command::Suppression(arguments)) => {
@@ -230,13 +230,14 @@ fn with(path: Option<&Path>, then: impl FnOnce(Config) -> ExitCode) -> ExitCode 
     }
 }
 
-/// Runs `then` with the way to the running relay.
+/// Runs `then` with the way to the running relay. Whoever may steer it need not be able to read its keys, and
+/// a certificate that is gone is no reason why mail could not be held.
 fn asking(path: Option<&Path>, then: impl FnOnce(&Place) -> ExitCode) -> ExitCode {
-    with(path, |config| then(&place(&config)))
+    with_words(path, |config| then(&place(&config)))
 }
 
-/// The same without a look at the files that the configuration names: one of them is about to be
-/// mended.
+/// Runs `then` with a configuration without a look at the files that it names: one of them is about to be
+/// made or mended.
 fn with_words(path: Option<&Path>, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
     match config::load_words(path) {
         Ok(config) => then(config),

@@ -5,10 +5,10 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Config;
 use super::keys::{
     DKIM, Key, LIMIT, LISTENER, POOL, ROUTE, Reload, SOURCE, TABLES, TENANT, WEBHOOK,
 };
+use super::{Config, Process};
 
 /// A key whose values differ in two configurations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -69,6 +69,27 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
     changes
 }
 
+impl Config {
+    /// The same, and what needs a restart as it is in the relay that runs.
+    #[must_use]
+    pub fn until_restart(mut self, running: &Self) -> Self {
+        self.data_dir.clone_from(&running.data_dir);
+        self.process = Process {
+            drain: self.process.drain,
+            ..running.process.clone()
+        };
+        self.runtime.clone_from(&running.runtime);
+        self.listener.clone_from(&running.listener);
+        self.dns.clone_from(&running.dns);
+        self.suppression.max = running.suppression.max;
+        self.spool.clone_from(&running.spool);
+        self.control.clone_from(&running.control);
+        self.mailboxes.dir.clone_from(&running.mailboxes.dir);
+        self.log.clone_from(&running.log);
+        self
+    }
+}
+
 fn is_listener(key: &str) -> bool {
     key == "listener" || key.starts_with("listener[")
 }
@@ -127,8 +148,10 @@ fn inline<T>(keys: &[Key<T>], table: &T) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::super::default::new_route;
-    use super::super::{Cores, Route};
+    use super::super::{Cores, Named, Route, read};
     use super::*;
 
     fn told(old: &Config, new: &Config) -> Vec<String> {
@@ -208,5 +231,39 @@ mod tests {
         let gone = changes(&old, &new);
         assert!(gone.len() == 1 && gone[0].needs_restart, "{gone:?}");
         assert_eq!(gone[0].key, "listener");
+    }
+
+    #[test]
+    fn what_needs_a_restart_stays_as_it_is_until_then() {
+        let running = Config::default();
+        let text = r#"
+            data_dir = "/other"
+            process = { user = "a", group = "b", confine = false, drain = "1s" }
+            runtime = { cores = 1, memory = "17MiB", spin = "1us", slice = "2us" }
+            dns = { servers = ["127.0.0.1:1"], dnssec = "off" }
+            suppression = { max = 3, after = 3 }
+            spool = { durability = "none", segment = "4MiB" }
+            control = { bind = "none", token_file = "/t", audit_size = "64KiB", audit_files = 1 }
+            mailboxes = { dir = "other", quota = "1MiB" }
+            log = { format = "json", level = "debug" }
+            listener = [{ bind = ["127.0.0.1:26"] }]
+        "#;
+        let new = read::read(Path::new("r.toml"), text, Named::LeftAlone).unwrap();
+        let told = changes(&running, &new);
+        for table in TABLES {
+            let keys = table.keys.iter();
+            for key in keys.filter(|key| key.reload == Reload::Restart) {
+                let name = format!("{}.{}", table.name, key.name);
+                let name = name.trim_start_matches('.');
+                let is_told = told.iter().any(|change| change.key == name);
+                assert!(is_told, "{name} does not differ: this test must see to it");
+            }
+        }
+        let left = changes(&running, &new.until_restart(&running));
+        let left: Vec<&str> = left.iter().map(|change| &*change.key).collect();
+        assert_eq!(
+            left,
+            ["process.drain", "suppression.after", "mailboxes.quota"]
+        );
     }
 }

@@ -252,6 +252,7 @@ impl Reader<'_> {
         self.check_certificates(config);
         self.check_callers(config);
         if let Some(path) = &config.tls.trusted_roots
+            && self.named == Named::Read
             && let Err(why) = roots(path)
         {
             let message = format!("trusted_roots: {} {why}", path.display());
@@ -305,7 +306,10 @@ impl Reader<'_> {
     /// Can clients show what is asked of them?
     fn check_callers(&mut self, config: &Config) {
         let authorities = config.tls.client_ca.as_ref();
-        if let Some(Err(why)) = authorities.map(|path| verifier(path)) {
+        if let Some(path) = authorities
+            && self.named == Named::Read
+            && let Err(why) = verifier(path)
+        {
             self.fault(self.place("tls.client_ca"), format!("client_ca: {why}"));
         }
         for (place, listener) in config.listener.iter().enumerate() {
@@ -433,8 +437,10 @@ impl Reader<'_> {
 
     fn check_token(&mut self, control: &Control) {
         if let Some(path) = &control.token_file {
+            if self.named == Named::LeftAlone {
+                return;
+            }
             let message = match file::read_text(path) {
-                _ if self.named == Named::LeftAlone => return,
                 Ok(text) if text.trim().is_empty() => "is empty: write a token into it".to_owned(),
                 Ok(_) => return,
                 Err(error) => format!("cannot be read: {error}"),
@@ -538,7 +544,9 @@ impl Reader<'_> {
         if !matches!(target, Ok(Target::SmartHost { .. })) {
             let message = "credentials: only a smart host is logged in at: to = \"smtp://...\"";
             self.fault(at, message.to_owned());
-        } else if let Err(why) = Credentials::read(Path::new(file)) {
+        } else if self.named == Named::Read
+            && let Err(why) = Credentials::read(Path::new(file))
+        {
             self.fault(at, format!("credentials: {why}"));
         }
     }
@@ -560,7 +568,9 @@ impl Reader<'_> {
                 self.fault(at, message.to_owned());
             }
             (Some(chain), Some(key)) => {
-                if let Err(unusable) = certificate::read(Path::new(chain), key) {
+                if self.named == Named::Read
+                    && let Err(unusable) = certificate::read(Path::new(chain), key)
+                {
                     self.fault(at, format!("client_certificate: {unusable}"));
                 }
             }

@@ -379,6 +379,48 @@ fn files_with_nothing_in_them_are_faults() {
     }
 }
 
+/// `sendmail` runs as anybody, `queue` as an operator: neither need be able to read what the relay reads.
+#[test]
+fn files_that_are_left_alone_make_no_fault() {
+    let gone = "/nonexistent";
+    let files = [
+        ("tls", format!("certificate = \"{gone}\"\nkey = \"{gone}\"")),
+        ("tls", format!("trusted_roots = \"{gone}\"")),
+        ("tls", format!("client_ca = \"{gone}\"")),
+        ("control", format!("token_file = \"{gone}\"")),
+        ("bounces", format!("rules = \"{gone}\"")),
+        (
+            "oauth",
+            format!("keys = \"{gone}\"\nissuer = \"i\"\naudience = \"a\""),
+        ),
+        (
+            "[dkim]",
+            format!("domain = \"d.test\"\nselector = \"s\"\nkey = \"{gone}\""),
+        ),
+        (
+            "[webhook]",
+            format!("url = \"http://h.test/\"\nsecret_file = \"{gone}\""),
+        ),
+        (
+            "[route]",
+            format!("domain = \"*\"\nto = \"smtp://h.test\"\ncredentials = \"{gone}\""),
+        ),
+        (
+            "[route]",
+            format!(
+                "domain = \"*\"\nto = \"smtp://h.test\"\nclient_certificate = \"{gone}\"\nclient_key = \"{gone}\""
+            ),
+        ),
+    ];
+    for (table, keys) in files {
+        let text = format!("[{table}]\n{keys}\n");
+        let faults = parse(&text).unwrap_err();
+        assert!(faults[0].contains(gone), "{text}: {faults:?}");
+        let left = read::read(Path::new("r.toml"), &text, Named::LeftAlone);
+        assert!(left.is_ok(), "{text}: {left:?}");
+    }
+}
+
 #[test]
 fn the_file_is_found_or_the_default_holds() {
     let directory = tempfile::tempdir().unwrap();

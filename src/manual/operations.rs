@@ -147,9 +147,10 @@
 //!
 //! SIGHUP, `systemctl reload ringpost` and `ringpost reload` read the configuration anew, and every file that it
 //! names. Each key that differs is told with both values, and whether it holds now or from the next start on;
-//! the command prints that, the log has it too. With a fault in the file the old configuration stays, and
-//! the command ends with 78. No connection notices. Certificates, users and credentials are noticed
-//! within a second when their files change, without any of this.
+//! the command prints that, the log has it too. What waits for the next start stays as it was until then. With a
+//! fault in the file the old configuration stays, and the command ends with 78. No connection notices.
+//! Certificates, users, credentials and whatever else the configuration names (but for the token of the control
+//! plane) are noticed within a second when their files change, without any of this.
 //!
 //! # The next program, without a refused connection
 //!
@@ -341,7 +342,7 @@
 //! `[tls] certificate` the relay makes itself a certificate at its first start
 //! (`data_dir/keys/self-signed.pem`): it keeps listeners-in out and proves nothing. Several
 //! certificates in a list are chosen by the name that a client asks for. Renewed files are noticed
-//! within 10 s, or at SIGHUP; connections go on.
+//! within a second, or at SIGHUP; connections go on.
 //!
 //! `[delivery] tls` decides about hosts. `opportunistic` encrypts where STARTTLS is offered, takes
 //! any certificate, and delivers in plain, in the same attempt, where the handshake fails.

@@ -80,7 +80,8 @@ fn make((chain, key): &(PathBuf, PathBuf), name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// What tells that certificates, DKIM keys, users, keys for tokens, credentials or secrets of webhooks have changed.
+/// What tells that a file has changed that the configuration names: certificates, keys, users, credentials,
+/// secrets, rules.
 #[derive(PartialEq, Eq)]
 pub(super) struct Seen(Vec<Option<(SystemTime, u64, u64)>>);
 
@@ -110,7 +111,8 @@ impl Seen {
             .chain(&credentials)
             .chain(&tls.trusted_roots)
             .chain(&tls.client_ca)
-            .chain(&config.oauth.keys);
+            .chain(&config.oauth.keys)
+            .chain(&config.bounces.rules);
         Self(files.map(look).collect())
     }
 }

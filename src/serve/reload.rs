@@ -82,6 +82,7 @@ impl Current {
             };
             self.log.say(level, format_args!("reload: {change}"));
         }
+        let new = new.until_restart(old);
         let faults = self.take(Arc::new(new), "reload");
         Reloaded {
             taken: true,
