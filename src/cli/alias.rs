@@ -63,7 +63,7 @@ struct Row<'a> {
 /// Does what the arguments ask for, to the aliases of this configuration.
 #[must_use]
 pub fn run(arguments: &Arguments, config: &Config) -> ExitCode {
-    let path = config.data_dir.join(&config.auth.users_file);
+    let path = config.users_file();
     print(match &arguments.command {
         Command::List { json } => read(&path).and_then(|users| list(&users, *json)),
         Command::Add { alias, targets } => check(alias, targets).and_then(|()| {

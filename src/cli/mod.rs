@@ -324,6 +324,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_readme_names_every_command() {
+        let readme = include_str!("../../README.md");
+        let command = Arguments::command();
+        for group in command.get_subcommands() {
+            let name = group.get_name();
+            let row = readme
+                .lines()
+                .find(|line| line.starts_with(&format!("| `ringpost {name}`")));
+            let row = row.unwrap_or_else(|| panic!("no row for ringpost {name}"));
+            for inner in group.get_subcommands() {
+                let name = format!("`{}`", inner.get_name());
+                let is_named = row.contains(&name) || row.contains(&name.replace('`', ""));
+                assert!(is_named, "{name} in {row}");
+            }
+        }
+    }
+
     /// Commands that only do something, or print what is no data.
     const WITHOUT_DATA: &[&str] = &[
         "serve",

@@ -345,7 +345,7 @@ pub(super) fn tell_waiting(text: &mut String, recipient: &QueueRecipient) {
 
 fn order(client: &Client, act: Act, body: &OrderBody, json: bool) -> Result<Answer, Complaint> {
     if body.selector.is_empty() && act != Act::Undo {
-        let words = "say which messages: an ID, --to, --from, --domain, --destination, --state, --reply, --older-than, --newer-than, --larger-than, --smaller-than or --all";
+        let words = "say which messages: an ID, --to, --from, --domain, --destination, --tenant, --tag, --state, --reply, --older-than, --newer-than, --larger-than, --smaller-than or --all";
         return Err(Complaint::new(EX_USAGE, words));
     }
     let acted: Acted = client.post(&format!("/api/v1/queue/{}", act.name()), body)?;

@@ -66,12 +66,16 @@ fn follow(arguments: &Arguments, client: &Client) -> Result<Answer, Complaint> {
     let query: Vec<_> = given
         .filter_map(|(key, value)| Some((key, value?)))
         .collect();
-    let mut out = io::stdout().lock();
+    let (mut out, mut had_enough) = (io::stdout().lock(), false);
     let mut say = |words: &str| {
         let said = writeln!(out, "{words}").and_then(|()| out.flush());
-        said.map_err(|error| Complaint::new(EX_IOERR, format!("cannot write: {error}")))
+        said.map_err(|error| {
+            // `| head` has seen enough.
+            had_enough = error.kind() == io::ErrorKind::BrokenPipe;
+            Complaint::new(EX_IOERR, format!("cannot write: {error}"))
+        })
     };
-    client.follow("/api/v1/dialogues", &query, |line| {
+    let followed = client.follow("/api/v1/dialogues", &query, |line| {
         if line.is_empty() {
             return Ok(());
         }
@@ -82,8 +86,11 @@ fn follow(arguments: &Arguments, client: &Client) -> Result<Answer, Complaint> {
             Complaint::new(EX_PROTOCOL, format!("a line cannot be read: {error}"))
         })?;
         say(&as_line(&spoken))
-    })?;
-    Ok(Answer::default())
+    });
+    match followed {
+        Err(complaint) if !had_enough => Err(complaint),
+        _ => Ok(Answer::default()),
+    }
 }
 
 /// `09:00:01.234567 0/12 mx.example.com[192.0.2.1]:25 > EHLO relay.example.org`

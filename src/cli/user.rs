@@ -69,7 +69,7 @@ struct Row<'a> {
 /// Does what the arguments ask for, to the users of this configuration.
 #[must_use]
 pub fn run(arguments: &Arguments, config: &Config) -> ExitCode {
-    let path = config.data_dir.join(&config.auth.users_file);
+    let path = config.users_file();
     print(match &arguments.command {
         Command::List { json } => list(&path, *json),
         Command::Add {

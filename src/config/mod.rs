@@ -569,6 +569,12 @@ impl Config {
         self.hostname.clone().unwrap_or_else(machine_name)
     }
 
+    /// Where the users are.
+    #[must_use]
+    pub fn users_file(&self) -> PathBuf {
+        self.data_dir.join(&self.auth.users_file)
+    }
+
     /// Says of an address whether its mail would end in a mailbox here.
     pub fn ends_here(&self) -> impl Fn(&str) -> bool + use<> {
         let routes = RouteTable::parse(self.route.iter().map(Route::written)).unwrap_or_default();

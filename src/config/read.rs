@@ -394,7 +394,7 @@ impl Reader<'_> {
         if self.named == Named::LeftAlone || self.faulty.contains("auth.users_file") {
             return;
         }
-        let path = config.data_dir.join(&config.auth.users_file);
+        let path = config.users_file();
         let at = self.place("auth.users_file");
         match Users::read(&path) {
             Err(why) => self.fault(at, format!("users_file: {why}")),

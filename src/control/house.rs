@@ -1,7 +1,6 @@
 //! The relay's own house: who may log in, whether a configuration is good, and its end.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +23,6 @@ use crate::users::{self, Unchanged, Users, judge_addresses};
 /// What of the process the control plane reaches.
 #[derive(Clone)]
 pub struct House {
-    /// Who may log in.
-    pub users_file: PathBuf,
     /// Looks at a configuration and at the files that it names, where those can be read.
     pub check: Arc<Check>,
     /// Lets the relay end, as SIGTERM does; transactions in progress may take so long.
@@ -61,7 +58,7 @@ pub(super) struct User {
 
 /// `GET /api/v1/users`
 pub(super) async fn users(State(plane): State<Plane>) -> Result<Json<Vec<User>>, Failure> {
-    let path = plane.house.users_file.clone();
+    let path = plane.config.load().users_file();
     let reading = tokio::task::spawn_blocking(move || Users::read(&path));
     let users = reading.await.map_err(|error| error.to_string()).flatten();
     let users = users.map_err(broken)?;
@@ -185,7 +182,7 @@ async fn change_users(
     change: impl FnOnce(&mut Users) -> Result<(), Failure> + Send + 'static,
 ) -> Result<(), Failure> {
     let done = tokio::spawn(async move {
-        let path = plane.house.users_file.clone();
+        let path = plane.config.load().users_file();
         if let Some(audit) = &plane.audit {
             audit.begin(&deed).await;
         }

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{io, net};
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -37,6 +38,7 @@ use axum::routing::{delete, get, post, put};
 use futures_channel::oneshot;
 use serde_json::json;
 
+use crate::config::Config;
 use crate::observe::ask::{Ask, Facts, Health, Shards, Tell};
 use crate::observe::events::Sums;
 use crate::suppress::Suppressions;
@@ -51,7 +53,7 @@ use recent::Watch;
 /// The routes. With a token, everything but the two probes and the empty dashboard wants
 /// `Authorization: Bearer TOKEN`; without one, only requests to an address or to `localhost` are
 /// answered.
-fn router(plane: Plane, token: Option<String>, max_message_size: u64) -> Router {
+fn router(plane: Plane, token: Option<String>) -> Router {
     let guard = Guard {
         token: token.map(Into::into),
     };
@@ -84,7 +86,7 @@ fn router(plane: Plane, token: Option<String>, max_message_size: u64) -> Router 
         .route("/api/v1/reload", post(house::reload))
         .route("/api/v1/drain", post(house::drain))
         .route("/api/v1/openapi.json", get(openapi::openapi))
-        .merge(inject::routes(max_message_size))
+        .merge(inject::routes())
         .route_layer(middleware::from_fn_with_state(guard, admit))
         .merge(page::routes())
         .route("/healthz", get(healthz))
@@ -109,10 +111,8 @@ pub struct Means {
     pub events: Arc<Sums>,
     /// Where idempotency keys are kept; `None`: nowhere.
     pub data_dir: Option<PathBuf>,
-    /// What the relay calls itself, as the configuration of the start has it.
-    pub hostname: String,
-    /// Octets that a message may have, likewise.
-    pub max_message_size: u64,
+    /// What the relay goes by: each reload puts another one there.
+    pub config: Arc<ArcSwap<Config>>,
     /// What of the process is reached.
     pub house: House,
     /// Who gets no mail.
@@ -134,8 +134,7 @@ pub async fn serve(
         audit,
         events,
         data_dir,
-        hostname,
-        max_message_size,
+        config,
         house,
         suppressions,
     } = means;
@@ -146,7 +145,8 @@ pub async fn serve(
         keys
     });
     let plane = Plane {
-        intake: Intake::new(keys, &hostname),
+        intake: Intake::new(keys),
+        config,
         house,
         shards,
         watch,
@@ -154,8 +154,7 @@ pub async fn serve(
         events,
         suppressions,
     };
-    let router =
-        router(plane, token, max_message_size).into_make_service_with_connect_info::<Peer>();
+    let router = router(plane, token).into_make_service_with_connect_info::<Peer>();
     let watching = tokio::spawn(watching);
     let served = axum::serve(Bounded::new(listener), router)
         .with_graceful_shutdown(shutdown)
@@ -191,6 +190,7 @@ struct Plane {
     audit: Option<Audit>,
     events: Arc<Sums>,
     intake: Intake,
+    config: Arc<ArcSwap<Config>>,
     house: House,
     suppressions: Suppressions,
 }

@@ -185,7 +185,7 @@ fn bound(schema: &mut Value) {
 }
 
 /// The whole document.
-fn document() -> Value {
+pub(super) fn document() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;

@@ -153,6 +153,7 @@ fn acted(shard: usize, order: &Order) -> Acted {
 
 /// Takes a message for everybody but one.
 fn take(injection: &Injection) -> Result<Injected, NotTaken> {
+    assert!(injection.to[0].as_str() != "panics@d.test", "a defect");
     let addresses = injection
         .to
         .iter()

@@ -20,7 +20,7 @@
 //! delivered and settled there. Between shards only small facts travel, through `shard::mesh`, and
 //! the connections of users whose mailbox is at home elsewhere.
 //!
-//! **Cores** (`wire`, `mail`, `smtp`, `pop3`, `imap`, `queue`, `route`, `spool::record`, most of
+//! **Cores** (`wire`, `mail`, `bounces`, `smtp`, `pop3`, `imap`, `queue`, `route`, `spool::record`, most of
 //! `mailbox`) are pure: octets or events in, octets or decisions out. They have no clock, no
 //! socket, no file and no `async`, so every one of their tests is a plain function call.
 //! **Drivers** (`shard`, `spool::log`, `mailbox::folder`) move octets between a core and a
@@ -44,7 +44,8 @@
 //! Whether a recipient is taken is decided here: `route` has a way for it, and the client may relay
 //! because of where it connects from (`smtp.trusted_networks`) or who it has proved to be
 //! (`shard::clients::login`; SASL itself is in `users`). Everybody else hears a 5xx, so the default
-//! is not an open relay. Only what a route discards is taken from anybody: it goes nowhere.
+//! is not an open relay. Only what a route discards is taken from anybody: it goes nowhere. Whoever is on
+//! the list of addresses that get no mail (`suppress`) is refused here too.
 //!
 //! STARTTLS turns the stream into a `tls::Channel` under TLS; what came in plain behind it is
 //! thrown away. rustls decides there, our buffers move, and everything above reads and writes as
@@ -78,8 +79,10 @@
 //! # 4. The queue
 //!
 //! `queue` holds in memory what deciding needs: ids, next hops, due times, attempts. Content and
-//! envelopes of waiting mail stay on disk. All mail of a shard for one next hop is a *lane*. The
-//! queue decides and never acts: it is told the time and outcomes, and answers what is due.
+//! envelopes of waiting mail stay on disk. All mail of a shard for one next hop is a *lane*; where pools of
+//! sources are configured, for one next hop by one pool (`route::pool`). The queue decides and never acts: it is
+//! told the time and outcomes, and answers what is due. Whose mail it is (`shard::clients::tenants`) decides
+//! about its pool, and how many turns it gets in a lane.
 //!
 //! # 5. The delivery
 //!
@@ -87,8 +90,9 @@
 //! who may take it: MX and addresses (`shard::hosts::names`, then `service::resolver`), and what
 //! TLS has to be there, from DANE or the domain's own policy (`shard::hosts::demand`, `tls::dane`,
 //! `route::sts`). It leases a connection permit from the destination's home shard
-//! (`shard::outbound::permits`), connects, and runs `smtp::client` over the stream
-//! (`shard::outbound::transmit`). What leaves is signed once for each form in which it leaves
+//! (`shard::outbound::permits`), and where there is a rate, a slot for each message (`shard::outbound::pace`,
+//! `queue::pace`, which also learns from hosts that complain). It connects from a source whose turn it is
+//! (`shard::outbound::sources`), and runs `smtp::client` over the stream (`shard::outbound::transmit`). What leaves is signed once for each form in which it leaves
 //! (`shard::message::sign`, `dkim`). The client session pipelines where the peer allows it and
 //! gives one [`Outcome`](crate::mail::outcome::Outcome) for each recipient. A connection serves
 //! further messages of its lane.
@@ -105,8 +109,10 @@
 //! own: what a crash can repeat is a delivery whose outcome was not on disk yet.
 //!
 //! Everything that happened to a message on the way is in `observe`: a histogram for each stage, a
-//! log line for each attempt, its history for `ringpost trace`. What came of TLS is counted for
-//! the domains that want to know (`shard::hosts::tell`, `service::reports`).
+//! log line for each attempt, its history for `ringpost trace`, an event for other programs (`observe::events`,
+//! `service::events`). A refusal has a class (`bounces`), and may put an address onto the list of those that
+//! get no more mail. What came of TLS is counted for the domains that want to know (`shard::hosts::tell`,
+//! `service::reports`).
 //!
 //! # 7. The end
 //!
@@ -159,3 +165,30 @@
 //! hands over stops accepting without closing the socket, which is why `uring::net` waits for a listening
 //! socket to be readable and then accepts, and has no accept under way that could not be taken back.
 //! `serve::words` does what the running process is told, by signals and by the control plane.
+//!
+//! # Words
+//!
+//! Names that no RFC has, and where what they stand for lives:
+//!
+//! | Word | What it is | |
+//! |---|---|---|
+//! | part | the recipients of one message for one next hop: they share a schedule | `queue` |
+//! | lane | all parts of a shard for one next hop | `queue::lane` |
+//! | courier | the task that holds one connection of a lane, and brings one message after the other | `shard::outbound` |
+//! | source, pool | an address that mail leaves from, with its name in EHLO; sources that take turns | `route::pool` |
+//! | home | the one shard that keeps what must be exact over all: a destination's permits and pace, a user's mailbox | `shard::mesh` |
+//! | permit | the right to one connection to a destination, lent by its home | `queue::permits` |
+//! | slot | the moment at which one message may go, booked at its home | `queue::pace` |
+//! | letter | what a shard finds in its inbox | `shard::mesh` |
+//! | desk | where a shard puts questions to the service thread | `service` |
+//! | door | a listening socket of a shard, and what is spoken behind it | `shard::clients::door` |
+//! | receipt | the proof that a message is on stable storage | `spool` |
+//! | extent | a file of its own for a large message's content | `spool::extent` |
+//! | gate | who is inside of something that ends when they have left | `shard::life::gate` |
+//! | budget | what a shard may hold in memory, and who has to give some back | `shard::life::budget` |
+//! | visitors, talkers, suspects, regulars | clients: all that are there, those who never wait for an answer, those who fail to log in, those who did log in | `shard::clients` |
+//! | lodgers | users' sessions that run on their home | `shard::retrieve::lodgers` |
+//! | bin | what was removed and can be put back | `queue::bin` |
+//! | watch | who looks for mail that nothing will move | `queue::watch` |
+//! | trial | bugs that tests switch on, to see that they would be found | `trial` |
+//! | steward, keeper | who does what the running process is told; the thread it does it on, which may read what others may not | `serve` |

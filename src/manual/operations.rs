@@ -84,7 +84,7 @@
 //! answer says who was accepted and who was not, and comes when the message is on disk. Who may ask may
 //! send as anybody: the token is a password. With an `Idempotency-Key` the same request can come again
 //! for 24 hours and is answered as before (`idempotency-replayed: true`), also after a restart; the last
-//! 100,000 keys are kept.
+//! 100,000 keys are kept, with answers of 256 MiB.
 //!
 //! `/api/v1/openapi.json` describes all of the control plane (OpenAPI 3.1); failures are problem details (RFC
 //! 9457). `/api/v1/users` says who may log in; POST adds a user, DELETE of `/api/v1/users/ADDRESS` removes one, PUT
@@ -202,6 +202,7 @@
 //! | Reached | What clients hear | What goes on |
 //! |---|---|---|
 //! | `runtime.memory` | DATA, or content that goes on, is taken late, then answered with 452 4.3.1 | deliveries, which free it |
+//! | a tenant's `messages_per_minute` | 450 4.7.1 at the end of a message | everybody else's mail |
 //! | `queue.reports_per_sender` | nothing: bounces to that sender wait for the next hour, delay notices are left out | everything else |
 //! | the disk is full | 452 4.3.1 from MAIL on | deliveries; service returns by itself |
 //! | the disk fails (EIO) | 4xx: nothing is acknowledged | the shard takes no mail; look at the log |

@@ -93,7 +93,7 @@ impl Seen {
             Some((data.modified().ok()?, Metadata::len(&data), data.ino()))
         };
         let tls = &config.tls;
-        let users = super::reload::users_file(config);
+        let users = config.users_file();
         let signing = config.dkim.iter().map(|dkim| &dkim.key);
         let hooks = config.webhook.iter().map(|hook| &hook.secret_file);
         let files = tls.certificate.iter().chain(&tls.key).chain([&users]);

@@ -57,6 +57,8 @@ pub(super) struct Estate {
 pub(super) struct Point {
     socket: OwnedFd,
     path: PathBuf,
+    /// How long whoever asks may be silent before it says to end.
+    patience: Duration,
 }
 
 impl Point {
@@ -70,7 +72,11 @@ impl Point {
         rustix::net::bind(&socket, &address(&home, &name)?)?;
         std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
         rustix::net::listen(&socket, 1)?;
-        Ok(Self { socket, path })
+        Ok(Self {
+            socket,
+            path,
+            patience: START_WAIT,
+        })
     }
 
     /// Answers whoever asks, by a thread that lasts as long as the process.
@@ -82,7 +88,7 @@ impl Point {
     ) -> io::Result<()> {
         let attending = move || {
             while let Ok(caller) = rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC) {
-                match answer(&caller, &estate) {
+                match answer(&caller, &estate, self.patience) {
                     Ok(true) => {
                         let _ = words.send(Word::HandOver);
                         // Open until the process ends: the next one sees by it that this one is there.
@@ -105,8 +111,12 @@ impl Point {
     }
 }
 
-/// Hands out what there is; true when the caller wants this process to end.
-fn answer(caller: &OwnedFd, estate: &Estate) -> io::Result<bool> {
+/// Hands out what there is; true when the caller wants this process to end. One that hangs gives way: the
+/// next one waits behind it.
+fn answer(caller: &OwnedFd, estate: &Estate, patience: Duration) -> io::Result<bool> {
+    // A connection has none of what its listening socket was told.
+    sockopt::set_socket_timeout(caller, sockopt::Timeout::Recv, Some(patience))?;
+    sockopt::set_socket_timeout(caller, sockopt::Timeout::Send, Some(PATIENCE))?;
     let who = sockopt::socket_peercred(caller)?;
     if !who.uid.is_root() && who.uid != geteuid() {
         return Err(io::ErrorKind::PermissionDenied.into());
@@ -304,7 +314,7 @@ const END: &[u8] = b"end";
 const MESSAGE_MAX: usize = 1024;
 /// Whoever takes nothing for so long is not waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long the one that is asked may take to answer.
+/// How long the one that is asked may take to answer, and the one that asks to be ready.
 const START_WAIT: Duration = Duration::from_secs(30);
 /// What the old one has after its last transaction, until it is gone.
 const LAST_SYNC: Duration = Duration::from_secs(30);
@@ -356,6 +366,21 @@ mod tests {
         let word = told.recv_timeout(Duration::from_secs(10)).unwrap();
         assert!(matches!(word, Word::HandOver));
         assert!(sockets[0].accept().is_ok(), "who waited is there");
+    }
+
+    #[test]
+    fn one_that_hangs_while_it_takes_over_keeps_nobody_else_from_it() {
+        let data = tempfile::tempdir().unwrap();
+        let journal = Journal::start(Format::Text, Level::Error).unwrap();
+        let (words, _told) = mpsc::channel();
+        let point = Point {
+            patience: ITS_END,
+            ..Point::open(data.path()).unwrap()
+        };
+        point.attend(estate().1, words, journal.handle()).unwrap();
+        let _asks_nothing = call(data.path()).unwrap();
+        let _never_says_to_end = ask(data.path()).unwrap();
+        assert!(ask(data.path()).is_ok());
     }
 
     #[test]

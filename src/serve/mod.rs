@@ -27,12 +27,13 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_channel::oneshot;
 use signal_hook::iterator::Handle;
 
 use certificates::Seen;
 use manager::Manager;
-use reload::{Current, credentials, hooks, issuer, signers, users_file};
+use reload::{Current, credentials, hooks, issuer, signers};
 use site::Site;
 use walls::{Keeper, Walls};
 use words::{Steward, Word};
@@ -104,6 +105,7 @@ fn serve(mut config: Config, path: Option<&Path>, taking: Taking) -> Result<(), 
         .map_err(|error| refused(format!("the resolver cannot be set up: {error}"), EX_CONFIG))?;
     let (suppressions, _suppressing) = mailing::keep_suppressions(&config, &journal)?;
     let current = Current {
+        shown: Arc::new(ArcSwap::new(Arc::clone(&config))),
         rules,
         directory: Directory::new(seats.len()),
         log: journal.handle(),
@@ -156,7 +158,7 @@ fn read_rules(config: Config, owner: Option<&Owner>) -> Result<(Rules, Option<Pa
         }
     };
     let (tls, made) = certificates::ends(&config).map_err(unreadable(EX_CANTCREAT))?;
-    let users = Users::read(&users_file(&config)).map_err(unreadable(EX_CONFIG))?;
+    let users = Users::read(&config.users_file()).map_err(unreadable(EX_CONFIG))?;
     let signers = signers(&config).map_err(unreadable(EX_CONFIG))?;
     let issuer = issuer(&config).map_err(unreadable(EX_CONFIG))?;
     let credentials = credentials(&config).map_err(unreadable(EX_CONFIG))?;
@@ -423,11 +425,9 @@ fn open_control(
         audit: Some(audit),
         events: current.events.sums(),
         data_dir: Some(current.rules.config.data_dir.clone()),
-        hostname: current.rules.config.hostname(),
-        max_message_size: current.rules.config.smtp.max_message_size,
+        config: Arc::clone(&current.shown),
         suppressions: current.suppressions.clone(),
         house: House {
-            users_file: users_file(&current.rules.config),
             check: words::checks(words.clone()),
             drain: Arc::new(move |within| drop(draining.send(Word::Drain(within)))),
             reload: Arc::new(move || {

@@ -1,9 +1,11 @@
 //! What the shards go by, and how it becomes what a changed file says.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
 
 use super::certificates::{self, Seen};
 use super::tell_all;
@@ -35,6 +37,8 @@ pub(super) struct Current {
     pub(super) seen: Seen,
     /// Who gets no mail.
     pub(super) suppressions: Suppressions,
+    /// The configuration of `rules`, where the control plane sees it.
+    pub(super) shown: Arc<ArcSwap<Config>>,
 }
 
 impl Current {
@@ -126,7 +130,7 @@ impl Current {
             Ok(signers) => self.rules.signers = Arc::new(signers),
             Err(unusable) => stays(unusable, "DKIM keys"),
         }
-        match Users::read(&users_file(&config)) {
+        match Users::read(&config.users_file()) {
             Ok(users) => self.rules.users = Arc::new(users),
             Err(unusable) => stays(unusable, "users"),
         }
@@ -153,6 +157,7 @@ impl Current {
         for fault in &faults {
             self.log.say(Level::Error, format_args!("{why}: {fault}"));
         }
+        self.shown.store(Arc::clone(&config));
         self.rules.config = config;
         self.begin_reports();
         if self.hand_out() {
@@ -212,9 +217,4 @@ pub(super) fn hooks(config: &Config) -> Result<Vec<Hook>, String> {
         })
     };
     config.webhook.iter().map(read).collect()
-}
-
-/// Where the users are.
-pub(super) fn users_file(config: &Config) -> PathBuf {
-    config.data_dir.join(&config.auth.users_file)
 }

@@ -118,7 +118,7 @@ impl Steward {
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     let config = Arc::clone(&self.current.rules.config);
                     if Files::of(&config) != self.current.seen {
-                        let why = "certificates, users or credentials changed";
+                        let why = "files that the configuration names changed";
                         self.current.take(config, why);
                     }
                 }

@@ -251,11 +251,16 @@ impl Book {
         Ok(())
     }
 
-    /// Writes the file anew when most of its lines are of no use any more.
+    /// Writes the file anew when most of its lines are of no use any more, or when those whose time is over
+    /// leave no room for others.
     pub(super) fn tidy(&mut self, now: i64) -> io::Result<()> {
         let live = self.kept.values().filter(|kept| now < kept.until).count();
         let useless = self.lines - live.min(self.lines);
-        if useless < TIDY_AT || useless < live {
+        let is_mostly_useless = useless >= TIDY_AT && useless >= live;
+        // Not for each that goes: then a long list would be written all the time.
+        let is_needlessly_full =
+            self.kept.len() >= self.max && self.kept.len() - live > self.max / 100;
+        if !is_mostly_useless && !is_needlessly_full {
             return Ok(());
         }
         let new = self.path.with_extension("new");
@@ -598,5 +603,21 @@ mod tests {
         assert!(book.remove("a@d.test", 0));
         book.keep().unwrap();
         assert_eq!(book.add(manual("c@d.test")), Ok(()));
+    }
+
+    #[test]
+    fn a_list_that_is_full_of_what_is_over_takes_others() {
+        let scene = Scene::new();
+        let mut book = Book::open(path(scene.home.path()), scene.list.clone(), 2).unwrap();
+        book.note(&bounce("a@d.test", 0, 1)).unwrap();
+        book.note(&bounce("b@d.test", 500, 1)).unwrap();
+        book.keep().unwrap();
+        book.tidy(999).unwrap();
+        assert_eq!(book.note(&bounce("c@d.test", 999, 1)), Err(Full));
+        book.tidy(1000).unwrap();
+        assert_eq!(book.note(&bounce("c@d.test", 1000, 1)), Ok(true));
+        book.keep().unwrap();
+        let has = |address: &str| scene.list.has(address, 1000);
+        assert!(!has("a@d.test") && has("b@d.test") && has("c@d.test"));
     }
 }

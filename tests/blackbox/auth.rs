@@ -37,7 +37,7 @@ fn add(relay: &Relay, address: &str, more: &[&str]) {
     let arguments = [&["user", "add", address], more].concat();
     let output = relay.run_with(&arguments, "secret\n");
     assert!(output.status.success(), "{output:?}");
-    relay.log_line(&["certificates, users or credentials changed: done"]);
+    relay.log_line(&["files that the configuration names changed: done"]);
 }
 
 fn encoded(text: &str) -> String {

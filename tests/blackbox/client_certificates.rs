@@ -166,7 +166,7 @@ fn authorities_of_clients_are_replaced() {
     fs::copy(next.path(), house.authority.path()).unwrap();
     house
         .relay
-        .log_line(&["certificates, users or credentials changed: done"]);
+        .log_line(&["files that the configuration names changed: done"]);
     eventually("the old authority is nobody's", || {
         let mut client = house.client(Some(&known));
         client.command("MAIL FROM:<a@c.test>").is("250 ");

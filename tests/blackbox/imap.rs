@@ -40,7 +40,7 @@ impl Office {
         let relay = Relay::start(setup);
         let output = relay.run_with(&["user", "add", ANN], "secret\n");
         assert!(output.status.success(), "{output:?}");
-        relay.log_line(&["certificates, users or credentials changed: done"]);
+        relay.log_line(&["files that the configuration names changed: done"]);
         Self {
             imap,
             relay,

@@ -102,7 +102,7 @@ fn what_is_known_at_rcpt_is_refused_there_and_nobody_gets_a_report() {
     );
     let added = relay.run_with(&["user", "add", "ann@one.test"], "secret\n");
     assert!(added.status.success(), "{added:?}");
-    relay.log_line(&["certificates, users or credentials changed: done"]);
+    relay.log_line(&["files that the configuration names changed: done"]);
     let mut client = relay.client();
     client.command("MAIL FROM:<a@c.test>").is("250 ");
     for (recipient, reply) in [

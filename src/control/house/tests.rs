@@ -1,7 +1,10 @@
 //! Users and configurations, as an operator's program sees them.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
+use crate::config::Config;
 use crate::control::tests::Running;
 use crate::users;
 
@@ -112,4 +115,16 @@ fn a_password_is_taken_from_this_machine_alone() {
     for far in ["192.0.2.1:1", "[2001:db8::1]:1", "[::ffff:192.0.2.1]:1"] {
         assert_eq!(admitted(far), Err(403), "{far}");
     }
+}
+
+#[test]
+fn users_are_added_where_the_relay_looks_after_a_reload() {
+    let plane = Running::start(None);
+    let mut config = Config::clone(&plane.config.load());
+    config.auth.users_file = "others.toml".into();
+    let (old, new) = (plane.config.load().users_file(), config.users_file());
+    plane.config.store(Arc::new(config));
+    assert_eq!(add(&plane, "ann@d.test", json!({})).0, 201);
+    assert!(new.exists() && !old.exists());
+    assert_eq!(plane.json("/api/v1/users")[0]["address"], "ann@d.test");
 }

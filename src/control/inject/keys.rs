@@ -68,7 +68,8 @@ struct Known {
     request: String,
     at: i64,
     status: u16,
-    answer: Value,
+    /// As JSON: that of a thousand messages is long, and takes several times the room as a tree.
+    answer: Box<str>,
 }
 
 /// All keys, on the service thread.
@@ -77,6 +78,9 @@ struct Book {
     known: HashMap<String, Known>,
     /// The oldest first.
     order: VecDeque<(i64, String)>,
+    /// Of all answers that are kept, and how many there may be.
+    octets: usize,
+    octets_max: usize,
     /// Requests that are not answered, by their key.
     under_way: HashMap<String, String>,
     file: Option<File>,
@@ -181,6 +185,8 @@ impl Book {
             path,
             known: HashMap::new(),
             order: VecDeque::new(),
+            octets: 0,
+            octets_max: ANSWERS_OCTETS_MAX,
             under_way: HashMap::new(),
             file: None,
             lines: 0,
@@ -207,21 +213,26 @@ impl Book {
             request,
             at,
             status,
-            answer,
+            answer: answer.to_string().into(),
         };
         self.order.push_back((at, key.clone()));
-        self.known.insert(key, known);
+        self.octets += known.answer.len();
+        if let Some(before) = self.known.insert(key, known) {
+            self.octets -= before.answer.len();
+        }
     }
 
     /// Forgets what is over, and the oldest where there are too many.
     fn forget(&mut self, now: i64) {
+        let is_full = |book: &Self| book.order.len() > KEYS_MAX || book.octets > book.octets_max;
         while let Some((at, _)) = self.order.front()
-            && (*at + KEPT_S <= now || self.order.len() > KEYS_MAX)
+            && (*at + KEPT_S <= now || is_full(self))
         {
             if let Some((at, key)) = self.order.pop_front()
                 && self.known.get(&key).is_some_and(|known| known.at == at)
+                && let Some(known) = self.known.remove(&key)
             {
-                self.known.remove(&key);
+                self.octets -= known.answer.len();
             }
         }
     }
@@ -230,7 +241,7 @@ impl Book {
         self.forget(now());
         if let Some(known) = self.known.get(key) {
             return match known.request == request {
-                true => Begun::Before(known.status, known.answer.clone()),
+                true => Begun::Before(known.status, tree(&known.answer)),
                 false => Begun::Other,
             };
         }
@@ -299,7 +310,7 @@ impl Book {
                 request: known.request.clone(),
                 at: *at,
                 status: known.status,
-                answer: known.answer.clone(),
+                answer: tree(&known.answer),
             };
             serde_json::to_writer(&mut octets, &line).map_err(io::Error::other)?;
             octets.push(b'\n');
@@ -308,6 +319,11 @@ impl Book {
         (self.file, self.lines) = (None, self.known.len());
         Ok(())
     }
+}
+
+/// What was written as JSON is JSON.
+fn tree(answer: &str) -> Value {
+    serde_json::from_str(answer).unwrap_or_default()
 }
 
 fn now() -> i64 {
@@ -320,6 +336,8 @@ const FILE: &str = "idempotency.jsonl";
 const KEPT_S: i64 = 24 * 60 * 60;
 /// Answers that are kept: beyond them the oldest go.
 const KEYS_MAX: usize = 100_000;
+/// The same in octets: some thousand answers about as many messages each.
+const ANSWERS_OCTETS_MAX: usize = 256 * 1024 * 1024;
 /// Lines that the file may have besides twice those that count.
 const LINES_MORE: usize = 1_000;
 /// Requests that wait.
@@ -366,6 +384,23 @@ mod tests {
             assert_eq!(book.begin("l", "y".to_owned()), Begun::New);
             assert_eq!(book.begin("n", "q".to_owned()), Begun::Other);
         }
+    }
+
+    #[test]
+    fn long_answers_are_kept_as_far_as_there_is_room() {
+        let home = tempfile::tempdir().unwrap();
+        let (mut book, long) = (book(home.path()), "x".repeat(98));
+        book.octets_max = 450;
+        for number in 0..6 {
+            let key = format!("k{number}");
+            assert_eq!(book.begin(&key, "r".to_owned()), Begun::New);
+            book.end(&key, Some((200, json!(long))), now()).unwrap();
+        }
+        // A quotation mark stands on each side.
+        assert_eq!((book.known.len(), book.octets), (4, 400));
+        assert_eq!(book.begin("k1", "r".to_owned()), Begun::New);
+        let kept = Begun::Before(200, json!(long));
+        assert_eq!(book.begin("k2", "r".to_owned()), kept);
     }
 
     #[test]

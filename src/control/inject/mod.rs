@@ -4,6 +4,7 @@ pub mod keys;
 mod letter;
 
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::Router;
@@ -15,8 +16,7 @@ use axum::extract::{
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Json, Response};
 use axum::routing::post;
-use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -35,29 +35,25 @@ use letter::{Envelope, as_it_is};
 #[derive(Clone)]
 pub(super) struct Intake {
     keys: Option<Keys>,
-    hostname: Arc<str>,
     /// Octets that requests may hold while they are worked on.
     room: Arc<Semaphore>,
 }
 
 impl Intake {
-    pub(super) fn new(keys: Option<Keys>, hostname: &str) -> Self {
+    pub(super) fn new(keys: Option<Keys>) -> Self {
         Self {
             keys,
-            hostname: hostname.into(),
             room: Arc::new(Semaphore::new(ROOM_OCTETS)),
         }
     }
 }
 
-/// The routes. A message with attachments in base64 is larger than what `largest` says of it.
-pub(super) fn routes(largest: u64) -> Router<Plane> {
-    let largest = usize::try_from(largest).unwrap_or(usize::MAX);
-    let limit = largest.saturating_mul(3) / 2 + JSON_OCTETS;
+/// The routes. What a request may have is asked of the configuration when it comes.
+pub(super) fn routes() -> Router<Plane> {
     Router::new()
         .route("/api/v1/messages", post(inject))
         .route("/api/v1/messages/batch", post(inject_batch))
-        .layer(DefaultBodyLimit::max(limit.min(ROOM_OCTETS)))
+        .layer(DefaultBodyLimit::max(ROOM_OCTETS))
 }
 
 /// `POST /api/v1/messages`
@@ -75,7 +71,7 @@ async fn inject(
     let client = peer.ip();
     once(&plane.clone(), &headers, &request, async move {
         let injection = match is_json {
-            true => read::<Letter>(&body)?.compose(client, &plane.intake.hostname)?,
+            true => read::<Letter>(&body)?.compose(client, &plane.hostname())?,
             false => as_it_is(&body, envelope(&query)?, client)?,
         };
         drop(body);
@@ -139,7 +135,7 @@ async fn inject_batch(
 
 async fn one_of_many(plane: &Plane, letter: Letter, client: IpAddr) -> One {
     let taken = async {
-        let injection = letter.compose(client, &plane.intake.hostname)?;
+        let injection = letter.compose(client, &plane.hostname())?;
         let injected = hand_over(plane, injection).await?;
         value(StatusCode::OK, &injected)
     };
@@ -178,7 +174,12 @@ async fn once(
         }
     }
     let working = tokio::spawn(async move {
-        let done = work.await;
+        // A key whose request panicked is free again: it would be under way for ever.
+        let done = AssertUnwindSafe(work).catch_unwind().await;
+        let done = done.unwrap_or_else(|_| {
+            let words = "a defect ended the request; the log says which";
+            Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, words))
+        });
         if let Some((keys, key)) = keys {
             let answer = done.as_ref().ok().cloned();
             // The messages are on disk: that their key is not is no reason to say otherwise.
@@ -186,11 +187,11 @@ async fn once(
         }
         done
     });
-    let done = working.await.unwrap_or_else(|_| {
-        let words = "a defect ended the request; the log says which";
-        Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, words))
+    let done = working.await.map_err(|_| {
+        let words = "the relay ends";
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, words)
     });
-    let (status, answer) = done?;
+    let (status, answer) = done??;
     Ok(respond(status, answer, false))
 }
 
@@ -262,15 +263,31 @@ fn unsupported() -> Failure {
     Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, words)
 }
 
+impl Plane {
+    fn hostname(&self) -> String {
+        self.config.load().hostname()
+    }
+
+    /// Octets that a request may have: a message with attachments in base64 is larger than what it becomes.
+    fn request_octets_max(&self) -> u64 {
+        let message = self.config.load().smtp.max_message_size;
+        (message.saturating_mul(3) / 2 + JSON_OCTETS).min(ROOM_OCTETS as u64)
+    }
+}
+
 /// Memory for a request. Of many large ones at once some have to come again.
 fn room(plane: &Plane, headers: &HeaderMap) -> Result<impl Sized + use<>, Failure> {
     let length = headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let length =
         length.ok_or_else(|| Failure::new(StatusCode::LENGTH_REQUIRED, "say Content-Length"))?;
-    // One that is larger than all of it is refused when it is read.
-    let octets = length.min(ROOM_OCTETS as u64);
-    let octets = u32::try_from(octets).unwrap_or(u32::MAX);
+    let most = plane.request_octets_max();
+    if length > most {
+        let words =
+            format!("a request has {most} octets at most: see max_message_size under [smtp]");
+        return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, words));
+    }
+    let octets = u32::try_from(length).unwrap_or(u32::MAX);
     let room = Arc::clone(&plane.intake.room).try_acquire_many_owned(octets);
     room.map_err(|_| {
         let words = "too many large requests at once: try again in a moment";
@@ -339,9 +356,12 @@ const REPEATED: &str = "idempotency-replayed";
 /// What requests with messages hold together, on their way through.
 const ROOM_OCTETS: usize = 256 * 1024 * 1024;
 /// What JSON has around a message.
-const JSON_OCTETS: usize = 64 * 1024;
+const JSON_OCTETS: u64 = 64 * 1024;
 /// Messages in one request.
 const BATCH_MAX: usize = 1_000;
 /// Of them, those that are on their way to the disk at the same time.
 const SIDE_BY_SIDE: usize = 64;
 const KEY_OCTETS_MAX: usize = 255;
+
+#[cfg(test)]
+mod tests;

@@ -56,12 +56,33 @@ const ADDRESSES: &str = "ringpost\n\n\
     /api/v1/latency/minutes  each minute of the last hour: ?stage=\n\
     /api/v1/latency/windows  minute, hour and start at once: ?destination=\n\
     /api/v1/shards        each shard, its core, how busy it is\n\
-    /api/v1/queue         messages: ?id= &to= &from= &domain= &destination= &state= &reply=\n\
+    /api/v1/queue         messages: ?id= &to= &from= &domain= &destination= &tenant= &tag= &state= &reply=\n\
     \u{20}                     &older_than=SECONDS &newer_than= &larger_than=OCTETS &smaller_than= &limit=\n\
     /api/v1/queue/ID      one message; ID/raw: the message itself\n\
     /api/v1/queue/shape   recipients by destination, age and state\n\
     /api/v1/trace/ID      what happened to one message\n\
     /api/v1/dialogues     SMTP while it happens: ?destination= or ?client=, &seconds=\n\
     /api/v1/bounces       to whom mail did not come: ?limit=\n\
-    /api/v1/explain       how mail would travel: ?recipient=\n\
-    POST /api/v1/queue/{hold,release,retry,remove,undo,bounce,redirect} with a selector, dry_run, reason\n";
+    /api/v1/explain       how mail would travel: ?recipient= &tenant=\n\
+    /api/v1/suppressions  who gets no mail: ?address= &why= &after= &limit=; POST adds, /remove takes off\n\
+    /api/v1/users         who may log in; POST adds; DELETE /ADDRESS, PUT /ADDRESS/password\n\
+    /api/v1/openapi.json  all of this for programs, with what is read and answered\n\n\
+    POST /api/v1/queue/{hold,release,retry,remove,undo,bounce,redirect} with a selector, dry_run, reason\n\
+    POST /api/v1/messages, /api/v1/messages/batch    takes mail\n\
+    POST /api/v1/config/check, /api/v1/reload, /api/v1/drain\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::openapi::document;
+
+    #[test]
+    fn the_list_of_addresses_has_every_address() {
+        let document = document();
+        for path in document["paths"].as_object().expect("paths").keys() {
+            // What follows is a name of somebody's.
+            let fixed = path.split("/{").next().unwrap_or_default();
+            assert!(ADDRESSES.contains(fixed), "{path}");
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! A control plane over shards that are none.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::*;
@@ -13,6 +15,8 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<io::Result<()>>>,
+    /// What it goes by.
+    pub(in crate::control) config: Arc<ArcSwap<Config>>,
     folder: tempfile::TempDir,
 }
 
@@ -29,7 +33,8 @@ impl Running {
         let folder = tempfile::tempdir().expect("a folder");
         let home = folder.path().to_owned();
         let record = home.join(audit::FILE);
-        let users = home.join("users.toml");
+        let config = Arc::new(ArcSwap::from_pointee(configuration(&home)));
+        let shown = Arc::clone(&config);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread();
             let runtime = { runtime }.enable_all().build()?;
@@ -47,11 +52,9 @@ impl Running {
                     audit: Some(audit),
                     events: Arc::default(),
                     data_dir: Some(home),
-                    hostname: "relay.test".to_owned(),
-                    max_message_size: 1 << 20,
+                    config: shown,
                     suppressions: Suppressions::nowhere(),
                     house: House {
-                        users_file: users,
                         check: Arc::new(|text| {
                             let (tell, told) = oneshot::channel();
                             drop(tell.send(crate::config::judge(&text)));
@@ -75,6 +78,7 @@ impl Running {
             address,
             stop: Some(stop),
             thread: Some(thread),
+            config,
             folder,
         }
     }
@@ -111,7 +115,7 @@ impl Running {
 
     /// Who may log in, by the file.
     pub(in crate::control) fn users(&self) -> Users {
-        Users::read(&self.folder.path().join("users.toml")).expect("a file of users")
+        Users::read(&self.config.load().users_file()).expect("a file of users")
     }
 
     /// A request of any method.
@@ -145,6 +149,16 @@ impl Running {
         let value = serde_json::from_str(&text).unwrap_or(Value::Null);
         (response.status().as_u16(), value)
     }
+}
+
+fn configuration(home: &Path) -> Config {
+    let mut config = Config {
+        hostname: Some("relay.test".to_owned()),
+        data_dir: home.to_owned(),
+        ..Config::default()
+    };
+    config.smtp.max_message_size = 1 << 20;
+    config
 }
 
 impl Drop for Running {
