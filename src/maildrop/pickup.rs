@@ -1,6 +1,7 @@
 //! Takes up what `sendmail` left while the relay was down.
 
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::{BAD, REFUSED, Submission, WHOLE, submit};
+use crate::mail::outcome::Diagnosis;
 use crate::observe::log::{Level, Log};
 use crate::trial;
 
@@ -109,27 +111,44 @@ fn take(path: &Path, relay: SocketAddr, hello: &str, log: &Log) {
     if answer.accepted > 0 {
         log.say(Level::Info, format_args!("{place}: taken up"));
     }
-    let later: Vec<String> = answer.deferred.into_iter().map(|(to, _)| to).collect();
-    match (later.is_empty(), answer.accepted) {
-        (true, 0) => put_aside(path, REFUSED, "the relay refuses it", log),
-        (true, _) => {
-            if let Err(error) = fs::remove_file(path) {
-                warn(format_args!(
-                    "{place}: sent, and cannot be removed: {error}"
-                ));
-            }
-        }
-        (false, 0) => {}
-        (false, _) => {
-            // The others have it: what stays is for the rest alone.
-            submission.envelope.to = later;
-            let directory = path.parent().unwrap_or(Path::new("."));
-            let name = path.file_stem().unwrap_or_default().to_string_lossy();
-            if let Err(error) = submission.leave(directory, &name) {
-                warn(format_args!("{place}: cannot be written anew: {error}"));
-            }
-        }
+    let names = |some: Vec<(String, Diagnosis)>| some.into_iter().map(|(to, _)| to).collect();
+    let (later, refused): (Vec<String>, Vec<String>) =
+        (names(answer.deferred), names(answer.refused));
+    if later.is_empty() && answer.accepted == 0 {
+        return put_aside(path, REFUSED, "the relay refuses it", log);
     }
+    if later.len() == submission.envelope.to.len() {
+        return;
+    }
+    // The others have it: what stays is for the rest alone.
+    let kept = keep(path, &mut submission, refused, later, log);
+    if let Err(error) = kept {
+        warn(format_args!(
+            "{place}: cannot be removed or written anew: {error}"
+        ));
+    }
+}
+
+/// Parts what is refused for good, which somebody has to look at, from what may be taken later.
+fn keep(
+    path: &Path,
+    submission: &mut Submission,
+    refused: Vec<String>,
+    later: Vec<String>,
+    log: &Log,
+) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    if !refused.is_empty() {
+        submission.envelope.to = refused;
+        let own = submission.leave(directory, &format!("{name}-1"))?;
+        put_aside(&own, REFUSED, "the relay refuses these recipients", log);
+    }
+    if later.is_empty() {
+        return fs::remove_file(path);
+    }
+    submission.envelope.to = later;
+    submission.leave(directory, &name).map(drop)
 }
 
 /// Out of the way, and not lost: its sender is on this machine.
@@ -152,9 +171,70 @@ const LOOK: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
 
     use super::*;
+    use crate::maildrop::Envelope;
     use crate::observe::log::{Format, Journal};
+
+    /// Takes mail for everybody but two; it knows no extensions.
+    fn relay() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(client.try_clone().unwrap()).lines();
+            client.write_all(b"220 relay.test\r\n").unwrap();
+            let mut is_content = false;
+            while let Some(Ok(line)) = lines.next() {
+                let reply: &[u8] = match &*line {
+                    "." => b"250 2.0.0 taken\r\n",
+                    _ if is_content => continue,
+                    "DATA" => b"354 go on\r\n",
+                    rcpt if rcpt.contains("gone@") => b"550 5.1.1 nobody\r\n",
+                    rcpt if rcpt.contains("full@") => b"452 4.2.2 full\r\n",
+                    _ => b"250 2.0.0 yes\r\n",
+                };
+                is_content = line == "DATA";
+                client.write_all(reply).unwrap();
+            }
+        });
+        at
+    }
+
+    #[test]
+    fn what_is_refused_for_one_recipient_is_put_aside_for_that_one() {
+        let home = tempfile::tempdir().unwrap();
+        let journal = Journal::start(Format::Text, Level::Error).unwrap();
+        let to = ["ann@c.test", "gone@d.test", "full@d.test"];
+        let mut submission = Submission {
+            envelope: Envelope {
+                to: to.map(str::to_owned).to_vec(),
+                ..Envelope::default()
+            },
+            content: b"Subject: x\r\n\r\nx\r\n".to_vec(),
+        };
+        let path = submission.leave(home.path(), "7").unwrap();
+        let whose = |name: &str| {
+            Submission::read(&home.path().join(name))
+                .unwrap()
+                .envelope
+                .to
+        };
+        take(&path, relay(), "c.test", &journal.handle());
+        assert_eq!(whose("7-1.refused"), ["gone@d.test"]);
+        assert_eq!(whose("7.mail"), ["full@d.test"]);
+        // Nobody takes it, and it stays as it is.
+        take(&path, relay(), "c.test", &journal.handle());
+        assert_eq!(whose("7.mail"), ["full@d.test"]);
+
+        submission.envelope.to.truncate(2);
+        let path = submission.leave(home.path(), "8").unwrap();
+        take(&path, relay(), "c.test", &journal.handle());
+        assert_eq!(whose("8-1.refused"), ["gone@d.test"]);
+        assert!(!path.exists());
+    }
 
     #[test]
     fn a_file_that_makes_it_panic_is_put_aside_and_the_others_are_taken() {

@@ -5,6 +5,8 @@
 //! | To add | begin in | and then |
 //! |---|---|---|
 //! | a configuration key | `config::keys` (its text is `ringpost config`) | the field and its default in `config`, a fault in `config::tests` |
+//! | a table of the configuration, or a key that needs a restart | the same | `config::changes` keeps what needs one as it is |
+//! | an address of the control plane | `control` | its description in `control::openapi`, its line in `control::page` |
 //! | a command of the program | `cli` | what it asks a relay: `observe::ask`, `control`, `shard::mesh::answer` |
 //! | an SMTP command or extension | `smtp::command`, `smtp::extension` | `smtp::server` or `smtp::client`, its driver in `shard::inbound` or `shard::outbound` |
 //! | an IMAP command | `imap::read` | `shard::retrieve::imap`, one file for each kind of command |

@@ -314,8 +314,8 @@
 //! so that address has to be in `smtp.trusted_networks`. Date, Message-ID and From are added where
 //! they are missing, and Bcc is removed. While the relay is down, mail of those who may write there
 //! waits in `data_dir/maildrop` and is taken up within a second of the start; others are told to try
-//! again (exit code 75). What the relay refuses for good stays there, its name ending in `.refused`; so
-//! does, ending in `.bad`, a file over which it panicked: it may have been sent. Renamed to `.mail`, either
+//! again (exit code 75). What the relay refuses for good, or for some of its recipients, stays there for those, its name
+//! ending in `.refused`; so does, ending in `.bad`, a file over which it panicked: it may have been sent. Renamed to `.mail`, either
 //! is tried again.
 //!
 //! # Who incoming mail is from

@@ -67,7 +67,7 @@ pub use site::Taking;
 /// reloads.
 #[must_use]
 pub fn run(config: Config, path: Option<&Path>, taking: Taking) -> ExitCode {
-    match serve(config, path, taking) {
+    match serve(config, path.map(Path::to_path_buf), taking) {
         Ok(()) => ExitCode::SUCCESS,
         Err(refused) => {
             eprintln!("ringpost: {refused}");
@@ -76,7 +76,7 @@ pub fn run(config: Config, path: Option<&Path>, taking: Taking) -> ExitCode {
     }
 }
 
-fn serve(mut config: Config, path: Option<&Path>, taking: Taking) -> Result<(), Refused> {
+fn serve(mut config: Config, path: Option<PathBuf>, taking: Taking) -> Result<(), Refused> {
     // Before any other thread: a signal that comes while the relay starts is kept for its turn, and
     // what the process gives up is given up by all of them.
     let signals = words::signals()?;
@@ -131,7 +131,6 @@ fn serve(mut config: Config, path: Option<&Path>, taking: Taking) -> Result<(), 
     succession.begin(&manager, words.clone(), journal.handle())?;
     let pickup = pick_up(&current, &bound)?;
     let watcher = watch(ended, running, signals.handle(), words.clone())?;
-    let path = path.map(Path::to_path_buf);
     words::forward(signals, words)?;
     let steward = Steward {
         current,

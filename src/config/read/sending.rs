@@ -1,6 +1,6 @@
 //! Faults of sources and pools, and of whoever names them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Named, Reader};
 use crate::config::Config;
@@ -72,6 +72,19 @@ impl Reader<'_> {
 
     fn check_tenants(&mut self, config: &Config) {
         let tenants = self.check_names("tenant", config.tenant.iter().map(|one| &*one.name));
+        let mut whose: HashMap<String, &str> = HashMap::new();
+        for (place, tenant) in config.tenant.iter().enumerate() {
+            for user in &tenant.users {
+                let before = whose.insert(user.to_ascii_lowercase(), &tenant.name);
+                if let Some(before) = before {
+                    let at = self.place(&format!("tenant.{place}.users"));
+                    self.fault(
+                        at,
+                        format!("users: {user:?} is a user of {before:?} already"),
+                    );
+                }
+            }
+        }
         for (place, listener) in config.listener.iter().enumerate() {
             if let Some(name) = &listener.tenant
                 && !tenants.contains(name)
@@ -175,6 +188,16 @@ mod tests {
                 "a: must be a number from 1 to 1000",
             ),
             ("delivery.pool = \"p\"", "1:17", "no [[pool]] called \"p\""),
+            (
+                "tenant = [{ name = \"t\", users = [\"a@b\"] }, { name = \"u\", users = [\"A@b\"] }]",
+                "1:66",
+                "is a user of \"t\" already",
+            ),
+            (
+                "listener = [{ bind = [\"[::1]:25\"], tenant = \"t\" }]",
+                "1:45",
+                "no [[tenant]] called \"t\"",
+            ),
             (
                 "route = [{ domain = \"*\", pool = \"p\" }]",
                 "1:33",

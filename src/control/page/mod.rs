@@ -64,10 +64,11 @@ const ADDRESSES: &str = "ringpost\n\n\
     /api/v1/dialogues     SMTP while it happens: ?destination= or ?client=, &seconds=\n\
     /api/v1/bounces       to whom mail did not come: ?limit=\n\
     /api/v1/explain       how mail would travel: ?recipient= &tenant=\n\
-    /api/v1/suppressions  who gets no mail: ?address= &why= &after= &limit=; POST adds, /remove takes off\n\
+    /api/v1/suppressions  who gets no mail: ?address= &why= &after= &limit=; POST adds\n\
     /api/v1/users         who may log in; POST adds; DELETE /ADDRESS, PUT /ADDRESS/password\n\
     /api/v1/openapi.json  all of this for programs, with what is read and answered\n\n\
     POST /api/v1/queue/{hold,release,retry,remove,undo,bounce,redirect} with a selector, dry_run, reason\n\
+    POST /api/v1/suppressions/remove                 takes addresses off that list\n\
     POST /api/v1/messages, /api/v1/messages/batch    takes mail\n\
     POST /api/v1/config/check, /api/v1/reload, /api/v1/drain\n";
 

@@ -349,20 +349,22 @@ const explained = ({ recipient, ...told }) => {
 const LIST_MAX = 25;
 const absent = error => { if (error.status === 404) return null; throw error; };
 const answers = async wanted => {
-  if (!/[@.]/.test(wanted)) {
+  if (!/[@.:]/.test(wanted)) {
     const trace = await get(`/api/v1/trace/${encodeURIComponent(wanted)}`).catch(absent);
     if (!trace) return [element("p", `Nothing is known of ${wanted}: shards remember the newest messages, the log has all.`)];
     return [...(trace.queued ? [message(trace.queued)] : [element("p", "It is not in the queue.")]), moments(trace)];
   }
   const limit = LIST_MAX;
   const address = wanted.includes("@");
-  const lists = address ? [{ to: wanted, limit }, { from: wanted, limit }] : [{ domain: wanted, limit }];
+  // A next hop may be a smart host or go by a pool: then it is no domain.
+  const lists = address ? [{ to: wanted, limit }, { from: wanted, limit }] : [{ domain: wanted, limit }, { destination: wanted, limit }];
   const [told, ...found] = await Promise.all([
-    get("/api/v1/explain", { recipient: address ? wanted : `postmaster@${wanted}` }).catch(() => null),
+    get("/api/v1/explain", { recipient: address ? wanted : `postmaster@${wanted.split(" via ")[0]}` }).catch(() => null),
     ...lists.map(query => get("/api/v1/queue", query))]);
-  const entries = found.flat();
+  const entries = [...new Map(found.flat().map(entry => [entry.id, entry])).values()];
   const words = entries.length ? `${entries.length} messages wait${entries.length >= limit ? ", or more" : ""}.` : "No message waits.";
-  const bulk = orders(address ? { to: wanted } : { domain: wanted }, `All mail to ${wanted}`, " all");
+  const selector = address ? { to: wanted } : found[0].length ? { domain: wanted } : { destination: wanted };
+  const bulk = orders(selector, `All mail to ${wanted}`, " all");
   bulk.className = "orders";
   return [element("p", words), ...(entries.length > 1 ? [bulk] : []), ...entries.map(message), ...(told ? [explained(told)] : [])];
 };
