@@ -142,7 +142,7 @@ pub fn main() -> ExitCode {
         Some(Command::Config {
             defaults: false,
             json,
-        }) => with(path, |config| render(&config.effective(), json)),
+        }) => with_words(path, |config| render(&config.effective(), json)),
         Some(Command::Queue(arguments)) => asking(path, |place| queue::run(&arguments, place)),
         Some(Command::Trace(arguments)) => asking(path, |place| trace::run(&arguments, place)),
         Some(Command::Explain(arguments)) => asking(path, |place| explain::run(&arguments, place)),
@@ -163,9 +163,11 @@ pub fn main() -> ExitCode {
         Some(Command::Suppression(arguments)) => {
             asking(path, |place| suppression::run(&arguments, place))
         }
-        Some(Command::Bounces(arguments)) => with(path, |config| bounces::run(&arguments, &config)),
+        Some(Command::Bounces(arguments)) => {
+            with_words(path, |config| bounces::run(&arguments, &config))
+        }
         Some(Command::Preflight(arguments)) => {
-            with(path, |config| preflight::run(&arguments, &config))
+            with_words(path, |config| preflight::run(&arguments, &config))
         }
         Some(Command::User(arguments)) => with_words(path, |config| {
             as_relay(&config, || user::run(&arguments, &config))
@@ -222,7 +224,7 @@ fn answer_usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Runs `then` with the configuration, or prints its faults.
+/// Runs `then` with the configuration and all files that it names in order, or prints their faults.
 fn with(path: Option<&Path>, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
     match config::load(path) {
         Ok(config) => then(config),
@@ -236,8 +238,8 @@ fn asking(path: Option<&Path>, then: impl FnOnce(&Place) -> ExitCode) -> ExitCod
     with_words(path, |config| then(&place(&config)))
 }
 
-/// Runs `then` with a configuration without a look at the files that it names: one of them is about to be
-/// made or mended.
+/// Runs `then` with a configuration without a look at the files that it names: whoever needs one of them reads it,
+/// and one may be about to be made or mended.
 fn with_words(path: Option<&Path>, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
     match config::load_words(path) {
         Ok(config) => then(config),

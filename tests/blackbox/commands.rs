@@ -410,6 +410,34 @@ fn no_relay_runs() {
 }
 
 #[test]
+fn files_that_are_not_to_be_read_keep_nobody_from_asking_and_sending() {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    let mut relay = scene.relay("");
+    relay.setup.extra =
+        "tls = { certificate = \"/gone\", key = \"/gone\", client_ca = \"/gone\" }\n\
+        dkim = [{ domain = \"d.test\", selector = \"s1\", key = \"/gone\" }]\n\
+        route = [{ domain = \"hub.test\", to = \"smtp://hub.test\", credentials = \"/gone\" }]"
+            .to_owned();
+    relay.write_config();
+    assert_eq!(relay.run(&["check"]).status.code(), Some(78));
+    for words in [
+        &["queue", "list"][..],
+        &["health"],
+        &["config"],
+        &["bounces", "550 5.1.1 nobody"],
+        &["dkim", "generate", "d.test", "--selector", "s1"],
+    ] {
+        relay.ask(words);
+    }
+    let sent = relay.run_with(
+        &["sendmail", "-f", "a@c.test", "b@d.test"],
+        "Subject: x\n\nx\n",
+    );
+    assert!(sent.status.success(), "{sent:?}");
+    mx.wait_for_mail_to("b@d.test");
+}
+
+#[test]
 fn an_octet_of_the_spool_is_flipped() {
     let (_scene, _mx, mut relay, ids) = waiting(3);
     let busy = relay.run(&["spool", "check"]);
