@@ -27,7 +27,7 @@ impl Pickup {
         relay: SocketAddr,
         hello: String,
         log: Log,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
         let (end, ended) = mpsc::channel();
         let looking = move || {
             while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {

@@ -92,8 +92,8 @@
 //! `route::sts`). It leases a connection permit from the destination's home shard
 //! (`shard::outbound::permits`), and where there is a rate, a slot for each message (`shard::outbound::pace`,
 //! `queue::pace`, which also learns from hosts that complain). It connects from a source whose turn it is
-//! (`shard::outbound::sources`), and runs `smtp::client` over the stream (`shard::outbound::transmit`). What leaves is signed once for each form in which it leaves
-//! (`shard::message::sign`, `dkim`). The client session pipelines where the peer allows it and
+//! (`shard::outbound::sources`), and runs `smtp::client` over the stream (`shard::outbound::transmit`). What
+//! leaves is signed once for each form in which it leaves (`shard::message::sign`, `dkim`). The client session pipelines where the peer allows it and
 //! gives one [`Outcome`](crate::mail::outcome::Outcome) for each recipient. A connection serves
 //! further messages of its lane.
 //!

@@ -91,7 +91,7 @@ fn smart_host_does_not_know_the_password_until_somebody_mends_it() {
     outer.relay.log_line(&words);
     assert_eq!(mx.messages().len(), 0);
     write(&outer.credentials, "s3cret");
-    outer.relay.log_line(&["credentials changed: done"]);
+    outer.relay.log_line(&["changed: done"]);
     mx.wait_for(1);
     assert!(
         !outer.relay.log().contains("s3cret"),
