@@ -389,6 +389,7 @@ fn files_that_are_left_alone_make_no_fault() {
         ("tls", format!("client_ca = \"{gone}\"")),
         ("control", format!("token_file = \"{gone}\"")),
         ("bounces", format!("rules = \"{gone}\"")),
+        ("returns", format!("key = \"{gone}\"")),
         (
             "oauth",
             format!("keys = \"{gone}\"\nissuer = \"i\"\naudience = \"a\""),

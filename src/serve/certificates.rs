@@ -112,7 +112,8 @@ impl Seen {
             .chain(&tls.trusted_roots)
             .chain(&tls.client_ca)
             .chain(&config.oauth.keys)
-            .chain(&config.bounces.rules);
+            .chain(&config.bounces.rules)
+            .chain(&config.returns.key);
         Self(files.map(look).collect())
     }
 }
