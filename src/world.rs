@@ -244,6 +244,9 @@ pub trait Listener: 'static {
 
 /// A connected byte stream. Reads and writes end at their deadline with `TimedOut`.
 pub trait Stream: 'static {
+    /// Waits until there is something to be read: octets, the end or an error. It may come back
+    /// sooner; [`Stream::read`] waits all the same. For those who want no buffer while they wait.
+    fn readable(&mut self, deadline: Tick) -> impl Future<Output = io::Result<()>>;
     /// Reads what is there into `into`, waiting for at least one octet; 0 at the end.
     fn read(&mut self, into: &mut [u8], deadline: Tick) -> impl Future<Output = io::Result<usize>>;
     /// Writes all of `parts`, in one system call where the kernel takes them all.

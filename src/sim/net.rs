@@ -429,6 +429,25 @@ impl SimStream {
 }
 
 impl Stream for SimStream {
+    async fn readable(&mut self, deadline: Tick) -> io::Result<()> {
+        let net = Rc::clone(&self.net);
+        let deadline = Place::moment(self.born, deadline);
+        let mut alarm = Alarm::new(&net.executor);
+        poll_fn(|cx| {
+            let now = net.executor.now();
+            let mut link = self.link.borrow_mut();
+            if link.is_readable(self.side, now, cx) {
+                return Poll::Ready(Ok(()));
+            }
+            if now >= deadline {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            alarm.set(deadline.min(link.next_event(self.side)), cx.waker());
+            Poll::Pending
+        })
+        .await
+    }
+
     async fn read(&mut self, into: &mut [u8], deadline: Tick) -> io::Result<usize> {
         let net = Rc::clone(&self.net);
         let deadline = Place::moment(self.born, deadline);
@@ -543,6 +562,17 @@ enum Ending {
 }
 
 impl Link {
+    /// Whether a read would not wait; where it would, who is to be woken is known then.
+    fn is_readable(&mut self, side: usize, now: Tick, cx: &Context<'_>) -> bool {
+        let pipe = &mut self.pipes[1 - side];
+        let has_ended = pipe.end.is_some_and(|(at, _)| at <= now);
+        let is_readable = self.closed[side] || has_ended || pipe.has_arrived(now);
+        if !is_readable {
+            pipe.reader = Some(cx.waker().clone());
+        }
+        is_readable
+    }
+
     fn poll_read(
         &mut self,
         side: usize,
@@ -691,6 +721,11 @@ impl Link {
 }
 
 impl Pipe {
+    fn has_arrived(&self, now: Tick) -> bool {
+        let first = self.segments.front();
+        first.is_some_and(|segment| segment.at <= now)
+    }
+
     fn take(&mut self, mut into: &mut [u8], now: Tick) -> usize {
         let mut taken = 0;
         while let Some(segment) = self.segments.front_mut()

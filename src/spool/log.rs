@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use futures_channel::oneshot;
+use futures_util::FutureExt as _;
 use smallvec::SmallVec;
 
 use super::extent::Unclaimed;
@@ -296,20 +297,33 @@ impl<W: World> Log<W> {
 
     /// Puts a message on stable storage.
     pub async fn accept(&self, message: &Accepted<'_>) -> Result<(Receipt, Locator), CommitError> {
+        self.room().await;
+        self.hand_in(message)?.await
+    }
+
+    /// Waits while too much is waiting to be written: memory is not the place for a slow disk.
+    pub async fn room(&self) {
         self.inner.room().await;
+    }
+
+    /// [`Log::accept`] for whoever has waited for [`Log::room`]: the message is
+    /// in a batch at once, and what is given back waits for that to be on stable storage, without it.
+    pub fn hand_in(
+        &self,
+        message: &Accepted<'_>,
+    ) -> Result<impl Future<Output = Result<(Receipt, Locator), CommitError>> + use<W>, CommitError>
+    {
         self.inner.usable()?;
         let (tell, told) = oneshot::channel();
         if let Body::Extent(seal) = message.body {
             seal.name();
         }
-        let locator = self.inner.append_message(message, tell);
+        let (id, locator) = (message.id, self.inner.append_message(message, tell));
         self.inner.signal.ring_loud();
-        match told.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(error),
-            Err(oneshot::Canceled) => return Err(CommitError::Interrupted),
-        }
-        Ok((Receipt { id: message.id }, locator))
+        Ok(told.map(move |told| match told {
+            Ok(done) => done.map(|()| (Receipt { id }, locator)),
+            Err(oneshot::Canceled) => Err(CommitError::Interrupted),
+        }))
     }
 
     /// Begins the content of a large message.
@@ -460,7 +474,6 @@ impl<W: World> Inner<W> {
         let _ = told.await;
     }
 
-    /// Waits while too much is waiting to be written: memory is not the place for a slow disk.
     pub(super) async fn room(&self) {
         poll_fn(|cx| {
             if !self.is_crowded() {

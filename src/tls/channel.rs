@@ -152,46 +152,42 @@ impl<S: Stream> Channel<S> {
 }
 
 impl<S: Stream> Stream for Channel<S> {
-    async fn read(&mut self, into: &mut [u8], deadline: Tick) -> io::Result<usize> {
-        let Some(secured) = &mut self.secured else {
-            return self.stream.read(into, deadline).await;
-        };
-        loop {
-            if let Some(len) = secured.take(into)? {
-                return Ok(len);
+    async fn readable(&mut self, deadline: Tick) -> io::Result<()> {
+        if let Some(secured) = &mut self.secured {
+            secured.settle(&mut self.stream, deadline).await?;
+            if secured.has_more() {
+                return Ok(());
             }
-            // Session tickets and key updates that we owe.
-            secured.flush(&mut self.stream, deadline).await?;
-            secured.fill(&mut self.stream, deadline).await?;
+            secured.raw = Vec::new();
+        }
+        self.stream.readable(deadline).await
+    }
+
+    async fn read(&mut self, into: &mut [u8], deadline: Tick) -> io::Result<usize> {
+        match &mut self.secured {
+            None => self.stream.read(into, deadline).await,
+            // Apart: connections in plain need not have room for it.
+            Some(secured) => Box::pin(secured.read(&mut self.stream, into, deadline)).await,
         }
     }
 
     async fn write(&mut self, parts: &mut [IoSlice<'_>], deadline: Tick) -> io::Result<()> {
-        let Some(secured) = &mut self.secured else {
-            return self.stream.write(parts, deadline).await;
-        };
-        for part in parts.iter() {
-            let mut rest = &part[..];
-            while !rest.is_empty() {
-                let len = secured.connection.writer().write(rest)?;
-                rest = &rest[len..];
-                if !rest.is_empty() {
-                    // rustls keeps so much and no more.
-                    secured.flush(&mut self.stream, deadline).await?;
-                }
-            }
+        match &mut self.secured {
+            None => self.stream.write(parts, deadline).await,
+            Some(secured) => Box::pin(secured.write(&mut self.stream, parts, deadline)).await,
         }
-        secured.flush(&mut self.stream, deadline).await
     }
 
     async fn write_last(&mut self, octets: &[u8], deadline: Tick) -> io::Result<()> {
-        // Under TLS its own last word follows the octets.
-        if self.secured.is_none() {
-            return self.stream.write_last(octets, deadline).await;
+        match &mut self.secured {
+            None => self.stream.write_last(octets, deadline).await,
+            Some(_) => {
+                // Under TLS its own last word follows the octets.
+                let written = self.write(&mut [IoSlice::new(octets)], deadline).await;
+                Box::pin(self.close(deadline)).await;
+                written
+            }
         }
-        let written = self.write(&mut [IoSlice::new(octets)], deadline).await;
-        self.close(deadline).await;
-        written
     }
 
     fn is_stale(&mut self) -> bool {
@@ -239,6 +235,60 @@ impl Secured {
         }
         self.facts = facts(&self.connection);
         Ok(())
+    }
+
+    /// Reads plain octets.
+    async fn read<S: Stream>(
+        &mut self,
+        stream: &mut S,
+        into: &mut [u8],
+        deadline: Tick,
+    ) -> io::Result<usize> {
+        loop {
+            if let Some(len) = self.take(into)? {
+                return Ok(len);
+            }
+            self.settle(stream, deadline).await?;
+            self.fill(stream, deadline).await?;
+        }
+    }
+
+    /// Writes plain octets.
+    async fn write<S: Stream>(
+        &mut self,
+        stream: &mut S,
+        parts: &[IoSlice<'_>],
+        deadline: Tick,
+    ) -> io::Result<()> {
+        for part in parts {
+            let mut rest = &part[..];
+            while !rest.is_empty() {
+                let len = self.connection.writer().write(rest)?;
+                rest = &rest[len..];
+                if !rest.is_empty() {
+                    // rustls keeps so much and no more.
+                    self.flush(stream, deadline).await?;
+                }
+            }
+        }
+        self.flush(stream, deadline).await
+    }
+
+    /// Sends what we owe without having been asked to write: session tickets, key updates. It is
+    /// seldom, and stands apart.
+    async fn settle<S: Stream>(&mut self, stream: &mut S, deadline: Tick) -> io::Result<()> {
+        if self.connection.wants_write() || !self.out.is_empty() {
+            Box::pin(self.flush(stream, deadline)).await?;
+        }
+        Ok(())
+    }
+
+    /// Something is left of what was read, or its end is known.
+    fn has_more(&mut self) -> bool {
+        let known = self.connection.process_new_packets();
+        let is_empty = known
+            .is_ok_and(|known| known.plaintext_bytes_to_read() == 0 && !known.peer_has_closed());
+        !is_empty || !self.unread.is_empty()
     }
 
     /// Plain octets that are there; `None` when more records are needed.

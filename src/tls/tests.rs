@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use futures_lite::future::{block_on, zip};
+use futures_lite::future::{block_on, poll_once, zip};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{RootCertStore, ServerConfig};
@@ -45,6 +45,18 @@ fn pipe(step: usize) -> (Pipe, Pipe) {
 }
 
 impl Stream for Pipe {
+    async fn readable(&mut self, _: Tick) -> io::Result<()> {
+        poll_fn(|cx| {
+            let mut way = self.from.borrow_mut();
+            if way.octets.is_empty() && !way.is_closed {
+                way.reader = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
     async fn read(&mut self, into: &mut [u8], _: Tick) -> io::Result<usize> {
         poll_fn(|cx| {
             let mut way = self.from.borrow_mut();
@@ -175,6 +187,35 @@ fn what_is_said_arrives_however_the_octets_are_split() {
         assert!(heard == said, "{step}");
         assert_eq!(answer, [&said[..10], b"!"].concat());
     }
+}
+
+#[test]
+fn whoever_waits_for_octets_hears_of_those_that_were_read_and_not_taken() {
+    let (server, clients, _home) = parties(&["mx.test"]);
+    let (ours, theirs) = pipe(usize::MAX);
+    let (mut server_end, mut client_end) = (Channel::plain(ours), Channel::plain(theirs));
+    let accepting = server_end.accept(server, Tick::NEVER);
+    let config = Arc::clone(&clients.verified);
+    let connecting = client_end.connect(config, name("mx.test"), Tick::NEVER);
+    let (accepted, connected) = block_on(zip(accepting, connecting));
+    accepted.and(connected).unwrap();
+    let is_readable = |end: &mut Channel<Pipe>| {
+        let waited = block_on(poll_once(end.readable(Tick::NEVER)));
+        waited.map(Result::unwrap).is_some()
+    };
+    assert!(!is_readable(&mut server_end), "nothing was said");
+    block_on(client_end.write(&mut [IoSlice::new(&[7; 3000])], Tick::NEVER)).unwrap();
+    let mut some = [0; 1000];
+    for _ in 0..3 {
+        assert!(is_readable(&mut server_end), "there is more");
+        let len = block_on(server_end.read(&mut some, Tick::NEVER)).unwrap();
+        assert_eq!((len, some[999]), (1000, 7));
+    }
+    assert!(!is_readable(&mut server_end), "all was taken");
+    block_on(client_end.close(Tick::NEVER));
+    assert!(is_readable(&mut server_end), "the end is known");
+    let len = block_on(server_end.read(&mut some, Tick::NEVER)).unwrap();
+    assert_eq!(len, 0);
 }
 
 async fn try_name(

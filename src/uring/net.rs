@@ -1,53 +1,65 @@
 //! Sockets on glommio.
 //!
 //! Rules kept here: sockets are made with socket2, because glommio can neither choose a source
-//! address nor a backlog; a read has no glommio timeout, because a cancelled one leaves its timer
-//! armed and fails a later read; a stream is shut down before it is dropped, because glommio
-//! closes it only on the reactor's next pass and the peer would wait for its FIN.
+//! address nor a backlog; reads and writes are system calls of ours that do not wait, and glommio is
+//! asked for readiness alone, when there is none; a deadline is a timer of ours; a stream is shut down
+//! before it is dropped, because a request that the ring still has would keep the socket open, and the
+//! peer would wait for its FIN.
 
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 
-use futures_lite::io::{AsyncRead, AsyncWrite};
 use glommio::io::{PollState, PollableFd};
-use glommio::net::TcpStream;
 use glommio::timer::Timer;
 use rustix::io::Errno;
-use rustix::net::{SendFlags, SocketFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{looked, now, plain};
 use crate::world::{Listener, Parcel, Stream, Tick};
 
 /// A connected TCP stream.
+///
+/// Not glommio's: that one asks for readiness again as soon as something was read, and an idle one
+/// has room for its own deadlines.
 pub struct UringStream {
-    stream: TcpStream,
+    socket: PollableFd<Socket>,
     peer: SocketAddr,
     /// Kept between waits: a new one is an allocation, a reset is not.
     timer: Option<Timer>,
+    /// All that was there has been read: it is not asked for before more has come.
+    is_drained: bool,
     /// Both directions were ended.
     is_shut: bool,
 }
 
+/// What a stream waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Read,
+    Write,
+}
+
 impl UringStream {
-    fn new(stream: TcpStream, peer: SocketAddr) -> Self {
-        Self {
-            stream,
+    fn new(socket: Socket, peer: SocketAddr) -> io::Result<Self> {
+        Ok(Self {
+            socket: PollableFd::new(socket).map_err(plain)?,
             peer: canonical(peer),
             timer: None,
+            // A client waits for our greeting, and a host's is on its way.
+            is_drained: true,
             is_shut: false,
-        }
+        })
     }
 
     /// For another shard. The ring of this one lets go of it: what waits on a descriptor waits on a
     /// second one of the same socket.
     pub(super) fn pack(mut self) -> io::Result<Parcel> {
-        let socket = self.descriptor().try_clone_to_owned()?;
+        let socket = self.socket.get_ref().try_clone()?;
         // Dropped here, and not ended.
         self.is_shut = true;
         Ok(Parcel::new((socket, self.peer)))
@@ -55,42 +67,58 @@ impl UringStream {
 
     /// What another shard has packed.
     pub(super) fn unpack(parcel: Parcel) -> io::Result<Self> {
-        let (socket, peer): (OwnedFd, SocketAddr) = parcel.open()?;
-        Ok(Self::new(Socket::from(socket).into(), peer))
+        let (socket, peer): (Socket, SocketAddr) = parcel.open()?;
+        Self::new(socket, peer)
     }
 
-    fn descriptor(&self) -> BorrowedFd<'_> {
-        // SAFETY: `stream` owns the descriptor and keeps it open for as long as the borrow of
-        // `self` lasts.
-        unsafe { BorrowedFd::borrow_raw(self.stream.as_raw_fd()) }
-    }
-
-    /// Polls `attempt` until it is ready or `deadline` has passed.
+    /// Makes `attempt`s until one is not `AGAIN` or `deadline` has passed. Before each but the first it
+    /// waits until the socket is ready; before that one too with `waits`.
     async fn until<T>(
         &mut self,
+        wish: Wish,
+        mut waits: bool,
         deadline: Tick,
-        mut attempt: impl FnMut(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        mut attempt: impl FnMut(&Socket) -> rustix::io::Result<T>,
     ) -> io::Result<T> {
-        let mut waited = false;
+        let (socket, timer) = (&self.socket, &mut self.timer);
+        let (mut state, mut polls, mut is_timed) = (PollState::new(), 0, false);
         poll_fn(|cx| {
-            if waited {
+            if polls > 0 {
                 looked();
             }
-            if let Poll::Ready(done) = attempt(Pin::new(&mut self.stream), cx) {
-                return Poll::Ready(done);
+            loop {
+                if !std::mem::replace(&mut waits, true) {
+                    match attempt(socket.get_ref()) {
+                        Err(Errno::AGAIN | Errno::INTR) => {}
+                        done => return Poll::Ready(done.map_err(io::Error::from)),
+                    }
+                }
+                // Whoever is polled and finds nothing leaves a waker behind.
+                polls += 1;
+                if polls % WAKERS_MAX == 0 {
+                    state = PollState::new();
+                }
+                let ready = match wish {
+                    Wish::Read => socket.poll_readable(cx, &mut state),
+                    Wish::Write => socket.poll_writable(cx, &mut state),
+                };
+                match ready {
+                    Poll::Ready(Ok(())) => waits = false,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(plain(error))),
+                    Poll::Pending => break,
+                }
             }
-            let is_first = !std::mem::replace(&mut waited, true);
             if deadline == Tick::NEVER {
                 return Poll::Pending;
             }
-            if is_first {
+            if !std::mem::replace(&mut is_timed, true) {
                 let wait = deadline.since(now());
-                match &mut self.timer {
+                match &mut *timer {
                     Some(timer) => timer.reset(wait),
                     none => *none = Some(Timer::new(wait)),
                 }
             }
-            let timer = self.timer.as_mut().map(|timer| Pin::new(timer).poll(cx));
+            let timer = timer.as_mut().map(|timer| Pin::new(timer).poll(cx));
             match timer {
                 Some(Poll::Ready(_)) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
                 _ => Poll::Pending,
@@ -101,17 +129,31 @@ impl UringStream {
 }
 
 impl Stream for UringStream {
+    async fn readable(&mut self, deadline: Tick) -> io::Result<()> {
+        if self.is_drained {
+            self.until(Wish::Read, true, deadline, |_| Ok(())).await?;
+            self.is_drained = false;
+        }
+        Ok(())
+    }
+
     async fn read(&mut self, into: &mut [u8], deadline: Tick) -> io::Result<usize> {
-        self.until(deadline, |stream, cx| stream.poll_read(cx, into))
-            .await
+        let waits = self.is_drained;
+        let flags = RecvFlags::DONTWAIT;
+        let receive = |socket: &Socket| rustix::net::recv(socket, &mut *into, flags);
+        let (len, _) = self.until(Wish::Read, waits, deadline, receive).await?;
+        self.is_drained = len < into.len();
+        Ok(len)
     }
 
     async fn write(&mut self, mut parts: &mut [IoSlice<'_>], deadline: Tick) -> io::Result<()> {
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
-            let written = self
-                .until(deadline, |stream, cx| stream.poll_write_vectored(cx, parts))
-                .await?;
+            let send = |socket: &Socket| {
+                let mut nothing = SendAncillaryBuffer::default();
+                rustix::net::sendmsg(socket, parts, &mut nothing, AT_ONCE)
+            };
+            let written = self.until(Wish::Write, false, deadline, send).await?;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
@@ -122,8 +164,8 @@ impl Stream for UringStream {
 
     async fn write_last(&mut self, octets: &[u8], deadline: Tick) -> io::Result<()> {
         // Held back for the FIN that follows: one segment, and the peer wakes once.
-        let flags = SendFlags::MORE | SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let sent = rustix::net::send(self.descriptor(), octets, flags).unwrap_or(0);
+        let flags = AT_ONCE | SendFlags::MORE;
+        let sent = rustix::net::send(self.socket.get_ref(), octets, flags).unwrap_or(0);
         let rest = &octets[sent..];
         let written = match rest {
             [] => Ok(()),
@@ -135,8 +177,8 @@ impl Stream for UringStream {
     }
 
     fn is_stale(&mut self) -> bool {
-        let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
-        let seen = rustix::net::recv(self.descriptor(), &mut [0u8; 1], flags);
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let seen = rustix::net::recv(self.socket.get_ref(), &mut [0u8; 1], flags);
         !matches!(seen, Err(Errno::AGAIN))
     }
 
@@ -146,7 +188,8 @@ impl Stream for UringStream {
 
     fn local(&self) -> SocketAddr {
         // Asked for when it is wanted, which is seldom: not a system call for each connection.
-        let local = self.stream.local_addr();
+        let local = self.socket.get_ref().local_addr();
+        let local = local.and_then(|local| address(&local));
         local.map_or(UNKNOWN, canonical)
     }
 
@@ -155,7 +198,7 @@ impl Stream for UringStream {
             return;
         }
         // An error says that the peer was faster; there is nothing left to end then.
-        let _ = rustix::net::shutdown(self.descriptor(), rustix::net::Shutdown::Both);
+        let _ = self.socket.get_ref().shutdown(Shutdown::Both);
     }
 }
 
@@ -218,7 +261,7 @@ impl Listener for UringListener {
                 // of descriptors, and a few resets a second would keep everybody out.
                 Ok(socket) => {
                     if let Ok(peer) = socket.peer_addr().and_then(|peer| address(&peer)) {
-                        return Ok(UringStream::new(socket.into(), peer));
+                        return UringStream::new(socket, peer);
                     }
                 }
                 Err(Errno::AGAIN) => self.waited().await?,
@@ -323,33 +366,11 @@ pub(super) async fn dial(
         Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
         Err(error) => return Err(error),
     }
-    let mut pending = Connecting(Some(socket.into()));
-    pending.connected(deadline).await?;
-    match pending.0.take() {
-        Some(stream) => Ok(UringStream::new(stream, to)),
-        None => Err(io::ErrorKind::NotConnected.into()),
-    }
-}
-
-/// A connection that is not there yet: writable means it is, or that it failed.
-struct Connecting(Option<TcpStream>);
-
-impl Connecting {
-    async fn connected(&mut self, deadline: Tick) -> io::Result<()> {
-        let mut timer = Timer::new(deadline.since(now()));
-        let Some(stream) = &mut self.0 else {
-            return Ok(());
-        };
-        poll_fn(|cx| {
-            if let Poll::Ready(done) = Pin::new(&mut *stream).poll_write(cx, &[]) {
-                return Poll::Ready(done.map(drop));
-            }
-            Pin::new(&mut timer)
-                .poll(cx)
-                .map(|_| Err(io::ErrorKind::TimedOut.into()))
-        })
-        .await
-    }
+    let mut stream = UringStream::new(socket, to)?;
+    // Writable means that it is there, or that it failed: a send of nothing tells which.
+    let send = |socket: &Socket| rustix::net::send(socket, &[], AT_ONCE);
+    stream.until(Wish::Write, true, deadline, send).await?;
+    Ok(stream)
 }
 
 /// IPv4 addresses seen through an IPv6 socket, as what they are: trusted networks and limits
@@ -358,6 +379,10 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
+/// Whatever is not sent without waiting is waited for in the ring.
+const AT_ONCE: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+/// Wakers that one wait may have left with the ring; then it is asked anew.
+const WAKERS_MAX: u32 = 16;
 /// What a connection is said to come from whose own end the system does not tell any more.
 const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// Connections the kernel keeps for us between two accepts. Bounded by `net.core.somaxconn`.

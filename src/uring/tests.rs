@@ -107,6 +107,41 @@ fn octets_travel_in_several_parts_and_a_silent_peer_ends_a_read_at_its_deadline(
 }
 
 #[test]
+fn a_wait_for_octets_can_be_given_up_begun_again_and_looked_at_often() {
+    in_world(|world| async move {
+        let (mut client, mut server) = pair(&world).await;
+        let until = world.now() + Duration::from_millis(20);
+        let silent = server.readable(until).await.unwrap_err();
+        assert_eq!(silent.kind(), io::ErrorKind::TimedOut);
+        let until = soon(&world);
+        assert!(
+            futures_lite::future::poll_once(server.readable(until))
+                .await
+                .is_none()
+        );
+        {
+            let mut waiting = std::pin::pin!(server.readable(until));
+            for _ in 0..1000 {
+                let looked = futures_lite::future::poll_once(&mut waiting).await;
+                assert!(looked.is_none(), "nothing was said");
+            }
+            client
+                .write(&mut [IoSlice::new(b"hello")], until)
+                .await
+                .unwrap();
+            waiting.await.unwrap();
+        }
+        let mut into = [0; 3];
+        assert_eq!(server.read(&mut into, until).await.unwrap(), 3);
+        server.readable(until).await.unwrap();
+        assert_eq!(server.read(&mut into, until).await.unwrap(), 2);
+        client.shutdown();
+        server.readable(until).await.unwrap();
+        assert_eq!(server.read(&mut into, until).await.unwrap(), 0, "the end");
+    });
+}
+
+#[test]
 fn a_large_write_to_a_slow_reader_is_whole_and_one_to_a_dead_reader_ends() {
     in_world(|world| async move {
         let (mut ours, mut theirs) = pair(&world).await;

@@ -1,15 +1,17 @@
 //! A client's connection, whatever it speaks: the channel, what was read of it and not consumed,
 //! and until when it may last.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_lite::future;
+use futures_util::FutureExt as _;
 
 use super::buffers::{Buffers, FIRST_BUFFER_OCTETS, LINE_BUFFER_OCTETS};
 use super::login::Proofs;
@@ -245,14 +247,13 @@ impl<W: World> Connection<W> {
     }
 
     /// Waits for octets, `wait` at most. With `pass`, it ends too when the gate closes.
-    pub(in crate::shard) async fn receive(
+    pub(in crate::shard) fn receive(
         &mut self,
         shard: &Shard<W>,
         wait: Duration,
         pass: Option<&Pass>,
-    ) -> io::Result<Heard> {
+    ) -> impl Future<Output = io::Result<Heard>> {
         self.receive_into(shard, wait, pass, LINE_BUFFER_OCTETS)
-            .await
     }
 
     /// The same with room for so many octets.
@@ -263,7 +264,6 @@ impl<W: World> Connection<W> {
         pass: Option<&Pass>,
         room: usize,
     ) -> io::Result<Heard> {
-        self.make_room(&shard.buffers, room);
         let deadline = (shard.world.now() + wait).min(self.standing.ends);
         // Who always has more to say would keep the shard from everybody else: content lets others go
         // first, and commands come in turns.
@@ -277,23 +277,19 @@ impl<W: World> Connection<W> {
         }
         let mut waited = false;
         let read = {
-            let into = &mut self.buffer[self.unread.end..];
-            let mut read = pin!(self.stream.read(into, deadline));
+            let mut read = pin!(self.read(&shard.buffers, room, deadline));
             let read = poll_fn(|cx| {
                 let read = read.as_mut().poll(cx);
                 waited |= read.is_pending();
                 read
             });
-            match pass {
-                Some(pass) => {
-                    let closed = async {
-                        pass.closed().await;
-                        Err(io::ErrorKind::Interrupted.into())
-                    };
-                    future::or(read, closed).await
-                }
-                None => read.await,
-            }
+            // One wait for both cases: what lives through two has its room to itself.
+            let closed = poll_fn(|cx| match pass {
+                Some(pass) => pass.poll_closed(cx),
+                None => Poll::Pending,
+            });
+            let interrupted = closed.map(|()| Err(io::ErrorKind::Interrupted.into()));
+            future::or(read, interrupted).await
         };
         self.standing.unwaited = match waited {
             true => 0,
@@ -317,28 +313,45 @@ impl<W: World> Connection<W> {
         }
     }
 
+    /// Reads once. Who has nothing to say needs no buffer for it: most connections, most of the time.
+    async fn read(&mut self, buffers: &Buffers, room: usize, until: Tick) -> io::Result<usize> {
+        if self.unread.is_empty() && room <= LINE_BUFFER_OCTETS {
+            buffers.give(std::mem::take(&mut self.buffer));
+            self.unread = 0..0;
+            self.stream.readable(until).await?;
+        }
+        self.make_room(buffers, room);
+        let into = &mut self.buffer[self.unread.end..];
+        self.stream.read(into, until).await
+    }
+
     /// The time of the command that was read begins.
     pub(in crate::shard) fn note_heard(&mut self, now: Tick) {
         self.standing.heard = Some(now);
     }
 
     /// Ends it, with TLS's own word where there is TLS.
-    pub(in crate::shard) async fn close(mut self, shard: &Shard<W>) {
+    pub(in crate::shard) async fn close(&mut self, shard: &Shard<W>) {
         if let Some(tap) = &mut self.standing.tap {
             tap.note(shard.world.wall(), "closed");
         }
         let until = shard.world.now() + PARTING_WAIT;
         self.stream.close(until).await;
-        shard.buffers.give(self.buffer);
+        self.end(shard);
     }
 
     /// Says the last of what is in `output`, and ends with it.
-    pub(in crate::shard) async fn part(mut self, shard: &Shard<W>, output: &[u8]) {
+    pub(in crate::shard) async fn part(&mut self, shard: &Shard<W>, output: &[u8]) {
         let until = shard.world.now() + write_wait(output.len());
         // Nobody is left to be told that it could not be said.
         let _ = self.stream.write_last(output, until).await;
         self.note_answered(shard);
-        shard.buffers.give(self.buffer);
+        self.end(shard);
+    }
+
+    fn end(&mut self, shard: &Shard<W>) {
+        shard.buffers.give(std::mem::take(&mut self.buffer));
+        self.unread = 0..0;
     }
 
     /// For another shard: with its TLS, and with what was read and not consumed.

@@ -29,7 +29,8 @@ pub(in crate::shard) struct Proofs {
 /// A client that is logging in.
 #[derive(Default)]
 pub(in crate::shard) struct Login {
-    exchange: Option<Exchange>,
+    /// Apart: every idle connection has room to log in.
+    exchange: Option<Box<Exchange>>,
     /// Whom its certificate lets it be (EXTERNAL, RFC 4422 appendix A).
     external: Option<Vec<String>>,
     /// Who it is, when all that is left is its word that it has heard so.
@@ -278,7 +279,8 @@ impl Login {
             return self.go_on(shard, client, said).await;
         }
         let (users, issuer) = (Arc::clone(&settings.users), settings.issuer.clone());
-        self.exchange = Exchange::begin(users, issuer, mechanism, proofs.binding);
+        let begun = Exchange::begin(users, issuer, mechanism, proofs.binding);
+        self.exchange = begun.map(Box::new);
         self.go_on(shard, client, said).await
     }
 

@@ -19,15 +19,15 @@ pub(super) struct Gathering<W: World> {
     /// The id the message will have if it is accepted.
     pub(super) id: QueueId,
     tail: Vec<u8>,
-    extent: Option<ExtentWriter<W>>,
+    /// Apart, like what looks at it: few messages are large, and every idle connection has room for one.
+    extent: Option<Box<ExtentWriter<W>>>,
     /// Until all of it is there.
     arriving: Option<Arriving>,
     /// What it takes of the shard's memory budget.
     loan: Loan,
     /// Octets of the buffer that it comes in through.
     buffer: usize,
-    /// Looks at it as it arrives. Apart: most listeners want none, and every idle connection has room
-    /// for a message.
+    /// Looks at it as it arrives. Most listeners want none.
     watch: Option<Box<Watch>>,
     /// What was spilled last ended with CRLF.
     ends_line: bool,
@@ -141,7 +141,7 @@ impl<W: World> Gathering<W> {
         }
         let extent = match &mut self.extent {
             Some(extent) => extent,
-            none => none.insert(shard.log.extent(self.id).await?),
+            none => none.insert(Box::new(shard.log.extent(self.id).await?)),
         };
         self.ends_line = self.tail.ends_with(b"\r\n");
         let full = std::mem::replace(&mut self.tail, Vec::with_capacity(INLINE_OCTETS_MAX));

@@ -124,9 +124,7 @@ impl<W: World> Visit<'_, W> {
                 Ok(Next::Again | Next::Read) => {}
             }
         }
-        if let Some(mut gathering) = self.gathering.take() {
-            gathering.discard().await;
-        }
+        self.discard().await;
         parting
     }
 
@@ -175,11 +173,7 @@ impl<W: World> Visit<'_, W> {
                 let word = Box::pin(self.login.go_on(shard, client, Some(&said))).await;
                 self.answer_login(word);
             }
-            Step::Discard => {
-                if let Some(mut gathering) = self.gathering.take() {
-                    gathering.discard().await;
-                }
-            }
+            Step::Discard => self.discard().await,
             Step::Close => return Ok(Next::Part),
         }
         Ok(Next::Again)
@@ -206,9 +200,7 @@ impl<W: World> Visit<'_, W> {
     /// The message is complete: on disk first, then 250.
     async fn end_message(&mut self) {
         let shard = self.shard;
-        let (Some(mut gathering), Some(mut transaction)) =
-            (self.gathering.take(), self.session.transaction())
-        else {
+        let Some(mut transaction) = self.session.transaction() else {
             self.session.message_refused(Reply::local_error());
             return;
         };
@@ -222,34 +214,39 @@ impl<W: World> Visit<'_, W> {
             caller: self.connection.caller().cloned(),
             receiving,
         };
-        let mut proved = match self.judge(&mut gathering, &mut transaction).await {
-            Ok(proved) => proved,
-            Err(reply) => {
-                gathering.discard().await;
-                self.session.message_refused(reply);
-                return;
+        let judged = self.judge(&mut transaction).await;
+        let stored = match (judged, &mut self.gathering) {
+            (Ok(mut proved), Some(gathering)) => {
+                shard.name_reporter(&mut proved, &transaction, origin.client);
+                let stored = shard.store(gathering, &mut transaction, &origin, proved.field);
+                stored.await
             }
+            (Err(reply), _) => Err(reply),
+            (Ok(_), None) => Err(Reply::local_error()),
         };
-        shard.name_reporter(&mut proved, &transaction, origin.client);
-        let stored = shard.store(&mut gathering, &mut transaction, &origin, proved.field);
-        match stored.await {
+        match stored {
             Ok(receipt) => self.session.message_accepted(&receipt),
             Err(reply) => self.session.message_refused(reply),
         }
+        self.discard().await;
+    }
+
+    /// Nothing is gathered any more.
+    async fn discard(&mut self) {
+        if let Some(gathering) = &mut self.gathering {
+            gathering.discard().await;
+        }
+        self.gathering = None;
     }
 
     /// What the listener wants to know of a complete message: the field to stand before it, or why
     /// it is refused.
-    async fn judge(
-        &self,
-        gathering: &mut Gathering<W>,
-        transaction: &mut Transaction,
-    ) -> Result<Proved, Reply> {
-        if !gathering.is_watched() {
-            transaction.envelope.standing = self.assign(Said::default())?;
-            return Ok(Proved::default());
+    async fn judge(&mut self, transaction: &mut Transaction) -> Result<Proved, Reply> {
+        if self.gathering.as_ref().is_some_and(Gathering::is_watched) {
+            return Box::pin(self.judge_seen(transaction)).await;
         }
-        Box::pin(self.judge_seen(gathering, transaction)).await
+        transaction.envelope.standing = self.assign(Said::default())?;
+        Ok(Proved::default())
     }
 
     /// Whose the message is.
@@ -259,17 +256,16 @@ impl<W: World> Visit<'_, W> {
     }
 
     /// The same where something was looked at.
-    async fn judge_seen(
-        &self,
-        gathering: &mut Gathering<W>,
-        transaction: &mut Transaction,
-    ) -> Result<Proved, Reply> {
+    async fn judge_seen(&mut self, transaction: &mut Transaction) -> Result<Proved, Reply> {
+        let Some(gathering) = &mut self.gathering else {
+            return Ok(Proved::default());
+        };
+        let id = gathering.id;
         let Some(mut seen) = gathering.seen(self.shard).await else {
             return Ok(Proved::default());
         };
         transaction.envelope.standing = self.assign(std::mem::take(&mut seen.said))?;
         seen.stripped.correct(&mut transaction.content);
-        let id = gathering.id;
         if self.manners.kind == ServerKind::Submission {
             // What is not there will be added.
             let content = &transaction.content;

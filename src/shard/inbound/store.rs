@@ -64,10 +64,7 @@ impl<W: World> Shard<W> {
         let id = gathering.id;
         let arrival = self.world.wall();
         let mut trace = self.preface(id, transaction, origin, arrival, field);
-        if let Err(reply) = self.follow_aliases(transaction, &mut trace) {
-            gathering.discard().await;
-            return Err(reply);
-        }
+        self.follow_aliases(transaction, &mut trace)?;
         let gathered = gathering.finish(self).await;
         let gathered = gathered.map_err(|error| match error.kind() {
             io::ErrorKind::OutOfMemory => Reply::out_of_memory(),
@@ -76,7 +73,8 @@ impl<W: World> Shard<W> {
         let tags = self.tags(id, &transaction.content, gathered.octets());
         let tags = tags.await;
         let began = self.world.now();
-        let accepted = Accepted {
+        self.log.room().await;
+        let handed_in = self.log.hand_in(&Accepted {
             id,
             arrival,
             envelope: &transaction.envelope,
@@ -84,12 +82,12 @@ impl<W: World> Shard<W> {
             trace: &trace,
             body: gathered.as_body(),
             reports: None,
+        });
+        let committed = match handed_in {
+            Ok(handed_in) => handed_in.await,
+            Err(error) => Err(error),
         };
-        let (receipt, locator) = self
-            .log
-            .accept(&accepted)
-            .await
-            .map_err(|error| self.refuse(&error))?;
+        let (receipt, locator) = committed.map_err(|error| self.refuse(&error))?;
         let committing = self.world.now().since(began);
         self.record(Stage::CommitWait, committing);
         let message = Rc::new(Message {

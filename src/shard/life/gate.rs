@@ -83,7 +83,8 @@ impl Pass {
         poll_fn(|cx| self.poll_closed(cx)).await;
     }
 
-    fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
+    /// The same for those who wait for something else too.
+    pub(in crate::shard) fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
         if self.inner.closed.get() {
             return Poll::Ready(());
         }

@@ -224,6 +224,10 @@ impl Frail {
 }
 
 impl Stream for Frail {
+    async fn readable(&mut self, deadline: Tick) -> io::Result<()> {
+        self.stream.readable(deadline).await
+    }
+
     async fn read(&mut self, into: &mut [u8], deadline: Tick) -> io::Result<usize> {
         self.stream.read(into, deadline).await
     }

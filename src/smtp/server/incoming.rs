@@ -14,22 +14,28 @@ use crate::wire::sieve::Sieve;
 /// One message while it arrives.
 pub(super) struct Incoming {
     dots: DotScanner,
-    /// Where it comes by BDAT, or is mended: dots are put on here, and counted here.
-    stuffer: Option<Stuffer>,
-    mender: Option<Mender>,
     header: HeaderScan,
-    /// Where mail is submitted: what is for nobody's eyes is taken out.
-    sieve: Option<Sifted>,
-    /// The wire form of a piece that is not passed through as it came.
-    scratch: Vec<u8>,
-    /// The mended form of a piece, before dots are put on.
-    mended: Vec<u8>,
+    /// Where it is not passed through as it came. Apart: every idle connection has room for a message.
+    conversion: Option<Box<Conversion>>,
     /// A chunk was announced that goes over the limit.
     overrun: bool,
     max_size: u64,
     max_hops: u32,
     /// The last octet by BDAT was a LF, or there was none.
     ends_in_lf: bool,
+}
+
+/// To wire form.
+struct Conversion {
+    /// Where it comes by BDAT, or is mended: dots are put on here, and counted here.
+    stuffer: Option<Stuffer>,
+    mender: Option<Mender>,
+    /// Where mail is submitted: what is for nobody's eyes is taken out.
+    sieve: Option<Sifted>,
+    /// The wire form of a piece.
+    scratch: Vec<u8>,
+    /// The mended form of a piece, before dots are put on.
+    mended: Vec<u8>,
 }
 
 /// Content without some fields of its header, measured anew.
@@ -70,14 +76,18 @@ impl Incoming {
 
     fn new(limits: &ServerLimits, kind: ServerKind, stuffed: bool) -> Self {
         let mends = limits.bare_line_ends == BareLineEnds::Fix;
-        Self {
-            dots: DotScanner::new(),
+        let sifts = kind == ServerKind::Submission;
+        let conversion = || Conversion {
             stuffer: (mends || !stuffed).then(Stuffer::new),
             mender: mends.then(|| Mender::new(stuffed)),
-            header: HeaderScan::new(limits.max_header),
-            sieve: (kind == ServerKind::Submission).then(Sifted::new),
+            sieve: sifts.then(Sifted::new),
             scratch: Vec::new(),
             mended: Vec::new(),
+        };
+        Self {
+            dots: DotScanner::new(),
+            header: HeaderScan::new(limits.max_header),
+            conversion: (mends || !stuffed || sifts).then(|| Box::new(conversion())),
             overrun: false,
             max_size: limits.max_message_size,
             max_hops: limits.max_hops,
@@ -87,7 +97,8 @@ impl Incoming {
 
     /// The wire form of the last piece, where it is not the input's own.
     pub(super) fn scratch(&self) -> &[u8] {
-        &self.scratch
+        let conversion = self.conversion.as_ref();
+        conversion.map_or(&[], |conversion| &conversion.scratch)
     }
 
     /// Why it will not be accepted. Its octets are read to their end all the same, and looked at:
@@ -118,8 +129,9 @@ impl Incoming {
         let fed = self.dots.feed(input);
         let place = if fed.held.is_empty() && fed.content.is_empty() {
             None
-        } else if self.stuffer.is_some() || self.sieve.is_some() {
-            self.convert(&[fed.held, fed.content]);
+        } else if let Some(conversion) = &mut self.conversion {
+            self.header
+                .feed(conversion.convert(&[fed.held, fed.content]));
             Some(Place::Scratch)
         } else {
             self.header.feed(fed.held);
@@ -142,26 +154,19 @@ impl Incoming {
     pub(super) fn take_chunk(&mut self, octets: &[u8]) -> Option<Place> {
         let last = *octets.last()?;
         self.ends_in_lf = last == b'\n';
-        self.convert(&[octets]);
+        if let Some(conversion) = &mut self.conversion {
+            self.header.feed(conversion.convert(&[octets]));
+        }
         (!self.is_doomed()).then_some(Place::Scratch)
     }
 
     /// The last chunk has ended: a last line without its end gets one, because DATA, by which
     /// the message may go on, cannot do without.
     pub(super) fn end_chunks(&mut self) -> Option<Place> {
-        self.scratch.clear();
-        self.mended.clear();
-        if let Some(mender) = &mut self.mender {
-            mender.finish_into(&mut self.mended);
+        if let Some(conversion) = &mut self.conversion {
+            self.header.feed(conversion.finish(self.ends_in_lf));
         }
-        if !self.ends_in_lf && self.mended.is_empty() {
-            self.mended.extend(b"\r\n");
-        }
-        if let Some(stuffer) = &mut self.stuffer {
-            stuffer.stuff_into(&mut self.scratch, &self.mended);
-        }
-        self.look();
-        (!self.is_doomed() && !self.scratch.is_empty()).then_some(Place::Scratch)
+        (!self.is_doomed() && !self.scratch().is_empty()).then_some(Place::Scratch)
     }
 
     /// All of it is there: what it is, or why it is refused.
@@ -169,10 +174,9 @@ impl Incoming {
         if let Some(reply) = self.doom() {
             return Err(reply);
         }
-        let facts = match &self.sieve {
-            Some(sifted) => sifted.measure.facts(),
-            None => self.facts(),
-        };
+        let conversion = self.conversion.as_ref();
+        let sieve = conversion.and_then(|conversion| conversion.sieve.as_ref());
+        let facts = sieve.map_or_else(|| self.facts(), |sifted| sifted.measure.facts());
         let header = self.header.finish();
         if header.received >= self.max_hops {
             return Err(Reply::too_many_hops());
@@ -180,46 +184,62 @@ impl Incoming {
         Ok(Content::new(facts, header))
     }
 
-    /// Puts the wire form of `parts` into the scratch.
-    fn convert(&mut self, parts: &[&[u8]]) {
-        self.scratch.clear();
-        let Some(stuffer) = &mut self.stuffer else {
-            parts
-                .iter()
-                .for_each(|part| self.scratch.extend_from_slice(part));
-            return self.look();
-        };
-        for part in parts {
-            if let Some(mender) = &mut self.mender {
-                self.mended.clear();
-                mender.mend_into(&mut self.mended, part);
-                stuffer.stuff_into(&mut self.scratch, &self.mended);
-            } else {
-                stuffer.stuff_into(&mut self.scratch, part);
-            }
-        }
-        self.look();
-    }
-
-    /// Takes out of the scratch what is hidden, and looks at what stays.
-    fn look(&mut self) {
-        if let Some(sifted) = &mut self.sieve {
-            sifted.sift(&mut self.scratch);
-        }
-        self.header.feed(&self.scratch);
+    fn stuffer(&self) -> Option<&Stuffer> {
+        self.conversion.as_ref()?.stuffer.as_ref()
     }
 
     fn facts(&self) -> Facts {
-        self.stuffer
-            .as_ref()
-            .map_or_else(|| self.dots.facts(), Stuffer::facts)
+        let stuffer = self.stuffer();
+        stuffer.map_or_else(|| self.dots.facts(), Stuffer::facts)
     }
 
     /// What the content as it is kept has wrong: after mending, line ends no longer.
     fn faults(&self) -> Faults {
-        self.stuffer
-            .as_ref()
-            .map_or_else(|| self.dots.faults(), Stuffer::faults)
+        let stuffer = self.stuffer();
+        stuffer.map_or_else(|| self.dots.faults(), Stuffer::faults)
+    }
+}
+
+impl Conversion {
+    /// The wire form of `parts`, which is in the scratch then.
+    fn convert(&mut self, parts: &[&[u8]]) -> &[u8] {
+        self.scratch.clear();
+        for part in parts {
+            match (&mut self.stuffer, &mut self.mender) {
+                (Some(stuffer), Some(mender)) => {
+                    self.mended.clear();
+                    mender.mend_into(&mut self.mended, part);
+                    stuffer.stuff_into(&mut self.scratch, &self.mended);
+                }
+                (Some(stuffer), None) => stuffer.stuff_into(&mut self.scratch, part),
+                (None, _) => self.scratch.extend_from_slice(part),
+            }
+        }
+        self.sift()
+    }
+
+    /// What is still to come behind the last piece.
+    fn finish(&mut self, ends_in_lf: bool) -> &[u8] {
+        self.scratch.clear();
+        self.mended.clear();
+        if let Some(mender) = &mut self.mender {
+            mender.finish_into(&mut self.mended);
+        }
+        if !ends_in_lf && self.mended.is_empty() {
+            self.mended.extend(b"\r\n");
+        }
+        if let Some(stuffer) = &mut self.stuffer {
+            stuffer.stuff_into(&mut self.scratch, &self.mended);
+        }
+        self.sift()
+    }
+
+    /// Takes out of the scratch what is hidden; what stays.
+    fn sift(&mut self) -> &[u8] {
+        if let Some(sifted) = &mut self.sieve {
+            sifted.sift(&mut self.scratch);
+        }
+        &self.scratch
     }
 }
 

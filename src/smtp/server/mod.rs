@@ -168,7 +168,8 @@ enum Mode {
 }
 
 enum Question {
-    Mail(Draft),
+    /// Whether the draft may become a transaction.
+    Mail,
     Auth(Box<str>, Option<Vec<u8>>),
     AuthResponse(Vec<u8>),
     Recipient(Recipient),
@@ -314,7 +315,7 @@ impl ServerSession {
     #[must_use]
     pub fn reverse_path(&self) -> Option<&ReversePath> {
         match &self.mode {
-            Mode::Asking(Question::Mail(draft)) => Some(&draft.envelope.reverse_path),
+            Mode::Asking(Question::Mail) => Some(&self.draft.as_ref()?.envelope.reverse_path),
             _ => None,
         }
     }
@@ -371,8 +372,7 @@ impl ServerSession {
 impl ServerSession {
     /// To [`Step::Mail`]: yes.
     pub fn mail_accepted(&mut self) {
-        if let Some(Question::Mail(draft)) = self.take_question() {
-            self.draft = Some(draft);
+        if let Some(Question::Mail) = self.take_question() {
             self.stage = Stage::Sender;
             self.transactions += 1;
             self.say(&Reply::sender_ok());
@@ -381,7 +381,8 @@ impl ServerSession {
 
     /// To [`Step::Mail`]: no.
     pub fn mail_refused(&mut self, reply: Reply) {
-        if let Some(Question::Mail(_)) = self.take_question() {
+        if let Some(Question::Mail) = self.take_question() {
+            self.draft = None;
             self.say(&reply);
         }
     }

@@ -45,7 +45,7 @@ impl ServerSession {
     /// The open question, as the driver sees it.
     pub(super) fn question(&self) -> Step<'_> {
         match &self.mode {
-            Mode::Asking(Question::Mail(_)) => Step::Mail,
+            Mode::Asking(Question::Mail) => Step::Mail,
             Mode::Asking(Question::Auth(mechanism, said)) => Step::Auth(mechanism, said.as_deref()),
             Mode::Asking(Question::AuthResponse(said)) => Step::AuthResponse(said),
             Mode::Asking(Question::Recipient(recipient)) => Step::Recipient(recipient),
@@ -321,10 +321,11 @@ impl ServerSession {
             standing: Default::default(),
             recipients: Vec::new(),
         };
-        self.mode = Mode::Asking(Question::Mail(Draft {
+        self.draft = Some(Draft {
             envelope,
             announced: parsed.size,
-        }));
+        });
+        self.mode = Mode::Asking(Question::Mail);
         Ok(())
     }
 
