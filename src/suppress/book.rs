@@ -55,11 +55,16 @@ pub(super) struct Book {
     len: u64,
     /// Lines of the file.
     lines: usize,
-    /// Lines that are not in the file yet, and what they change.
+    /// Lines that are not in the file yet, how many, and what they change.
     open: Vec<u8>,
-    changes: Vec<(u64, Option<Kept>)>,
+    open_lines: usize,
+    changes: HashMap<u64, Option<Kept>>,
+    /// Addresses that something is known of, changes included.
+    count: usize,
     /// Addresses that it takes.
     max: usize,
+    /// Lines from which on it is worth trying again to write the file anew, where that has failed.
+    tidy_from: usize,
     /// Lines that could not be read when it was opened.
     pub(super) unreadable: usize,
 }
@@ -83,11 +88,16 @@ impl Book {
             len: 0,
             lines: 0,
             open: Vec::new(),
-            changes: Vec::new(),
+            open_lines: 0,
+            changes: HashMap::new(),
+            count: 0,
             max,
+            tidy_from: 0,
             unreadable: 0,
         };
         book.read()?;
+        // Half a new file, where the process was killed meanwhile: it may be large.
+        let _ = fs::remove_file(book.draft());
         Ok(book)
     }
 
@@ -116,6 +126,7 @@ impl Book {
             }
         }
         self.file.set_len(self.len)?;
+        self.count = self.kept.len();
         let in_force = self.kept.iter().filter(|(_, kept)| kept.refusals == 0);
         self.list
             .replace(in_force.map(|(hash, kept)| (*hash, kept.until)));
@@ -184,13 +195,13 @@ impl Book {
             refusals: 0,
             removed: true,
         });
-        self.changes.push((hash, None));
+        self.change(hash, None);
         known.is_in_force(now)
     }
 
     fn put(&mut self, entry: Entry, refusals: usize) -> Result<(), Full> {
         let hash = self.list.hash(&entry.address);
-        if self.known(hash).is_none() && self.kept.len() + self.changes.len() >= self.max {
+        if self.known(hash).is_none() && self.count >= self.max {
             return Err(Full);
         }
         let line = Line {
@@ -199,15 +210,23 @@ impl Book {
             removed: false,
         };
         let position = self.write(&line);
-        self.changes.push((hash, Some(kept(&line, position))));
+        self.change(hash, Some(kept(&line, position)));
         Ok(())
+    }
+
+    fn change(&mut self, hash: u64, to: Option<Kept>) {
+        match (self.known(hash).is_some(), to.is_some()) {
+            (false, true) => self.count += 1,
+            (true, false) => self.count -= 1,
+            (true, true) | (false, false) => {}
+        }
+        self.changes.insert(hash, to);
     }
 
     /// What is known of an address, changes that are under way included.
     fn known(&self, hash: u64) -> Option<Kept> {
-        let mut changes = self.changes.iter().rev();
-        match changes.find(|(changed, _)| *changed == hash) {
-            Some((_, kept)) => *kept,
+        match self.changes.get(&hash) {
+            Some(kept) => *kept,
             None => self.kept.get(&hash).copied(),
         }
     }
@@ -217,16 +236,16 @@ impl Book {
         // Writing plain data to a Vec does not fail.
         if serde_json::to_writer(&mut self.open, line).is_ok() {
             self.open.push(b'\n');
+            self.open_lines += 1;
         }
         position
     }
 
     /// Puts all changes on stable storage, and shows them. Where that fails none has happened.
     pub(super) fn keep(&mut self) -> io::Result<()> {
-        let (octets, changes) = (
-            std::mem::take(&mut self.open),
-            std::mem::take(&mut self.changes),
-        );
+        let octets = std::mem::take(&mut self.open);
+        let lines = std::mem::take(&mut self.open_lines);
+        let changes = std::mem::take(&mut self.changes);
         if changes.is_empty() {
             return Ok(());
         }
@@ -234,10 +253,11 @@ impl Book {
         if let Err(error) = written.and_then(|()| self.file.sync_data()) {
             // Half a line at the end must not be the beginning of the next one.
             let _ = self.file.set_len(self.len);
+            self.count = self.kept.len();
             return Err(error);
         }
         self.len += octets.len() as u64;
-        self.lines += changes.len();
+        self.lines += lines;
         for (hash, kept) in changes {
             let until = kept
                 .filter(|kept| kept.refusals == 0)
@@ -254,6 +274,9 @@ impl Book {
     /// Writes the file anew when most of its lines are of no use any more, or when those whose time is over
     /// leave no room for others.
     pub(super) fn tidy(&mut self, now: i64) -> io::Result<()> {
+        if self.lines < self.tidy_from {
+            return Ok(());
+        }
         let live = self.kept.values().filter(|kept| now < kept.until).count();
         let useless = self.lines - live.min(self.lines);
         let is_mostly_useless = useless >= TIDY_AT && useless >= live;
@@ -263,7 +286,18 @@ impl Book {
         if !is_mostly_useless && !is_needlessly_full {
             return Ok(());
         }
-        let new = self.path.with_extension("new");
+        let written = self.write_anew(now);
+        if written.is_err() {
+            // The disk may be full: what was written of it is in the way of mail, and so would be the same
+            // again for each bounce.
+            let _ = fs::remove_file(self.draft());
+            self.tidy_from = self.lines + TIDY_AT;
+        }
+        written
+    }
+
+    fn write_anew(&mut self, now: i64) -> io::Result<()> {
+        let new = self.draft();
         let mut options = File::options();
         let file = options.read(true).write(true).create(true).truncate(true);
         let mut writer = BufWriter::with_capacity(READ_OCTETS, file.mode(0o600).open(&new)?);
@@ -301,7 +335,13 @@ impl Book {
             self.list.set(*hash, None);
         }
         self.kept = kept;
+        self.count = self.kept.len();
+        self.tidy_from = 0;
         Ok(())
+    }
+
+    fn draft(&self) -> PathBuf {
+        self.path.with_extension("new")
     }
 
     /// Addresses that get no mail now, from `position` on.
@@ -419,6 +459,8 @@ const READ_OCTETS: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::time::Wall;
 
@@ -601,8 +643,79 @@ mod tests {
         assert_eq!(book.note(&bounce("c@d.test", 0, 1)), Err(Full));
         assert_eq!(book.add(manual("a@d.test")), Ok(()), "it is there already");
         assert!(book.remove("a@d.test", 0));
-        book.keep().unwrap();
-        assert_eq!(book.add(manual("c@d.test")), Ok(()));
+        assert_eq!(
+            book.add(manual("c@d.test")),
+            Ok(()),
+            "in the same batch too"
+        );
+        assert_eq!(book.add(manual("a@d.test")), Err(Full));
+    }
+
+    /// The disk is full. What was written of a new file would be in the way of mail.
+    #[test]
+    fn a_new_file_that_cannot_be_written_is_gone_and_not_tried_for_each_bounce() {
+        let scene = Scene::new();
+        fs::write(scene.home.path().join("suppressions.new"), "of a crash").unwrap();
+        let mut book = scene.open();
+        let draft = book.draft();
+        assert!(!draft.exists(), "what a killed process left is gone");
+        let change = |book: &mut Book, times: usize| {
+            for _ in 0..times {
+                book.add(manual("u@d.test")).unwrap();
+            }
+            book.keep().unwrap();
+        };
+        change(&mut book, 2 * TIDY_AT);
+        std::os::unix::fs::symlink("/dev/full", &draft).unwrap();
+        assert!(book.tidy(0).is_err());
+        assert!(fs::symlink_metadata(&draft).is_err(), "it is gone");
+        change(&mut book, 1);
+        book.tidy(0).unwrap();
+        assert_eq!(book.lines, 2 * TIDY_AT + 1, "it was not tried");
+        assert!(scene.list.has("u@d.test", 0));
+        change(&mut book, TIDY_AT);
+        book.tidy(0).unwrap();
+        assert_eq!(book.lines, 1);
+    }
+
+    /// Addresses that the list takes in the test below.
+    const FEW: usize = 5;
+
+    proptest::proptest! {
+        /// Added, removed, kept, killed, written anew, in any order, against a plain set.
+        #[test]
+        fn the_list_is_what_was_kept_of_it(steps in proptest::collection::vec((0_u8..7, 0_u8..8), 1..80)) {
+            let scene = Scene::new();
+            let open = || Book::open(path(scene.home.path()), scene.list.clone(), FEW).unwrap();
+            let name = |number: u8| format!("u{number}@d.test");
+            let (mut book, mut said, mut kept) = (open(), BTreeSet::new(), BTreeSet::new());
+            for (step, number) in steps {
+                match step {
+                    0..=2 => {
+                        let fits = said.contains(&number) || said.len() < FEW;
+                        proptest::prop_assert_eq!(book.add(manual(&name(number))).is_ok(), fits);
+                        said.extend(fits.then_some(number));
+                    }
+                    3 => proptest::prop_assert_eq!(book.remove(&name(number), 0), said.remove(&number)),
+                    4 => {
+                        drop(book);
+                        book = open();
+                        said.clone_from(&kept);
+                    }
+                    step => {
+                        book.keep().unwrap();
+                        kept.clone_from(&said);
+                        if step == 5 {
+                            book.write_anew(0).unwrap();
+                        }
+                    }
+                }
+                let has = |number: &u8| scene.list.has(&name(*number), 0);
+                let listed: BTreeSet<u8> = (0..8).filter(has).collect();
+                proptest::prop_assert_eq!(&listed, &kept);
+                proptest::prop_assert_eq!(book.total(0), kept.len());
+            }
+        }
     }
 
     #[test]

@@ -177,6 +177,7 @@ impl Keeper {
             log,
             counts: Arc::clone(&counts),
             warned: false,
+            fails: false,
         };
         let thread = std::thread::Builder::new()
             .name("suppressions".into())
@@ -211,6 +212,8 @@ struct Work {
     counts: Arc<Counts>,
     /// Somebody has been told that the list is full.
     warned: bool,
+    /// And that the disk fails.
+    fails: bool,
 }
 
 /// Who hears what came of a change, and what that is where the disk takes it.
@@ -257,11 +260,8 @@ impl Work {
                 }
             }
             let kept = self.book.keep();
-            if let Err(error) = &kept {
-                let words = format_args!("the suppression list cannot be written: {error}");
-                self.log.say(Level::Error, words);
-            }
             let failed = kept.as_ref().err();
+            self.tell_of_the_disk(failed);
             let failed = failed.map(|error| Trouble::Disk(error.to_string()));
             tell(waiters, failed.as_ref());
             tell(learners, failed.as_ref());
@@ -276,6 +276,22 @@ impl Work {
             if ends {
                 return;
             }
+        }
+    }
+
+    /// Once, and once more when it is over: on a full disk there may be thousands of bounces a second.
+    fn tell_of_the_disk(&mut self, failed: Option<&io::Error>) {
+        let failed_before = std::mem::replace(&mut self.fails, failed.is_some());
+        match failed {
+            Some(error) if !failed_before => self.log.say(
+                Level::Error,
+                format_args!("the suppression list cannot be written: {error}"),
+            ),
+            None if failed_before => self.log.say(
+                Level::Info,
+                format_args!("the suppression list is written again"),
+            ),
+            Some(_) | None => {}
         }
     }
 
