@@ -75,10 +75,16 @@ pub fn replace(path: &Path, octets: &[u8]) -> io::Result<()> {
         .mode(0o600)
         .open(&draft)?;
     // A draft that somebody left here has a mode of its own.
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    file.write_all(octets)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)?;
+    let written = file
+        .set_permissions(Permissions::from_mode(0o600))
+        .and_then(|()| file.write_all(octets))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&draft, path));
+    if written.is_err() {
+        // On a full disk it would be in the way.
+        let _ = fs::remove_file(&draft);
+        return written;
+    }
     File::open(home.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
@@ -109,6 +115,17 @@ mod tests {
             0o700
         );
         assert_eq!(fs::read_dir(home).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_draft_that_cannot_be_written_does_not_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users.toml");
+        let draft = path.with_extension("new");
+        // Nothing can take the place of a directory.
+        fs::create_dir(&path).unwrap();
+        assert!(replace(&path, b"new").is_err());
+        assert!(!draft.exists());
     }
 
     #[test]

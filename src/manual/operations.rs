@@ -169,7 +169,9 @@
 //!   lets transactions end as at SIGTERM (idle clients hear 421 4.3.2), syncs, and lets go of the
 //!   spool; the new one opens it, and takes up those who wait. They wait for as long as the slowest
 //!   transaction takes, at most `[process] drain`, and for the spool to be read. The numbers of
-//!   cores and listeners may differ. A supervisor that started the old process does not know the new one.
+//!   cores and listeners may differ. A supervisor that started the old process does not know the new one. Where the file
+//!   system of `data_dir` takes no sockets the relay runs without this, and the log says so. A new one that is killed after
+//!   the old one was told leaves nobody: start one again, as after a crash.
 //!
 //! # Clocks and logs
 //!

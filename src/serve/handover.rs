@@ -163,7 +163,13 @@ pub(super) fn ask(data: &Path) -> Result<Legacy, Refused> {
         refused(why, EX_TEMPFAIL)
     })?;
     let broken = |error: io::Error| {
-        let why = format!("the relay that runs did not hand over: {error}");
+        let why = match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                "it does not answer; perhaps another process takes over from it".to_owned()
+            }
+            _ => error.to_string(),
+        };
+        let why = format!("the relay that runs did not hand over: {why}");
         refused(why, EX_TEMPFAIL)
     };
     receive(socket).map_err(broken)
@@ -191,11 +197,14 @@ fn receive(socket: OwnedFd) -> io::Result<Legacy> {
 }
 
 impl Predecessor {
-    /// Has it end, and waits until `lock` is ours.
+    /// Has it end, and waits until `lock` is ours. Whoever was killed meanwhile has let go of it too.
     pub(super) fn ends(&self, lock: &File) -> Result<(), Refused> {
-        let lost = |error: io::Error| os_error(format!("the relay that runs is gone: {error}"));
-        send(&self.socket, END, None).map_err(lost)?;
-        let until = Instant::now() + self.drain + LAST_SYNC;
+        let told = send(&self.socket, END, None);
+        let wait = match told {
+            Ok(()) => self.drain + LAST_SYNC,
+            Err(_) => DEATH_WAIT,
+        };
+        let until = Instant::now() + wait;
         loop {
             match lock.try_lock() {
                 Ok(()) => return Ok(()),
@@ -203,10 +212,15 @@ impl Predecessor {
                     std::thread::park_timeout(LOCK_LOOK);
                 }
                 Err(TryLockError::WouldBlock) => {
-                    let why = "the relay that runs does not let go of the spool";
-                    return Err(refused(why.to_owned(), EX_TEMPFAIL));
+                    let why = match told {
+                        Ok(()) => "the relay that runs does not let go of the spool".to_owned(),
+                        Err(error) => format!("the relay that runs has hung up: {error}"),
+                    };
+                    return Err(refused(why, EX_TEMPFAIL));
                 }
-                Err(TryLockError::Error(error)) => return Err(lost(error)),
+                Err(TryLockError::Error(error)) => {
+                    return Err(os_error(format!("the spool cannot be locked: {error}")));
+                }
             }
         }
     }
@@ -245,8 +259,10 @@ fn call(data: &Path) -> io::Result<OwnedFd> {
     for point in points(data) {
         let name = point.file_name().unwrap_or_default().to_string_lossy();
         let socket = seqpacket()?;
-        // One that is itself still at its start answers when it has come to its end.
-        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(START_WAIT))?;
+        // One that is itself still at its start answers when it has come to its end, and one that waits for
+        // another caller when that one's time is over.
+        let wait = START_WAIT + PATIENCE;
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(wait))?;
         match rustix::net::connect(&socket, &address(&home, &name)?) {
             Ok(()) => return Ok(socket),
             Err(error) => failed = error.into(),
@@ -318,6 +334,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const START_WAIT: Duration = Duration::from_secs(30);
 /// What the old one has after its last transaction, until it is gone.
 const LAST_SYNC: Duration = Duration::from_secs(30);
+/// What the kernel takes to close what a killed process had open.
+const DEATH_WAIT: Duration = Duration::from_secs(1);
 const LOCK_LOOK: Duration = Duration::from_millis(2);
 
 #[cfg(test)]
@@ -384,15 +402,29 @@ mod tests {
     }
 
     #[test]
+    fn whoever_was_killed_meanwhile_has_let_go() {
+        let data = tempfile::tempdir().unwrap();
+        let (ours, theirs) = pair();
+        drop(theirs);
+        let lock = File::create(data.path().join("lock")).unwrap();
+        let predecessor = Predecessor {
+            socket: ours,
+            drain: Duration::ZERO,
+        };
+        predecessor.ends(&lock).unwrap();
+        let other = File::open(data.path().join("lock")).unwrap();
+        assert!(predecessor.ends(&other).is_err(), "it only hung up");
+    }
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        let flags = SocketFlags::CLOEXEC;
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap()
+    }
+
+    #[test]
     fn a_spool_that_is_not_let_go_of_is_not_opened() {
         let data = tempfile::tempdir().unwrap();
-        let (ours, _theirs) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .unwrap();
+        let (ours, _theirs) = pair();
         let held = File::create(data.path().join("lock")).unwrap();
         held.lock().unwrap();
         let lock = File::open(data.path().join("lock")).unwrap();

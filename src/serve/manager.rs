@@ -18,18 +18,22 @@ pub(super) struct Manager {
     beats: Vec<u64>,
     /// What it was told last of long work, and when.
     said: Option<(String, Instant)>,
-    /// There is one.
+    /// There is one that wants to be told.
     is_there: bool,
+    /// The listening sockets, or some of them, are its own. It need not want to be told.
+    gives: bool,
 }
 
 impl Manager {
-    pub(super) fn of_environment() -> Self {
+    /// `gives`: it has passed sockets.
+    pub(super) fn of_environment(gives: bool) -> Self {
         Self {
             // Half of the time after which it ends us: sd_watchdog_enabled(3).
             watched: sd_notify::watchdog_enabled().map(|time| time / 2),
             beats: Vec::new(),
             said: None,
             is_there: std::env::var_os("NOTIFY_SOCKET").is_some(),
+            gives,
         }
     }
 
@@ -80,7 +84,7 @@ impl Manager {
     /// Whether somebody may go on with our listening sockets when we have ended. Whether the manager does
     /// (`FileDescriptorStoreMax=`), it does not say; where it does not, it closes them after us.
     pub(super) fn keeps_sockets(&self) -> bool {
-        self.is_there
+        self.is_there || self.gives
     }
 
     /// Has the sockets kept for the next start, and those let go of that were kept for an address that is
@@ -146,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_same_words_are_said_once_and_other_words_once_a_second() {
-        let mut manager = Manager::of_environment();
+        let mut manager = Manager::of_environment(false);
         assert!(manager.is_news("a"));
         assert!(!manager.is_news("a") && !manager.is_news("b"));
         let long_ago = |words: &str, since| {

@@ -80,8 +80,8 @@ fn serve(mut config: Config, path: Option<PathBuf>, taking: Taking) -> Result<()
     // Before any other thread: a signal that comes while the relay starts is kept for its turn, and
     // what the process gives up is given up by all of them.
     let signals = words::signals()?;
-    let mut manager = Manager::of_environment();
     let given = Given::by_manager()?;
+    let mut manager = Manager::of_environment(!given.is_empty());
     let owner =
         confine::enter(&config.process, &config.data_dir).map_err(|why| refused(why, EX_CONFIG))?;
     let seats = cores::place(&config.runtime.cores)?;

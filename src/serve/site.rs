@@ -1,6 +1,7 @@
 //! Where the relay stands: its data directory, and the ports that it listens on, its own or somebody's before it.
 
 use std::fs::{DirBuilder, File, TryLockError};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -13,7 +14,7 @@ use super::manager::Manager;
 use super::words::Word;
 use super::{EX_CANTCREAT, EX_TEMPFAIL, os_error, refused};
 use crate::config::Config;
-use crate::observe::log::Log;
+use crate::observe::log::{Level, Log};
 use crate::uring::given::Given;
 use crate::uring::start::{self, Refused, Sockets};
 
@@ -42,8 +43,8 @@ pub(super) struct Ground {
 
 /// What whoever comes next can have of it.
 pub(super) struct Succession {
-    /// Where the next process can ask.
-    point: Point,
+    /// Where the next process can ask, where the file system has room for such a place.
+    point: io::Result<Point>,
     estate: Estate,
     /// Addresses that were listened on before, and are not wanted any more.
     gone: Vec<SocketAddr>,
@@ -58,7 +59,18 @@ impl Succession {
         log: Log,
     ) -> Result<(), Refused> {
         manager.keep(&self.estate.listening, &self.gone);
-        let attending = self.point.attend(self.estate, words, log);
+        let point = match self.point {
+            Ok(point) => point,
+            Err(error) => {
+                // Some file systems have no sockets. Mail comes and goes all the same.
+                let words = format_args!(
+                    "no other relay can take over from this one: no socket can be made in the data directory: {error}"
+                );
+                log.say(Level::Warn, words);
+                return Ok(());
+            }
+        };
+        let attending = point.attend(self.estate, words, log);
         attending.map_err(|error| os_error(format!("cannot start a thread: {error}")))
     }
 }
@@ -98,11 +110,7 @@ impl Site {
             },
         };
         let cannot = |error| os_error(format!("sockets cannot be kept for later: {error}"));
-        let point = Point::open(&config.data_dir).map_err(|error| {
-            let place = config.data_dir.display();
-            let why = format!("{place}: no socket can be made there: {error}");
-            refused(why, EX_CANTCREAT)
-        })?;
+        let point = Point::open(&config.data_dir);
         let double = |(asked, listener): &(SocketAddr, TcpListener)| {
             Ok((*asked, Socket::from(listener.try_clone()?)))
         };
@@ -192,5 +200,26 @@ fn lock(data: &Path, taking: Taking) -> Result<(File, bool), Refused> {
         Err(TryLockError::Error(error)) => {
             Err(os_error(format!("cannot lock {}: {error}", path.display())))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So is FUSE, and so are some file systems of virtual machines.
+    #[test]
+    fn a_data_directory_that_takes_no_socket_is_no_reason_not_to_start() {
+        let data = tempfile::tempdir().unwrap();
+        let mut config = Config {
+            data_dir: data.path().to_owned(),
+            ..Config::default()
+        };
+        config.listener.clear();
+        config.control.bind = None;
+        let name = format!("handover.{}", std::process::id());
+        std::fs::create_dir(data.path().join(name)).unwrap();
+        let site = Site::take(&mut config, 1, Given::default(), Taking::Free).unwrap();
+        assert!(site.ground.succession.point.is_err());
     }
 }

@@ -57,6 +57,12 @@ impl Given {
         Ok(given)
     }
 
+    /// There are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sockets.is_empty()
+    }
+
     /// Adds one that listens for `asked`.
     pub fn add(&mut self, asked: SocketAddr, socket: Socket, ours: bool) {
         self.sockets.push(GivenSocket {

@@ -254,6 +254,12 @@ fn service_manager_opens_the_ports_and_clients_come_before_the_relay() {
     let mut between = Client::dial(relay.setup.smtp);
     relay.launch_with(passed(), "ringpost.socket");
     between.reply().is("220 ");
+    // An end leaves the socket to whoever has passed it, also where nobody wants to be told of it.
+    drop(between);
+    assert!(relay.terminate().0.success());
+    let mut after = Client::dial(relay.setup.smtp);
+    relay.launch_with(passed(), "ringpost.socket");
+    after.reply().is("220 ");
     assert_all_arrived(&relay, &mx, &accepted);
 }
 
