@@ -1,6 +1,7 @@
 """A relay under siege: what the cases of scripts/attack share."""
 import asyncio
 import contextlib
+import http.client
 import json
 import multiprocessing
 import os
@@ -11,7 +12,7 @@ import threading
 import time
 
 import hostile
-from mailworld import MX_PORT, NET, RELAY, ROOT, SMTP_PORT, World, claim, eventually
+from mailworld import CONTROL_PORT, MX_PORT, NET, RELAY, ROOT, SMTP_PORT, World, claim, eventually
 
 MIB = 1 << 20
 # What a relay has beside its budget: program, shards, queue, caches; and what a connection costs that waits.
@@ -154,6 +155,17 @@ def goes_on(name, meter):
     return eventually(f"{name}: everything is as before", arrived, 60)
 
 
+def control_wait():
+    """How long the control plane lets an operator wait."""
+    began = time.monotonic()
+    plane = http.client.HTTPConnection(RELAY, CONTROL_PORT, timeout=60)
+    plane.request("GET", "/healthz")
+    claim(plane.getresponse().status == 200, "the control plane answers")
+    took = time.monotonic() - began
+    claim(took < 15, f"the control plane answered after {took:.0f} s")
+    return took
+
+
 def attacked(name, attack, seconds, connections=0):
     """One attack on a relay as it is by default; it begins when there are so many connections."""
     if attack is hostile.idle:
@@ -168,7 +180,8 @@ def attacked(name, attack, seconds, connections=0):
         with attackers(attack, niceness=0 if connections or attack is hostile.greedy else 19):
             connected(world, connections)
             during = meter.over(seconds)
-        row(name, before, during, watch.end())
+            remark = f"the control plane answers after {control_wait():.1f} s" if attack is hostile.slow_requests else ""
+        row(name, before, during, watch.end(), remark)
         is_unharmed(name, before)
         is_unharmed(name, during)
         claim(watch.peak < BESIDE + 20_000 * EACH, f"{name}: {watch.peak / MIB:.0f} MiB")

@@ -42,7 +42,7 @@ impl axum::serve::Listener for Bounded {
         let connection = Connection {
             stream,
             silence: Box::pin(sleep(FIRST_SILENCE_MAX)),
-            asks: false,
+            request: None,
             _seat: seat,
         };
         (connection, peer)
@@ -68,9 +68,51 @@ impl Connected<IncomingStream<'_, Bounded>> for Peer {
 pub(super) struct Connection {
     stream: TcpStream,
     silence: Pin<Box<Sleep>>,
-    /// A request comes in, and nothing was answered yet.
-    asks: bool,
+    /// What comes in, while nothing was answered yet.
+    request: Option<Incoming>,
     _seat: Option<OwnedSemaphorePermit>,
+}
+
+/// A request, as far as it has come.
+struct Incoming {
+    began: Instant,
+    octets: u64,
+    /// Line ends in a row: the second one is the end of the header.
+    line_ends: u8,
+}
+
+impl Incoming {
+    fn begins(now: Instant) -> Self {
+        Self {
+            began: now,
+            octets: 0,
+            line_ends: 0,
+        }
+    }
+
+    fn take(&mut self, octets: &[u8]) {
+        self.octets += octets.len() as u64;
+        for octet in octets {
+            match octet {
+                _ if self.line_ends == HEADER_END => return,
+                b'\n' => self.line_ends += 1,
+                b'\r' => {}
+                _ => self.line_ends = 0,
+            }
+        }
+    }
+
+    /// Until when it has to be answered, or its header has to be here: an octet now and then is not a request.
+    fn until(&self) -> Instant {
+        let patience = if self.line_ends == HEADER_END {
+            REQUEST_MAX
+        } else {
+            // What was asked to go on (100 Continue) looks like this too, and a message is large.
+            let more = Duration::from_secs(self.octets / OCTETS_PER_SECOND_MIN);
+            HEADER_MAX.saturating_add(more).min(REQUEST_MAX)
+        };
+        self.began + patience
+    }
 }
 
 impl Connection {
@@ -79,27 +121,29 @@ impl Connection {
         &mut self,
         cx: &mut Context<'_>,
         poll: Poll<io::Result<T>>,
-        asks: bool,
     ) -> Poll<io::Result<T>> {
         if poll.is_ready() {
-            if let Some(patience) = patience(self.asks, asks) {
-                self.silence.as_mut().reset(Instant::now() + patience);
-            }
-            self.asks = asks;
+            let until = match &self.request {
+                Some(request) => request.until(),
+                None => Instant::now() + SILENCE_MAX,
+            };
+            self.silence.as_mut().reset(until);
             return poll;
         }
         let silent = self.silence.as_mut().poll(cx);
         silent.map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
-}
 
-/// How long the peer may take from now on, when octets have come (it `asks`) or went out; `None` where
-/// the time that it has goes on: an octet now and then is not a request.
-fn patience(asked: bool, asks: bool) -> Option<Duration> {
-    match (asked, asks) {
-        (true, true) => None,
-        (false, true) => Some(REQUEST_MAX),
-        (_, false) => Some(SILENCE_MAX),
+    /// The same of octets that go out: what was asked is answered.
+    fn unless_stuck<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if poll.is_ready() {
+            self.request = None;
+        }
+        self.unless_silent(cx, poll)
     }
 }
 
@@ -109,8 +153,14 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        self.unless_silent(cx, poll, true)
+        if poll.is_ready() {
+            let begins = || Incoming::begins(Instant::now());
+            let request = self.request.get_or_insert_with(begins);
+            request.take(&buffer.filled()[before..]);
+        }
+        self.unless_silent(cx, poll)
     }
 }
 
@@ -121,7 +171,7 @@ impl AsyncWrite for Connection {
         octets: &[u8],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(cx, octets);
-        self.unless_silent(cx, poll, false)
+        self.unless_stuck(cx, poll)
     }
 
     fn poll_write_vectored(
@@ -130,7 +180,7 @@ impl AsyncWrite for Connection {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.unless_silent(cx, poll, false)
+        self.unless_stuck(cx, poll)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -159,25 +209,55 @@ const SILENCE_MAX: Duration = Duration::from_secs(90);
 /// its time.
 const REQUEST_MAX: Duration = ORDER_PATIENCE.saturating_add(Duration::from_secs(10));
 
+/// From the first octet of a request to the end of its header.
+const HEADER_MAX: Duration = Duration::from_secs(10);
+
+/// What comes faster has more time.
+const OCTETS_PER_SECOND_MIN: u64 = 8 * 1024;
+
+/// Line ends in a row.
+const HEADER_END: u8 = 2;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// An octet each second, and all the connections there are were somebody's for ever.
-    #[test]
-    fn a_request_has_so_long_from_its_first_octet() {
-        let (mut now, mut until, mut asked) = (0, FIRST_SILENCE_MAX.as_secs(), false);
-        while now < until {
-            if let Some(patience) = patience(asked, true) {
-                until = now + patience.as_secs();
-            }
-            asked = true;
-            now += 1;
+    /// Seconds after which one is hung up on that sends this each second, and never ends.
+    fn lasts(piece: &[u8]) -> u64 {
+        let began = Instant::now();
+        let mut request = Incoming::begins(began);
+        let mut second = 0;
+        while began + Duration::from_secs(second) < request.until() {
+            request.take(piece);
+            second += 1;
         }
-        assert_eq!(now, REQUEST_MAX.as_secs());
-        // An answer that goes on has the time it takes, and so has the next request.
-        assert_eq!(patience(true, false), Some(SILENCE_MAX));
-        assert_eq!(patience(false, false), Some(SILENCE_MAX));
-        assert_eq!(patience(false, true), Some(REQUEST_MAX));
+        second
+    }
+
+    /// An octet each second, and all the connections there are were somebody's for a minute and a half.
+    #[test]
+    fn a_header_has_so_long_from_its_first_octet() {
+        assert_eq!(lasts(b"x"), HEADER_MAX.as_secs());
+        assert_eq!(lasts(b"X: y\r\n"), HEADER_MAX.as_secs());
+        let upload = [b'x'; 20 * 1024];
+        assert_eq!(lasts(&upload), REQUEST_MAX.as_secs());
+    }
+
+    #[test]
+    fn a_request_that_is_here_has_the_time_that_its_answer_takes() {
+        for text in [
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.0\n\n",
+            "POST / HTTP/1.1\r\n\r\nbody\r\nbody",
+        ] {
+            for cut in 0..=text.len() {
+                let began = Instant::now();
+                let mut request = Incoming::begins(began);
+                let (first, rest) = text.as_bytes().split_at(cut);
+                request.take(first);
+                request.take(rest);
+                assert_eq!(request.until() - began, REQUEST_MAX, "{text:?} at {cut}");
+            }
+        }
     }
 }

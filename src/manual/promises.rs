@@ -52,14 +52,20 @@
 //!
 //! | Promise | Fault | Injected | Lost | Where |
 //! |---|---|---|---|---|
-//! | 1 | SIGKILL at random moments under load | 200 | 0 of 457,383; 1,889 came twice | `scripts/crash` |
-//! | 1 | power cut on a file system that loses what was not synced | 120 cuts | 0 of 20,555; 731 came twice | `scripts/crash --disk` |
-//! | 1, 4 | full disk, again and again | 122 times 452 | 0 of 459 | `scripts/attack full_disk` |
+//! | 1 | SIGKILL at random moments under load | 200, and 200 before | 0 of 176,083, and of 457,383; 3,443 came twice | `scripts/crash` |
+//! | 1 | power cut on a file system that loses what was not synced | 150 cuts | 0 of 29,310; 888 came twice | `scripts/crash --disk` |
+//! | 1, 4 | full disk, again and again | 300 times 452 | 0 of 456 | `scripts/attack full_disk` |
 //! | 4 | messages that begin small and grow past the memory budget together | until the budget is used | none is taken half | `tests/blackbox/limits.rs` |
 //! | 2, 4 | half messages of clients that fall silent, past the memory budget | 10,000 connections | 0; nobody else was refused | `scripts/attack half_messages`, `tests/blackbox/limits.rs` |
 //! | 2 | clients that never stop talking and never read | 200 connections | others: p99 of 10 ms | `scripts/attack greedy` |
 //! | 2 | a pipe, a socket, a device or a link where a file or a shard's directory belongs | each | the start says so, and waits for nobody | `file`, `tests/blackbox/life.rs` |
-//! | 2 | a control plane full of requests that do not end | 64 connections | answered after 30 s, before: never | `control::listen` |
+//! | 2 | a control plane full of requests whose header does not end | 64 connections | the next one is answered within 10 s | `control::listen`, `scripts/attack slow_requests` |
+//! | 2 | webhooks that answer without end, an octet at a time, never, before they are asked, with a reset | 8 beside a good one | 0 of 2,000 events for the good one; 53 MiB | by hand |
+//! | 4 | full disk under the suppression list, the record of changes, users, and a relay that takes over | each | changes are refused, mail is answered with 452, the queue's commands and the taking over go on | `suppress::book`, by hand |
+//! | 1 | SIGKILL while the suppression list is written | 5 | 0 of 44,400 that were answered | by hand; `suppress::book` against a plain set |
+//! | 4 | 48 imports of 8,400 addresses each at once | 403,200 | all are there; a question meanwhile waits for 3.5 s at the most (49 s before) | by hand |
+//! | 4 | a reload 100 times a second, by signals and requests, one file of seven broken | 2,273 in 12 s | 0 of 10,368 messages, p99 of one 41 ms | by hand |
+//! | 1 | another relay takes over under load, and either is killed at any moment | 50 times, 30 killed | 0 of 46,010; 53 came twice | `scripts/crash --take-over` |
 //! | 2 | slow, silent, rude and endless clients and hosts | 15 kinds, see `scripts/attack` | others were served meanwhile | `scripts/attack` |
 //! | 3 | privileges, files outside of the data directory | every thread | | `tests/blackbox/confine.rs` |
 //! | 1 | SIGKILL and restart, SIGTERM | 1 each | 0 | `tests/blackbox/life.rs` |
@@ -76,30 +82,32 @@
 //! What well-behaved clients notice: the 99th percentile of a message (MAIL to 250) and of a new
 //! connection, in milliseconds, before and during each attack, and the largest resident size in MiB. Two cores, which
 //! attackers (as nice as can be, but for `greedy`) and clients share with the relay; the spool is in memory, so that no disk is in it:
-//! `MAILWORLD=/dev/shm scripts/attack --seconds 6`, 2026-11-26, a release build. Nobody was refused or thrown out.
+//! `MAILWORLD=/dev/shm scripts/attack --seconds 6`, 2026-11-26, a release build of 81a01f3. Nobody was refused or thrown
+//! out. Another round of `greedy` and `slow_readers` had 20 and 22 ms during them. With the spool on the disk, beside compilers, all
+//! cases passed too, but what is measured then is the disk: 3 to 200 ms before an attack.
 //!
 //! | Case | What it does | message | connection | MiB |
 //! |---|---|---|---|---|
-//! | `half_handshakes` | 1,000 clients, a part of a TLS handshake each, then silence | 1.9 / 4.1 | 3.0 / 4.1 | 102 |
-//! | `hellos` | handshakes left when the server has done its part, as fast as 200 can | 1.6 / 9.8 | 3.0 / 8.9 | 84 |
-//! | `keys_anew` | new keys without end: KeyUpdate in TLS 1.3, renegotiation in 1.2 | 5.6 / 5.2 | 1.7 / 6.3 | 78 |
-//! | `slow_requests` | 64 slow requests on the control plane | 1.8 / 2.7 | 2.1 / 3.2 | 71 |
-//! | `greedy` | 200 that never stop talking and never read | 4.2 / 11.0 | 2.4 / 7.2 | 79 |
-//! | `slow_readers` | 200 that send commands and read nothing | 4.5 / 9.2 | 5.0 / 9.0 | 83 |
-//! | `slow_senders` | 500 that send an octet every half second | 1.8 / 3.1 | 2.2 / 12.4 | 89 |
-//! | `half_open` | 1,000 silent at every state | 2.2 / 3.1 | 2.0 / 5.4 | 94 |
-//! | `resets` | 200 that reset at every state | 2.9 / 3.6 | 2.3 / 2.1 | 81 |
-//! | `flood` | one address that connects without end | 1.3 / 4.6 | 1.8 / 5.8 | 78 |
-//! | `garbage` | 100 that send octets by chance | 2.7 / 4.4 | 6.9 / 4.1 | 80 |
-//! | `endless_lines` | 100 lines without an end | 3.6 / 4.7 | 3.3 / 3.8 | 120 |
-//! | `pipelined` | 100 that pipeline transactions by the hundred | 3.2 / 5.4 | 2.3 / 2.6 | 81 |
-//! | `idle` | 14,500 idle connections | 3.2 / 2.5 | 2.4 / 2.5 | 215 |
-//! | `endless_reply` | hosts with a reply without end | 1.8 / 2.3 | 3.1 / 2.6 | 83 |
-//! | `endless_reply_line` | hosts with a line without end | 3.1 / 2.5 | 4.4 / 2.0 | 87 |
-//! | `answers_before_asked` | hosts that answer before they are asked | 3.7 / 3.8 | 1.8 / 3.4 | 83 |
-//! | `out_of_step` | hosts whose replies are out of step | 2.5 / 3.9 | 3.4 / 4.1 | 81 |
-//! | `slow_replies` | hosts that send a letter every half second | 2.7 / 3.5 | 4.2 / 8.5 | 84 |
-//! | `silent` | hosts that say nothing | 2.7 / 2.5 | 1.9 / 6.0 | 86 |
+//! | `half_handshakes` | 1,000 clients, a part of a TLS handshake each, then silence | 4.0 / 2.5 | 2.7 / 3.5 | 109 |
+//! | `hellos` | handshakes left when the server has done its part, as fast as 200 can | 5.2 / 16.7 | 4.3 / 7.6 | 94 |
+//! | `keys_anew` | new keys without end: KeyUpdate in TLS 1.3, renegotiation in 1.2 | 3.7 / 6.4 | 4.9 / 2.7 | 93 |
+//! | `slow_requests` | 64 slow requests on the control plane | 3.5 / 4.5 | 2.5 / 4.9 | 88 |
+//! | `greedy` | 200 that never stop talking and never read | 2.2 / 10.8 | 2.4 / 7.2 | 88 |
+//! | `slow_readers` | 200 that send commands and read nothing | 2.5 / 8.5 | 1.8 / 9.6 | 94 |
+//! | `slow_senders` | 500 that send an octet every half second | 3.7 / 3.4 | 4.5 / 2.6 | 98 |
+//! | `half_open` | 1,000 silent at every state | 5.5 / 4.7 | 1.5 / 2.6 | 100 |
+//! | `resets` | 200 that reset at every state | 2.8 / 3.5 | 2.9 / 4.4 | 97 |
+//! | `flood` | one address that connects without end | 1.9 / 4.0 | 2.2 / 5.0 | 95 |
+//! | `garbage` | 100 that send octets by chance | 3.5 / 3.6 | 2.0 / 7.0 | 92 |
+//! | `endless_lines` | 100 lines without an end | 2.4 / 4.4 | 2.4 / 7.7 | 137 |
+//! | `pipelined` | 100 that pipeline transactions by the hundred | 1.8 / 3.5 | 3.0 / 3.6 | 93 |
+//! | `idle` | 14,500 idle connections | 3.2 / 3.7 | 2.0 / 4.6 | 184 |
+//! | `endless_reply` | hosts with a reply without end | 3.8 / 3.1 | 4.2 / 2.3 | 96 |
+//! | `endless_reply_line` | hosts with a line without end | 4.5 / 3.2 | 2.3 / 9.2 | 95 |
+//! | `answers_before_asked` | hosts that answer before they are asked | 4.3 / 2.7 | 2.1 / 2.2 | 97 |
+//! | `out_of_step` | hosts whose replies are out of step | 2.2 / 3.9 | 1.9 / 5.2 | 97 |
+//! | `slow_replies` | hosts that send a letter every half second | 5.7 / 2.2 | 2.3 / 2.3 | 92 |
+//! | `silent` | hosts that say nothing | 1.9 / 2.6 | 1.7 / 5.2 | 98 |
 //!
 //! # A panic
 //!
