@@ -1,6 +1,7 @@
 //! How far work is that takes long: counted by whoever does it, told by whoever waits for it. A bar on
 //! a terminal, a line for each step elsewhere; neither for what is done within a second.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
@@ -55,16 +56,49 @@ impl Seen {
     }
 }
 
-/// Tells of one piece of work, on standard error. Dropped, it takes its bar away.
-pub struct Meter {
-    what: &'static str,
+/// Words about one piece of work, a line for each step. Whoever does it has a clock.
+pub struct Steps {
+    what: Cow<'static, str>,
     /// What it is counted in.
     pieces: &'static str,
+    /// The last step that was told.
+    told: Option<u64>,
+}
+
+impl Steps {
+    /// Of work that begins now.
+    pub fn new(what: impl Into<Cow<'static, str>>, pieces: &'static str) -> Self {
+        Self {
+            what: what.into(),
+            pieces,
+            told: None,
+        }
+    }
+
+    /// A line, if the work has taken long enough and has come a step further.
+    pub fn look(&mut self, elapsed: Duration, seen: Seen) -> Option<String> {
+        let step = Some(seen.parts_of(STEPS));
+        (is_long(elapsed, seen) && self.told != step).then(|| {
+            self.told = step;
+            self.words(seen).to_string()
+        })
+    }
+
+    /// What it says of work that is so far.
+    #[must_use]
+    pub fn words(&self, seen: Seen) -> impl fmt::Display {
+        let Seen { done, all } = seen;
+        let (what, pieces, percent) = (&self.what, self.pieces, seen.parts_of(100));
+        fmt::from_fn(move |f| write!(f, "{what}: {percent} %, {done} of {all} {pieces}"))
+    }
+}
+
+/// Tells of one piece of work, on standard error. Dropped, it takes its bar away.
+pub struct Meter {
+    steps: Steps,
     began: Instant,
     is_terminal: bool,
     is_drawn: bool,
-    /// The last step that was told.
-    told: Option<u64>,
 }
 
 impl Meter {
@@ -73,12 +107,10 @@ impl Meter {
     pub fn new(what: &'static str, pieces: &'static str) -> Self {
         let is_dumb = std::env::var_os("TERM").is_some_and(|name| name == "dumb");
         Self {
-            what,
-            pieces,
+            steps: Steps::new(what, pieces),
             began: Instant::now(),
             is_terminal: io::stderr().is_terminal() && !is_dumb,
             is_drawn: false,
-            told: None,
         }
     }
 
@@ -89,29 +121,25 @@ impl Meter {
     }
 
     fn look_after(&mut self, elapsed: Duration, seen: Seen) -> Option<String> {
-        if elapsed < QUIET || seen.all == 0 {
-            return None;
+        if !self.is_terminal {
+            return self.steps.look(elapsed, seen);
         }
-        let words = self.words(seen).to_string();
-        if self.is_terminal {
+        if is_long(elapsed, seen) {
             self.is_drawn = true;
             // A terminal that is gone needs no bar.
-            let _ = write!(io::stderr(), "\r{}\x1b[K", bar(&words, seen));
-            return None;
+            let _ = write!(
+                io::stderr(),
+                "\r{}\x1b[K",
+                bar(&self.words(seen).to_string(), seen)
+            );
         }
-        let step = Some(seen.parts_of(STEPS));
-        (self.told != step).then(|| {
-            self.told = step;
-            words
-        })
+        None
     }
 
     /// What it says of work that is so far.
     #[must_use]
     pub fn words(&self, seen: Seen) -> impl fmt::Display {
-        let Seen { done, all } = seen;
-        let (what, pieces, percent) = (self.what, self.pieces, seen.parts_of(100));
-        fmt::from_fn(move |f| write!(f, "{what}: {percent} %, {done} of {all} {pieces}"))
+        self.steps.words(seen)
     }
 }
 
@@ -121,6 +149,11 @@ impl Drop for Meter {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }
+}
+
+/// Work that is done within a second is not told of, nor is work of unknown size.
+fn is_long(elapsed: Duration, seen: Seen) -> bool {
+    elapsed >= QUIET && seen.all > 0
 }
 
 fn bar(words: &str, seen: Seen) -> String {
@@ -142,10 +175,9 @@ mod tests {
     use super::*;
 
     fn meter(is_terminal: bool) -> Meter {
-        Meter {
-            is_terminal,
-            ..Meter::new("reading the spool", "segments")
-        }
+        let mut meter = Meter::new("reading the spool", "segments");
+        meter.is_terminal = is_terminal;
+        meter
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
@@ -28,7 +29,11 @@ pub struct Accounts<W: World> {
     /// Room that was promised, by user: it outlives the account that counted.
     promises: RefCell<HashMap<String, Rc<Promises>>>,
     turn: Turn,
+    tell: Tell,
 }
+
+/// Tells the operator how far long work is.
+pub(super) type Tell = Rc<dyn Fn(fmt::Arguments<'_>)>;
 
 /// One user's mailbox. Shared by all sessions of the user.
 pub struct Account<W: World> {
@@ -42,6 +47,7 @@ pub struct Account<W: World> {
     me: Weak<Self>,
     turn: Turn,
     is_locked: Cell<bool>,
+    tell: Tell,
 }
 
 /// A folder as LIST shows it.
@@ -102,9 +108,15 @@ impl<W: World> Drop for Pop3Lock<W> {
 }
 
 impl<W: World> Accounts<W> {
-    /// The mailboxes in `root`. `host` is the machine's name.
+    /// The mailboxes in `root`. `host` is the machine's name; `tell` hears how far long work is.
     #[must_use]
-    pub fn new(world: &W, root: &Path, host: &str, limit: Limit) -> Self {
+    pub fn new(
+        world: &W,
+        root: &Path,
+        host: &str,
+        limit: Limit,
+        tell: impl Fn(fmt::Arguments<'_>) + 'static,
+    ) -> Self {
         Self {
             world: world.clone(),
             root: root.into(),
@@ -114,6 +126,7 @@ impl<W: World> Accounts<W> {
             counted: RefCell::default(),
             promises: RefCell::default(),
             turn: Turn::default(),
+            tell: Rc::new(tell),
         }
     }
 
@@ -186,6 +199,7 @@ impl<W: World> Accounts<W> {
             open: RefCell::default(),
             turn: Turn::default(),
             is_locked: Cell::new(false),
+            tell: Rc::clone(&self.tell),
         });
         if self.limit.get() != Limit::default() {
             account.measure().await?;
@@ -487,6 +501,7 @@ impl<W: World> Account<W> {
             figures: self.allowance.of(name),
             allowance: Rc::clone(&self.allowance),
             keeper: self.me.clone(),
+            tell: Rc::clone(&self.tell),
         };
         let folder = Folder::open(home, async || self.next_uid_validity().await).await?;
         let mut open = self.open.borrow_mut();

@@ -17,7 +17,7 @@ pub(super) const USER: &str = "u@d.test";
 
 pub(super) async fn account(world: &SimWorld, limit: Limit) -> Rc<Account> {
     world.make_directory(Path::new(ROOT)).await.unwrap();
-    let accounts = Accounts::new(world, Path::new(ROOT), "relay.test", limit);
+    let accounts = Accounts::new(world, Path::new(ROOT), "relay.test", limit, |_| ());
     accounts.open(USER).await.unwrap()
 }
 
@@ -452,7 +452,7 @@ fn one_pop3_session_has_the_maildrop() {
 #[test]
 fn names_that_would_leave_the_directory_are_no_users() {
     tell(1, |world| async move {
-        let accounts = Accounts::new(&world, Path::new(ROOT), "h", Limit::default());
+        let accounts = Accounts::new(&world, Path::new(ROOT), "h", Limit::default(), |_| ());
         for user in ["", "..", "../x@d.test", "a/b@d.test", ".hidden"] {
             let refused = accounts.open(user).await.map(|_| ()).unwrap_err();
             assert_eq!(refused.kind(), io::ErrorKind::InvalidInput, "{user}");

@@ -8,7 +8,7 @@
 //! missing is named at the start, with the remedy, and the exit code is one of sysexits.h.
 //!
 //! What takes longer than a second says how far it is: reading the spool at the start, `ringpost spool
-//! check`, the end. On a terminal that is a bar on standard error, else a line for each tenth (of the relay
+//! check`, making a mailbox's index anew, the end. On a terminal that is a bar on standard error, else a line for each tenth (of the relay
 //! itself: in its log); systemd shows the same in `systemctl status`.
 //!
 //! # Install

@@ -313,3 +313,45 @@ fn service_manager_hears_when_it_is_ready_when_it_reloads_and_when_it_ends() {
     heard(&manager, "STOPPING=1");
     assert!(relay.wait().success());
 }
+
+#[test]
+fn service_manager_hears_how_far_the_end_is() {
+    let scene = Scene::new();
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("notify");
+    let manager = UnixDatagram::bind(&place).unwrap();
+    manager
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    let mut setup = scene.config("[process]\ndrain = \"5m\"\n");
+    setup.environment = vec![("NOTIFY_SOCKET", place.display().to_string())];
+    let mut relay = Relay::prepare(setup);
+    relay.restart();
+    let mut clients: Vec<_> = (0..2)
+        .map(|_| {
+            let mut client = relay.client();
+            client.command("MAIL FROM:<a@c.test>").is("250 ");
+            client.command("RCPT TO:<b@d.test>").is("250 ");
+            client.command("DATA").is("354 ");
+            client
+        })
+        .collect();
+    relay.signal(rustix::process::Signal::TERM);
+    let words = heard(&manager, "STOPPING=1");
+    assert!(words.contains("EXTEND_TIMEOUT_USEC=305000000\n"), "{words}");
+    assert!(
+        words.contains("STATUS=transactions in progress go on"),
+        "{words}"
+    );
+    // Who waits sees it in the status, and whoever reads the log has a line for each step.
+    for (gone, percent) in [(0, 0), (1, 50)] {
+        let step = format!("ending: {percent} %, {gone} of 2 connections gone");
+        heard(&manager, &format!("STATUS={step}"));
+        relay.log_line(&[&step]);
+        let mut client = clients.pop().unwrap();
+        client.send("Subject: last\r\n\r\nwords\r\n.\r\n");
+        client.reply().is("250 ");
+        client.reply().is("421 ");
+    }
+    assert!(relay.wait().success());
+}

@@ -11,6 +11,7 @@ use super::{Core, INFO, base_of, hash, with_flags};
 use crate::mailbox::flags::{Flags, KEYWORD_LETTERS, KEYWORDS_MAX, LETTER_KEYWORDS};
 use crate::mailbox::record::{Added, Looked, ODD, Record, Row};
 use crate::mailbox::text::Measure;
+use crate::progress::{self, Steps};
 use crate::world::{File as _, World};
 
 /// What Dovecot's index says, where a Maildir was Dovecot's before it was ours.
@@ -303,7 +304,15 @@ impl<W: World> Core<W> {
         let (names, former_uids) = in_order(names, former);
         let mut all_there = true;
         let mut at = 0;
+        let what = format!("{}: making an index", self.directory.display());
+        let (mut steps, began) = (Steps::new(what, "messages"), self.world.now());
+        let mut look = |done: usize| {
+            let [done, all] = [done, names.len()].map(|count| count as u64);
+            let words = steps.look(self.world.now().since(began), progress::Seen { done, all });
+            words.inspect(|words| (self.tell)(format_args!("{words}")));
+        };
         while at < names.len() {
+            look(at);
             let end = names.len().min(at + ADDED_AT_ONCE);
             let modseq = self.next_modseq();
             let mut added = Vec::new();
@@ -328,6 +337,7 @@ impl<W: World> Core<W> {
             self.world.breathe().await;
             at = end;
         }
+        look(at);
         Ok(all_there)
     }
 

@@ -24,6 +24,7 @@ use std::rc::{Rc, Weak};
 
 use futures_channel::oneshot;
 
+use super::account::Tell;
 use super::index::Index;
 use super::quota::{Allowance, Figures};
 use super::record::{Head, Looked, ODD, Record, Row};
@@ -71,6 +72,7 @@ pub(super) struct Home<W: World> {
     pub(super) allowance: Rc<Allowance>,
     /// See [`Folder::keeper`].
     pub(super) keeper: Weak<dyn Any>,
+    pub(super) tell: Tell,
 }
 
 impl<W: World> Folder<W> {

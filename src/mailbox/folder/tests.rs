@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::*;
 use crate::mailbox::{Account, Accounts, Change, FolderError, Limit, NewMessage, System};
@@ -19,7 +20,14 @@ fn place() -> PathBuf {
 }
 
 async fn account(world: &SimWorld) -> Rc<Account<SimWorld>> {
-    let accounts = Accounts::new(world, Path::new(ROOT), "relay.test", Limit::default());
+    account_telling(world, |_| ()).await
+}
+
+async fn account_telling(
+    world: &SimWorld,
+    tell: impl Fn(std::fmt::Arguments<'_>) + 'static,
+) -> Rc<Account<SimWorld>> {
+    let accounts = Accounts::new(world, Path::new(ROOT), "relay.test", Limit::default(), tell);
     accounts.open(USER).await.unwrap()
 }
 
@@ -489,6 +497,44 @@ fn a_list_that_leaves_no_uids_does_not_close_the_folder() {
         })
         .unwrap();
     }
+}
+
+#[test]
+fn an_index_that_is_made_for_long_says_how_far_it_is() {
+    let sim = Sim::new(1);
+    let world = sim.node();
+    sim.set_sync_wait(Duration::from_millis(700), Duration::from_millis(800));
+    let inside = world.clone();
+    sim.run(&world, async move {
+        for part in ["cur", "new", "tmp"] {
+            inside.make_directory(&place().join(part)).await.unwrap();
+        }
+        for number in 0..5_000 {
+            let path = place().join(format!("cur/{number}.a.h,S=2,W=3:2,"));
+            inside.open(&path, true).await.unwrap();
+        }
+        let told: Rc<RefCell<Vec<String>>> = Rc::default();
+        let heard = Rc::clone(&told);
+        let tell = move |words: std::fmt::Arguments<'_>| heard.borrow_mut().push(words.to_string());
+        let account = account_telling(&inside, tell).await;
+        assert_eq!(account.folder("INBOX").await.unwrap().len(), 5_000);
+        let what = "mailboxes/u@d.test: making an index";
+        let last = format!("{what}: 100 %, 5000 of 5000 messages");
+        assert_eq!(told.borrow().last(), Some(&last));
+        let first = format!("{what}: 81 %, 4096 of 5000 messages");
+        assert!(told.borrow().contains(&first), "{told:?}");
+        // It is there now, and nobody is told of what takes no time.
+        told.borrow_mut().clear();
+        account
+            .folder("INBOX")
+            .await
+            .unwrap()
+            .refresh()
+            .await
+            .unwrap();
+        assert!(told.borrow().is_empty(), "{told:?}");
+    })
+    .unwrap();
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub mod rules;
 pub(super) mod settings;
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
@@ -165,7 +166,7 @@ async fn open<W: World>(
         visitors,
         talkers: Default::default(),
         lodgers: Default::default(),
-        accounts: accounts(world, config),
+        accounts: accounts(world, config, journal.clone()),
         full: Default::default(),
         suspects,
         couriers: Gate::default(),
@@ -197,10 +198,11 @@ async fn open<W: World>(
 }
 
 /// The mailboxes.
-fn accounts<W: World>(world: &W, config: &Config) -> Accounts<W> {
+fn accounts<W: World>(world: &W, config: &Config, journal: journal::Log) -> Accounts<W> {
     let place = config.data_dir.join(&config.mailboxes.dir);
     let limit = settings::mailbox_limit(config);
-    Accounts::new(world, &place, &config.hostname(), limit)
+    let tell = move |words: fmt::Arguments<'_>| journal.say(journal::Level::Info, words);
+    Accounts::new(world, &place, &config.hostname(), limit, tell)
 }
 
 /// Reads what is there of the shard's log.
