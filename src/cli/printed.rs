@@ -1,6 +1,8 @@
 //! What shells and `man` read, made of the same description as the help: `ringpost completions`,
 //! `ringpost man`.
 
+mod reference;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -21,12 +23,12 @@ pub struct Completions {
     shell: Shell,
 }
 
-/// Write the manual pages, one for each command
+/// Write the manual pages, one for each command, and ringpost.toml(5) for the configuration
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  ringpost man /usr/share/man/man1
-  ringpost man /tmp && man /tmp/ringpost-latency.1")]
+  ringpost man pages && man -l pages/ringpost-latency.1
+  man -l pages/ringpost.toml.5")]
 pub struct Man {
     /// Where to; it is made where it is missing
     #[arg(value_name = "DIRECTORY")]
@@ -57,13 +59,17 @@ fn pages(directory: &Path, command: clap::Command) -> Result<Answer, Complaint> 
     let command = command.disable_help_subcommand(true);
     std::fs::create_dir_all(directory)
         .and_then(|()| clap_mangen::generate_to(command, directory))
+        .and_then(|()| std::fs::write(directory.join("ringpost.toml.5"), reference::page()))
         .map_err(|error| {
             let words = format!("cannot write to {}: {error}", directory.display());
             Complaint::new(EX_CANTCREAT, words)
         })?;
     Ok(Answer {
         result: String::new(),
-        remark: Some(format!("Read with: man {}/ringpost.1", directory.display())),
+        remark: Some(format!(
+            "Read with: man -l {}/ringpost.1",
+            directory.display()
+        )),
     })
 }
 
@@ -83,6 +89,7 @@ mod tests {
         assert!(page("ringpost.1").contains(".TH ringpost 1"));
         assert!(page("ringpost-latency.1").contains("HdrHistogram"));
         assert!(page("ringpost-queue-hold.1").contains("ringpost queue hold"));
+        assert!(page("ringpost.toml.5").contains(".TH ringpost.toml 5"));
         assert!(!place.join("ringpost-help.1").exists());
 
         let file = folder.path().join("file");

@@ -36,7 +36,7 @@ use crate::wire::path::Mailbox;
 pub use crate::route::TlsPolicy;
 pub use changes::{Change, changes};
 pub use limit::Limit;
-pub use render::render;
+pub use render::{Entry, Section, render, sections};
 pub use returns::{Reporter, ReturnDomain, Returns};
 pub use sending::{Bounces, Pool, Source, Suppressed, Suppression, Tenant, Tenants};
 

@@ -8,36 +8,61 @@ use super::keys::{
 };
 use super::{Config, Dkim, Limit, Pool, Route, Source, Tenant, Webhook};
 
-/// Writes every key with its meaning and value. What is unset stands as a comment.
+/// Keys that stand together: a table, or one of an array of tables.
+#[derive(Debug)]
+pub struct Section {
+    /// Empty for the keys before the first table.
+    pub name: &'static str,
+    /// There may be several of it.
+    pub is_array: bool,
+    /// It shows what one would look like: the configuration has none.
+    pub is_example: bool,
+    /// In order.
+    pub keys: Vec<Entry>,
+}
+
+/// A key with its meaning.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its name.
+    pub name: &'static str,
+    /// Its meaning.
+    pub doc: &'static str,
+    /// It changes with a restart only.
+    pub needs_restart: bool,
+    /// Its value as TOML; `None` when it is unset.
+    pub value: Option<String>,
+}
+
+/// Every key, section by section, with its value in `config`.
 #[must_use]
-pub fn render(config: &Config) -> String {
-    let mut out = String::new();
+pub fn sections(config: &Config) -> Vec<Section> {
+    let mut all = Vec::new();
     for table in TABLES {
-        if !table.name.is_empty() {
-            let _ = write!(out, "\n[{}]\n", table.name);
-        }
-        keys(&mut out, config, table.keys);
+        all.push(Section {
+            name: table.name,
+            is_array: false,
+            is_example: false,
+            keys: entries(config, table.keys),
+        });
         // The arrays of tables stand where the contract has them: behind the table they go with.
         match table.name {
-            "runtime" => array(
-                &mut out,
-                "listener",
-                &config.listener,
-                LISTENER,
-                new_listener(),
-            ),
+            "runtime" => {
+                let example = new_listener();
+                array(&mut all, "listener", &config.listener, LISTENER, example);
+            }
             "smtp" => {
-                array(&mut out, "route", &config.route, ROUTE, example());
-                array(&mut out, "dkim", &config.dkim, DKIM, example_key());
+                array(&mut all, "route", &config.route, ROUTE, example());
+                array(&mut all, "dkim", &config.dkim, DKIM, example_key());
             }
             "delivery" => {
-                array(&mut out, "source", &config.source, SOURCE, example_source());
-                array(&mut out, "pool", &config.pool, POOL, example_pool());
-                array(&mut out, "limit", &config.limit, LIMIT, example_limit());
+                array(&mut all, "source", &config.source, SOURCE, example_source());
+                array(&mut all, "pool", &config.pool, POOL, example_pool());
+                array(&mut all, "limit", &config.limit, LIMIT, example_limit());
             }
-            "tenants" => array(&mut out, "tenant", &config.tenant, TENANT, example_tenant()),
+            "tenants" => array(&mut all, "tenant", &config.tenant, TENANT, example_tenant()),
             "events" => array(
-                &mut out,
+                &mut all,
                 "webhook",
                 &config.webhook,
                 WEBHOOK,
@@ -46,37 +71,59 @@ pub fn render(config: &Config) -> String {
             _ => {}
         }
     }
+    all
+}
+
+fn entries<T>(of: &T, keys: &[Key<T>]) -> Vec<Entry> {
+    let entry = |key: &Key<T>| Entry {
+        name: key.name,
+        doc: key.doc,
+        needs_restart: matches!(key.reload, Reload::Restart),
+        value: (key.write)(of),
+    };
+    keys.iter().map(entry).collect()
+}
+
+fn array<T>(all: &mut Vec<Section>, name: &'static str, items: &[T], of: &[Key<T>], example: T) {
+    let section = |item, is_example| Section {
+        name,
+        is_array: true,
+        is_example,
+        keys: entries(item, of),
+    };
+    if items.is_empty() {
+        all.push(section(&example, true));
+    }
+    all.extend(items.iter().map(|item| section(item, false)));
+}
+
+/// Writes every key with its meaning and value. What is unset stands as a comment.
+#[must_use]
+pub fn render(config: &Config) -> String {
+    let mut out = String::new();
+    for section in sections(config) {
+        let name = section.name;
+        let mark = if section.is_example { "# " } else { "" };
+        // Writing to a String does not fail.
+        let _ = match (name, section.is_array) {
+            ("", _) => Ok(()),
+            (_, true) => write!(out, "\n{mark}[[{name}]]\n"),
+            (_, false) => write!(out, "\n[{name}]\n"),
+        };
+        for key in section.keys {
+            let restart = if key.needs_restart { CHANGES } else { "" };
+            let _ = writeln!(out, "# {}{restart}", key.doc);
+            let _ = match key.value {
+                Some(value) => writeln!(out, "{mark}{} = {value}", key.name),
+                None => writeln!(out, "# {} = \"\"", key.name),
+            };
+        }
+    }
     out
 }
 
-fn keys<T>(out: &mut String, of: &T, keys: &[Key<T>]) {
-    for key in keys {
-        let restart = match key.reload {
-            Reload::Takes => "",
-            Reload::Restart => " Changes with a restart.",
-        };
-        let _ = writeln!(out, "# {}{restart}", key.doc);
-        let _ = match (key.write)(of) {
-            Some(value) => writeln!(out, "{} = {value}", key.name),
-            None => writeln!(out, "# {} = \"\"", key.name),
-        };
-    }
-}
-
-fn array<T>(out: &mut String, name: &str, items: &[T], of: &[Key<T>], example: T) {
-    if items.is_empty() {
-        let mut written = String::new();
-        keys(&mut written, &example, of);
-        let _ = write!(out, "\n# [[{name}]]\n");
-        for line in written.lines() {
-            let _ = writeln!(out, "# {}", line.trim_start_matches("# "));
-        }
-    }
-    for item in items {
-        let _ = write!(out, "\n[[{name}]]\n");
-        keys(out, item, of);
-    }
-}
+/// Said of a key that a reload leaves as it is.
+const CHANGES: &str = " Changes with a restart.";
 
 /// What stands there when nothing is signed, to be uncommented.
 fn example_key() -> Dkim {

@@ -83,10 +83,11 @@ fn commands(relay: &Relay) -> BTreeSet<String> {
     let names = std::fs::read_dir(pages).unwrap().flatten();
     let names = names.map(|page| page.file_name().into_string().unwrap());
     let command = |name: String| {
-        let name = name.trim_start_matches("ringpost").trim_end_matches(".1");
-        name.trim_start_matches('-').replace('-', " ")
+        // ringpost.toml(5) is no command's.
+        let name = name.strip_prefix("ringpost")?.strip_suffix(".1")?;
+        Some(name.trim_start_matches('-').replace('-', " "))
     };
-    names.map(command).collect()
+    names.filter_map(command).collect()
 }
 
 #[test]
