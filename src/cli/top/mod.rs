@@ -1,5 +1,6 @@
 //! `ringpost top`: what the relay does now, on a terminal.
 
+mod keys;
 mod view;
 
 use std::collections::VecDeque;
@@ -8,11 +9,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 
 use super::client::{Answer, Client, Complaint, EX_IOERR, Place, print};
 use crate::observe::ask::{Latencies, ShapeRow, ShardRow};
 use crate::observe::stage::Row;
+use keys::Keys;
 
 /// Watch rates, queue, stages and shards on the terminal
 #[derive(Args, Clone, Debug)]
@@ -135,7 +136,8 @@ fn watch(client: &Client) -> Result<(), Complaint> {
     watched.look(client, Instant::now(), true)?;
     let mut terminal = ratatui::try_init().map_err(|error| unusable(&error))?;
     let ended = turn(client, &mut watched, &mut terminal);
-    ratatui::restore();
+    // Where the terminal is gone there is nothing to restore, and nobody to tell.
+    let _ = ratatui::try_restore();
     ended.map_err(|error| unusable(&error))
 }
 
@@ -144,37 +146,17 @@ fn turn(
     watched: &mut Watched,
     terminal: &mut ratatui::DefaultTerminal,
 ) -> io::Result<()> {
+    let keys = Keys::open()?;
     for looks in 1_u64.. {
-        terminal.draw(|frame| view::draw(frame, watched))?;
-        if wait_for_a_key(Instant::now() + LOOK, || {
-            terminal
-                .draw(|frame| view::draw(frame, watched))
-                .map(|_| ())
-        })? {
+        let mut draw = || terminal.draw(|frame| view::draw(frame, watched)).map(drop);
+        draw()?;
+        if keys.wait(Instant::now() + LOOK, draw)? {
             break;
         }
         let looked = watched.look(client, Instant::now(), looks % LOOKS_PER_STAGES == 0);
         watched.trouble = looked.err().map(|complaint| complaint.words);
     }
     Ok(())
-}
-
-/// True when one that ends it was pressed before `until`.
-fn wait_for_a_key(until: Instant, mut redraw: impl FnMut() -> io::Result<()>) -> io::Result<bool> {
-    while event::poll(until.saturating_duration_since(Instant::now()))? {
-        match event::read()? {
-            Event::Key(key) if key.kind == KeyEventKind::Press => {
-                let interrupt =
-                    key.code == KeyCode::Char('c') && key.modifiers == KeyModifiers::CONTROL;
-                if interrupt || matches!(key.code, KeyCode::Esc | KeyCode::Char('q' | 'Q')) {
-                    return Ok(true);
-                }
-            }
-            Event::Resize(..) => redraw()?,
-            _ => {}
-        }
-    }
-    Ok(false)
 }
 
 fn unusable(error: &io::Error) -> Complaint {
