@@ -115,6 +115,9 @@ def look(operator, count):
                          (("--older-than", "1s"), min(1000, count)), (("--reply", "REFUSED", "--destination", "d4.test"), most)):
         found = json.loads(operator.ask("list", *words, "--json", prompt=True))
         claim(least <= len(found) <= 1000, f"{words}: {len(found)}")
+    for words, least in ((("--from", "s5@c.test"), most), (("--to", "b6@d6.test"), most), (("--domain", "D7.test"), most), (("--to", "nobody@d6.test"), 0)):
+        found = json.loads(operator.ask("list", *words, "--json", prompt=True))
+        claim(len(found) == least, f"{words}: {len(found)}, not {least}")
     ages = json.loads(operator.ask("shape", "--json", prompt=True))
     claim(sum(sum(row["ages"]) for row in ages) >= count, f"{ages}")
     rows = operator.ask("shape", "--by-state", prompt=True).splitlines()
@@ -123,7 +126,7 @@ def look(operator, count):
 
 
 def search(operator, count):
-    """What has to read every envelope from the disk."""
+    """What reads the envelopes that it means, or all of them."""
     each = count // LANES
     for words in (("--from", "s5@c.test"), ("--to", "b6@d6.test"), ("--domain", "d7.test"), ("--smaller-than", "10KiB")):
         reached = operator.count(*words)
