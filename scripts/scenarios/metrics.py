@@ -4,6 +4,7 @@ import re
 import shutil
 import smtplib
 import subprocess
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -60,6 +61,17 @@ def asked(query):
             for one in found["data"]["result"]}
 
 
+def is_ready():
+    """Prometheus listens before it answers."""
+    if not is_open(SINK, PROMETHEUS_PORT):
+        return False
+    try:
+        with urllib.request.urlopen(f"http://{SINK}:{PROMETHEUS_PORT}/-/ready", timeout=30) as answer:
+            return answer.status == 200
+    except urllib.error.HTTPError:
+        return False
+
+
 @scenario()
 def native_histograms():
     """A real Prometheus scrapes native histograms, and its percentiles are those of `ringpost latency`."""
@@ -81,7 +93,7 @@ def native_histograms():
             f"  static_configs: [{{targets: ['{RELAY}:{CONTROL_PORT}']}}]\n")
         world.start("prometheus", "--enable-feature=native-histograms", f"--config.file={world.home}/prometheus.yml",
                     f"--storage.tsdb.path={world.home}/tsdb", f"--web.listen-address={SINK}:{PROMETHEUS_PORT}", log="prometheus.log")
-        eventually("prometheus listens", lambda: is_open(SINK, PROMETHEUS_PORT))
+        eventually("prometheus is ready", is_ready)
         eventually("it has scraped", lambda: asked('histogram_count(ringpost_stage_seconds{stage="accepted_to_delivered"})'))
         for stage in ("accepted_to_delivered", "commit_wait", "connect", "dot_to_reply"):
             row, of = ours[stage], f'(ringpost_stage_seconds{{stage="{stage}"}})'

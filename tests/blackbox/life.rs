@@ -272,6 +272,17 @@ fn open_files_run_out_before_the_first_message_and_come_back() {
     assert!(mx.wait_for(1)[0].is_for("b@d.test"));
 }
 
+/// A service manager's socket, where it is, and the directory that goes with it.
+fn manager() -> (tempfile::TempDir, String, UnixDatagram) {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("notify");
+    let manager = UnixDatagram::bind(&place).unwrap();
+    manager
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    (directory, place.display().to_string(), manager)
+}
+
 /// What a service manager hears: the first word that begins with `wanted`, within its deadline.
 fn heard(manager: &UnixDatagram, wanted: &str) -> String {
     eventually(wanted, || {
@@ -288,17 +299,9 @@ fn heard(manager: &UnixDatagram, wanted: &str) -> String {
 #[test]
 fn service_manager_hears_when_it_is_ready_when_it_reloads_and_when_it_ends() {
     let scene = Scene::new();
-    let directory = tempfile::tempdir().unwrap();
-    let place = directory.path().join("notify");
-    let manager = UnixDatagram::bind(&place).unwrap();
-    manager
-        .set_read_timeout(Some(Duration::from_millis(100)))
-        .unwrap();
+    let (_directory, place, manager) = manager();
     let mut setup = scene.config("");
-    setup.environment = vec![
-        ("NOTIFY_SOCKET", place.display().to_string()),
-        ("WATCHDOG_USEC", "600000".into()),
-    ];
+    setup.environment = vec![("NOTIFY_SOCKET", place), ("WATCHDOG_USEC", "600000".into())];
     let mut relay = Relay::prepare(setup);
     relay.restart();
     let words = heard(&manager, "READY=1");
@@ -317,14 +320,9 @@ fn service_manager_hears_when_it_is_ready_when_it_reloads_and_when_it_ends() {
 #[test]
 fn service_manager_hears_how_far_the_end_is() {
     let scene = Scene::new();
-    let directory = tempfile::tempdir().unwrap();
-    let place = directory.path().join("notify");
-    let manager = UnixDatagram::bind(&place).unwrap();
-    manager
-        .set_read_timeout(Some(Duration::from_millis(100)))
-        .unwrap();
+    let (_directory, place, manager) = manager();
     let mut setup = scene.config("[process]\ndrain = \"5m\"\n");
-    setup.environment = vec![("NOTIFY_SOCKET", place.display().to_string())];
+    setup.environment = vec![("NOTIFY_SOCKET", place)];
     let mut relay = Relay::prepare(setup);
     relay.restart();
     let mut clients: Vec<_> = (0..2)
