@@ -189,10 +189,13 @@ def stop(process, how=signal.SIGTERM, seconds=15.0):
 
 # -- a mail exchanger that keeps what it gets -------------------------------------------------------
 class Exchanger:
-    """An SMTP server in this process. `decide(words, line)` may return another reply."""
+    """An SMTP server in this process. `decide(words, line)` may return another reply; `decide_from` is told the client's
+    address too. `hangs_up`: a 421 of theirs ends the session."""
 
-    def __init__(self, host, port=MX_PORT, decide=None, keywords=("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 0", "DSN")):
-        self.host, self.port, self.decide, self.keywords = host, port, decide or (lambda *_: None), keywords
+    def __init__(self, host, port=MX_PORT, decide=None, decide_from=None, hangs_up=False,
+                 keywords=("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 0", "DSN")):
+        self.host, self.port, self.keywords, self.hangs_up = host, port, keywords, hangs_up
+        self.decide = decide_from or (lambda words, line, _client: decide(words, line) if decide else None)
         self.messages = []  # (mail line, [rcpt lines], octets as they came)
         self.sessions = set()
 
@@ -211,10 +214,13 @@ class Exchanger:
         self.sessions.add(session)
         session[0].add_done_callback(lambda _: self.sessions.discard(session))
         mail, rcpts = None, []
+        client = writer.get_extra_info("peername")[0]
 
         def say(usual, words="", line=""):
-            reply = self.decide(words, line) or usual
+            reply = self.decide(words, line, client) or usual
             writer.write(reply.encode() + b"\r\n")
+            if self.hangs_up and reply.startswith("421"):
+                raise ConnectionAbortedError
             return reply[0] in "23"
         try:
             say("220 mx.test ESMTP")

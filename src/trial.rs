@@ -69,12 +69,16 @@ pub enum Bug {
     PermitReturnedTwice,
     /// Memory is never given back.
     BudgetKept,
+    /// A restart forgets what a source on its warm-up has sent today.
+    WarmupForgotten,
+    /// What a source may send is told before the disk knows it.
+    WarmupNotSynced,
 }
 
 #[cfg(any(test, feature = "sim"))]
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::ReceiptBeforeSync,
         Self::ChecksumIgnored,
         Self::TailOffByOne,
@@ -106,6 +110,8 @@ impl Bug {
         Self::PermitLeaked,
         Self::PermitReturnedTwice,
         Self::BudgetKept,
+        Self::WarmupForgotten,
+        Self::WarmupNotSynced,
     ];
 }
 

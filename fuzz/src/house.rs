@@ -117,6 +117,7 @@ impl House {
             suspects: Suspects::default(),
             suppressions: Suppressions::nowhere(),
             meters: Default::default(),
+            warmups: Default::default(),
             journal: lasting.journal.handle(),
             events: Post::nowhere().of_shard(0),
             ready: Box::new(move |word| told.push(word)),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::client::{Answer, Client, Complaint, Place, clean, print};
-use crate::observe::explained::{Address, Explained, Host, Lane, Limit, Pool};
+use crate::observe::explained::{Address, Explained, Host, Lane, Limit, Pool, Warmup};
 
 /// Say how mail to a recipient would travel, without sending any
 #[derive(Args, Clone, Debug)]
@@ -119,7 +119,30 @@ fn tell_pool(say: &mut impl FnMut(&str, &str), pool: &Pool) {
             words += &format!(", turned away: others first for {rests} s");
         }
         say("", &words);
+        if let Some(warmup) = &source.warmup {
+            tell_warmup(say, warmup);
+        }
     }
+}
+
+/// `warm-up careful, day 3: 40 of 50 (all), 20 of 20 (mx *.b.test), more on 2026-11-27`
+fn tell_warmup(say: &mut impl FnMut(&str, &str), warmup: &Warmup) {
+    let mut words = format!("    warm-up {}", warmup.plan);
+    let Some(day) = warmup.day else {
+        return say("", &format!("{words} begins on {}", warmup.first));
+    };
+    let lines = warmup.lines.iter().filter_map(|line| {
+        let limit = line.limit?;
+        let used = line.used.map(|used| used.to_string());
+        let used = used.as_deref().unwrap_or("?");
+        Some(format!("{used} of {limit} ({})", line.about))
+    });
+    let lines: Vec<String> = lines.collect();
+    if lines.is_empty() {
+        return say("", &format!("{words} is over since its days are past"));
+    }
+    words += &format!(", day {day}: {}, more on {}", lines.join(", "), warmup.next);
+    say("", &words);
 }
 
 fn tell_limit(say: &mut impl FnMut(&str, &str), limit: &Limit) {

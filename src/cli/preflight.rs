@@ -17,7 +17,7 @@ use super::client::{
 };
 use crate::config::{Config, TlsPolicy};
 use crate::dkim::{self, Signers};
-use crate::preflight::{Finding, Grade, Journey, look};
+use crate::preflight::{Finding, Grade, Journey, Origin, look};
 use crate::service::Service;
 use crate::service::resolver;
 
@@ -36,7 +36,7 @@ pub struct Arguments {
     #[arg(long, value_name = "ADDRESS")]
     from: Option<String>,
     /// An address it leaves from, as others see it; several times for several. Default: those of
-    /// `source` under `[delivery]`
+    /// `[delivery] source` and of each `[[source]]`
     #[arg(long, value_name = "IP")]
     source: Vec<IpAddr>,
     /// Print JSON
@@ -79,20 +79,20 @@ fn findings(arguments: &Arguments, config: &Config) -> Result<Vec<Finding>, Comp
     let keys = config.dkim.iter();
     let keys = keys.map(|dkim| (&*dkim.domain, &*dkim.selector, &*dkim.key));
     let signers: Signers = dkim::read(keys).map_err(|why| Complaint::new(EX_CONFIG, why))?;
-    let helo = config.delivery.helo.clone();
-    let helo = helo.unwrap_or_else(|| config.hostname());
-    let sources = if arguments.source.is_empty() {
-        &config.delivery.source
-    } else {
-        &arguments.source
+    let origins = match &arguments.source[..] {
+        [] => origins(config),
+        addresses => vec![Origin {
+            whose: "--source".to_owned(),
+            addresses: addresses.to_vec(),
+            helo: helo(config),
+        }],
     };
     let sender = arguments.from.clone().unwrap_or_else(|| author(&message));
     let journey = Journey {
         message: &message,
         signers: &signers,
         sender: sender.trim_matches(['<', '>']),
-        sources,
-        helo: &helo,
+        origins: &origins,
         encrypts: config.delivery.tls != TlsPolicy::None,
     };
     let service =
@@ -104,6 +104,30 @@ fn findings(arguments: &Arguments, config: &Config) -> Result<Vec<Finding>, Comp
     let looking = async { tokio::time::timeout(PATIENCE, look(&journey, resolver)).await };
     let found = service.handle().block_on(looking);
     found.map_err(|_| Complaint::new(EX_TEMPFAIL, "the name server does not answer"))
+}
+
+/// What we call ourselves where a source says nothing else.
+fn helo(config: &Config) -> String {
+    let helo = config.delivery.helo.clone();
+    helo.unwrap_or_else(|| config.hostname())
+}
+
+/// Everything that mail may leave from: each `[[source]]`, and what `[delivery]` says where that says
+/// something or nobody else does.
+fn origins(config: &Config) -> Vec<Origin> {
+    let usual = Origin {
+        whose: "[delivery]".to_owned(),
+        addresses: config.delivery.source.clone(),
+        helo: helo(config),
+    };
+    let has_usual = !usual.addresses.is_empty() || config.source.is_empty();
+    let named = config.source.iter().map(|source| Origin {
+        whose: format!("[[source]] {}", source.name),
+        addresses: source.address.clone(),
+        helo: source.helo.clone().unwrap_or_else(|| helo(config)),
+    });
+    let usual = Some(usual).filter(|_| has_usual);
+    usual.into_iter().chain(named).collect()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Complaint> {

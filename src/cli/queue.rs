@@ -428,6 +428,10 @@ fn columns<const N: usize>(
             .chain(cells)
             .collect::<Vec<String>>()
     };
+    let has_remarks = rows.iter().any(|row| !row.remark().is_empty());
+    if has_remarks {
+        heads.push(("FOUND TO TAKE", Side::Left));
+    }
     let mut sums = [0; N];
     for row in rows {
         for (sum, count) in sums.iter_mut().zip(counts(row)) {
@@ -437,11 +441,13 @@ fn columns<const N: usize>(
     let of_all = line("TOTAL", &sums);
     // What was removed has a state, and no age.
     let is_there = |row: &&ShapeRow| counts(row).iter().any(|&count| count > 0);
-    let of_each = rows
-        .iter()
-        .filter(is_there)
-        .map(|row| line(&row.destination, counts(row)));
-    table(&heads, std::iter::once(of_all).chain(of_each))
+    let of_each = rows.iter().filter(is_there).map(|row| {
+        let mut cells = line(&row.destination, counts(row));
+        cells.extend(has_remarks.then(|| row.remark()));
+        cells
+    });
+    let of_all = of_all.into_iter().chain(has_remarks.then(String::new));
+    table(&heads, std::iter::once(of_all.collect()).chain(of_each))
 }
 
 /// A line of what may be a peer's words.

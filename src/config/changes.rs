@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::keys::{
-    DKIM, Key, LIMIT, LISTENER, POOL, ROUTE, Reload, SOURCE, TABLES, TENANT, WEBHOOK,
+    DKIM, Key, LIMIT, LISTENER, POOL, ROUTE, Reload, SOURCE, TABLES, TENANT, WARMUP, WEBHOOK,
 };
 use super::{Config, Process};
 
@@ -59,6 +59,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
         &mut changes,
     );
     array("source", SOURCE, (&old.source, &new.source), &mut changes);
+    array("warmup", WARMUP, (&old.warmup, &new.warmup), &mut changes);
     array("limit", LIMIT, (&old.limit, &new.limit), &mut changes);
     array("pool", POOL, (&old.pool, &new.pool), &mut changes);
     array("tenant", TENANT, (&old.tenant, &new.tenant), &mut changes);

@@ -38,6 +38,7 @@ impl Default for Config {
             dns: Dns::default(),
             delivery: Delivery::default(),
             source: Vec::new(),
+            warmup: Vec::new(),
             pool: Vec::new(),
             tenants: Tenants::default(),
             tenant: Vec::new(),

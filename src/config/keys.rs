@@ -161,7 +161,7 @@ pub(super) use events::WEBHOOK;
 use process::PROCESS;
 use returns::RETURNS;
 pub(super) use routes::{DKIM, ROUTE};
-pub(super) use sending::{POOL, SOURCE};
+pub(super) use sending::{POOL, SOURCE, WARMUP};
 pub(super) use tenants::TENANT;
 use tenants::TENANTS;
 use users::{AUTH, MAILBOXES, OAUTH};

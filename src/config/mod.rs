@@ -38,7 +38,7 @@ pub use changes::{Change, changes};
 pub use limit::Limit;
 pub use render::{Entry, Section, render, sections};
 pub use returns::{Reporter, ReturnDomain, Returns};
-pub use sending::{Bounces, Pool, Source, Suppressed, Suppression, Tenant, Tenants};
+pub use sending::{Bounces, Pool, Source, Suppressed, Suppression, Tenant, Tenants, Warmup};
 
 /// Everything a user can set. [`Config::default`] is the embedded default.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// `[[source]]`
     pub source: Vec<Source>,
+    /// `[[warmup]]`
+    pub warmup: Vec<Warmup>,
     /// `[[pool]]`
     pub pool: Vec<Pool>,
     /// `[tenants]`

@@ -12,11 +12,13 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::default::{new_listener, new_route, new_webhook};
-use super::keys::{self, DKIM, LIMIT, LISTENER, POOL, ROUTE, SOURCE, TABLES, TENANT, WEBHOOK};
+use super::keys::{
+    self, DKIM, LIMIT, LISTENER, POOL, ROUTE, SOURCE, TABLES, TENANT, WARMUP, WEBHOOK,
+};
 use super::value::Wrong;
 use super::{
     Config, Control, Dkim, Dns, Dnssec, Fault, Limit, Named, Oauth, Pool, Route, Source, Tenant,
-    TlsPolicy,
+    TlsPolicy, Warmup,
 };
 use crate::dkim::Key;
 use crate::file;
@@ -98,6 +100,9 @@ impl Reader<'_> {
                 }
                 ("source", value, _) => {
                     config.source = self.array("source", value, name, SOURCE, Source::default);
+                }
+                ("warmup", value, _) => {
+                    config.warmup = self.array("warmup", value, name, WARMUP, Warmup::default);
                 }
                 ("tenant", value, _) => {
                     config.tenant = self.array("tenant", value, name, TENANT, Tenant::default);
@@ -579,8 +584,8 @@ impl Reader<'_> {
 }
 
 /// The tables of which there may be several.
-const ARRAYS: [&str; 8] = [
-    "listener", "route", "dkim", "source", "pool", "limit", "tenant", "webhook",
+const ARRAYS: [&str; 9] = [
+    "listener", "route", "dkim", "source", "warmup", "pool", "limit", "tenant", "webhook",
 ];
 
 /// What is wrong with a rule, and what would be right.

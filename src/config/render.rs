@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use super::default::{new_listener, new_webhook};
 use super::keys::{
-    DKIM, Key, LIMIT, LISTENER, POOL, ROUTE, Reload, SOURCE, TABLES, TENANT, WEBHOOK,
+    DKIM, Key, LIMIT, LISTENER, POOL, ROUTE, Reload, SOURCE, TABLES, TENANT, WARMUP, WEBHOOK,
 };
-use super::{Config, Dkim, Limit, Pool, Route, Source, Tenant, Webhook};
+use super::{Config, Dkim, Limit, Pool, Route, Source, Tenant, Warmup, Webhook};
 
 /// Keys that stand together: a table, or one of an array of tables.
 #[derive(Debug)]
@@ -57,6 +57,7 @@ pub fn sections(config: &Config) -> Vec<Section> {
             }
             "delivery" => {
                 array(&mut all, "source", &config.source, SOURCE, example_source());
+                array(&mut all, "warmup", &config.warmup, WARMUP, example_warmup());
                 array(&mut all, "pool", &config.pool, POOL, example_pool());
                 array(&mut all, "limit", &config.limit, LIMIT, example_limit());
             }
@@ -143,6 +144,16 @@ fn example_source() -> Source {
             .filter_map(|text| text.parse().ok())
             .collect(),
         helo: Some("bulk-1.example.org".to_owned()),
+        ..Source::default()
+    }
+}
+
+/// What stands there when no source is warmed up, to be uncommented.
+fn example_warmup() -> Warmup {
+    Warmup {
+        name: "careful".to_owned(),
+        days: vec![50, 100, 200, 400, 800, 1500, 3000],
+        ..Warmup::default()
     }
 }
 

@@ -1,4 +1,4 @@
-//! `[[source]]`, `[[pool]]` and `[bounces]`: from whom mail goes, and what comes back.
+//! `[[source]]`, `[[warmup]]`, `[[pool]]` and `[bounces]`: from whom mail goes, and what comes back.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -9,7 +9,9 @@ use super::{Config, ReturnDomain};
 use crate::bounces::{Class, Rules};
 use crate::file;
 use crate::mail::envelope::Priority;
+use crate::route::BadRoute;
 use crate::route::pool::{self, Member, Pools};
+use crate::route::warmup::{Curve, Day, Line, Plan, Written};
 
 /// `[[source]]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +22,44 @@ pub struct Source {
     pub address: Vec<IpAddr>,
     /// `None`: as `[delivery] helo`.
     pub helo: Option<String>,
+    /// The plan by which it is warmed up.
+    pub warmup: Option<String>,
+    /// The first day of that.
+    pub warmup_from: Option<Day>,
+}
+
+/// `[[warmup]]`: a line of a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Warmup {
+    /// The plan.
+    pub name: String,
+    /// Domains that the line is about; with neither these nor `mx` it is about all mail.
+    pub domain: Option<String>,
+    /// Hosts that it is about.
+    pub mx: Option<String>,
+    /// How much goes on each day.
+    pub days: Vec<u32>,
+    /// Or else: on the first day.
+    pub start: Option<u32>,
+    /// Each day in thousandths of the day before.
+    pub growth: Option<u32>,
+    /// As long as it is less than this.
+    pub end: Option<u32>,
+}
+
+impl Warmup {
+    /// The line as the plan of a source has it.
+    pub fn line(&self, source: &str) -> Result<Line, BadRoute> {
+        let (domain, mx) = (self.domain.as_deref(), self.mx.as_deref());
+        Line::parse(source, Written { domain, mx }, self.curve())
+    }
+
+    fn curve(&self) -> Curve {
+        match (self.start, self.growth, self.end) {
+            (Some(start), Some(growth), Some(end)) => Curve::growing(start, growth, end),
+            _ => Curve::days(&self.days),
+        }
+    }
 }
 
 /// `[[pool]]`
@@ -131,7 +171,11 @@ impl Config {
     /// The pools as deliveries use them.
     #[must_use]
     pub fn pools(&self) -> Pools {
-        let known: Vec<Rc<pool::Source>> = self.source.iter().map(Source::ready).collect();
+        let known: Vec<Rc<pool::Source>> = self
+            .source
+            .iter()
+            .map(|source| self.ready(source))
+            .collect();
         let member = |(name, weight): &(String, u32)| {
             let source = known.iter().find(|source| *source.name == **name)?;
             Some(Member {
@@ -148,6 +192,7 @@ impl Config {
                 name: address.to_string().into(),
                 addresses: vec![*address],
                 helo: None,
+                warmup: None,
             }),
             weight: 1,
         });
@@ -156,6 +201,28 @@ impl Config {
             members: unnamed.collect(),
         };
         Pools::new(unnamed, named, self.delivery.pool.as_deref())
+    }
+
+    /// A source as deliveries use it.
+    fn ready(&self, source: &Source) -> Rc<pool::Source> {
+        let plan = source.warmup.as_deref().zip(source.warmup_from);
+        let plan = plan.map(|(name, first)| {
+            let lines = self.warmup.iter().filter(|line| line.name == name);
+            Rc::new(Plan {
+                name: name.into(),
+                first,
+                // Validation has read them.
+                lines: lines
+                    .filter_map(|line| line.line(&source.name).ok())
+                    .collect(),
+            })
+        });
+        Rc::new(pool::Source {
+            name: (&*source.name).into(),
+            addresses: source.address.clone(),
+            helo: source.helo.as_deref().map(Rc::from),
+            warmup: plan,
+        })
     }
 
     /// Every address that mail may leave from, and whose it is.
@@ -171,15 +238,5 @@ impl Config {
         unnamed
             .chain(self.source.iter().flat_map(of_source))
             .collect()
-    }
-}
-
-impl Source {
-    fn ready(&self) -> Rc<pool::Source> {
-        Rc::new(pool::Source {
-            name: (&*self.name).into(),
-            addresses: self.address.clone(),
-            helo: self.helo.as_deref().map(Rc::from),
-        })
     }
 }

@@ -161,6 +161,114 @@ fn a_wrong_value_is_told_what_would_be_right() {
 }
 
 #[test]
+fn a_warm_up_is_read_rendered_and_told_what_would_be_right() {
+    let source = "[[source]]\nname = \"a\"\naddress = [\"::1\"]\n";
+    let text = format!(
+        "{source}warmup = \"p\"\nwarmup_from = 2026-11-26\n\
+         [[pool]]\nname = \"bulk\"\nsources = [\"a\"]\n\
+         [[warmup]]\nname = \"p\"\ndays = [50, 100]\n\
+         [[warmup]]\nname = \"p\"\nmx = \"*.d.test\"\nstart = 10\ngrowth = 1.5\nend = 30\n"
+    );
+    let config = parse(&text).unwrap();
+    assert_eq!(parse(&render(&config)).unwrap(), config);
+    let pools = config.pools();
+    let plan = pools.warmup("a").unwrap();
+    let first = plan.first;
+    assert_eq!(first.to_string(), "2026-11-26");
+    let limits = |day| plan.lines.iter().map(move |line| plan.limit(line, day));
+    assert!(limits(first).eq([Some(50), Some(10)]));
+    assert!(limits(first.next()).eq([Some(100), Some(15)]));
+    assert!(limits(first.next().next()).eq([None, Some(22)]));
+}
+
+#[test]
+fn a_warm_up_that_cannot_be_is_told_of_where_it_stands() {
+    for (text, place, words) in [
+        ("[[warmup]]\ndays = [1]", "1:1", "needs name"),
+        ("[[warmup]]\nname = \"p\"", "1:1", "needs days"),
+        (
+            "[[warmup]]\nname = \"p\"\nstart = 5\nend = 9",
+            "1:1",
+            "start, growth and end",
+        ),
+        (
+            "[[warmup]]\nname = \"p\"\nstart = 5\ngrowth = 1\nend = 9",
+            "4:10",
+            "growth: must be a number from 1.01 to 100",
+        ),
+        (
+            "[[warmup]]\nname = \"p\"\nstart = 9\ngrowth = 2.5\nend = 9",
+            "5:7",
+            "not more than start",
+        ),
+        (
+            "[[warmup]]\nname = \"p\"\ndays = [1, 99999999]",
+            "3:12",
+            "a number from 0 to 10000000",
+        ),
+        (
+            "[[warmup]]\nname = \"p\"\ndays = [1]\nend = 7",
+            "3:8",
+            "but not both",
+        ),
+        (
+            "[[warmup]]\nname = \"p\"\nmx = \"*d\"\ndays = [1]",
+            "3:6",
+            "mx: \"*d\" is no domain",
+        ),
+        (
+            "[[warmup]]\nname = \"p\"\ndomain = \"*\"\nmx = \"*\"\ndays = [1]",
+            "4:6",
+            "make it two tables",
+        ),
+        (
+            "[[warmup]]\nname = \"p\"\ndays = [1]\n[[warmup]]\nname = \"p\"\ndays = [2]",
+            "4:1",
+            "is about all too",
+        ),
+    ] {
+        let faults = parse(text).unwrap_err();
+        assert!(
+            faults[0].starts_with(&format!("r.toml:{place}: ")) && faults[0].contains(words),
+            "{text}: {faults:?}"
+        );
+    }
+}
+
+#[test]
+fn a_source_that_cannot_be_warmed_up_is_told_of_where_it_stands() {
+    let source = "[[source]]\nname = \"a\"\naddress = [\"::1\"]\n";
+    for (text, place, words) in [
+        (
+            &format!("{source}warmup = \"p\""),
+            "4:10",
+            "no [[warmup]] called \"p\"",
+        ),
+        (
+            &format!("{source}warmup = \"p\"\n[[warmup]]\nname = \"p\"\ndays = [1]"),
+            "1:1",
+            "needs warmup_from",
+        ),
+        (
+            &format!("{source}warmup_from = 2026-11-26"),
+            "4:15",
+            "by which plan?",
+        ),
+        (
+            &format!("{source}warmup_from = \"soon\""),
+            "4:15",
+            "a day such as 2026-11-26",
+        ),
+    ] {
+        let faults = parse(text).unwrap_err();
+        assert!(
+            faults[0].starts_with(&format!("r.toml:{place}: ")) && faults[0].contains(words),
+            "{text}: {faults:?}"
+        );
+    }
+}
+
+#[test]
 fn a_limit_is_read_rendered_and_told_what_would_be_right() {
     let text = "[[limit]]\ndomain = \"*.d.test\"\nconnections = 2\nrecipients_per_message = 10\n\
         recipient_rate = \"20/s\"\n[[limit]]\nmx = \"*.mail.test\"\n\

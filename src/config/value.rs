@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use hyper::Uri;
 use ipnet::{IpNet, Ipv4Net};
+use jiff::civil::Date;
 use toml::de::DeValue;
 
 use super::{Cores, Reporter, units};
 use crate::mail::envelope::{Priority, SHARDS_MAX};
 use crate::mail::rate::Rate;
+use crate::route::warmup::{Day, GROWTH_ONE};
 use crate::tls::caller::Guest;
 use crate::wire::path::{Domain, Mailbox};
 
@@ -277,6 +279,35 @@ pub(super) fn socket_address(value: &DeValue<'_>) -> Result<SocketAddr, Wrong> {
 pub(super) fn rate(value: &DeValue<'_>) -> Result<Rate, Wrong> {
     let rate = value.as_str().and_then(|text| text.parse().ok());
     rate.ok_or_else(|| wanted("a rate such as \"500/m\" (s, m, h, d)", value))
+}
+
+/// A day, as TOML has dates, or as a string.
+pub(super) fn day(value: &DeValue<'_>) -> Result<Day, Wrong> {
+    let text = match value {
+        DeValue::Datetime(moment) => Some(moment.to_string()),
+        other => other.as_str().map(str::to_owned),
+    };
+    let date = text.and_then(|text| text.parse::<Date>().ok());
+    date.map(Day::from)
+        .ok_or_else(|| wanted("a day such as 2026-11-26", value))
+}
+
+/// How many times more, in thousandths.
+pub(super) fn growth(value: &DeValue<'_>) -> Result<u32, Wrong> {
+    let text = match value {
+        DeValue::Integer(number) => Some(number.as_str()),
+        DeValue::Float(number) => Some(number.as_str()),
+        _ => None,
+    };
+    let times: Option<f64> = text.and_then(|text| text.parse().ok());
+    let times = times.filter(|times| (1.01..=100.0).contains(times));
+    let times = times.ok_or_else(|| wanted("a number from 1.01 to 100", value))?;
+    Ok((times * f64::from(GROWTH_ONE)).round() as u32)
+}
+
+/// The same as it is written.
+pub(super) fn growth_words(growth: u32) -> String {
+    format!("{:?}", f64::from(growth) / f64::from(GROWTH_ONE))
 }
 
 /// A network. One of IPv4 addresses written in IPv6 (RFC 4291 §2.5.5.2) is the IPv4 network:

@@ -18,7 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::told::Told;
 use super::{Failure, Plane, shards};
 use crate::bounces;
-use crate::observe::ask::{Counters, Facts, Health, SLOWED_MAX, ShardRow};
+use crate::observe::ask::{Counters, Facts, Health, SLOWED_MAX, ShardRow, Warmup};
 use crate::observe::stage::{Snapshot, Stage};
 use crate::preflight;
 use crate::queue::watch::Why;
@@ -63,6 +63,7 @@ struct Sums {
     tls: BTreeMap<(&'static str, &'static str), u64>,
     sources: BTreeMap<(String, &'static str), u64>,
     tenants: BTreeMap<(String, &'static str), u64>,
+    warmups: Vec<Warmup>,
     bounces: bounces::Tally,
     returns: BTreeMap<&'static str, u64>,
     later_bounces: bounces::Tally,
@@ -127,6 +128,7 @@ impl Sums {
                 let key = (count.name.clone(), count.result);
                 *sums.tenants.entry(key).or_default() += count.recipients;
             }
+            sums.warmups.extend(one.warmups.iter().cloned());
             for (why, messages) in &one.stuck {
                 *sums.stuck.entry(*why).or_default() += messages;
             }
@@ -243,6 +245,30 @@ impl Sums {
                 family
                     .encode_family(&[(label, &**name), ("result", result)])?
                     .encode_counter::<NoLabelSet, u64, u64>(recipients, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn warmups(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let kind = MetricType::Gauge;
+        for (name, help, value) in [
+            (
+                "source_warmup_limit",
+                "Recipients that a source may send to today, by its warm-up",
+                (|one| one.limit) as fn(&Warmup) -> u32,
+            ),
+            (
+                "source_warmup_used",
+                "Recipients that it has sent to today",
+                |one| one.used,
+            ),
+        ] {
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            for one in &self.warmups {
+                family
+                    .encode_family(&[("source", &*one.source), ("about", &*one.about)])?
+                    .encode_gauge(&i64::from(value(one)))?;
             }
         }
         Ok(())
@@ -477,6 +503,7 @@ impl Collector for Sums {
         self.refusals(&mut encoder)?;
         self.gauges(&mut encoder)?;
         self.stuck(&mut encoder)?;
+        self.warmups(&mut encoder)?;
         self.slowed(&mut encoder)?;
         shards::encode(&self.rows, &mut encoder)?;
         self.told.encode(&mut encoder)?;

@@ -298,10 +298,14 @@ pub(super) async fn shape(Shared(plane): Shared<Plane>) -> Result<Json<Vec<Shape
                 for (sum, part) in ages.chain(states) {
                     *sum += part;
                 }
+                sum.learned = sum.learned.take().or(row.learned);
+                sum.waits_for_tomorrow |= row.waits_for_tomorrow;
             }
             _ => sums.push(row),
         }
     }
+    // Of who has complained and gets nothing now there is a row too.
+    sums.retain(|row| row.learned.is_none() || row.states.iter().any(|&count| count > 0));
     sums.sort_by_key(|row| std::cmp::Reverse(row.ages.iter().sum::<u64>()));
     Ok(Json(sums))
 }

@@ -11,7 +11,7 @@ use crate::observe::ask::{
     Acted, Counters, Order, Piece, QueueEntry, QueueEntryDetail, QueueRecipient, Recent, Selector,
     ShapeRow,
 };
-use crate::observe::explained::{Explained, Lane};
+use crate::observe::explained::{Explained, Lane, Learned};
 use crate::observe::follow::{Follow, Spoken};
 use crate::observe::inject::{Injected, Injection, NotTaken, Rejected};
 use crate::observe::stage::{Recorder, Stage};
@@ -19,6 +19,28 @@ use crate::smtp::reply::Reply;
 use crate::world::{Load, Seat};
 
 pub(crate) use running::Running;
+
+fn shape(shard: usize) -> Vec<ShapeRow> {
+    vec![
+        ShapeRow {
+            destination: "d.test".into(),
+            ages: vec![1; 10],
+            states: vec![10, 0, 0, 0, 0],
+            learned: (shard == 0).then(|| Learned {
+                rate: Some("42/m".into()),
+                ..Learned::default()
+            }),
+            waits_for_tomorrow: shard == 1,
+        },
+        ShapeRow {
+            destination: format!("only{shard}.test"),
+            ages: vec![0; 10],
+            states: vec![0; 5],
+            learned: None,
+            waits_for_tomorrow: false,
+        },
+    ]
+}
 
 /// Two shards with a message each, as long as `answering` is 2.
 pub(crate) struct TwoShards {
@@ -85,18 +107,7 @@ impl TwoShards {
             Ask::Act(order) => Tell::Acted(acted(shard, order)),
             Ask::Removal => Tell::Removal((shard == 1).then_some(REMOVED_UNTIL)),
             Ask::Inject(injection) => Tell::Injected(take(injection)),
-            Ask::Shape => Tell::Shape(vec![
-                ShapeRow {
-                    destination: "d.test".into(),
-                    ages: vec![1; 10],
-                    states: vec![10, 0, 0, 0, 0],
-                },
-                ShapeRow {
-                    destination: format!("only{shard}.test"),
-                    ages: vec![0; 10],
-                    states: vec![0; 5],
-                },
-            ]),
+            Ask::Shape => Tell::Shape(shape(shard)),
         }
     }
 }
@@ -403,6 +414,9 @@ fn operator_reads_the_queue() {
     assert_eq!(shape[0]["destination"], "d.test");
     assert_eq!(shape[0]["ages"], serde_json::json!(vec![2; 10]));
     assert_eq!(shape.as_array().map(Vec::len), Some(3));
+    assert_eq!(shape[0]["learned"]["rate"], "42/m");
+    assert_eq!(shape[0]["waits_for_tomorrow"], true);
+    assert_eq!(shape[1].get("learned"), None);
     for (path, status) in [
         ("/api/v1/queue/000000000000A", 404),
         ("/api/v1/queue/nonsense", 400),

@@ -109,6 +109,36 @@
 //! on; only when all are turned away does the destination's mail wait. One whose address the machine
 //! does not have (`ringpost check` warns of it) rests for a minute wherever mail goes.
 //!
+//! ## A source that nobody knows yet
+//!
+//! ```text
+//! [[source]]
+//! name = "bulk-2"
+//! address = ["192.0.2.12"]
+//! warmup = "careful"
+//! warmup_from = 2026-12-01                  # the first day; days are those of UTC
+//!
+//! [[warmup]]
+//! name = "careful"
+//! days = [50, 100, 200, 400, 800, 1500]     # then there is no limit
+//!
+//! [[warmup]]                                # a second line of the same plan
+//! name = "careful"
+//! mx = "*.mail.example"                     # a provider counts for itself; or domain = "..."
+//! start = 20                                # 20, 30, 45, ... as long as that is less than 2000
+//! growth = 1.5
+//! end = 2000
+//! ```
+//!
+//! Mail counts on every line that is about it, and goes while none is used up: then from the others of
+//! the pool; where none of them may either, it waits for the next day, and other destinations and pools
+//! do not notice. What counts is each recipient of each transaction, when MAIL is sent: a provider has
+//! seen it, whatever it answers, and another attempt counts again. The count is one over all cores and
+//! is never more than the plan, whatever crashes: some of the day (a thirty-second part, at least 4) is
+//! set aside in `warmup.json` below `data_dir` before it is used, and a crash loses what was not. A clock
+//! that goes back gives no day twice. A reload changes the plan; what was sent today stays counted, by the
+//! names of source and line. `ringpost explain` shows the day, what it has and what is used.
+//!
 //! # Mail of several tenants
 //!
 //! ```toml

@@ -226,10 +226,15 @@
 //! `[[limit]]` makes one: to four fifths of what was really taken in the last half minute to minute, again
 //! every 10 s at the most while complaints go on, never below six in an hour. While it goes well for 30 s and
 //! the pace is used it rises, by 3% near the rate that was too fast and faster below; after an hour
-//! without a complaint it is forgotten. "Too many connections" at the greeting takes one connection
-//! off for each refusal, and one more is tried every 5 minutes. The messages concerned wait for half a minute and
+//! without a complaint it is forgotten. "Too many connections", whenever it is said, takes one connection
+//! off for each refusal, and one more is tried every 5 minutes; a plain 421 4.7.n at the greeting does so only
+//! while other connections carry mail there, else the host is left alone like any that does not work. The messages concerned wait for half a minute and
 //! that counts as no attempt; their time runs. `ringpost explain` says what was learned, from which words, and when
-//! the next message may go; `ringpost_destination_rate` has the twenty slowest destinations. A restart learns anew.
+//! the next message may go; `ringpost_destination_rate` has the twenty slowest destinations, `queue shape` and the dashboard have it beside
+//! what waits. What was learned less than an hour ago is kept over a restart (`paces/NN.json` below `data_dir`).
+//!
+//! A message that was greylisted goes again from the source that it came from, while that may go: who
+//! greylists remembers that too. Of the last 16,384 messages of a shard that is known; a restart forgets it.
 //!
 //! Rates are kept by slots that a destination's home shard gives out, so they hold over all shards: in any stretch
 //! of time no more begins than the rate brings, and what it brings in one second. Mail whose slot comes within

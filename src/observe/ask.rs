@@ -9,7 +9,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::explained::Explained;
+use super::explained::{Explained, Learned};
 use super::follow::Follow;
 use super::history::Moment;
 use super::inject::{Injected, Injection, NotTaken};
@@ -306,6 +306,32 @@ pub struct ShapeRow {
     /// Recipients by their state: ready, in flight, waiting, held, removed.
     #[serde(default)]
     pub states: Vec<u64>,
+    /// What it was found to take, where it has complained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned: Option<Learned>,
+    /// Its mail waits for the next day, of UTC: warm-ups leave nothing of this one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits_for_tomorrow: bool,
+}
+
+impl ShapeRow {
+    /// A remark for people; empty where there is nothing to remark.
+    #[must_use]
+    pub fn remark(&self) -> String {
+        let learned = self.learned.as_ref();
+        let rate = learned.and_then(|learned| learned.rate.clone());
+        let connections = learned.and_then(|learned| learned.connections);
+        let connections = connections.map(|most| match most {
+            1 => "1 connection".to_owned(),
+            _ => format!("{most} connections"),
+        });
+        let tomorrow = self.waits_for_tomorrow.then(|| "tomorrow".to_owned());
+        let words: Vec<String> = [rate, connections, tomorrow]
+            .into_iter()
+            .flatten()
+            .collect();
+        words.join(", ")
+    }
 }
 
 /// Whether a shard takes mail.
@@ -364,6 +390,8 @@ pub struct Facts {
     pub tls: Vec<TlsCount>,
     /// Recipients by the source that their mail left from.
     pub sources: Vec<NamedCount>,
+    /// What sources on their warm-up may send today; the first shard tells it.
+    pub warmups: Vec<Warmup>,
     /// Recipients by tenant.
     pub tenants: Vec<NamedCount>,
     /// What came back later, by what became of it.
@@ -533,6 +561,19 @@ pub struct NamedCount {
     pub recipients: u64,
 }
 
+/// A line of the warm-up of a source, today.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warmup {
+    /// The source.
+    pub source: String,
+    /// `all`, `domain PATTERN` or `mx PATTERN`.
+    pub about: String,
+    /// Recipients that may be sent to.
+    pub limit: u32,
+    /// Those that were.
+    pub used: u32,
+}
+
 /// Recipients, counted since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
@@ -596,6 +637,8 @@ impl From<crate::queue::LaneShape> for ShapeRow {
             destination: lane.lane.to_string(),
             ages: lane.recipients.to_vec(),
             states: lane.states.to_vec(),
+            learned: None,
+            waits_for_tomorrow: false,
         }
     }
 }

@@ -69,6 +69,38 @@ pub struct Source {
     /// Seconds for which others go, because this destination turned it away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rests: Option<u64>,
+    /// Its warm-up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<Warmup>,
+}
+
+/// The warm-up of a source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Warmup {
+    /// Its plan.
+    pub plan: String,
+    /// Which day of it is today, from 1; `None`: it has not begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day: Option<usize>,
+    /// The first day.
+    pub first: String,
+    /// When there is more again: the next day, of UTC.
+    pub next: String,
+    /// Its lines; mail counts on each that is about it.
+    pub lines: Vec<WarmupLine>,
+}
+
+/// A line of a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WarmupLine {
+    /// `all`, `domain PATTERN` or `mx PATTERN`.
+    pub about: String,
+    /// Recipients today; `None`: as many as there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// Those that were sent to; `None`: not known yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<u32>,
 }
 
 impl Explained {

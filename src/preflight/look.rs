@@ -24,12 +24,21 @@ pub struct Journey<'a> {
     pub signers: &'a Signers,
     /// The reverse path; empty for a report.
     pub sender: &'a str,
-    /// The addresses it may leave from.
-    pub sources: &'a [IpAddr],
-    /// What we call ourselves.
-    pub helo: &'a str,
+    /// Where it may leave from.
+    pub origins: &'a [Origin],
     /// Whether it leaves encrypted where it can.
     pub encrypts: bool,
+}
+
+/// Addresses that mail leaves from, and what we call ourselves there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// What the configuration calls it.
+    pub whose: String,
+    /// None: the kernel chooses, and nobody knows which.
+    pub addresses: Vec<IpAddr>,
+    /// What EHLO says.
+    pub helo: String,
 }
 
 /// Looks at everything that the rules are about.
@@ -57,7 +66,9 @@ pub async fn look(journey: &Journey<'_>, resolver: TokioResolver) -> Vec<Finding
         asked.dmarc(&parsed, &dkim, &spf, &mut findings).await;
     }
     asked.ptr(&mut findings).await;
-    findings.push(asked.helo().await);
+    for origin in journey.origins {
+        findings.push(asked.helo(origin).await);
+    }
     findings.push(tls(journey.encrypts));
     findings
 }
@@ -67,13 +78,27 @@ struct Asked<'a> {
     journey: &'a Journey<'a>,
 }
 
+impl Journey<'_> {
+    /// Each address that it may leave from, and what EHLO says there.
+    fn sources(&self) -> impl Iterator<Item = (IpAddr, &str)> {
+        let origins = self.origins.iter();
+        origins.flat_map(|origin| {
+            let addresses = origin.addresses.iter();
+            addresses.map(|address| (*address, &*origin.helo))
+        })
+    }
+}
+
 impl Asked<'_> {
     /// One finding for each source; what one of them, the worst, came to.
     async fn spf(&self, findings: &mut Vec<Finding>) -> SpfOutput {
-        let Journey { sender, helo, .. } = self.journey;
-        let domain = sender.rsplit_once('@').map_or(*helo, |(_, domain)| domain);
+        let sender = self.journey.sender;
+        let first = self.journey.origins.first();
+        let usual = first.map_or("", |origin| &origin.helo);
+        let domain = sender.rsplit_once('@').map_or(usual, |(_, domain)| domain);
         let mut worst = None;
-        for &source in self.journey.sources {
+        for (source, helo) in self.journey.sources() {
+            let domain = sender.rsplit_once('@').map_or(helo, |(_, domain)| domain);
             let parameters = if sender.is_empty() {
                 SpfParameters::verify_ehlo(source, helo, helo)
             } else {
@@ -151,10 +176,11 @@ impl Asked<'_> {
     }
 
     async fn ptr(&self, findings: &mut Vec<Finding>) {
-        if self.journey.sources.is_empty() {
+        let mut sources = self.journey.sources().peekable();
+        if sources.peek().is_none() {
             findings.push(no_source(Rule::Ptr));
         }
-        for &source in self.journey.sources {
+        for (source, _) in sources {
             let found = self.dns.verify_iprev(source).await;
             let names = found.ptr.as_deref().unwrap_or_default();
             findings.push(match found.result {
@@ -164,22 +190,38 @@ impl Asked<'_> {
         }
     }
 
-    async fn helo(&self) -> Finding {
-        let Journey { helo, sources, .. } = self.journey;
+    async fn helo(&self, origin: &Origin) -> Finding {
+        let Origin {
+            whose,
+            addresses,
+            helo,
+        } = origin;
         let dns = &self.dns;
         let v4 = dns.resolver().ipv4_lookup(format!("{helo}.")).await;
         let v6 = dns.resolver().ipv6_lookup(format!("{helo}.")).await;
         let answers = v4.iter().chain(&v6).flat_map(|lookup| lookup.answers());
         let found: Vec<IpAddr> = answers.filter_map(|record| record.data.ip_addr()).collect();
-        let remedy = "set [delivery] helo, or hostname, to a name of the source addresses";
+        let remedy = match whose.starts_with("[[") {
+            true => "set its helo to a name of its addresses",
+            false => "set [delivery] helo, or hostname, to a name of the source addresses",
+        };
         if found.is_empty() {
-            return Finding::warn(Rule::Helo, format!("{helo} has no address"), remedy);
-        }
-        if !sources.is_empty() && !sources.iter().any(|source| found.contains(source)) {
-            let found = format!("{helo} has none of the source addresses");
+            let found = format!("{whose}: {helo} has no address");
             return Finding::warn(Rule::Helo, found, remedy);
         }
-        Finding::ok(Rule::Helo, *helo)
+        // One name for all addresses of [delivery] may be that of one of them only.
+        let has = |source: &IpAddr| found.contains(source);
+        let is_named = match whose.starts_with("[[") {
+            true => addresses.iter().all(has),
+            false => addresses.is_empty() || addresses.iter().any(has),
+        };
+        if !is_named {
+            let missing = addresses.iter().filter(|source| !has(source));
+            let missing: Vec<String> = missing.map(ToString::to_string).collect();
+            let found = format!("{whose}: {helo} does not have {}", missing.join(", "));
+            return Finding::warn(Rule::Helo, found, remedy);
+        }
+        Finding::ok(Rule::Helo, format!("{whose}: {helo}"))
     }
 }
 

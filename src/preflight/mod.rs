@@ -16,7 +16,7 @@ use std::fmt;
 use serde::Serialize;
 
 pub use form::form;
-pub use look::{Journey, look};
+pub use look::{Journey, Origin, look};
 pub use source::{named, reverse_name};
 
 /// What one rule says of a message.

@@ -15,6 +15,7 @@ pub mod pool;
 pub mod sts;
 #[cfg(test)]
 mod tests;
+pub mod warmup;
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};

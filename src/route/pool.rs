@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use super::warmup::Plan;
 use crate::turns;
 
 /// Somebody whom mail comes from: addresses of ours, and what we call ourselves there.
@@ -14,6 +15,8 @@ pub struct Source {
     pub addresses: Vec<IpAddr>,
     /// What it says in EHLO, where that is something of its own.
     pub helo: Option<Rc<str>>,
+    /// How much it sends on its first days, where nobody knows it yet.
+    pub warmup: Option<Rc<Plan>>,
 }
 
 impl Source {
@@ -51,17 +54,23 @@ pub struct Pools {
     named: Vec<Rc<Pool>>,
     /// The pool of mail of which neither its route nor its tenant says one.
     usual: Option<Rc<str>>,
+    /// Sources that are on their warm-up: most have none, and pay nothing for it.
+    warmed: Vec<Rc<Source>>,
 }
 
 impl Pools {
     /// These pools; mail of which nothing is said goes by the one called `usual`, or by `unnamed`.
     #[must_use]
     pub fn new(unnamed: Pool, named: impl IntoIterator<Item = Pool>, usual: Option<&str>) -> Self {
-        Self {
+        let mut pools = Self {
             unnamed: Rc::new(unnamed),
             named: named.into_iter().map(Rc::new).collect(),
             usual: usual.map(Rc::from),
-        }
+            warmed: Vec::new(),
+        };
+        let warmed = pools.sources().filter(|source| source.warmup.is_some());
+        pools.warmed = warmed.cloned().collect();
+        pools
     }
 
     /// The pool of a lane; one that is gone since is the usual one's affair.
@@ -79,6 +88,26 @@ impl Pools {
     #[must_use]
     pub fn unless_usual<'a>(&self, name: Option<&'a Rc<str>>) -> Option<&'a Rc<str>> {
         name.filter(|name| Some(*name) != self.usual.as_ref())
+    }
+
+    /// The source of a name.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Option<&Rc<Source>> {
+        self.sources().find(|source| *source.name == *name)
+    }
+
+    /// The warm-up of the source of a name.
+    #[must_use]
+    pub fn warmup(&self, name: &str) -> Option<&Plan> {
+        let mut warmed = self.warmed.iter();
+        let source = warmed.find(|source| *source.name == *name)?;
+        source.warmup.as_deref()
+    }
+
+    /// The sources that have one.
+    pub fn warmed(&self) -> impl Iterator<Item = (&Source, &Plan)> {
+        let warmed = self.warmed.iter();
+        warmed.filter_map(|source| Some((&**source, source.warmup.as_deref()?)))
     }
 
     /// Every source in any of them, each once.
@@ -130,6 +159,7 @@ mod tests {
             name: name.into(),
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
             helo: None,
+            warmup: None,
         })
     }
 
@@ -206,30 +236,5 @@ mod tests {
         let post: Rc<str> = "post".into();
         assert_eq!(pools.unless_usual(Some(&post)), None);
         assert_eq!(without.unless_usual(Some(&post)), Some(&post));
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn each_source_has_its_share_to_within_one_turn(
-            weights in proptest::collection::vec(1u32..1000, 1..6),
-            rounds in 1usize..3000,
-        ) {
-            let members: Vec<Member> = weights.iter().enumerate().map(|(place, weight)| Member {
-                source: source(&place.to_string(), &["192.0.2.1"]),
-                weight: *weight,
-            }).collect();
-            let whole: f64 = weights.iter().copied().map(f64::from).sum();
-            let mut dealt = vec![0.0; members.len()];
-            let mut turns = Turns::default();
-            for _ in 0..rounds {
-                let member = turns.next(&members, |_| true).unwrap();
-                let place: usize = member.source.name.parse().unwrap();
-                dealt[place] += 1.0;
-            }
-            for (weight, count) in weights.iter().zip(dealt) {
-                let share = rounds as f64 * f64::from(*weight) / whole;
-                proptest::prop_assert!((count - share).abs() < members.len() as f64, "{} of {}", count, share);
-            }
-        }
     }
 }

@@ -50,6 +50,7 @@ use crate::observe::log::{Journal, Level, Log};
 use crate::progress::{self, Meter};
 use crate::rolling::Bound;
 use crate::service::{Desk, Service};
+use crate::shard::Warmups;
 use crate::shard::clients::suspects::Suspects;
 use crate::shard::clients::tenants::Meters;
 use crate::shard::clients::visitors::Visitors;
@@ -239,7 +240,7 @@ fn start_shards(
     let (ready, readiness) = mpsc::channel();
     let visitors = Visitors::among_open_files(start::open_files());
     let suspects = Suspects::default();
-    let meters = Meters::default();
+    let (meters, warmups) = (Meters::default(), Warmups::default());
     let make = |number| Main {
         ended: Ended(end.clone()),
         start: Start {
@@ -250,6 +251,7 @@ fn start_shards(
             suspects: suspects.clone(),
             suppressions: current.suppressions.clone(),
             meters: meters.clone(),
+            warmups: warmups.clone(),
             journal: journal.handle(),
             events: current.events.post().of_shard(number),
             ready: {

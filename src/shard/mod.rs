@@ -70,6 +70,7 @@ use outbound::idle::Idle;
 use outbound::pace::Paces;
 use outbound::permits::Permits;
 use outbound::sources::Sources;
+pub use outbound::warmup::Warmups;
 use outbound::ways::Ways;
 use retrieve::Lodgers;
 use settle::events::Endings;
@@ -89,6 +90,8 @@ struct Shard<W: World> {
     paces: Paces,
     ways: Ways,
     sources: Sources,
+    /// What sources on their warm-up may still send, over all shards.
+    warmups: Warmups,
     names: Names,
     hosts: Hosts,
     idle: Idle,

@@ -354,4 +354,4 @@ impl File for SimFile {
 /// Mail is younger than a machine's last boot or older; both happen.
 const CLOCK_AT_BOOT: Duration = Duration::from_millis(10);
 /// 2026-03-01 00:00:00 UTC.
-const WALL_AT_START: i64 = 1_772_323_200_000_000;
+pub(in crate::sim) const WALL_AT_START: i64 = 1_772_323_200_000_000;

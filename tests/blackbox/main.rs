@@ -65,3 +65,4 @@ mod tls;
 mod tls_peers;
 mod tlsrpt;
 mod verify;
+mod warmup;

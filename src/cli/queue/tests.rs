@@ -107,13 +107,11 @@ fn operator_sees_the_shape() {
         .lines()
         .map(|line| line.split_whitespace().collect())
         .collect();
-    assert_eq!(lines[0].last(), Some(&"1280+"));
+    assert_eq!(lines[0][11..], ["1280+", "FOUND", "TO", "TAKE"]);
     assert_eq!(lines[1][..3], ["TOTAL", "20", "2"]);
     assert_eq!(lines[2][..3], ["d.test", "20", "2"]);
-    assert!(
-        lines.iter().all(|line| line.len() == lines[0].len()),
-        "{table}"
-    );
+    assert_eq!(lines[2][12..], ["42/m,", "tomorrow"], "{table}");
+    assert!(lines.iter().all(|line| line.len() >= 12), "{table}");
 }
 
 #[test]
@@ -124,10 +122,10 @@ fn operator_sees_the_shape_by_state() {
         .map(|line| line.split_whitespace().collect())
         .collect();
     assert_eq!(
-        lines[0][2..],
+        lines[0][2..7],
         ["ready", "in_flight", "waiting", "held", "removed"]
     );
-    assert_eq!(lines[2], ["d.test", "20", "20", "0", "0", "0", "0"]);
+    assert_eq!(lines[2][..7], ["d.test", "20", "20", "0", "0", "0", "0"]);
 }
 
 #[test]

@@ -269,6 +269,8 @@ mod tests {
                 destination: "d.test\x1b[2J".into(),
                 ages: vec![5, 2, 0, 0, 0, 0, 0, 0, 0, 0],
                 states: Vec::new(),
+                learned: None,
+                waits_for_tomorrow: false,
             }],
             ..Watched::default()
         };

@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Named, Reader};
-use crate::config::Config;
+use super::{Named, Reader, why};
+use crate::config::{Config, Warmup};
 
 impl Reader<'_> {
     pub(super) fn check_sources(&mut self, config: &Config) {
@@ -29,6 +29,7 @@ impl Reader<'_> {
                 );
             }
         }
+        self.check_warmups(config);
         let names = config.pool.iter().map(|pool| &*pool.name);
         let pools = self.check_names("pool", names);
         for (place, pool) in config.pool.iter().enumerate() {
@@ -68,6 +69,87 @@ impl Reader<'_> {
                 self.fault(self.place(&key), message);
             }
         }
+    }
+
+    /// Does each plan say what a day has, and does each source that has one exist in the calendar?
+    fn check_warmups(&mut self, config: &Config) {
+        let mut lines = HashSet::new();
+        for (place, line) in config.warmup.iter().enumerate() {
+            let section = format!("warmup.{place}");
+            if line.name.is_empty() {
+                self.lacks(&section, "name", "a warmup needs name = \"...\"");
+            }
+            let (key, written) = match (&line.domain, &line.mx) {
+                (Some(_), Some(_)) => {
+                    let message = "mx: a line is about domains or about hosts: make it two tables";
+                    self.fault(self.place(&format!("{section}.mx")), message.to_owned());
+                    continue;
+                }
+                (domain, _) if domain.is_some() => ("domain", domain),
+                (_, mx) => ("mx", mx),
+            };
+            let at = self.place(&format!("{section}.{key}"));
+            match line.line("") {
+                Ok(parsed) if !lines.insert((line.name.clone(), parsed.about.clone())) => {
+                    let about = &parsed.about;
+                    let message = format!("another line of {:?} is about {about} too", line.name);
+                    self.fault(self.place(&section), message);
+                }
+                Ok(_) => {}
+                Err(bad) => {
+                    let written = written.as_deref().unwrap_or_default();
+                    self.fault(at, format!("{key}: {written:?} {}", why(&bad)));
+                }
+            }
+            self.check_curve(&section, line);
+        }
+        for (place, source) in config.source.iter().enumerate() {
+            let section = format!("source.{place}");
+            let plans = || config.warmup.iter().map(|line| &line.name);
+            match (&source.warmup, source.warmup_from) {
+                (Some(name), _) if plans().all(|plan| plan != name) => {
+                    let message = format!("warmup: there is no [[warmup]] called {name:?}");
+                    self.fault(self.place(&format!("{section}.warmup")), message);
+                }
+                (Some(_), None) => {
+                    let message = "a source with warmup needs warmup_from: its first day";
+                    self.lacks(&section, "warmup_from", message);
+                }
+                (None, Some(_)) => {
+                    let message = "warmup_from: by which plan? set warmup too, or leave it out";
+                    let at = self.place(&format!("{section}.warmup_from"));
+                    self.fault(at, message.to_owned());
+                }
+                (Some(_), Some(_)) | (None, None) => {}
+            }
+        }
+    }
+
+    fn check_curve(&mut self, section: &str, line: &Warmup) {
+        let key = |name: &str| format!("{section}.{name}");
+        let is_wrong = ["days", "start", "growth", "end"]
+            .iter()
+            .any(|name| self.faulty.contains(&key(name)));
+        if is_wrong {
+            return;
+        }
+        let grows = [
+            line.start.is_some(),
+            line.growth.is_some(),
+            line.end.is_some(),
+        ];
+        let (at, message) = match (line.days.is_empty(), grows) {
+            (false, [false, false, false]) => return,
+            (false, _) => ("days", "days, or start, growth and end, but not both"),
+            (true, [true, true, true]) if line.end > line.start => return,
+            (true, [true, true, true]) => ("end", "end: is not more than start"),
+            (true, _) => ("", "a warmup needs days = [...], or start, growth and end"),
+        };
+        let at = match at {
+            "" => self.place(section),
+            name => self.place(&key(name)),
+        };
+        self.fault(at, message.to_owned());
     }
 
     fn check_tenants(&mut self, config: &Config) {

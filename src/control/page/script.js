@@ -153,8 +153,11 @@ const shape = rows => {
   const sum = row => row.ages.reduce((sum, age) => sum + age, 0);
   const most = Math.max(1, ...rows.flatMap(row => row.ages));
   const warm = count => ({ text: count, kind: count ? `warm${1 + Math.floor(2.99 * Math.log1p(count) / Math.log1p(most) - 1e-9)}` : "" });
-  table(at("shape"), ["destination", "total", ...AGES], rows.filter(sum).slice(0, ROWS_MAX).map(row =>
-    [button(row.destination, () => look(row.destination), "link"), sum(row), ...row.ages.map(warm)]), "Nobody waits.");
+  const found = row => ({ kind: "text", text: [row.learned?.rate, row.learned?.connections && `${row.learned.connections} connections`,
+    row.waits_for_tomorrow && "tomorrow"].filter(Boolean).join(", ") });
+  const shown = rows.filter(sum).slice(0, ROWS_MAX), remarks = shown.some(row => found(row).text);
+  table(at("shape"), ["destination", "total", ...AGES, ...remarks ? [{ text: "found to take", kind: "text" }] : []], shown.map(row =>
+    [button(row.destination, () => look(row.destination), "link"), sum(row), ...row.ages.map(warm), ...remarks ? [found(row)] : []]), "Nobody waits.");
 };
 
 const bounces = failed => table(at("bounces"), ["when", "recipient", "status", "message", "reply"].map(text => ({ text, kind: "text" })),

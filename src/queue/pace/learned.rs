@@ -104,6 +104,30 @@ impl Learned {
         }
     }
 
+    /// The same as before a restart: what it keeps, and what was too fast; when it first and last
+    /// complained.
+    pub(super) fn recalled(
+        now: Tick,
+        (interval, ceiling): (Duration, Duration),
+        (since, strained): (Tick, Tick),
+        why: &str,
+    ) -> Self {
+        Self {
+            interval: interval.clamp(INTERVAL_MIN, INTERVAL_MAX),
+            ceiling: ceiling.clamp(INTERVAL_MIN, INTERVAL_MAX),
+            since,
+            changed: now,
+            strained,
+            used: 0,
+            why: why.into(),
+        }
+    }
+
+    /// What it keeps, and what was too fast.
+    pub(super) fn pace(&self) -> (Duration, Duration) {
+        (self.interval, self.ceiling)
+    }
+
     /// It is still too fast. True when the rate has changed: what was sent before the last change is
     /// still being answered for a while.
     pub(super) fn strain(&mut self, now: Tick, lately: Lately, why: &str) -> bool {
@@ -189,6 +213,22 @@ impl Crowd {
             changed: now,
             strained: now,
             since: now,
+            why: why.into(),
+        }
+    }
+
+    /// The same as before a restart: when it first and last complained.
+    pub(super) fn recalled(
+        now: Tick,
+        most: u32,
+        (since, strained): (Tick, Tick),
+        why: &str,
+    ) -> Self {
+        Self {
+            most: most.max(1),
+            changed: now,
+            strained,
+            since,
             why: why.into(),
         }
     }

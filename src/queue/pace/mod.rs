@@ -6,6 +6,7 @@
 //! waits for it, or goes away and comes back. No clock is read here.
 
 mod learned;
+mod lesson;
 mod spacing;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use crate::time::Tick;
 pub use learned::{
     CROWD_WAIT, HALF, INTERVAL_MAX, INTERVAL_MIN, Lately, PEACE, RAISE_WAIT, SETTLE,
 };
+pub use lesson::Lesson;
 pub use spacing::BURST_TIME;
 
 use learned::{Crowd, Learned};
@@ -252,7 +254,8 @@ impl Pacer {
     /// The destinations that have complained, the slowest first.
     #[must_use]
     pub fn slowed(&self, now: Tick) -> Vec<Facts> {
-        let slowed = self.paces.values().filter(|pace| pace.learned.is_some());
+        let has_learned = |pace: &&Pace| pace.learned.is_some() || pace.crowd.is_some();
+        let slowed = self.paces.values().filter(has_learned);
         let mut facts: Vec<Facts> = slowed.map(|pace| pace.facts(now)).collect();
         facts.sort_by(|a, b| (b.interval, &a.name).cmp(&(a.interval, &b.name)));
         facts

@@ -11,13 +11,17 @@ use super::secure::Terms;
 use super::{Candidate, Candidates, NoHost, Step};
 use crate::mail::envelope::TlsWish;
 use crate::mail::rate;
+use crate::observe::ask::ShapeRow;
 use crate::observe::explained::{Address, Explained, Host, Lane, Learned, Limit, Policy};
-use crate::queue::Gate;
+use crate::queue::pace::Facts;
+use crate::queue::{AGE_BUCKETS, Gate, State};
 use crate::route::limits::{Found, Terms as Bounds};
 use crate::route::sts;
+use crate::route::warmup::{Day, Destination};
 use crate::route::{How, NextHop};
 use crate::shard::Shard;
 use crate::shard::life::settings::Settings;
+use crate::shard::outbound::sources::Trip;
 use crate::wire::path::Mailbox;
 use crate::world::{Tick, World};
 
@@ -60,7 +64,8 @@ impl<W: World> Shard<W> {
         }
         if hop.how.is_remote() {
             let pool = settings.pools.find(hop.pool.as_deref());
-            let pool = self.sources.explain(self.world.now(), pool, &hop.lane);
+            let moment = (self.world.now(), Day::of(self.world.wall()));
+            let pool = self.sources.explain(moment, pool, &hop.lane, &self.warmups);
             told.pool = Some(pool).filter(|pool| !pool.sources.is_empty());
             let until = self.world.now() + PATIENCE;
             let late = async {
@@ -112,17 +117,22 @@ impl<W: World> Shard<W> {
             (terms.grade_name(), source_of(settings, how, candidate))
         });
         let now = self.world.now();
+        let trip = |candidate: &Candidate| {
+            let leaving = self.sources.peek(&Trip {
+                now,
+                today: Day::of(self.world.wall()),
+                pool: settings.pools.find(hop.pool.as_deref()),
+                lane: &hop.lane,
+                to: candidate.address.ip(),
+                destination: Destination::new(how, &candidate.name),
+                again: None,
+                warmups: &self.warmups,
+            });
+            leaving.map(|leaving| leaving.address.to_string())
+        };
         let address = |candidate: &Candidate| Address {
             to: candidate.address.to_string(),
-            from: self
-                .sources
-                .peek(
-                    now,
-                    settings.pools.find(hop.pool.as_deref()),
-                    &hop.lane,
-                    candidate.address.ip(),
-                )
-                .map(|leaving| leaving.address.to_string()),
+            from: trip(candidate),
             rests: self
                 .hosts
                 .rests(now, candidate.address)
@@ -149,16 +159,7 @@ impl<W: World> Shard<W> {
         let next = facts
             .as_ref()
             .map(|facts| facts.next.since(now).as_secs_f64());
-        let learned = facts.and_then(|facts| {
-            let ago = |at: Option<Tick>| at.map_or(0, |at| now.since(at).as_secs());
-            Some(Learned {
-                rate: facts.interval.map(rate::words),
-                connections: facts.connections,
-                since: ago(facts.since),
-                complained: ago(facts.strained),
-                reason: facts.why?.into(),
-            })
-        });
+        let learned = facts.and_then(|facts| learned(now, facts));
         Limit {
             of: name.to_owned(),
             rule,
@@ -172,6 +173,31 @@ impl<W: World> Shard<W> {
         }
     }
 
+    /// Rows of next hops with what is remarkable of them. What is learned is known to a next hop's home,
+    /// whose mail may all be elsewhere: it has a row without recipients then.
+    pub(in crate::shard) fn remarked(&self, mut rows: Vec<ShapeRow>) -> Vec<ShapeRow> {
+        for row in &mut rows {
+            row.waits_for_tomorrow = self.sources.waits_for_tomorrow(&row.destination);
+        }
+        let now = self.world.now();
+        for facts in self.paces.all_slowed(now) {
+            let known = rows.iter_mut().find(|row| row.destination == *facts.name);
+            let name = facts.name.to_string();
+            let learned = learned(now, facts);
+            match known {
+                Some(row) => row.learned = learned,
+                None => rows.push(ShapeRow {
+                    destination: name,
+                    ages: vec![0; AGE_BUCKETS.len() + 1],
+                    states: vec![0; State::ALL.len()],
+                    learned,
+                    waits_for_tomorrow: false,
+                }),
+            }
+        }
+        rows
+    }
+
     fn lane(&self, name: &str) -> Option<Lane> {
         let now = self.world.now();
         let queue = self.queue.borrow();
@@ -183,6 +209,7 @@ impl<W: World> Shard<W> {
             connections: lane.connections,
             state: match lane.gate {
                 Gate::Open => "open",
+                Gate::Closed if self.sources.waits_for_tomorrow(name) => "waiting for tomorrow",
                 Gate::Closed if lane.rests => "waiting for its turn",
                 Gate::Closed => "backing off",
                 Gate::Probing => "probing",
@@ -193,6 +220,18 @@ impl<W: World> Shard<W> {
             reason: lane.diagnosis.map(|diagnosis| diagnosis.text.to_string()),
         })
     }
+}
+
+/// What a destination was found to take.
+fn learned(now: Tick, facts: Facts) -> Option<Learned> {
+    let ago = |at: Option<Tick>| at.map_or(0, |at| now.since(at).as_secs());
+    Some(Learned {
+        rate: facts.interval.map(rate::words),
+        connections: facts.connections,
+        since: ago(facts.since),
+        complained: ago(facts.strained),
+        reason: facts.why?.into(),
+    })
 }
 
 /// The rule that a domain's mail follows, as the configuration has it.

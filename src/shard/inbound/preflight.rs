@@ -46,11 +46,14 @@ impl<W: World> Shard<W> {
     /// not in the cache is asked for beside, and the next one knows.
     fn sources(self: &Rc<Self>) -> Vec<Finding> {
         let settings = self.settings();
-        let sources = &settings.config.delivery.source;
+        let config = &settings.config;
+        let named = config.source.iter().flat_map(|source| &source.address);
+        let sources = config.delivery.source.iter().chain(named);
+        let sources: Vec<IpAddr> = sources.copied().collect();
         let known: Vec<Known> = sources.iter().map(|source| self.known(*source)).collect();
         let is_missing = known.iter().any(|known| matches!(known, Known::Missing));
         if is_missing && !self.asks_for_sources.replace(true) {
-            let (shard, sources) = (Rc::clone(self), sources.clone());
+            let shard = Rc::clone(self);
             self.world.spawn(Class::Chores, async move {
                 for source in sources {
                     shard.ask_for(source).await;

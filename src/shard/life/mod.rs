@@ -41,6 +41,8 @@ use crate::shard::mesh::{Directory, Ending, Letter, Mesh};
 use crate::shard::outbound::bell::Bell;
 use crate::shard::outbound::pace::Paces;
 use crate::shard::outbound::permits::Permits;
+use crate::shard::outbound::warmup::Warmups;
+use crate::shard::outbound::warmup::keep::KEEPER;
 use crate::shard::settle::refusals::Refusals;
 use crate::spool::log::{self, CommitFacts, Log, MessageState, Recovery};
 use crate::suppress::Suppressions;
@@ -68,6 +70,8 @@ pub struct Start {
     pub suppressions: Suppressions,
     /// How much has come of each tenant, over all shards.
     pub meters: Meters,
+    /// What sources on their warm-up may still send, over all shards.
+    pub warmups: Warmups,
     /// Where its log lines go.
     pub journal: journal::Log,
     /// What other programs are told.
@@ -79,20 +83,23 @@ pub struct Start {
 /// Runs a shard to its end.
 pub async fn run<W: World>(world: W, start: Start) {
     let Start {
-        rules,
+        mut rules,
         directory,
         number,
         visitors,
         suspects,
         suppressions,
         meters,
+        warmups,
         journal,
         events,
         ready,
     } = start;
+    rules.tls.clients = rules.tls.clients.for_shard();
     let shards = directory.shards();
     let config = Arc::clone(&rules.config);
-    let crowds = (visitors, suspects, Refusals::new(suppressions), meters);
+    let refusals = Refusals::new(suppressions);
+    let crowds = (visitors, suspects, refusals, meters, warmups);
     let opened = open(&world, rules, directory, number, crowds, (journal, events)).await;
     let (shard, recovery) = match opened {
         Ok(opened) => opened,
@@ -103,6 +110,7 @@ pub async fn run<W: World>(world: W, start: Start) {
     if let Err(why) = shard.adopt(&spool_root(&config), number, shards).await {
         return ready(Err(why));
     }
+    shard.recall_lessons().await;
     let doors = match shard.open_doors(&config) {
         Ok(doors) => doors,
         Err(why) => return ready(Err(why)),
@@ -115,6 +123,10 @@ pub async fn run<W: World>(world: W, start: Start) {
     }
     shard.keep(Class::Outbound, Shard::keep_time);
     shard.keep(Class::Chores, Shard::keep_house);
+    shard.keep(Class::Chores, Shard::keep_lessons);
+    if number == KEEPER {
+        shard.keep(Class::Chores, Shard::keep_warmups);
+    }
     shard.pump();
     ready(Ok(()));
     shard.listen(&doors).await;
@@ -126,15 +138,17 @@ fn new_recorder() -> Result<Rc<RefCell<Recorder>>, String> {
     recorder.map_err(|error| format!("histograms cannot be made: {error}"))
 }
 
+/// What the shards count together.
+type Crowds = (Visitors, Suspects, Refusals, Meters, Warmups);
+
 async fn open<W: World>(
     world: &W,
-    mut rules: Rules,
+    rules: Rules,
     directory: Directory,
     number: usize,
-    (visitors, suspects, refusals, meters): (Visitors, Suspects, Refusals, Meters),
+    (visitors, suspects, refusals, meters, warmups): Crowds,
     (journal, events): (journal::Log, Events),
 ) -> Result<(Rc<Shard<W>>, Recovery), String> {
-    rules.tls.clients = rules.tls.clients.for_shard();
     let config = &Arc::clone(&rules.config);
     let recorder = new_recorder()?;
     let arriving: Rc<Cell<usize>> = Rc::default();
@@ -157,6 +171,7 @@ async fn open<W: World>(
         permits,
         ways: Default::default(),
         sources: Default::default(),
+        warmups,
         names: Default::default(),
         hosts: Default::default(),
         idle: Default::default(),
@@ -428,6 +443,8 @@ impl<W: World> Shard<W> {
             self.rerouted.set(true);
         }
         *self.settings.borrow_mut() = Rc::new(new);
+        self.ask_for_warmups();
+        self.sources.begin_day();
         self.limit_anew();
     }
 
@@ -445,6 +462,8 @@ impl<W: World> Shard<W> {
             }
         };
         future::or(gone, over).await;
+        self.close_warmups().await;
+        self.write_lessons().await;
         self.log.close().await;
         self.journal.flush();
         self.events.flush();
@@ -476,6 +495,7 @@ impl<W: World> Shard<W> {
             self.mesh
                 .count_inside(self.visits.inside() + self.couriers.inside());
             self.look_at_paces();
+            self.look_at_calendar();
             self.look_out().await;
             if self.pulse.is_due(until) {
                 self.pulse.take(self.world.now(), self.world.load());

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::observe::ask::{Ask, Facts, Health, SLOWED_MAX, Tell};
 use crate::observe::stage::{STAGE_PIECES, Snapshot};
 use crate::shard::Shard;
+use crate::shard::outbound::warmup::keep::KEEPER;
 use crate::spool::log;
 use crate::world::World;
 
@@ -75,6 +76,10 @@ impl<W: World> Shard<W> {
             messages_shed: self.budget.called_back(),
             tls: self.tls.counts(),
             sources: self.sources.counts.counts(),
+            warmups: match self.mesh.here() {
+                KEEPER => self.warmup_counts(),
+                _ => Vec::new(),
+            },
             tenants: self.customers.counts.counts(),
             returns: self.refusals.returned.came(),
             later_bounces: self.refusals.returned.classes(),

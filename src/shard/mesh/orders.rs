@@ -243,7 +243,8 @@ impl<W: World> Shard<W> {
             place = self.queue.borrow().sweep_shapes(now, from, &mut shapes);
             self.rest().await;
         }
-        shapes.finish().into_iter().map(Into::into).collect()
+        let rows = shapes.finish().into_iter().map(Into::into).collect();
+        self.remarked(rows)
     }
 
     pub(super) async fn act(self: &Rc<Self>, order: &Order) -> Acted {

@@ -11,13 +11,17 @@ use super::pace::Account;
 use super::permits::{Claim, Permit};
 use super::transmit::Connection;
 use super::{Courier, Refusal};
-use crate::mail::outcome::{Blame, Outcome};
+use crate::bounces::Class;
+use crate::mail::envelope::QueueId;
+use crate::mail::outcome::{Blame, Diagnosis, Outcome};
 use crate::queue::pace::{Of, Slot, Terms as Pace};
 use crate::queue::{Assignment, Outcomes};
 use crate::route::How;
 use crate::route::limits::{Found, Terms};
 use crate::shard::Shard;
 use crate::shard::life::settings::Settings;
+use crate::smtp::client::Strain;
+use crate::wire::status::EnhancedStatus;
 use crate::world::{Tick, World};
 
 /// What a courier goes by, looked up anew when the settings are others.
@@ -216,16 +220,65 @@ impl<W: World> Courier<'_, W> {
         let Some(complaint) = complaint else {
             return false;
         };
-        self.complain(group, Of::Rate, &complaint.text);
+        let of = match Strain::of_refusal(complaint) {
+            Strain::Connections => Of::Connections,
+            Strain::Rate | Strain::Unsaid => Of::Rate,
+        };
+        self.complain(group, of, &complaint.text);
         let (queue, until) = (&self.shard.queue, now + BRAKE);
         queue.borrow_mut().lane_rests(self.lane, until);
         true
     }
 
-    /// A host has too many connections of ours.
-    pub(super) fn crowded(&self, connection: &Connection<W>, why: &str) {
+    /// Remembers from where a message came that was greylisted: from there it has to come again. What a
+    /// host says with 4.7.1 and without such words is that, more often than not.
+    pub(super) fn note_greylisting(
+        &self,
+        connection: &Connection<W>,
+        id: QueueId,
+        settled: &Outcomes,
+    ) {
+        let Some(source) = &connection.source else {
+            return;
+        };
+        let shard = self.shard;
+        let is_grey = |diagnosis: &Diagnosis| match shard.settings().bounces.classify(diagnosis) {
+            Class::Greylist => true,
+            Class::Blocked | Class::Throttled | Class::Authentication => false,
+            _ => diagnosis.status == GREY_STATUS,
+        };
+        let is_grey = settled.iter().any(|(_, outcome)| {
+            matches!(outcome, Outcome::Deferred { diagnosis, .. } if is_grey(diagnosis))
+        });
+        match is_grey {
+            true => {
+                let now = shard.world.now();
+                shard.sources.greylisted(now, &self.name, id, source);
+            }
+            false => shard.sources.not_greylisted(&self.name, id),
+        }
+    }
+
+    /// A host has refused a connection. True where that says that something is too much for it.
+    pub(super) fn hear(&self, connection: &Connection<W>, why: &str) -> bool {
         let group = connection.group.as_ref().map(|group| &group.account);
-        self.complain(group, Of::Connections, why);
+        let of = match connection.strain() {
+            Some(Strain::Connections) => Of::Connections,
+            Some(Strain::Rate) => Of::Rate,
+            // Others carry mail there.
+            Some(Strain::Unsaid) if self.has_company(group) => Of::Connections,
+            Some(Strain::Unsaid) | None => return false,
+        };
+        self.complain(group, of, why);
+        true
+    }
+
+    /// Whether other connections from here are open where this one leads, and mail was taken over some
+    /// of late.
+    fn has_company(&self, group: Option<&Rc<Account>>) -> bool {
+        let account = group.or(self.bounds.account.as_ref());
+        let now = self.shard.world.now();
+        account.is_some_and(|account| self.shard.paces.has_company(now, account))
     }
 
     /// The whole group hears of it where there is one: its hosts have one limit.
@@ -306,6 +359,8 @@ fn count(number: usize) -> u32 {
 
 /// How long a delivery waits, its lane's permit in hand, for a connection to a group of hosts.
 const GROUP_WAIT: Duration = Duration::from_secs(60);
+/// Not now, for reasons of security or policy (RFC 3463 §3.8).
+const GREY_STATUS: EnhancedStatus = EnhancedStatus::new(4, 7, 1);
 /// How long a lane rests that has waited in vain.
 const GROUP_PAUSE: Duration = Duration::from_secs(5);
 /// How long a lane rests whose host complains, until the slower pace is known everywhere.

@@ -14,27 +14,31 @@ pub(super) mod attempt;
 pub(super) mod bell;
 pub(super) mod deliver;
 pub(super) mod idle;
+mod lessons;
 pub(super) mod limits;
 pub(super) mod pace;
 pub(super) mod permits;
 pub(super) mod sources;
 pub(super) mod transmit;
+pub(super) mod warmup;
 pub(super) mod ways;
 
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures_lite::future;
 
 use super::Shard;
-use crate::mail::envelope::TlsWish;
+use crate::mail::envelope::{QueueId, TlsWish};
 use crate::mail::outcome::{Blame, Diagnosis};
 use crate::observe::stage::Stage;
 use crate::queue::LaneKey;
 use crate::route::How;
-use crate::route::pool::Source;
+use crate::route::pool::{Pool, Source};
 use crate::route::sts::Found;
+use crate::route::warmup::{Day, Destination};
 use crate::shard::hosts::secure::Terms;
 use crate::shard::hosts::{Candidate, Candidates, NO_ANSWER, NoHost};
 use crate::shard::life::gate::Pass;
@@ -46,8 +50,9 @@ use attempt::Attempt;
 use idle::Seat;
 use limits::Bounds;
 use permits::Permit;
-use sources::{Choice, Leaving};
+use sources::{Choice, Leaving, Trip};
 use transmit::Connection;
+use warmup::Leave;
 use ways::Way;
 
 impl<W: World> Shard<W> {
@@ -284,7 +289,7 @@ impl<'a, W: World> Courier<'a, W> {
     /// Over the connection at hand, then host by host, until every recipient has an outcome.
     async fn deliver(&mut self, message: &Rc<Message>, attempt: &mut Attempt<W>) {
         let wish = message.tls_wish();
-        if let Some(connection) = self.kept(wish).await {
+        if let Some(connection) = self.kept(attempt.id(), wish).await {
             self.transact(connection, message, attempt).await;
             if attempt.is_over() {
                 return;
@@ -292,28 +297,19 @@ impl<'a, W: World> Courier<'a, W> {
             // A kept connection that fails says nothing of its host: begin afresh with it.
             attempt.forget_deferral();
         }
-        let began = self.shard.world.now();
-        let published = self.published.take();
-        let candidates = Candidates::new(self.shard, &self.how, wish, published).await;
-        attempt.looked_up(began);
-        let mut candidates = match candidates {
+        let mut candidates = match self.candidates(wish, attempt).await {
             Ok(candidates) => candidates,
             Err(nobody) => return self.give_up(attempt, wish, nobody),
         };
         let mut worst: Option<NoHost> = None;
-        let mut once_more = None;
+        let (mut once_more, mut is_spent) = (None, false);
         loop {
             let candidate = match once_more.take() {
                 Some(candidate) => candidate,
-                None => {
-                    let began = self.shard.world.now();
-                    let next = candidates.next(self.shard).await;
-                    attempt.looked_up(began);
-                    match next {
-                        Some(candidate) => candidate,
-                        None => break,
-                    }
-                }
+                None => match self.next_host(&mut candidates, attempt).await {
+                    Some(candidate) => candidate,
+                    None => break,
+                },
             };
             // One permit is one connection: a host that took only some is left before the next.
             if let Some(before) = self.connection.take() {
@@ -336,6 +332,7 @@ impl<'a, W: World> Courier<'a, W> {
                     }
                 }
                 Err(Refusal::Rest(until)) => return attempt.rests = Some(until),
+                Err(Refusal::Spent) => is_spent = true,
                 Err(Refusal::Ourselves) => candidates.came_home(),
                 Err(Refusal::Source) => once_more = Some(candidate),
                 Err(Refusal::Local(diagnosis)) => {
@@ -343,27 +340,80 @@ impl<'a, W: World> Courier<'a, W> {
                 }
             }
         }
-        let nobody = match attempt.last_deferral() {
-            Some(diagnosis) => NoHost {
-                diagnosis,
-                permanent: false,
-            },
-            None => candidates.verdict(worst),
+        if is_spent && attempt.last_deferral().is_none() {
+            self.shard.sources.wait_for_tomorrow(&self.name);
+            return attempt.rests = Some(self.tomorrow(worst.is_some()));
+        }
+        let nobody = attempt.last_deferral().map(|diagnosis| NoHost {
+            diagnosis,
+            permanent: false,
+        });
+        self.give_up(
+            attempt,
+            wish,
+            nobody.unwrap_or_else(|| candidates.verdict(worst)),
+        );
+    }
+
+    async fn candidates(
+        &mut self,
+        wish: TlsWish,
+        attempt: &mut Attempt<W>,
+    ) -> Result<Candidates, NoHost> {
+        let began = self.shard.world.now();
+        let published = self.published.take();
+        let candidates = Candidates::new(self.shard, &self.how, wish, published).await;
+        attempt.looked_up(began);
+        candidates
+    }
+
+    async fn next_host(
+        &self,
+        candidates: &mut Candidates,
+        attempt: &mut Attempt<W>,
+    ) -> Option<Candidate> {
+        let began = self.shard.world.now();
+        let next = candidates.next(self.shard).await;
+        attempt.looked_up(began);
+        next
+    }
+
+    /// When mail goes again whose sources have sent enough for today. Hosts that did not work may work
+    /// before tomorrow.
+    fn tomorrow(&self, has_failed: bool) -> Tick {
+        let soon = match has_failed {
+            true => self.shard.world.now() + SPENT_LOOK,
+            false => Tick::NEVER,
         };
-        self.give_up(attempt, wish, nobody);
+        self.shard.next_day().min(soon)
     }
 
     /// The connection at hand, where this message may go over it.
-    async fn kept(&mut self, wish: TlsWish) -> Option<Connection<W>> {
+    async fn kept(&mut self, id: QueueId, wish: TlsWish) -> Option<Connection<W>> {
         let mut connection = self.connection.take()?;
         if !connection.is_usable() {
             return None;
         }
-        if !connection.suits(wish) {
+        if !connection.suits(wish) || self.comes_from_elsewhere(&connection, id) {
             connection.quit().await;
             return None;
         }
         Some(connection)
+    }
+
+    /// A message was greylisted where it came from another source, which may go now.
+    fn comes_from_elsewhere(&self, connection: &Connection<W>, id: QueueId) -> bool {
+        let sources = &self.shard.sources;
+        let Some((again, source)) = sources
+            .again(&self.name, id)
+            .zip(connection.source.as_ref())
+        else {
+            return false;
+        };
+        let settings = self.shard.settings();
+        let pool = settings.pools.find(self.pool.as_deref());
+        let trip = self.trip(pool, (connection.peer().ip(), &connection.host), Some(id));
+        again != source.name && sources.again_from(&trip).is_some()
     }
 
     /// Nobody is left to try.
@@ -435,10 +485,7 @@ impl<'a, W: World> Courier<'a, W> {
                 return Err(Refusal::Ourselves);
             }
             let (failure, source) = (connection.failure(), connection.source.clone());
-            if connection.is_crowded() {
-                attempt.crowded = true;
-                self.crowded(&connection, &failure.diagnosis.text);
-            }
+            attempt.crowded |= self.hear(&connection, &failure.diagnosis.text);
             group = connection.group.take();
             match connection.terms_without_tls() {
                 Some(plain) => terms = plain,
@@ -472,16 +519,16 @@ impl<'a, W: World> Courier<'a, W> {
         if failure.diagnosis.reply.is_none() || logs_in {
             return false;
         }
-        let shard = self.shard;
-        let (now, to) = (shard.world.now(), candidate.address.ip());
+        let (shard, now) = (self.shard, self.shard.world.now());
+        shard.sources.unwelcome(now, &self.name, source);
         let settings = shard.settings();
         let pool = settings.pools.find(self.pool.as_deref());
-        shard.sources.unwelcome(now, &self.name, source);
-        shard.sources.has_other(now, pool, &self.name, to)
+        let to = (candidate.address.ip(), &*candidate.name);
+        shard.sources.has_other(&self.trip(pool, to, None))
     }
 
     /// Where the next connection leaves from; `None`: the kernel chooses.
-    fn source(&self, candidate: &Candidate) -> Result<Option<Leaving>, Refusal> {
+    fn source(&self, candidate: &Candidate, id: QueueId) -> Result<Option<Leaving>, Refusal> {
         let shard = self.shard;
         let settings = shard.settings();
         let pool = settings.pools.find(self.pool.as_deref());
@@ -493,20 +540,40 @@ impl<'a, W: World> Courier<'a, W> {
             reply: None,
             remote_mta: None,
         };
-        match shard
-            .sources
-            .choose(shard.world.now(), pool, &self.name, to)
-        {
+        let trip = self.trip(pool, (to, &candidate.name), Some(id));
+        match shard.sources.choose(&trip) {
             Choice::From(leaving) => Ok(Some(leaving)),
             Choice::Free => Ok(None),
             Choice::Unreachable => Err(Refusal::Host(NoHost {
                 diagnosis: diagnosis(NO_ANSWER, format!("no source of {name} reaches {to}")),
                 permanent: false,
             })),
+            Choice::Unknown => Err(Refusal::Rest(shard.world.now() + UNKNOWN_PAUSE)),
+            Choice::Spent => Err(Refusal::Spent),
             Choice::Absent => {
                 let text = format!("no address of {name} that reaches {to} is on this machine");
                 Err(Refusal::Local(diagnosis(attempt::LOCAL_TROUBLE, text)))
             }
+        }
+    }
+
+    /// A connection to a host, for a message.
+    fn trip<'t>(
+        &'t self,
+        pool: &'t Pool,
+        (to, host): (IpAddr, &'t str),
+        id: Option<QueueId>,
+    ) -> Trip<'t> {
+        let shard = self.shard;
+        Trip {
+            now: shard.world.now(),
+            today: Day::of(shard.world.wall()),
+            pool,
+            lane: &self.name,
+            to,
+            destination: Destination::new(&self.how, host),
+            again: id.and_then(|id| shard.sources.again(&self.name, id)),
+            warmups: &shard.warmups,
         }
     }
 
@@ -539,7 +606,7 @@ impl<'a, W: World> Courier<'a, W> {
         let began = shard.world.now();
         let relay: Rc<str> = relay_name(candidate).into();
         attempt.relay = Some(Rc::clone(&relay));
-        let leaving = self.source(candidate)?;
+        let leaving = self.source(candidate, attempt.id())?;
         attempt.source = leaving.as_ref().map(|leaving| Rc::clone(&leaving.source));
         let deadline = began + settings.connect_timeout();
         let from = leaving.as_ref().map(|leaving| leaving.address);
@@ -572,6 +639,7 @@ impl<'a, W: World> Courier<'a, W> {
         let lane = Rc::clone(&self.name);
         let mut connection = Connection::new(shard, stream, session, terms, relay, lane);
         connection.source = source;
+        connection.host = Rc::clone(&candidate.name);
         Ok(connection)
     }
 
@@ -599,22 +667,24 @@ impl<'a, W: World> Courier<'a, W> {
             };
             let open = attempt.remaining().len();
             let comes_back = attempt.has_return_path(message);
-            let most = match comes_back {
-                // A return path names one recipient.
-                true => 1,
-                false => self.recipients_max(connection.group.as_ref()),
+            let most = match self.leave_for(&mut connection, open, comes_back).await {
+                Leave::Granted(most) => most,
+                Leave::Spent => {
+                    rest = Rest::AnotherConnection;
+                    break;
+                }
+                Leave::Later(until) => {
+                    attempt.rests = Some(until);
+                    break;
+                }
             };
-            let turn = self.may_send(connection.group.as_mut(), open.min(most));
-            if let Err(until) = turn.await {
-                attempt.rests = Some(until);
-                break;
-            }
             let outgoing = attempt.outgoing(message, &form, most);
             let mut results = connection.transact(outgoing, message, &form).await;
             if comes_back {
                 results.answer_for_host();
             }
             strained |= self.learn(&connection, &results.settled);
+            self.note_greylisting(&connection, attempt.id(), &results.settled);
             attempt.take(results);
             let moved_on = attempt.remaining().len() < open;
             let refused = attempt.last_deferral().is_some();
@@ -666,6 +736,8 @@ enum Refusal {
     Source,
     /// Its turn comes later, at that moment.
     Rest(Tick),
+    /// All sources that could go have sent what their warm-up has for today.
+    Spent,
     /// Our own: no descriptor, no port, no memory.
     Local(Diagnosis),
 }
@@ -707,6 +779,10 @@ fn relay_name(candidate: &Candidate) -> String {
 const IDLE_WAIT: Duration = Duration::from_secs(2);
 /// How long a policy that was asked for before the permit is taken for the present one.
 const PUBLISHED_HOLD: Duration = Duration::from_secs(1);
+/// How soon a lane is looked at again whose sources have sent enough for today, while hosts fail.
+const SPENT_LOOK: Duration = Duration::from_secs(15 * 60);
+/// How long a lane rests while it is not known what its sources have sent today.
+const UNKNOWN_PAUSE: Duration = Duration::from_millis(100);
 /// What the log says of mail that a route drops.
 const DISCARDED: &str = "discarded by a route";
 

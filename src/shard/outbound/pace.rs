@@ -13,7 +13,7 @@ use futures_channel::oneshot;
 
 use super::permits::{Permits, hash};
 use crate::mail::rate;
-use crate::queue::pace::{Change, Facts, Lately, Of, Pacer, Slot, Strain, Terms, Wish};
+use crate::queue::pace::{Change, Facts, Lately, Lesson, Of, Pacer, Slot, Strain, Terms, Wish};
 use crate::shard::mesh::{Letter, Mesh};
 use crate::world::{Tick, World};
 
@@ -252,6 +252,12 @@ impl Paces {
         }
     }
 
+    /// Whether other connections from here carry mail there.
+    pub(super) fn has_company(&self, now: Tick, account: &Account) -> bool {
+        let open = self.inner.permits.held_of(account.destination);
+        open > 1 && account.lately.get().count(now).0 > 0
+    }
+
     /// The peer complains.
     pub(super) fn complain(&self, now: Tick, account: &Account, of: Of, why: &str) {
         let (taken, span) = match account.is_paced() {
@@ -362,12 +368,38 @@ impl Paces {
         std::mem::take(&mut self.inner.said.borrow_mut())
     }
 
+    /// What is learned by the home here.
+    pub(super) fn lessons(&self, now: Tick, most: usize) -> Vec<Lesson> {
+        self.inner.home.borrow().lessons(now, most)
+    }
+
+    /// Takes up what was learned before a restart, of a destination that is at home here.
+    pub(super) fn recall(&self, now: Tick, lesson: &Lesson) {
+        let destination = hash(&lesson.name);
+        if self.inner.mesh.home(destination) == self.inner.mesh.here() {
+            let changes = self
+                .inner
+                .home
+                .borrow_mut()
+                .recall(now, destination, lesson);
+            for change in changes {
+                self.spread(now, change);
+            }
+        }
+    }
+
     fn carry_out(&self, now: Tick, change: Change) {
-        let facts = |destination| self.inner.home.borrow().facts(now, destination);
+        if let Change::Slowed(destination) = change {
+            let facts = self.inner.home.borrow().facts(now, destination);
+            self.say(facts.as_ref());
+        }
+        self.spread(now, change);
+    }
+
+    fn spread(&self, now: Tick, change: Change) {
         match change {
             Change::Slowed(destination) | Change::Freed(destination) => {
                 let is_slowed = change == Change::Slowed(destination);
-                self.say(facts(destination).as_ref(), is_slowed);
                 for shard in 0..self.inner.mesh.shards() {
                     self.tell(now, shard, destination, PaceWord::Slowed(is_slowed));
                 }
@@ -379,8 +411,8 @@ impl Paces {
         }
     }
 
-    fn say(&self, facts: Option<&Facts>, is_slowed: bool) {
-        let Some(facts) = facts.filter(|_| is_slowed) else {
+    fn say(&self, facts: Option<&Facts>) {
+        let Some(facts) = facts else {
             return;
         };
         let pace = facts.interval.map(rate::words).unwrap_or_default();

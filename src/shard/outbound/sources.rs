@@ -1,16 +1,20 @@
 //! Which source a connection leaves from: whose turn it is in its pool, and who rests.
 //!
 //! A source rests for everybody when the machine does not have its address, and for one lane when
-//! that lane's hosts turn it away. Where others of its pool can go, they do.
+//! that lane's hosts turn it away. Where others of its pool can go, they do. A message that was
+//! greylisted comes again from where it came: who greylists remembers that too.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::mail::envelope::QueueId;
 use crate::observe::explained;
-use crate::route::pool::{Pool, Source, Turns};
+use crate::route::pool::{Member, Pool, Source, Turns};
+use crate::route::warmup::{Day, Destination};
+use crate::shard::outbound::warmup::{Room, Warmups};
 use crate::shard::settle::named::Named;
 use crate::world::Tick;
 
@@ -32,6 +36,30 @@ pub(super) enum Choice {
     Unreachable,
     /// All of the pool's addresses are missing on this machine.
     Absent,
+    /// It is not known yet what warm-ups leave of today.
+    Unknown,
+    /// Warm-ups leave nothing of today.
+    Spent,
+}
+
+/// A connection that somebody wants to open.
+pub(in crate::shard) struct Trip<'a> {
+    pub(in crate::shard) now: Tick,
+    pub(in crate::shard) today: Day,
+    pub(in crate::shard) pool: &'a Pool,
+    pub(in crate::shard) lane: &'a Rc<str>,
+    pub(in crate::shard) to: IpAddr,
+    pub(in crate::shard) destination: Destination<'a>,
+    /// Where its message was greylisted from.
+    pub(in crate::shard) again: Option<Rc<str>>,
+    /// What sources on their warm-up may still send.
+    pub(in crate::shard) warmups: &'a Warmups,
+}
+
+impl Trip<'_> {
+    fn room(&self, source: &Source) -> Room {
+        self.warmups.room(source, self.destination, self.today)
+    }
 }
 
 /// A shard's sources.
@@ -43,12 +71,21 @@ pub(in crate::shard) struct Sources {
     absent: RefCell<HashMap<IpAddr, Tick>>,
     /// Lanes whose hosts turned a source away.
     unwelcome: RefCell<HashMap<Pair, Unwelcome>>,
+    /// Messages that hosts of a lane want to come again.
+    greylisted: RefCell<HashMap<(QueueId, Rc<str>), Greylisted>>,
+    /// The day, as of some milliseconds ago.
+    today: Cell<Day>,
+    /// Lanes that wait for the next day.
+    tomorrow: RefCell<HashSet<Rc<str>>>,
     /// Recipients by source, and by what became of them.
     pub(in crate::shard) counts: Named,
 }
 
 /// A lane and a source, by their names.
 type Pair = (Rc<str>, Rc<str>);
+
+/// From which source a message came, and until when that is remembered.
+type Greylisted = (Rc<str>, Tick);
 
 struct Unwelcome {
     until: Tick,
@@ -57,9 +94,16 @@ struct Unwelcome {
 }
 
 impl Sources {
-    /// Whose turn it is to connect to `to`. Those that the lane's hosts turned away go when nobody
-    /// else can: then it is for the lane to back off.
-    pub(super) fn choose(&self, now: Tick, pool: &Pool, lane: &Rc<str>, to: IpAddr) -> Choice {
+    /// Whose turn it is. Those that the lane's hosts turned away go when nobody else can: then it is
+    /// for the lane to back off.
+    pub(super) fn choose(&self, trip: &Trip<'_>) -> Choice {
+        let Trip {
+            now,
+            pool,
+            lane,
+            to,
+            ..
+        } = *trip;
         if pool.members.is_empty() {
             return Choice::Free;
         }
@@ -82,13 +126,19 @@ impl Sources {
                 .address(to)
                 .is_some_and(|own| !self.is_absent(now, own))
         };
-        let is_welcome = |source: &Source| is_here(source) && !self.rests_for(now, lane, source);
+        let may_go = |source: &Source| is_here(source) && trip.room(source) == Room::Open;
+        let is_welcome = |source: &Source| may_go(source) && !self.rests_for(now, lane, source);
+        let again = self.again_from(trip).map(|member| &member.source);
+        if let Some((source, address)) = again.and_then(|one| Some((one, one.address(to)?))) {
+            let source = Rc::clone(source);
+            return Choice::From(Leaving { source, address });
+        }
         let mut turns = self.turns.borrow_mut();
         let turns = turns
             .entry(pool.name.clone().unwrap_or_default())
             .or_default();
         let member = turns.next(&pool.members, is_welcome);
-        let member = member.or_else(|| turns.next(&pool.members, is_here));
+        let member = member.or_else(|| turns.next(&pool.members, may_go));
         let leaving = member.and_then(|member| {
             let source = Rc::clone(&member.source);
             Some(Leaving {
@@ -96,34 +146,105 @@ impl Sources {
                 source,
             })
         });
-        leaving.map_or(Choice::Absent, Choice::From)
+        let mut here = pool.members.iter().filter(|one| is_here(&one.source));
+        leaving.map_or_else(
+            || match here.any(|one| trip.room(&one.source) == Room::Unknown) {
+                true => Choice::Unknown,
+                false => Choice::Spent,
+            },
+            Choice::From,
+        )
     }
 
     /// The same, and it stays whoever's turn it was.
-    pub(in crate::shard) fn peek(
-        &self,
-        now: Tick,
-        pool: &Pool,
-        lane: &Rc<str>,
-        to: IpAddr,
-    ) -> Option<Leaving> {
-        let before = self.turns.borrow().clone();
-        let choice = self.choose(now, pool, lane, to);
-        *self.turns.borrow_mut() = before;
+    pub(in crate::shard) fn peek(&self, trip: &Trip<'_>) -> Option<Leaving> {
+        let name = trip.pool.name.clone().unwrap_or_default();
+        let before = self.turns.borrow().get(&name).cloned();
+        let choice = self.choose(trip);
+        match before {
+            Some(before) => self.turns.borrow_mut().insert(name, before),
+            None => self.turns.borrow_mut().remove(&name),
+        };
         match choice {
             Choice::From(leaving) => Some(leaving),
-            Choice::Free | Choice::Unreachable | Choice::Absent => None,
+            _ => None,
         }
     }
 
-    /// Whether somebody else of the pool could go in place of `source`.
-    pub(super) fn has_other(&self, now: Tick, pool: &Pool, lane: &Rc<str>, to: IpAddr) -> bool {
-        pool.members.iter().any(|member| {
-            let source = &member.source;
-            let address = source.address(to);
-            address.is_some_and(|own| !self.is_absent(now, own))
-                && !self.rests_for(now, lane, source)
-        })
+    /// Whether somebody of the pool could go whom nobody has turned away.
+    pub(super) fn has_other(&self, trip: &Trip<'_>) -> bool {
+        let mut members = trip.pool.members.iter();
+        members.any(|member| self.is_free(trip, &member.source))
+    }
+
+    /// The member from whom a message has to come again, and may.
+    pub(super) fn again_from<'a>(&self, trip: &Trip<'a>) -> Option<&'a Member> {
+        let name = trip.again.as_ref()?;
+        let mut members = trip.pool.members.iter();
+        let member = members.find(|member| member.source.name == *name);
+        member.filter(|member| self.is_free(trip, &member.source))
+    }
+
+    fn is_free(&self, trip: &Trip<'_>, source: &Source) -> bool {
+        let address = source.address(trip.to);
+        address.is_some_and(|own| !self.is_absent(trip.now, own))
+            && !self.rests_for(trip.now, trip.lane, source)
+            && trip.room(source) == Room::Open
+    }
+
+    /// A host of a lane wants a message to come again: from the same source.
+    pub(super) fn greylisted(&self, now: Tick, lane: &Rc<str>, id: QueueId, source: &Source) {
+        let mut greylisted = self.greylisted.borrow_mut();
+        if greylisted.len() >= GREYLISTED_MAX {
+            greylisted.retain(|_, (_, until)| now < *until);
+        }
+        let key = (id, Rc::clone(lane));
+        if greylisted.len() < GREYLISTED_MAX || greylisted.contains_key(&key) {
+            let known = (Rc::clone(&source.name), now + GREYLISTED_FOR);
+            greylisted.insert(key, known);
+        }
+    }
+
+    /// What was said of a message last was something else.
+    pub(super) fn not_greylisted(&self, lane: &Rc<str>, id: QueueId) {
+        let mut greylisted = self.greylisted.borrow_mut();
+        if !greylisted.is_empty() {
+            greylisted.remove(&(id, Rc::clone(lane)));
+        }
+    }
+
+    /// The source from which a message has to come again.
+    pub(super) fn again(&self, lane: &Rc<str>, id: QueueId) -> Option<Rc<str>> {
+        let greylisted = self.greylisted.borrow();
+        if greylisted.is_empty() {
+            return None;
+        }
+        let known = greylisted.get(&(id, Rc::clone(lane)));
+        known.map(|(source, _)| Rc::clone(source))
+    }
+
+    /// A lane waits for the next day.
+    pub(super) fn wait_for_tomorrow(&self, lane: &Rc<str>) {
+        self.tomorrow.borrow_mut().insert(Rc::clone(lane));
+    }
+
+    /// Whether the day is another than it was a moment ago.
+    pub(in crate::shard) fn is_new_day(&self, today: Day) -> bool {
+        let is_new = self.today.replace(today) != today;
+        if is_new {
+            self.begin_day();
+        }
+        is_new
+    }
+
+    /// It is the next day, or plans are others.
+    pub(in crate::shard) fn begin_day(&self) {
+        self.tomorrow.borrow_mut().clear();
+    }
+
+    /// Whether a lane waits for the next day.
+    pub(in crate::shard) fn waits_for_tomorrow(&self, lane: &str) -> bool {
+        self.tomorrow.borrow().contains(lane)
     }
 
     /// The machine does not have this address.
@@ -154,6 +275,10 @@ impl Sources {
 
     /// Hosts of a lane took a connection from a source.
     pub(super) fn welcome(&self, lane: &Rc<str>, source: &Source) {
+        let mut tomorrow = self.tomorrow.borrow_mut();
+        if !tomorrow.is_empty() {
+            tomorrow.remove(lane);
+        }
         let mut unwelcome = self.unwelcome.borrow_mut();
         if !unwelcome.is_empty() {
             unwelcome.remove(&(Rc::clone(lane), Rc::clone(&source.name)));
@@ -181,9 +306,10 @@ impl Sources {
     /// A pool as an operator is told of it.
     pub(in crate::shard) fn explain(
         &self,
-        now: Tick,
+        (now, today): (Tick, Day),
         pool: &Pool,
         lane: &Rc<str>,
+        warmups: &Warmups,
     ) -> explained::Pool {
         let whole: f64 = pool
             .members
@@ -204,6 +330,7 @@ impl Sources {
                     .map(ToString::to_string)
                     .collect(),
                 rests: self.rests(now, lane, source).map(|rests| rests.as_secs()),
+                warmup: warmups.explain(source, today),
             }
         });
         explained::Pool {
@@ -219,13 +346,18 @@ const ABSENT_WAIT: Duration = Duration::from_secs(60);
 const UNWELCOME_WAIT: Duration = Duration::from_secs(60);
 /// To a quarter of an hour, like a lane.
 const UNWELCOME_DOUBLINGS: u32 = 4;
+/// Messages remembered that were greylisted; some 100 octets each.
+const GREYLISTED_MAX: usize = 16 * 1024;
+/// Longer than hosts remember who has come before, and than most mail is tried.
+const GREYLISTED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// Pairs of lane and source remembered.
 const UNWELCOME_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
-    use crate::route::pool::Member;
 
     fn pool(name: Option<&str>, sources: &[(&str, &str)]) -> Pool {
         let member = |(name, address): &(&str, &str)| Member {
@@ -233,12 +365,30 @@ mod tests {
                 name: (*name).into(),
                 addresses: vec![address.parse().unwrap()],
                 helo: None,
+                warmup: None,
             }),
             weight: 1,
         };
         Pool {
             name: name.map(Rc::from),
             members: sources.iter().map(member).collect(),
+        }
+    }
+
+    fn trip<'a>(now: Tick, pool: &'a Pool, lane: &'a Rc<str>, to: IpAddr) -> Trip<'a> {
+        static WARMUPS: LazyLock<Warmups> = LazyLock::new(Warmups::default);
+        Trip {
+            now,
+            today: Day(100),
+            pool,
+            lane,
+            to,
+            destination: Destination {
+                domain: "d.test",
+                host: "mx.d.test",
+            },
+            again: None,
+            warmups: &WARMUPS,
         }
     }
 
@@ -260,7 +410,8 @@ mod tests {
         fn turns(&self, seconds: u64, count: usize) -> String {
             let now = Tick(0) + Duration::from_secs(seconds);
             let to = "198.51.100.9".parse().unwrap();
-            let choose = |_| match self.sources.choose(now, &self.pool, &self.lane, to) {
+            let trip = trip(now, &self.pool, &self.lane, to);
+            let choose = |_| match self.sources.choose(&trip) {
                 Choice::From(from) => from.source.name.to_string(),
                 other => format!("({other:?})"),
             };
@@ -300,6 +451,32 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_was_greylisted_comes_again_from_there_while_that_may_go() {
+        let scene = Scene::new();
+        let (id, source) = (QueueId(7), Rc::clone(&scene.pool.members[1].source));
+        scene.sources.greylisted(Tick(0), &scene.lane, id, &source);
+        let to = "198.51.100.9".parse().unwrap();
+        let choose = |id| {
+            let again = scene.sources.again(&scene.lane, id);
+            let trip = Trip {
+                again,
+                ..trip(Tick(1), &scene.pool, &scene.lane, to)
+            };
+            match scene.sources.choose(&trip) {
+                Choice::From(from) => from.source.name.to_string(),
+                other => format!("({other:?})"),
+            }
+        };
+        let chosen: String = (0..3).map(|_| choose(id)).collect();
+        assert_eq!(chosen, "bbb");
+        assert_eq!([choose(QueueId(8)), choose(QueueId(8))], ["a", "b"]);
+        scene.sources.absent(Tick(1), "192.0.2.2".parse().unwrap());
+        assert_eq!(choose(id), "a");
+        scene.sources.not_greylisted(&scene.lane, id);
+        assert_eq!(scene.sources.again(&scene.lane, id), None);
+    }
+
+    #[test]
     fn where_all_are_turned_away_all_go_on() {
         let scene = Scene::new();
         for member in &scene.pool.members {
@@ -314,7 +491,7 @@ mod tests {
     fn a_pool_reaches_no_family_that_it_has_no_address_of() {
         let to = "2001:db8::9".parse().unwrap();
         let (sources, lane) = (Sources::default(), "d.test".into());
-        let choose = |pool: &Pool| sources.choose(Tick(0), pool, &lane, to);
+        let choose = |pool: &Pool| sources.choose(&trip(Tick(0), pool, &lane, to));
         let named = pool(Some("p"), &[("a", "192.0.2.1")]);
         assert!(matches!(choose(&named), Choice::Unreachable));
         // What [delivery] source says is of one family only, and says nothing of the other.

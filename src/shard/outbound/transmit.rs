@@ -21,7 +21,7 @@ use crate::shard::follow::Tap;
 use crate::shard::hosts::secure::{Security, Terms};
 use crate::shard::hosts::{ENCRYPTION_NEEDED, NO_ANSWER, NoHost};
 use crate::shard::message::{Body, Message};
-use crate::smtp::client::{self, ClientSession, Outgoing, Output};
+use crate::smtp::client::{self, ClientSession, Outgoing, Output, Strain};
 use crate::smtp::extension::Mechanisms;
 use crate::tls::Channel;
 use crate::tls::failure::Failure;
@@ -41,6 +41,8 @@ pub(super) struct Connection<W: World> {
     login: Option<Attempt>,
     /// Where it leads, as the log writes it: `mx.test[192.0.2.1]:25`.
     pub(super) relay: Rc<str>,
+    /// The host's name.
+    pub(super) host: Rc<str>,
     /// Whom it comes from; `None`: the kernel chose.
     pub(super) source: Option<Rc<Source>>,
     /// The destination, for its histograms.
@@ -132,6 +134,7 @@ impl<W: World> Connection<W> {
             terms,
             login: None,
             relay,
+            host: "".into(),
             source: None,
             lane,
             group: None,
@@ -162,10 +165,9 @@ impl<W: World> Connection<W> {
         failure.is_some_and(|failure| failure.ourselves)
     }
 
-    /// True when the host said that it has too many connections of ours.
-    pub(super) fn is_crowded(&self) -> bool {
-        let failure = self.session.failure();
-        failure.is_some_and(|failure| failure.crowded)
+    /// What is too much for the host, where it said so to the connection.
+    pub(super) fn strain(&self) -> Option<Strain> {
+        self.session.failure()?.strain
     }
 
     /// Why [`Connection::greet`] came to nothing.
@@ -512,6 +514,11 @@ impl<W: World> Connection<W> {
                 .session
                 .give_up_login(now, "there is nothing to answer"),
         }
+    }
+
+    /// Their end.
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.stream.peer()
     }
 
     /// Our end.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Talk;
 use super::guard::{Keys, Trick, Trust};
-use super::ledger::{Attempt, Copy, Ledger, token_of};
+use super::ledger::{Attempt, Copy, Ledger, NamedAt, token_of};
 use super::provider::Provider;
 use crate::sim::{SimStream, SimWorld};
 use crate::trial;
@@ -124,6 +124,8 @@ struct Session {
     stage: &'static str,
     reverse_path: Option<String>,
     recipients: Vec<String>,
+    /// Where the relay speaks from.
+    source: IpAddr,
     /// The copy whose answer the relay may or may not have read.
     open_answer: Option<usize>,
     /// Attempts whose answers the relay may or may not have read.
@@ -162,6 +164,7 @@ impl Exchanger {
 
 impl Session {
     fn new(exchanger: &Exchanger, stream: SimStream) -> Self {
+        let source = stream.peer().ip();
         let talk = Talk::new(&exchanger.world, stream);
         let trick = match exchanger.mood.get().tls {
             Tls::Always(trick) => trick,
@@ -175,6 +178,7 @@ impl Session {
             trick,
             trust: Trust::Plain,
             is_eight_bit: false,
+            source,
             stage: "host, greeting",
             talk,
             reverse_path: None,
@@ -335,9 +339,19 @@ impl Session {
             return self.say("503 5.5.1 from whom?").await;
         }
         let recipient = path(line);
+        let named = NamedAt {
+            wall: self.talk.world.wall(),
+            at: self.talk.world.elapsed(),
+            source: self.source,
+            destination: Rc::clone(&self.exchanger.destination.0),
+            recipient: recipient.clone(),
+        };
+        self.exchanger
+            .ledger
+            .write(|entries| entries.named.push(named));
         let (now, random) = (self.talk.world.elapsed(), Rc::clone(&self.talk.random));
         let provider = &self.exchanger.provider;
-        if let Some((code, words)) = provider.at_rcpt(now, &random, &recipient) {
+        if let Some((code, words)) = provider.at_rcpt(now, &random, (self.source, &recipient)) {
             if code == 550 {
                 self.refuse(std::slice::from_ref(&recipient));
             }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::guard::Trust;
+use crate::world::Wall;
 
 /// The book of one run. Cloning gives another handle.
 #[derive(Clone, Default)]
@@ -43,6 +44,23 @@ pub struct Entries {
     pub busiest_of_all: usize,
     /// When transactions began, and where.
     pub transactions: Vec<(Duration, Rc<str>)>,
+    /// Recipients that were named.
+    pub named: Vec<NamedAt>,
+}
+
+/// A recipient that was named to a host.
+#[derive(Clone, Debug)]
+pub struct NamedAt {
+    /// When, by the calendar.
+    pub wall: Wall,
+    /// When.
+    pub at: Duration,
+    /// The address from which.
+    pub source: IpAddr,
+    /// To whose host.
+    pub destination: Rc<str>,
+    /// Who.
+    pub recipient: String,
 }
 
 /// A message of a client.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ struct Inner {
     minute: u64,
     /// Messages begun in this minute.
     begun: u32,
-    /// When recipients were first named.
+    /// When recipients were first named, from each source.
     seen: HashMap<String, Duration>,
     counts: Counts,
 }
@@ -32,7 +33,7 @@ pub enum Manner {
     Patient,
     /// It takes so many messages in each minute, and hangs up on what is more.
     Throttles(u32),
-    /// It takes a recipient only after so long.
+    /// It takes a recipient only so long after the same source has named it first.
     Greylists(Duration),
     /// It refuses some recipients by policy, out of 1000.
     Refuses(u32),
@@ -86,13 +87,14 @@ impl Provider {
         &self,
         now: Duration,
         random: &Random,
-        recipient: &str,
+        (source, recipient): (IpAddr, &str),
     ) -> Option<(u16, &'static str)> {
         let inner = &mut *self.inner.borrow_mut();
         match inner.manner {
             Manner::Patient | Manner::Throttles(_) => None,
             Manner::Greylists(wait) => {
-                let first = *inner.seen.entry(recipient.to_owned()).or_insert(now);
+                let pair = format!("{source} {recipient}");
+                let first = *inner.seen.entry(pair).or_insert(now);
                 (now < first + wait).then(|| {
                     inner.counts.greylisted += 1;
                     (450, "450 4.7.1 greylisted, try again in a minute")

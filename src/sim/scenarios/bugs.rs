@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{hardships, waiting};
+use super::{hardships, waiting, warming};
 use crate::trial::{self, Bug};
 
 /// The play that shows a bug.
@@ -34,6 +34,7 @@ const fn play_for(bug: Bug) -> (&'static str, fn(u64)) {
         Bug::RetryPastExpiry | Bug::RetryTooSoon | Bug::DelayForgotten | Bug::AgeForgotten => {
             ("later for ever", waiting::later_for_ever)
         }
+        Bug::WarmupForgotten | Bug::WarmupNotSynced => ("weeks of warm-up", warming::for_weeks),
         Bug::AttemptsForgotten | Bug::HoldForgotten | Bug::NullSenderKeptWrong => {
             ("restart", waiting::restart)
         }

@@ -13,6 +13,7 @@ mod panics;
 mod play;
 mod seams;
 mod waiting;
+mod warming;
 
 use std::time::Duration;
 

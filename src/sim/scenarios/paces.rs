@@ -1,10 +1,12 @@
 //! How much at a time and how fast: limits as the hosts see them, and rates that nobody has set.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::play::{EVERYWHERE, Play};
 use super::seeds;
-use crate::config::Limit;
+use crate::config::{Limit, Pool, Source};
 use crate::observe::explained::Learned;
 use crate::sim::peers::exchanger::Mood;
 use crate::sim::peers::ledger::Entries;
@@ -116,6 +118,93 @@ fn per_minute(learned: &Learned) -> f64 {
         "h" => count / 60.0,
         _ => 0.0,
     }
+}
+
+#[test]
+fn a_rate_that_was_found_is_kept_over_a_restart_and_not_for_ever() {
+    seeds(3).for_each(kept_over_a_restart);
+}
+
+/// The relay is ended and begins again with another number of shards: it goes on with what it knew. After
+/// hours it begins anew.
+fn kept_over_a_restart(seed: u64) {
+    let shards = 1 + seed as usize % 3;
+    let play = Play::new(seed, shards);
+    play.providers["one.test"].set_manner(Manner::Throttles(60));
+    play.boot_surely();
+    for _ in 0..4 {
+        play.client(60, &["one.test"], 0, 500);
+    }
+    play.finish_clients();
+    let minute = Duration::from_secs(60);
+    play.sim.run_for(2 * minute);
+    let known = || {
+        let told = play.explain("x@one.test");
+        let limits = told.limits.into_iter();
+        limits.filter_map(|limit| limit.learned).next()
+    };
+    let before = known().unwrap_or_else(|| panic!("{}: nothing learned", play.seed()));
+    play.drain();
+    play.set_shards(4 - shards);
+    play.boot_surely();
+    let after = known().unwrap_or_else(|| panic!("{}: forgotten", play.seed()));
+    assert_eq!((&after.rate, &after.reason), (&before.rate, &before.reason));
+    assert!(after.complained >= before.complained, "{}", play.seed());
+    play.providers["one.test"].set_manner(Manner::Patient);
+    play.drain();
+    play.sim.jump_wall(2 * 3600 * 1_000_000);
+    play.boot_surely();
+    assert_eq!(known(), None, "{}", play.seed());
+    play.conclude();
+}
+
+#[test]
+fn mail_that_was_greylisted_comes_again_from_the_same_source() {
+    seeds(4).for_each(from_the_same_source);
+}
+
+/// Three sources that take turns, and hosts that greylist each pair of source and recipient. Whoever is
+/// named is named from one source only, and taken at its second try.
+fn from_the_same_source(seed: u64) {
+    let play = Play::with(seed, 1 + seed as usize % 3, |config| {
+        let source = |last: u8| Source {
+            name: format!("s{last}"),
+            address: vec![[198, 51, 100, last].into()],
+            ..Source::default()
+        };
+        config.source = [1, 2, 3].map(source).to_vec();
+        config.pool = vec![Pool {
+            name: "three".to_owned(),
+            sources: [1, 2, 3].map(|last| (format!("s{last}"), 1)).to_vec(),
+        }];
+        config.delivery.pool = Some("three".to_owned());
+        config.delivery.messages_per_connection = 2;
+    });
+    let minute = Duration::from_secs(60);
+    play.providers["two.test"].set_manner(Manner::Greylists(minute / 4));
+    play.boot_surely();
+    for _ in 0..4 {
+        play.client(10, &["two.test"], 0, 500);
+    }
+    play.conclude();
+    play.ledger.read(|entries| {
+        let mut sources: BTreeMap<&str, BTreeSet<IpAddr>> = BTreeMap::new();
+        for one in entries
+            .named
+            .iter()
+            .filter(|one| *one.destination == *"two.test")
+        {
+            sources
+                .entry(&one.recipient)
+                .or_default()
+                .insert(one.source);
+        }
+        let all: BTreeSet<IpAddr> = sources.values().flatten().copied().collect();
+        assert_eq!(all.len(), 3, "{}", play.seed());
+        let wanderers: Vec<_> = sources.iter().filter(|(_, from)| from.len() > 1).collect();
+        assert!(wanderers.is_empty(), "{}: {wanderers:?}", play.seed());
+    });
+    assert!(play.providers["two.test"].counts().greylisted >= 40);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::observe::events::Post;
 use crate::observe::explained::Explained;
 use crate::observe::log::{Format, Journal, Level};
 use crate::route::dns::{Answer, Kind, Question, Records};
+use crate::shard::Warmups;
 use crate::shard::clients::suspects::Suspects;
 use crate::shard::clients::visitors::Visitors;
 use crate::shard::life;
@@ -211,6 +212,7 @@ impl Play {
         *self.directory.borrow_mut() = directory.clone();
         let visitors = Visitors::default();
         let suspects = Suspects::default();
+        let warmups = Warmups::default();
         self.ended.set(0);
         let words: Arc<SegQueue<Result<(), String>>> = Arc::default();
         for number in 0..self.shards.get() {
@@ -232,6 +234,7 @@ impl Play {
                 suspects: suspects.clone(),
                 suppressions: Suppressions::nowhere(),
                 meters: Default::default(),
+                warmups: warmups.clone(),
                 journal: self.journal.handle(),
                 events: Post::nowhere().of_shard(number),
                 ready: Box::new(move |word| told.push(word)),

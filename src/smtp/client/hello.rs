@@ -1,7 +1,7 @@
 //! Greeting, EHLO or LHLO, and whether what follows is said under TLS (RFC 5321 §3.1, RFC 3207).
 
 use super::session::ClientSession;
-use super::strain::is_strained;
+use super::strain::strain;
 use super::verdict::{Sent, TLS_NEEDED, is_ehlo_unknown, local};
 use super::{Failure, Output, StartTls};
 use crate::wire::status::{EnhancedStatus, ReplyCode};
@@ -38,7 +38,7 @@ impl ClientSession {
                 self.part_with(Failure {
                     permanent: code.class() == 5,
                     ourselves: false,
-                    crowded: is_strained(sent, code, &diagnosis),
+                    strain: strain(sent, code, &diagnosis),
                     diagnosis,
                 });
             }
@@ -91,7 +91,7 @@ impl ClientSession {
             diagnosis: local(LOOP, text),
             permanent: true,
             ourselves: true,
-            crowded: false,
+            strain: None,
         });
     }
 

@@ -48,7 +48,7 @@ impl ClientSession {
             diagnosis: local(LOGIN_NEEDED, text),
             permanent: false,
             ourselves: false,
-            crowded: false,
+            strain: None,
         });
         self.say("*\r\n", Sent::Cancel);
         self.restart_clock(now);

@@ -38,6 +38,7 @@ use crate::mail::outcome::{Diagnosis, Outcome};
 use crate::smtp::extension::Mechanisms;
 use crate::time::Tick;
 pub use session::ClientSession;
+pub use strain::Strain;
 pub use verdict::{Peer, REQUIRETLS_NEEDED, TLS_NEEDED};
 
 /// Who we say we are.
@@ -200,8 +201,8 @@ pub struct Failure {
     pub permanent: bool,
     /// The host is ourselves.
     pub ourselves: bool,
-    /// The host has too many connections of ours.
-    pub crowded: bool,
+    /// What is too much for the host, where that is it.
+    pub strain: Option<Strain>,
 }
 
 impl Default for Waits {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::reply::ReplyReader;
-use super::strain::is_strained;
+use super::strain::{Strain, strain};
 use super::transaction::Transaction;
 use super::verdict::{Peer, REQUIRETLS_NEEDED, Sent, local};
 use super::{Failure, Hello, Outgoing, OutgoingRecipient, Output, Stage, StartTls, Waits};
@@ -311,10 +311,12 @@ impl ClientSession {
         }
         if code.number() == SERVICE_CLOSING {
             let diagnosis = self.peer.said(sent, self.reader.reply(code));
-            let blame = match is_strained(sent, code, &diagnosis) {
-                true => Blame::Pace,
-                false => Blame::Host,
+            let strain = strain(sent, code, &diagnosis);
+            let blame = match strain {
+                Some(Strain::Rate | Strain::Connections) => Blame::Pace,
+                Some(Strain::Unsaid) | None => Blame::Host,
             };
+            self.refuse(strain, &diagnosis);
             self.collapse(blame, diagnosis, true);
             return;
         }
@@ -344,7 +346,7 @@ impl ClientSession {
             diagnosis,
             permanent: false,
             ourselves: false,
-            crowded: false,
+            strain: None,
         });
     }
 
@@ -414,7 +416,7 @@ impl ClientSession {
                     diagnosis: self.peer.babbled(None, UNASKED, text),
                     permanent: false,
                     ourselves: false,
-                    crowded: false,
+                    strain: None,
                 });
             }
             self.close();
@@ -450,15 +452,20 @@ impl ClientSession {
                 self.output.push_back(settled);
             }
         }
+        self.refuse(None, &diagnosis);
+        self.close();
+    }
+
+    /// The host has ended the conversation before it has greeted.
+    fn refuse(&mut self, strain: Option<Strain>, diagnosis: &Diagnosis) {
         if !self.greeted && self.failure.is_none() {
             self.failure = Some(Failure {
-                diagnosis,
+                diagnosis: diagnosis.clone(),
                 permanent: false,
                 ourselves: false,
-                crowded: blame == Blame::Pace,
+                strain,
             });
         }
-        self.close();
     }
 
     fn close(&mut self) {

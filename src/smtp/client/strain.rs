@@ -2,48 +2,118 @@
 //!
 //! | reply                                    | means |
 //! |------------------------------------------|-------|
+//! | 4xx whose words speak of connections or sessions | too many connections, wherever it is said |
 //! | 4xx X.7.28 (mail flood), 4xx X.4.5 (congestion) | too fast |
-//! | 421 or 4xx with X.7.n to MAIL, DATA, dot | too fast: as clients we did something too much |
 //! | 4xx whose words speak of a rate or a number | too fast |
+//! | 421 or 4xx with X.7.n to MAIL, DATA, dot | too fast: as clients we did something too much |
+//! | the same to the connection or EHLO       | not said: see below |
+//! | the same, with words of reputation, lists or DNS | what we are, not what we do |
 //! | 4xx that speaks of greylisting           | this message, later: nothing is too fast |
 //! | 450 X.7.1 to RCPT without such words     | greylisting, more often than not |
-//! | anything of this to the connection or EHLO | too many connections |
+//!
+//! Before any mail, a plain `421 4.7.0 Try again later` is what one large provider says to a connection
+//! too many, and what others say to an address of which they think little. Which of both the driver
+//! knows: where other connections carry mail meanwhile, it was the number of them.
 
 use super::verdict::Sent;
 use crate::mail::outcome::Diagnosis;
 use crate::wire::status::ReplyCode;
 
-/// True when a refusal complains of how much comes, and not of what comes.
-pub(super) fn is_strained(sent: Sent, code: ReplyCode, diagnosis: &Diagnosis) -> bool {
-    if code.class() != 4 {
-        return false;
+/// What is too much for a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strain {
+    /// Messages in a time.
+    Rate,
+    /// Connections at a time.
+    Connections,
+    /// Policy, said to a connection: perhaps there are too many.
+    Unsaid,
+}
+
+impl Strain {
+    /// What a refusal says that a transaction has met.
+    #[must_use]
+    pub fn of_refusal(diagnosis: &Diagnosis) -> Self {
+        match has(&words(diagnosis), TOO_MANY) {
+            true => Self::Connections,
+            false => Self::Rate,
+        }
     }
-    let words = diagnosis.reply.as_deref().unwrap_or_default();
-    let words = words.to_ascii_lowercase();
-    let has = |known: &[&str]| known.iter().any(|word| words.contains(word));
-    if has(GREY) {
-        return false;
+}
+
+/// Of what a refusal complains that says how much comes, and not what.
+pub(super) fn strain(sent: Sent, code: ReplyCode, diagnosis: &Diagnosis) -> Option<Strain> {
+    if code.class() != 4 {
+        return None;
+    }
+    let words = words(diagnosis);
+    if has(&words, GREY) {
+        return None;
+    }
+    if has(&words, TOO_MANY) {
+        return Some(Strain::Connections);
     }
     let status = (diagnosis.status.subject(), diagnosis.status.detail());
-    if status == MAIL_FLOOD || status == CONGESTED || has(TOO_MUCH) {
-        return status != TOO_MANY_RECIPIENTS;
+    if status == MAIL_FLOOD || status == CONGESTED || has(&words, TOO_MUCH) {
+        return (status != TOO_MANY_RECIPIENTS).then_some(Strain::Rate);
     }
     let is_policy = status.0 == POLICY;
     match sent {
         // Of one recipient anything may be said.
-        Sent::Rcpt(_) => false,
-        Sent::Connection | Sent::Hello { .. } | Sent::Helo => is_policy,
-        Sent::Mail | Sent::Data | Sent::Dot | Sent::DotFor(_) => is_policy,
+        Sent::Rcpt(_) => None,
+        Sent::Connection | Sent::Hello { .. } | Sent::Helo => {
+            (is_policy && !has(&words, STANDING)).then_some(Strain::Unsaid)
+        }
+        Sent::Mail | Sent::Data | Sent::Dot | Sent::DotFor(_) => is_policy.then_some(Strain::Rate),
         Sent::StartTls
         | Sent::Handshake
         | Sent::Auth { .. }
         | Sent::Cancel
         | Sent::Reset
         | Sent::LoneDot
-        | Sent::Quit => false,
+        | Sent::Quit => None,
     }
 }
 
+fn words(diagnosis: &Diagnosis) -> String {
+    let words = diagnosis.reply.as_deref().unwrap_or_default();
+    words.to_ascii_lowercase()
+}
+
+fn has(words: &str, known: &[&str]) -> bool {
+    known.iter().any(|word| words.contains(word))
+}
+
+/// Words of "too many connections".
+const TOO_MANY: &[&str] = &[
+    "too many connections",
+    "too many concurrent",
+    "too many open connections",
+    "too many sessions",
+    "too many simultaneous",
+    "concurrent connections",
+    "concurrent sessions",
+    "simultaneous connections",
+    "simultaneous sessions",
+    "number of connections",
+    "connection limit",
+    "connection rate",
+    "trop de connexions",
+];
+/// Words about who we are to a host: fewer connections would change nothing.
+const STANDING: &[&str] = &[
+    "complaint",
+    "reputation",
+    "blocked",
+    "blacklist",
+    "blocklist",
+    "block list",
+    "denylist",
+    "listed",
+    "reverse dns",
+    "rdns",
+    "ptr",
+];
 /// Words of "too much", as large providers and common servers say it.
 const TOO_MUCH: &[&str] = &[
     "too many",
@@ -58,8 +128,7 @@ const TOO_MUCH: &[&str] = &[
     "unusual rate",
     "sending rate",
     "maximum number of",
-    "concurrent connections",
-    "connection limit",
+    "unexpected volume",
     "limit exceeded",
     "exceeded the limit",
     "slow down",
@@ -85,7 +154,7 @@ mod tests {
     use super::*;
     use crate::smtp::client::reply::ReplyReader;
 
-    fn strained(sent: Sent, line: &str) -> bool {
+    fn strained(sent: Sent, line: &str) -> Option<Strain> {
         let (mut reader, octets) = (ReplyReader::default(), format!("{line}\r\n"));
         let mut input = octets.as_bytes();
         let code = reader.next(&mut input).unwrap().unwrap();
@@ -96,42 +165,118 @@ mod tests {
             reply: Some(reply.text),
             remote_mta: None,
         };
-        is_strained(sent, code, &diagnosis)
+        strain(sent, code, &diagnosis)
     }
 
     #[test]
     fn complaints_of_how_much_comes_are_told_from_others() {
+        use Strain::{Connections, Rate};
         let lines = [
-            (Sent::Dot, "421 4.7.28 an unusual rate of mail", true),
-            (Sent::Mail, "451 4.7.500 Server busy", true),
-            (Sent::Mail, "450 4.7.1 you send too fast", true),
-            (Sent::Rcpt(0), "452 4.7.0 throttled, slow down", true),
-            (Sent::Rcpt(0), "450 4.4.5 congested", true),
-            (Sent::Data, "421 Too many messages", true),
+            (Sent::Dot, "421 4.7.28 an unusual rate of mail", Some(Rate)),
+            (Sent::Mail, "451 4.7.500 Server busy", Some(Rate)),
+            (Sent::Mail, "450 4.7.1 you send too fast", Some(Rate)),
+            (Sent::Rcpt(0), "452 4.7.0 throttled, slow down", Some(Rate)),
+            (Sent::Rcpt(0), "450 4.4.5 congested", Some(Rate)),
+            (Sent::Data, "421 Too many messages", Some(Rate)),
+            // As one large provider says it to MAIL.
             (
-                Sent::Connection,
-                "421 4.3.2 too many concurrent connections",
-                true,
+                Sent::Mail,
+                "451 4.7.652 The mail server has exceeded the maximum number of connections.",
+                Some(Connections),
             ),
-            (Sent::Connection, "421 4.7.0 deferred for complaints", true),
             // Not those.
-            (Sent::Connection, "421 4.3.2 service not available", false),
-            (Sent::Connection, "554 5.7.1 too many complaints", false),
-            (Sent::Rcpt(0), "450 4.7.1 try again later", false),
+            (Sent::Rcpt(0), "450 4.7.1 try again later", None),
             (
                 Sent::Rcpt(0),
                 "450 4.2.0 Greylisted, too many in 300 s",
-                false,
+                None,
             ),
-            (Sent::Mail, "451 4.7.1 Greylisting in action", false),
-            (Sent::Rcpt(0), "452 4.2.2 mailbox full", false),
-            (Sent::Rcpt(1), "452 4.5.3 too many recipients", false),
-            (Sent::Dot, "451 4.3.0 not now", false),
-            (Sent::Dot, "550 5.7.28 rate limit", false),
-            (Sent::Reset, "421 4.7.0 bye", false),
+            (Sent::Mail, "451 4.7.1 Greylisting in action", None),
+            (Sent::Rcpt(0), "452 4.2.2 mailbox full", None),
+            (Sent::Rcpt(1), "452 4.5.3 too many recipients", None),
+            (Sent::Dot, "451 4.3.0 not now", None),
+            (Sent::Dot, "550 5.7.28 rate limit", None),
+            (Sent::Reset, "421 4.7.0 bye", None),
         ];
         for (sent, line, is) in lines {
             assert_eq!(strained(sent, line), is, "{line}");
         }
+    }
+
+    /// What large providers and common servers say to a connection before any mail.
+    #[test]
+    fn a_refused_connection_was_one_too_many_only_where_that_is_said_or_may_be_meant() {
+        use Strain::{Connections, Rate, Unsaid};
+        let lines = [
+            (
+                "421 4.3.2 too many concurrent connections",
+                Some(Connections),
+            ),
+            (
+                "421 4.3.2 The maximum number of concurrent connections has exceeded a limit",
+                Some(Connections),
+            ),
+            (
+                "421 4.7.0 mx.test Error: too many connections from 192.0.2.1",
+                Some(Connections),
+            ),
+            (
+                "421 RP-003 the IP has exceeded the connection limit allowed",
+                Some(Connections),
+            ),
+            (
+                "421 Connection refused, too many sessions from 192.0.2.1. IB007",
+                Some(Connections),
+            ),
+            (
+                "421 mx.test Trop de connexions, veuillez verifier votre configuration",
+                Some(Connections),
+            ),
+            (
+                "421 RP-001 the IP has exceeded the rate limit allowed",
+                Some(Rate),
+            ),
+            ("421 4.7.28 an unusual rate of unsolicited mail", Some(Rate)),
+            (
+                "421 4.7.0 [TSS04] temporarily deferred due to unexpected volume or user complaints",
+                Some(Rate),
+            ),
+            (
+                "421 4.7.0 Try again later, closing connection.",
+                Some(Unsaid),
+            ),
+            ("451 4.7.1 please try again later", Some(Unsaid)),
+            // Fewer connections would change nothing.
+            ("421 4.7.0 deferred for complaints", None),
+            ("421 4.7.1 Service unavailable; client blocked", None),
+            ("450 4.7.1 192.0.2.1 has a poor reputation", None),
+            ("421 4.7.1 Intrusion prevention active: listed", None),
+            ("421 4.7.25 the address has no PTR record", None),
+            ("421 4.3.2 service not available", None),
+            ("421 Server temporarily unavailable. Try again later.", None),
+            ("554 5.7.1 too many complaints", None),
+        ];
+        for (line, is) in lines {
+            for sent in [Sent::Connection, Sent::Hello { lmtp: false }, Sent::Helo] {
+                assert_eq!(strained(sent, line), is, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_transaction_has_met_is_told_apart_by_its_words() {
+        let of = |reply: &str| {
+            Strain::of_refusal(&Diagnosis {
+                status: crate::wire::status::EnhancedStatus::new(4, 7, 0),
+                text: "".into(),
+                reply: Some(reply.into()),
+                remote_mta: None,
+            })
+        };
+        assert_eq!(
+            of("451 4.7.652 Maximum number of Connections"),
+            Strain::Connections
+        );
+        assert_eq!(of("421 4.7.28 an unusual rate"), Strain::Rate);
     }
 }

@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 use super::Failure;
 use super::reply::Garbled;
-use super::strain::is_strained;
+use super::strain::strain;
 use crate::mail::outcome::{Blame, Diagnosis, Outcome, RemoteReply};
 use crate::trial::{self, Bug};
 use crate::wire::status::{EnhancedStatus, ReplyCode};
@@ -185,7 +185,7 @@ pub(super) fn refusal(sent: Sent, code: ReplyCode, diagnosis: Diagnosis) -> Outc
         };
         return Outcome::Failed { blame, diagnosis };
     }
-    if is_strained(sent, code, &diagnosis) {
+    if strain(sent, code, &diagnosis).is_some() {
         let blame = Blame::Pace;
         return Outcome::Deferred { blame, diagnosis };
     }
