@@ -314,7 +314,7 @@ fn a_small_message_allocates_little_and_an_idle_connection_holds_little() {
 /// What a small message over connections that stay may cost.
 const MOST: f64 = 10.0;
 /// What a connection may hold that was greeted and waits, with its part of what tables grow by.
-const MOST_IDLE: isize = 3600;
+const MOST_IDLE: isize = 3400;
 const IDLE: usize = 256;
 const WARM_UP: usize = 200;
 /// Those whose allocations are looked at; a back trace takes time.

@@ -214,15 +214,19 @@ impl<W: World> Visit<'_, W> {
             caller: self.connection.caller().cloned(),
             receiving,
         };
-        let judged = self.judge(&mut transaction).await;
-        let stored = match (judged, &mut self.gathering) {
-            (Ok(mut proved), Some(gathering)) => {
-                shard.name_reporter(&mut proved, &transaction, origin.client);
-                let stored = shard.store(gathering, &mut transaction, &origin, proved.field);
+        let field = match self.judge(&mut transaction).await {
+            Ok(field) => field,
+            Err(reply) => {
+                self.session.message_refused(reply);
+                return self.discard().await;
+            }
+        };
+        let stored = match &mut self.gathering {
+            Some(gathering) => {
+                let stored = shard.store(gathering, &mut transaction, &origin, field);
                 stored.await
             }
-            (Err(reply), _) => Err(reply),
-            (Ok(_), None) => Err(Reply::local_error()),
+            None => Err(Reply::local_error()),
         };
         match stored {
             Ok(receipt) => self.session.message_accepted(&receipt),
@@ -241,12 +245,16 @@ impl<W: World> Visit<'_, W> {
 
     /// What the listener wants to know of a complete message: the field to stand before it, or why
     /// it is refused.
-    async fn judge(&mut self, transaction: &mut Transaction) -> Result<Proved, Reply> {
+    async fn judge(&mut self, transaction: &mut Transaction) -> Result<Vec<u8>, Reply> {
+        let mut proved = Proved::default();
         if self.gathering.as_ref().is_some_and(Gathering::is_watched) {
-            return Box::pin(self.judge_seen(transaction)).await;
+            proved = Box::pin(self.judge_seen(transaction)).await?;
+        } else {
+            transaction.envelope.standing = self.assign(Said::default())?;
         }
-        transaction.envelope.standing = self.assign(Said::default())?;
-        Ok(Proved::default())
+        let client = self.connection.client();
+        self.shard.name_reporter(&mut proved, transaction, client);
+        Ok(proved.field)
     }
 
     /// Whose the message is.
