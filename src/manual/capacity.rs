@@ -16,6 +16,7 @@
 //! | 20 clients on one shard | 220 us: larger batches, fewer wake-ups |
 //! | 20 clients on two shards that keep their connections | 150 us |
 //! | 100 clients that keep theirs | 115 us |
+//! | 20 that keep theirs and do not wait for each reply (`scripts/bench --rows knee`) | 92 us; 72 us with envelope and content in one (BDAT) |
 //! | one client that waits for each 250 | 575 us: nobody shares its wake-ups and syncs |
 //! | 10 KiB, 40 clients, a connection each | 290 us |
 //!
@@ -29,7 +30,8 @@
 //! | letters between shards | 0.1 on two shards; below 4 for each recipient when 64 shards crowd at destinations | `ringpost_shard_letters_sent_total`, the simulator |
 //! | a TLS handshake on one side | 250 us in full, 115 resumed (TLS 1.3, X25519MLKEM768, P-256) | half of both sides' time in `scripts/micro tls` |
 //! | a DKIM signature, RSA-2048, 10 KiB | 255 us, on a thread that is no shard | the same |
-//! | memory | its octets while it is on its way, within `[runtime] memory`; a few hundred octets while it waits | `ringpost_shard_memory_used_bytes` |
+//! | memory | its octets while it is on its way, within `[runtime] memory`; about 220 octets while it waits | `ringpost_shard_memory_used_bytes` |
+//! | a client that is connected and silent | 4 KiB, 3 KiB of it the relay's own; some more under TLS | `scripts/bench --rows idle` |
 //!
 //! A shard commits once for each time the disk takes, at most. With 2 ms that is 500 batches a second, so to
 //! use up a core (3,400 messages a second) seven messages have to be in each: a dozen clients at once on
