@@ -100,7 +100,7 @@ SASL = [
     "\x04n,a=ann@c.test,\x01auth=Bearer a.b.c\x01\x01\n\x01", "\x80r=abcdef,s=QUJDRA==,i=4096\nv=QUJD", "\xc0r=abcdef,s=QUJDRA==,i=1",
 ]
 COMMANDS = [
-    "MAIL FROM:<a@c.test> SIZE=10 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=x+2B AUTH=<> REQUIRETLS", "MAIL FROM:<>", "EHLO [IPv6:::1]",
+    "MAIL FROM:<a@c.test> SIZE=10 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=x+2B AUTH=<> REQUIRETLS MT-PRIORITY=-4", "MAIL FROM:<>", "EHLO [IPv6:::1]",
     "RCPT TO:<\"a b\\\"c\"@d.test> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;b+2B@d.test", "RCPT TO:<postmaster>", "RCPT TO:<@x,@y:b@[192.0.2.1]>",
     "BDAT 10 LAST", "AUTH PLAIN =", "AUTH SCRAM-SHA-256 biwsbj1h", "MAIL FROM:<\u00e4@\u00fc.test> SMTPUTF8", "RCPT TO:<x@d.test> ORCPT=utf-8;\\x{e4}@d.test",
 ]

@@ -110,6 +110,7 @@ impl House {
                 issuer: None,
                 credentials: Arc::default(),
                 bounces: Arc::default(),
+                returns: None,
             },
             directory: Directory::new(1),
             number: 0,

@@ -43,7 +43,17 @@ impl Deed {
             change: next_change(),
             act,
             address: address.map(str::to_owned),
+            addresses: None,
             by,
+        }
+    }
+
+    /// The same, to addresses.
+    pub(super) fn about_many(act: &'static str, addresses: &[String], by: By) -> Self {
+        let first = addresses.first().map(|address| &**address);
+        Self {
+            addresses: Some(addresses.len()),
+            ..Self::new(act, first, by)
         }
     }
 
@@ -90,9 +100,12 @@ pub(super) struct Deed {
     /// As of an order.
     pub(super) change: i64,
     pub(super) act: &'static str,
-    /// Whom it is about.
+    /// Whom it is about, or the first of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) address: Option<String>,
+    /// How many it is about, where that may be several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) addresses: Option<usize>,
     pub(super) by: By,
 }
 

@@ -1,13 +1,15 @@
 //! Who gets no mail: looked at, added to, taken from.
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::extract::{ConnectInfo, Query, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Json;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::audit::{By, Deed};
+use super::listen::Peer;
 use super::{Failure, Plane};
 use crate::suppress::{Entry, Page, Trouble};
 use crate::time::Wall;
@@ -78,6 +80,8 @@ pub(super) async fn list(
 /// `POST /api/v1/suppressions`
 pub(super) async fn add(
     State(plane): State<Plane>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    headers: HeaderMap,
     body: Result<Json<Addresses>, JsonRejection>,
 ) -> Result<Json<Changed>, Failure> {
     let Json(body) = body?;
@@ -88,6 +92,7 @@ pub(super) async fn add(
         let words = format!("why: a word of small letters, {WHY_OCTETS_MAX} at most");
         return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, words));
     }
+    let deed = Deed::about_many("suppress", &addresses, By::of(peer, &headers));
     let at = now().seconds();
     let entries = addresses.into_iter().map(|address| Entry {
         address,
@@ -96,19 +101,51 @@ pub(super) async fn add(
         until: body.seconds.map(|seconds| at + i64::from(seconds)),
         text: body.text.clone(),
     });
-    let addresses = plane.suppressions.add(entries.collect()).await?;
+    let entries = entries.collect();
+    let list = plane.suppressions.clone();
+    let addresses = recorded(plane, deed, async move { list.add(entries).await }).await?;
     Ok(Json(Changed { addresses }))
 }
 
 /// `POST /api/v1/suppressions/remove`
 pub(super) async fn remove(
     State(plane): State<Plane>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    headers: HeaderMap,
     body: Result<Json<Addresses>, JsonRejection>,
 ) -> Result<Json<Changed>, Failure> {
     let Json(body) = body?;
     let addresses = judge(&body)?;
-    let addresses = plane.suppressions.remove(addresses, now()).await?;
+    let deed = Deed::about_many("unsuppress", &addresses, By::of(peer, &headers));
+    let list = plane.suppressions.clone();
+    let removing = async move { list.remove(addresses, now()).await };
+    let addresses = recorded(plane, deed, removing).await?;
     Ok(Json(Changed { addresses }))
+}
+
+/// Carries out a change, which is written down before and behind, also when nobody waits for the answer
+/// any more.
+async fn recorded(
+    plane: Plane,
+    deed: Deed,
+    change: impl Future<Output = Result<usize, Trouble>> + Send + 'static,
+) -> Result<usize, Failure> {
+    let done = tokio::spawn(async move {
+        if let Some(audit) = &plane.audit {
+            audit.begin(&deed).await;
+        }
+        let done = change.await.map_err(Failure::from);
+        if let Some(audit) = &plane.audit {
+            let outcome = done.as_ref().map_err(|failure| &*failure.words);
+            audit.end(&deed, outcome).await;
+        }
+        done
+    });
+    let interrupted = |_| {
+        let words = "a defect interrupted it: see the log";
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, words)
+    };
+    done.await.map_err(interrupted).flatten()
 }
 
 /// The addresses as mail has them.

@@ -150,8 +150,8 @@ pub struct Recipient {
     pub expanded: bool,
 }
 
-/// Whose a message is, and how it stands to others. Its sender's affair, not the network's: it does not
-/// leave the relay.
+/// Whose a message is, and how it stands to others. Its sender's affair, not the network's: but for
+/// `MT-PRIORITY` it does not leave the relay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// The tenant.
@@ -160,6 +160,8 @@ pub struct Standing {
     pub tag: Option<Box<str>>,
     /// How soon it goes.
     pub priority: Priority,
+    /// How soon every relay on its way is asked to send it on.
+    pub mt_priority: Option<MtPriority>,
 }
 
 impl Standing {
@@ -167,6 +169,47 @@ impl Standing {
     #[must_use]
     pub fn is_usual(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// `MT-PRIORITY=`: from -9 to 9, the higher the sooner (RFC 6710 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MtPriority(i8);
+
+impl MtPriority {
+    /// What a message has that nobody may give another one.
+    pub const USUAL: Self = Self(0);
+
+    /// None beyond 9 and -9.
+    #[must_use]
+    pub const fn new(value: i8) -> Option<Self> {
+        match value {
+            -9..=9 => Some(Self(value)),
+            _ => None,
+        }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn value(self) -> i8 {
+        self.0
+    }
+
+    /// How soon a message with it goes here. Of the levels of the policy MIXER (RFC 6710 §9.1), -4, 0 and 4,
+    /// it has the highest that is not above it.
+    #[must_use]
+    pub const fn priority(self) -> Priority {
+        match self.0 {
+            4.. => Priority::High,
+            0..4 => Priority::Normal,
+            _ => Priority::Low,
+        }
+    }
+}
+
+impl fmt::Display for MtPriority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

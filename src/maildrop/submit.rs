@@ -178,6 +178,7 @@ fn outgoing(submission: &Submission, places: &[usize]) -> Outgoing {
         eight_bit: !submission.content.is_ascii(),
         smtputf8: !header.is_ascii() || !addresses.into_iter().all(|address| address.is_ascii()),
         require_tls: false,
+        mt_priority: None,
         size: submission.content.len() as u64,
         recipients: places.iter().map(recipient).collect(),
     }

@@ -127,6 +127,13 @@
 //! `mailbox::deliver`), whichever shard that is, and only a synced file settles a recipient. A
 //! letter tells the user's home shard, and a client that is waiting there hears of it.
 //!
+//! # What comes back later
+//!
+//! Mail may leave with a return path that names message and recipient (`mail::verp`, `shard::returns::paths`). What
+//! comes to it, when its proof holds at RCPT, is stored like any mail, and its lane leads to `shard::returns`: read
+//! (`mail::report`), sorted as a reply would be, and settled once the suppression list has it on the disk. Who has sent
+//! a complaint is known while it comes in alone, so that is written into a trace field of ours (`shard::inbound::verify`).
+//!
 //! # Mail is fetched
 //!
 //! ```text

@@ -91,7 +91,8 @@
 //! of `/api/v1/users/ADDRESS/password` gives another password. Passwords are taken from loopback alone, because
 //! nothing there is encrypted. `/api/v1/config/check` says what is wrong with a configuration that is posted there,
 //! and with the files that it names as the relay's user sees them; `/api/v1/drain` with `{"drain": true}` ends the
-//! relay as SIGTERM does. Users and the end stand in the record of changes.
+//! relay as SIGTERM does. Users, the end, and what
+//! changes the suppression list stand in the record of changes.
 //!
 //! # Tell other programs
 //!

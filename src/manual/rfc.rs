@@ -14,6 +14,7 @@
 //! | RFC 1870 | SIZE | `smtp::extension` | `tests/blackbox/delivery.rs` |
 //! | RFC 2920 | PIPELINING, both sides | `smtp::server`, `smtp::client` | `tests/blackbox/dialogue.rs`, `tests/blackbox/delivery.rs` |
 //! | RFC 3030 | CHUNKING: BDAT from clients; content leaves by DATA | `smtp::server` | |
+//! | RFC 6710 | MT-PRIORITY, both sides: policy MIXER, three levels, from whoever may relay | `smtp::command`, `smtp::client`, `mail::envelope` | `tests/blackbox/tenants.rs` |
 //! | RFC 9422 | LIMITS, both sides | `smtp::server`, `smtp::client` | `tests/blackbox/routes.rs` |
 //! | RFC 2033 | LMTP from clients | `smtp::server` | |
 //! | RFC 1939 | POP3: all commands, APOP for users who ask for it | `pop3`, `shard::retrieve` | `tests/blackbox/pop3.rs` |

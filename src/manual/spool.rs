@@ -66,7 +66,7 @@
 //! **1, accepted.** id; time of arrival; flags (`u32`); octets of the content (`u64`); its longest
 //! line (`u32`); its Received fields (`u32`); octets of its header (`u32`); Message-ID (optional
 //! text); reverse-path (text, empty is null); ENVID (optional text); with flag 4096 tenant and tag (optional texts) and priority
-//! (`u8`: 0 normal, 1 high, 2 low); recipients (`u16`), and for
+//! (`u8`: 0 normal, 1 high, 2 low; with 16 its MT-PRIORITY, `i8`, behind it); recipients (`u16`), and for
 //! each forward-path (text), ORCPT (optional text), NOTIFY (`u8`: 1 given, 2 success, 4 failure,
 //! 8 delay; 16 is an alias whose addresses elsewhere stand beside it); with flag 2, what it reports
 //! on: id, kind (`u8`: 1 failure, 2 delay, 3 success), places; our trace fields (octets); the
@@ -84,7 +84,7 @@
 //! | 512 | it has a Date field |
 //! | 1024 | REQUIRETLS |
 //! | 2048 | its header says TLS-Required: No |
-//! | 4096 | it has a tenant, a tag or a priority |
+//! | 4096 | it has a tenant, a tag, a priority or an MT-PRIORITY |
 //!
 //! **2, settled.** id; place (`u16`); `u8`: 1 delivered, 2 failed, 3 removed by an operator.
 //!

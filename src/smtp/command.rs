@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use smallvec::SmallVec;
 
-use crate::mail::envelope::{BodyKind, Notify, Recipient, Ret};
+use crate::mail::envelope::{BodyKind, MtPriority, Notify, Recipient, Ret};
 use crate::smtp::reply::Reply;
 use crate::wire::codec;
 use crate::wire::path::{self, BadPath, Mailbox, ReversePath};
@@ -98,6 +98,8 @@ pub struct MailArguments {
     pub auth: bool,
     /// `REQUIRETLS` (RFC 8689 §4.1)
     pub require_tls: bool,
+    /// `MT-PRIORITY=` (RFC 6710 §4)
+    pub mt_priority: Option<MtPriority>,
 }
 
 /// `AUTH mechanism [initial-response]` (RFC 4954 §4).
@@ -191,6 +193,7 @@ impl MailArguments {
             envid: None,
             auth: false,
             require_tls: false,
+            mt_priority: None,
         };
         parsed.take_parameters(parameters)?;
         if !inside.is_empty() {
@@ -201,7 +204,7 @@ impl MailArguments {
     }
 
     fn take_parameters(&mut self, parameters: &[u8]) -> Result<(), BadArgument> {
-        let mut seen = [false; 7];
+        let mut seen = [false; 8];
         for parameter in Parameters(parameters) {
             let (keyword, value) = parameter?;
             let place = match &*capitals(keyword) {
@@ -222,6 +225,10 @@ impl MailArguments {
                     6
                 }
                 b"SMTPUTF8" | b"REQUIRETLS" => return Err(BadArgument::BadParameter),
+                b"MT-PRIORITY" => {
+                    self.mt_priority = Some(mt_priority(some(value)?)?);
+                    7
+                }
                 b"RET" => {
                     self.ret = Some(ret(some(value)?)?);
                     3
@@ -409,6 +416,16 @@ fn number(digits: &[u8]) -> Result<u64, BadArgument> {
     }))
 }
 
+/// A digit, and a hyphen before one that is not zero (RFC 6710 §4.2).
+fn mt_priority(value: &[u8]) -> Result<MtPriority, BadArgument> {
+    let number = match value {
+        [digit @ b'0'..=b'9'] => (digit - b'0').cast_signed(),
+        [b'-', digit @ b'1'..=b'9'] => -(digit - b'0').cast_signed(),
+        _ => return Err(BadArgument::BadParameter),
+    };
+    MtPriority::new(number).ok_or(BadArgument::BadParameter)
+}
+
 fn body_kind(value: &[u8]) -> Result<BodyKind, BadArgument> {
     if value.eq_ignore_ascii_case(b"7BIT") {
         Ok(BodyKind::SevenBit)
@@ -551,12 +568,13 @@ mod tests {
     #[test]
     fn sender_says_all_it_can() {
         let all = "from: <a@C.test> size=1000 Body=8bitmime SMTPUTF8 RET=hdrs ENVID=QQ+2B31 \
-            RequireTLS";
+            RequireTLS mt-priority=-4";
         let parsed = mail(all).unwrap();
         assert_eq!(parsed.reverse_path.to_string(), "a@c.test");
         assert_eq!(parsed.size, 1000);
         assert_eq!(parsed.body, BodyKind::EightBit);
         assert!(parsed.smtputf8 && parsed.require_tls);
+        assert_eq!(parsed.mt_priority, MtPriority::new(-4));
         assert_eq!(parsed.ret, Some(Ret::Headers));
         assert_eq!(parsed.envid.as_deref(), Some("QQ+2B31"));
         assert_eq!(mail("FROM:<>").unwrap().reverse_path, ReversePath(None));
@@ -600,6 +618,15 @@ mod tests {
                 BadArgument::BadParameter,
             ),
             ("FROM:<a@c.test> ENVID=a+b", BadArgument::BadParameter),
+            ("FROM:<a@c.test> MT-PRIORITY", BadArgument::BadParameter),
+            ("FROM:<a@c.test> MT-PRIORITY=10", BadArgument::BadParameter),
+            ("FROM:<a@c.test> MT-PRIORITY=-0", BadArgument::BadParameter),
+            ("FROM:<a@c.test> MT-PRIORITY=+1", BadArgument::BadParameter),
+            ("FROM:<a@c.test> MT-PRIORITY=01", BadArgument::BadParameter),
+            (
+                "FROM:<> MT-PRIORITY=1 MT-PRIORITY=1",
+                BadArgument::BadParameter,
+            ),
             ("FROM:<\u{e4}@c.test>", BadArgument::NeedsSmtputf8),
         ] {
             assert_eq!(mail(arguments), Err(fault), "{arguments}");

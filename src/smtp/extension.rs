@@ -20,6 +20,8 @@ pub struct Extensions {
     pub starttls: bool,
     /// `REQUIRETLS` (RFC 8689). It means something only where it is offered under TLS.
     pub require_tls: bool,
+    /// `MT-PRIORITY` (RFC 6710), whatever its policy.
+    pub mt_priority: bool,
     /// `AUTH` (RFC 4954), and what of it we speak.
     pub auth: Mechanisms,
     /// `LIMITS` (RFC 9422).
@@ -68,6 +70,7 @@ impl Extensions {
             ("ENHANCEDSTATUSCODES", &mut self.enhanced_status),
             ("STARTTLS", &mut self.starttls),
             ("REQUIRETLS", &mut self.require_tls),
+            ("MT-PRIORITY", &mut self.mt_priority),
         ]
         .into_iter()
         .find(|(known, _)| keyword.eq_ignore_ascii_case(known));
@@ -163,6 +166,7 @@ mod tests {
             "dsn",
             "EnhancedStatusCodes",
             "CHUNKING",
+            "MT-PRIORITY MIXER",
             "STARTTLS",
             "requiretls",
             "LIMITS rcptmax=50 MAILMAX=3 RCPTDOMAINMAX=1",
@@ -190,6 +194,7 @@ mod tests {
                 enhanced_status: true,
                 starttls: true,
                 require_tls: true,
+                mt_priority: true,
                 auth: all.auth,
                 limits
             }

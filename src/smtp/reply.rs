@@ -162,6 +162,12 @@ impl Reply {
         Self::fixed(250, 1, 0, "Ok")
     }
 
+    /// To MAIL, whose client may not have its mail sent before other mail (RFC 6710 §5.1).
+    #[must_use]
+    pub const fn priority_lowered() -> Self {
+        Self::fixed(250, 3, 6, "Ok, with priority 0")
+    }
+
     /// To RCPT.
     #[must_use]
     pub const fn recipient_ok() -> Self {

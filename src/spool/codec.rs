@@ -1,6 +1,6 @@
 //! Values as octets, little-endian: what records are made of. Pure.
 
-use crate::mail::envelope::{Notify, Priority, Standing};
+use crate::mail::envelope::{MtPriority, Notify, Priority, Standing};
 use crate::mail::outcome::Diagnosis;
 use crate::wire::status::EnhancedStatus;
 
@@ -51,11 +51,18 @@ pub(super) fn put_diagnosis(out: &mut Vec<u8>, diagnosis: &Diagnosis) {
 pub(super) fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
     put_text(out, standing.tenant.as_deref().unwrap_or_default());
     put_text(out, standing.tag.as_deref().unwrap_or_default());
-    out.push(match standing.priority {
+    let priority = match standing.priority {
         Priority::Normal => 0,
         Priority::High => 1,
         Priority::Low => 2,
-    });
+    };
+    match standing.mt_priority {
+        Some(mt_priority) => {
+            out.push(priority | MT_PRIORITY);
+            out.push(mt_priority.value().cast_unsigned());
+        }
+        None => out.push(priority),
+    }
 }
 
 pub(super) fn notify_bits(notify: Option<Notify>) -> u8 {
@@ -75,6 +82,8 @@ pub(super) fn notify(bits: u8) -> Option<Notify> {
     })
 }
 
+/// Beside a priority: its MT-PRIORITY stands behind it.
+const MT_PRIORITY: u8 = 16;
 /// `NOTIFY=` was given.
 const NOTIFY_GIVEN: u8 = 1;
 
@@ -132,15 +141,22 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn standing(&mut self) -> Option<Standing> {
+        let (tenant, tag) = (self.optional_text()?, self.optional_text()?);
+        let bits = self.u8()?;
+        let mt_priority = match bits & MT_PRIORITY {
+            0 => None,
+            _ => Some(MtPriority::new(self.u8()?.cast_signed())?),
+        };
         Some(Standing {
-            tenant: self.optional_text()?,
-            tag: self.optional_text()?,
-            priority: match self.u8()? {
+            tenant,
+            tag,
+            priority: match bits & !MT_PRIORITY {
                 0 => Priority::Normal,
                 1 => Priority::High,
                 2 => Priority::Low,
                 _ => return None,
             },
+            mt_priority,
         })
     }
 

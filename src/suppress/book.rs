@@ -65,6 +65,8 @@ pub(super) struct Book {
     max: usize,
     /// Lines from which on it is worth trying again to write the file anew, where that has failed.
     tidy_from: usize,
+    /// How many lines there were when their use was last looked at.
+    looked_at: usize,
     /// Lines that could not be read when it was opened.
     pub(super) unreadable: usize,
 }
@@ -93,6 +95,7 @@ impl Book {
             count: 0,
             max,
             tidy_from: 0,
+            looked_at: 0,
             unreadable: 0,
         };
         book.read()?;
@@ -277,6 +280,11 @@ impl Book {
         if self.lines < self.tidy_from {
             return Ok(());
         }
+        // Of a million addresses the look takes milliseconds: not for each change, but where no other fits.
+        if self.kept.len() < self.max && self.lines < self.looked_at + TIDY_AT {
+            return Ok(());
+        }
+        self.looked_at = self.lines;
         let live = self.kept.values().filter(|kept| now < kept.until).count();
         let useless = self.lines - live.min(self.lines);
         let is_mostly_useless = useless >= TIDY_AT && useless >= live;
@@ -337,6 +345,7 @@ impl Book {
         self.kept = kept;
         self.count = self.kept.len();
         self.tidy_from = 0;
+        self.looked_at = self.lines;
         Ok(())
     }
 

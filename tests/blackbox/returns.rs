@@ -179,7 +179,7 @@ fn delays_are_noted_and_letters_go_to_whoever_wants_them() {
         &[&back],
         &report("delivery-status", block, "To: b@d.test"),
     );
-    relay.log_line(&[&format!("delayed of {id} for b@d.test")]);
+    relay.log_line(&[&format!("delayed: {id} for b@d.test")]);
     let letter = b"From: b@d.test\r\nSubject: Re: first\r\n\r\nThank you.\r\n.\r\n";
     relay.submit("<b@d.test>", &[&back], letter);
     let forwarded = mx.wait_for_mail_to("ops@c.test");
@@ -414,6 +414,24 @@ fn providers_that_the_operator_trusts_name_their_users() {
     from(&relay, far, &forged);
     relay.log_line(&["a complaint that nothing proves"]);
     assert!(!is_listed(&relay, "four@d.test"));
+}
+
+#[test]
+fn one_report_to_many_spellings_of_an_address_tells_one_thing() {
+    let (_scene, mx, relay) = scene("");
+    relay.submit("<a@c.test>", &["<b@d.test>"], &message("first"));
+    let back = path(&mx.wait_for_mail_to("b@d.test").mail);
+    let spellings = [
+        back.clone(),
+        back.to_uppercase(),
+        back.replacen("b+", "B+", 1),
+    ];
+    let spellings = spellings.map(|one| format!("<{one}>"));
+    let told = failure("b@d.test", "550 5.1.1 gone", "To: b@d.test");
+    relay.submit("<>", &spellings.each_ref().map(String::as_str), &told);
+    relay.wait_until_empty();
+    event(&relay, "bounced");
+    never("it is told again", || events(&relay, "bounced").len() > 1);
 }
 
 #[test]

@@ -104,6 +104,17 @@ fn mail_that_waits_fails_for_an_address_that_got_onto_the_list_meanwhile() {
         (relay.metric("ringpost_bounces_total", "class=\"suppressed\"") >= 1.0).then_some(())
     });
     assert!(relay.ask(&["suppression", "list"]).contains("by phone"));
+    let record = std::fs::read_to_string(relay.data().join("audit.jsonl")).expect("a record");
+    let lines = record
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let ours: Vec<Value> = lines.filter(|line| line["act"] == "suppress").collect();
+    assert_eq!(ours.len(), 2, "before and behind: {record}");
+    assert_eq!(
+        (&ours[0]["address"], &ours[0]["addresses"]),
+        (&"b@d.test".into(), &1.into())
+    );
+    assert_eq!(ours[1]["outcome"], 1);
 }
 
 #[test]

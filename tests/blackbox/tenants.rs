@@ -125,3 +125,70 @@ fn a_tenant_sends_more_than_is_taken_of_it_in_a_minute() {
     assert!(codes[3..].contains(&450), "{codes:?}");
     assert_eq!(submit(""), 250, "others are not held up");
 }
+
+#[test]
+fn haste_is_for_those_who_may_relay_and_goes_on_to_hosts_that_know_of_it() {
+    let script = Script::new()
+        .with("MT-PRIORITY MIXER")
+        .says("RCPT TO:<b@", "451 4.2.1 not now");
+    let (scene, mx) = Scene::with_mx(script);
+    let mut relay = scene.relay("queue.retry = [\"1h\"]");
+    let mut client = relay.client();
+    assert!(
+        client
+            .command("EHLO c.test")
+            .text()
+            .contains("MT-PRIORITY MIXER")
+    );
+    client
+        .command("MAIL FROM:<a@c.test> MT-PRIORITY=10")
+        .is("501 ");
+    client
+        .command("MAIL FROM:<a@c.test> mt-priority=5")
+        .is("250 2.1.0");
+    client.command("RCPT TO:<b@d.test>").is("250 ");
+    let id = client.data(&message("in haste")).queue_id();
+    relay.log_line(&[&id, "status=deferred"]);
+    relay.kill();
+    relay.restart();
+    assert_eq!(listed(&relay, &[])[0]["priority"], "high");
+    mx.behaves(Script::new().with("MT-PRIORITY"));
+    relay.ask(&["queue", "retry", "--all"]);
+    let received = mx.wait_for_mail_to("b@d.test");
+    assert!(
+        received.mail.contains(" MT-PRIORITY=5"),
+        "{}",
+        received.mail
+    );
+}
+
+#[test]
+fn a_host_that_does_not_know_of_haste_hears_nothing_of_it() {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    let relay = scene.relay("");
+    let mut client = relay.client();
+    client.command("EHLO c.test");
+    client
+        .command("MAIL FROM:<a@c.test> MT-PRIORITY=-9")
+        .is("250 2.1.0");
+    client.command("RCPT TO:<b@d.test>").is("250 ");
+    client.data(&message("in no haste")).is("250 ");
+    let received = mx.wait_for_mail_to("b@d.test");
+    assert!(!received.mail.contains("MT-PRIORITY"), "{}", received.mail);
+}
+
+#[test]
+fn a_stranger_is_told_that_his_haste_counts_for_nothing() {
+    let scene = Scene::new();
+    let relay = scene
+        .relay("smtp.trusted_networks = []\nroute = [{ domain = \"d.test\", to = \"discard\" }]");
+    let mut client = relay.client();
+    client.command("EHLO c.test");
+    client
+        .command("MAIL FROM:<a@c.test> MT-PRIORITY=9")
+        .is("250 2.3.6");
+    client.command("RSET").is("250 ");
+    client
+        .command("MAIL FROM:<a@c.test> MT-PRIORITY=-3")
+        .is("250 2.1.0");
+}

@@ -50,7 +50,7 @@ pub(super) const SUPPRESSION: &[Key<Config>] = &[
     key!(
         "max",
         Restart,
-        "Addresses that the list takes: some fifty octets of memory and a hundred of disk each.",
+        "Addresses that the list takes: some 130 octets of memory and as many of disk each.",
         |c, v| count(v, 1, 100_000_000).map(|max| c.suppression.max = max),
         |c| Some(c.suppression.max.to_string())
     ),

@@ -2,6 +2,7 @@
 
 use super::{Named, Reader};
 use crate::config::{Config, Reporter, returns};
+use crate::wire::path::Mailbox;
 
 impl Reader<'_> {
     pub(super) fn check_returns(&mut self, config: &Config) {
@@ -12,9 +13,13 @@ impl Reader<'_> {
         {
             self.fault(self.place("returns.key"), format!("key: {why}"));
         }
-        // What is forwarded would come back, again and again.
+        // What is forwarded would come back, again and again. Case makes no difference to who reads it.
+        let is_it = |one: &Mailbox| {
+            let forward = settings.forward.as_ref().map(Mailbox::as_str);
+            forward.is_some_and(|forward| forward.eq_ignore_ascii_case(one.as_str()))
+        };
         if let Some(forward) = &settings.forward
-            && (settings.feedback.contains(forward)
+            && (settings.feedback.iter().any(is_it)
                 || config.return_domains().any(|name| name == forward.domain()))
         {
             let message = format!("forward: {forward} is an address that comes back here");
@@ -53,7 +58,7 @@ mod tests {
                 "comes back here",
             ),
             (
-                "returns.feedback = [\"a@c.test\"]\nreturns.forward = \"a@c.test\"",
+                "returns.feedback = [\"A@c.test\"]\nreturns.forward = \"a@c.test\"",
                 "2:19",
                 "comes back here",
             ),

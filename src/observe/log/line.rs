@@ -62,6 +62,8 @@ impl Lines {
             dsn,
             status,
             text,
+            tenant,
+            class,
         } = *delivery;
         if self.format == Format::Json {
             let mut object = self.object(now, Level::Info, "delivery");
@@ -81,6 +83,12 @@ impl Lines {
             object.number("delay", delay.as_secs_f64());
             object.numbers("delays", [a, b, c, d].map(|part| part.as_secs_f64()));
             object.shown("dsn", dsn).text("status", status);
+            if let Some(tenant) = tenant {
+                object.text("tenant", tenant);
+            }
+            if let Some(class) = class {
+                object.text("class", class.name());
+            }
             object.text("text", text).end();
             return;
         }
@@ -98,14 +106,24 @@ impl Lines {
             Seconds(delay),
             Clean(text)
         ));
-        // Behind what readers of Postfix' lines know, where it breaks none of their patterns.
-        if let Some(source) = source {
+        self.put_asides(delivery);
+        self.end();
+    }
+
+    /// Behind what readers of Postfix' lines know, where it breaks none of their patterns.
+    fn put_asides(&mut self, delivery: &Delivery<'_>) {
+        if let Some(source) = delivery.source {
             self.put(format_args!(" source={}", Clean(source)));
         }
-        if let Some(tls) = tls {
+        if let Some(tls) = delivery.tls {
             self.put(format_args!(" tls={tls}"));
         }
-        self.end();
+        if let Some(tenant) = delivery.tenant {
+            self.put(format_args!(" tenant={}", Clean(tenant)));
+        }
+        if let Some(class) = delivery.class {
+            self.put(format_args!(" class={class}"));
+        }
     }
 
     pub(super) fn accepted(&mut self, now: Wall, accepted: &Accepted<'_>) {

@@ -23,6 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
+use crate::bounces::Class;
 use crate::mail::envelope::QueueId;
 use crate::mail::outcome::ReportKind;
 use crate::time::Wall;
@@ -112,6 +113,10 @@ pub struct Delivery<'a> {
     pub delays: [Duration; 4],
     /// RFC 3463.
     pub dsn: EnhancedStatus,
+    /// Whose message it is.
+    pub tenant: Option<&'a str>,
+    /// What a refusal means.
+    pub class: Option<Class>,
     /// `sent`, `deferred`, `bounced` or `expired`.
     pub status: &'static str,
     /// The reply, or what went wrong.

@@ -3,6 +3,7 @@ use std::sync::mpsc;
 use jiff::tz::TimeZone;
 
 use super::*;
+use crate::bounces::Class;
 
 /// 2026-11-03 10:00:13.250 UTC.
 const MOMENT: Wall = Wall(1_793_700_013_250_000);
@@ -35,6 +36,8 @@ fn delivery<'a>() -> Delivery<'a> {
         ],
         dsn: EnhancedStatus::new(2, 0, 0),
         status: "sent",
+        tenant: None,
+        class: None,
         text: "250 2.0.0 Ok: queued as X",
     }
 }
@@ -115,6 +118,8 @@ fn the_source_stands_where_it_breaks_no_pattern_of_postfix() {
     let named = Delivery {
         source: Some("bulk-1"),
         tls: Some(&"none"),
+        tenant: Some("shop"),
+        class: Some(Class::Quota),
         ..delivery()
     };
     let (mut as_text, mut as_json) = (lines(Format::Text), lines(Format::Json));
@@ -122,11 +127,15 @@ fn the_source_stands_where_it_breaks_no_pattern_of_postfix() {
     as_json.delivery(MOMENT, &named);
     let line = text(as_text);
     assert!(
-        line.ends_with("queued as X) source=bulk-1 tls=none\n"),
+        line.ends_with("queued as X) source=bulk-1 tls=none tenant=shop class=quota\n"),
         "{line}"
     );
     let object: serde_json::Value = serde_json::from_str(&text(as_json)).expect("JSON");
     assert_eq!(object["source"], "bulk-1");
+    assert_eq!(
+        (&object["tenant"], &object["class"]),
+        (&"shop".into(), &"quota".into())
+    );
 }
 
 #[test]

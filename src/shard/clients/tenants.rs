@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use arc_swap::ArcSwap;
 
 use crate::config::{self, Config};
-use crate::mail::envelope::{Priority, Standing};
+use crate::mail::envelope::{MtPriority, Priority, Standing};
 use crate::shard::Shard;
 use crate::shard::settle::named::Named;
 use crate::smtp::reply::Reply;
@@ -38,6 +38,18 @@ pub(in crate::shard) struct Said {
     tenant: Option<Box<str>>,
     tag: Option<Box<str>>,
     priority: Option<Priority>,
+    /// `MT-PRIORITY=`
+    mt_priority: Option<MtPriority>,
+}
+
+impl Said {
+    /// The same with what was said in MAIL.
+    pub(in crate::shard) fn and_in_mail(self, mt_priority: Option<MtPriority>) -> Self {
+        Self {
+            mt_priority,
+            ..self
+        }
+    }
 }
 
 impl Tenants {
@@ -84,6 +96,7 @@ impl Tenants {
             tenant: tenant.map(Into::into),
             tag: tag.map(Into::into),
             priority: priority.and_then(|text| text.parse().ok()),
+            mt_priority: None,
         }
     }
 
@@ -112,10 +125,12 @@ impl Tenants {
         let tenant = of_user.or(of_field).or_else(|| listener.map(Into::into));
         let known = tenant.as_ref().and_then(|name| self.known.get(name));
         let usual = known.map(|tenant| tenant.priority).unwrap_or_default();
+        let asked = said.mt_priority.map(MtPriority::priority);
         Standing {
             tenant,
             tag: said.tag,
-            priority: said.priority.unwrap_or(usual),
+            priority: said.priority.or(asked).unwrap_or(usual),
+            mt_priority: said.mt_priority,
         }
     }
 

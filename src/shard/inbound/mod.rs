@@ -250,7 +250,9 @@ impl<W: World> Visit<'_, W> {
         if self.gathering.as_ref().is_some_and(Gathering::is_watched) {
             proved = Box::pin(self.judge_seen(transaction)).await?;
         } else {
-            transaction.envelope.standing = self.assign(Said::default())?;
+            let asked = transaction.envelope.standing.mt_priority;
+            let said = Said::default().and_in_mail(asked);
+            transaction.envelope.standing = self.assign(said)?;
         }
         let client = self.connection.client();
         self.shard.name_reporter(&mut proved, transaction, client);
@@ -272,7 +274,9 @@ impl<W: World> Visit<'_, W> {
         let Some(mut seen) = gathering.seen(self.shard).await else {
             return Ok(Proved::default());
         };
-        transaction.envelope.standing = self.assign(std::mem::take(&mut seen.said))?;
+        let asked = transaction.envelope.standing.mt_priority;
+        let said = std::mem::take(&mut seen.said).and_in_mail(asked);
+        transaction.envelope.standing = self.assign(said)?;
         seen.stripped.correct(&mut transaction.content);
         if self.manners.kind == ServerKind::Submission {
             // What is not there will be added.

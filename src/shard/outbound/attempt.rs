@@ -208,6 +208,7 @@ impl<W: World> Attempt<W> {
             // A message that was sent under SMTPUTF8 without need travels without it.
             smtputf8: has_utf8_path || envelope.smtputf8 && message.content.eight_bit_header,
             require_tls: envelope.require_tls,
+            mt_priority: envelope.standing.mt_priority,
             size: form.size,
             recipients,
         };

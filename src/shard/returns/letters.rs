@@ -9,7 +9,6 @@ use crate::mail::envelope::{BodyKind, Envelope, Recipient};
 use crate::shard::Shard;
 use crate::shard::message::{Body, Message};
 use crate::shard::outbound::transmit::read_chunk;
-use crate::smtp::reply::Reply;
 use crate::wire::dot;
 use crate::wire::path::{Mailbox, ReversePath};
 use crate::world::World;
@@ -31,7 +30,15 @@ impl<W: World> Shard<W> {
         let envelope = envelope(message, to.clone());
         let stored = self.inject_own(envelope, &content);
         let receipt = Box::pin(stored).await;
-        let receipt = receipt.map_err(|reply: Reply| Some(Wait(format!("{reply:?}"))))?;
+        let receipt = match receipt {
+            Ok(receipt) => receipt,
+            // It has been round too often, or is none that can be sent: no other try changes that.
+            Err(reply) if reply.code() >= 500 => {
+                self.refusals.returned.count(Came::Dropped);
+                return Ok(format!("{what}: dropped: {}", reply.text()));
+            }
+            Err(reply) => return Err(Some(Wait(reply.text().to_owned()))),
+        };
         self.refusals.returned.count(Came::Forwarded);
         Ok(format!(
             "{what}: forwarded to {to} as {}",

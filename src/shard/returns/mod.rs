@@ -15,6 +15,7 @@ pub(in crate::shard) mod counts;
 mod letters;
 pub(in crate::shard) mod paths;
 
+use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
 
@@ -28,6 +29,7 @@ use crate::shard::message::{Body, Message};
 use crate::shard::outbound::attempt::{Attempt, LOCAL_TROUBLE};
 use crate::suppress::{Bounce, Trouble};
 use crate::wire::dot;
+use crate::wire::path::Mailbox;
 use crate::wire::status::{EnhancedStatus, ReplyCode};
 use crate::world::World;
 
@@ -78,25 +80,46 @@ impl<W: World> Shard<W> {
             }
         };
         let returned = report::read(&octets, is_from_nobody(message.sender()));
+        let mut heard = HashSet::new();
         for place in attempt.remaining().to_vec() {
             let recipient = message.envelope.recipients.get(usize::from(place));
-            let outcome = match recipient.map(|one| &one.mailbox) {
-                Some(mailbox) => match paths.kind(mailbox) {
-                    Some(Kind::Path) => match paths.read(mailbox.as_str(), message.arrival) {
-                        Some(token) => self.follow(message, &returned, &paths, token).await,
-                        None => Err(None),
-                    },
-                    Some(Kind::Feedback) => self.hear(message, &returned, &paths).await,
-                    Some(Kind::Desk) => self.pass_on(message, "a letter").await,
-                    None => Err(None),
-                }
-                .map_or_else(waits_or_fails, |words| delivered(&words)),
-                None => continue,
+            // An address has as many spellings as it has letters, and tells one thing.
+            let address = recipient.map(|one| one.mailbox.as_str().to_ascii_lowercase());
+            if address.is_some_and(|address| !heard.insert(address)) {
+                attempt.end(place, delivered("the same address once more"));
+                continue;
+            }
+            let Some(recipient) = recipient else {
+                continue;
             };
+            let read = self.read_for(message, &returned, &paths, &recipient.mailbox);
+            let outcome = read
+                .await
+                .map_or_else(waits_or_fails, |words| delivered(&words));
             attempt.end(place, outcome);
             self.world.breathe().await;
         }
         attempt.transfer += self.world.now().since(began);
+    }
+
+    /// What it is to the address that it came to.
+    async fn read_for(
+        self: &Rc<Self>,
+        message: &Message,
+        returned: &Returned,
+        paths: &Paths,
+        mailbox: &Mailbox,
+    ) -> Result<String, Option<Wait>> {
+        match paths.kind(mailbox) {
+            Some(Kind::Path) => {
+                // By the time at which it came: it may have waited since.
+                let token = paths.read(mailbox.as_str(), message.arrival).ok_or(None)?;
+                self.follow(message, returned, paths, token).await
+            }
+            Some(Kind::Feedback) => self.hear(message, returned, paths).await,
+            Some(Kind::Desk) => self.pass_on(message, "a letter").await,
+            None => Err(None),
+        }
     }
 
     /// As much of a message as is worth reading, as its sender meant it.
@@ -148,7 +171,13 @@ impl<W: World> Shard<W> {
                 let told = self.complained(message, returned, &subject, feedback, reporter);
                 told.await
             }
-            Told::Nothing => return self.pass_on(message, "no report").await,
+            Told::Nothing => {
+                let what = match returned.is_automatic {
+                    true => "an automatic answer",
+                    false => "no report",
+                };
+                return self.pass_on(message, what).await;
+            }
         };
         done.map_err(Some)
     }
@@ -185,7 +214,7 @@ impl<W: World> Shard<W> {
         if came != Came::Bounced {
             self.refusals.returned.count(came);
             self.remember_return(message, subject, came.name(), &diagnosis.text);
-            return Ok(format!("{} of {} for {whose}", came.name(), subject.name()));
+            return Ok(format!("{}: {} for {whose}", came.name(), subject.name()));
         }
         let class = self.class_of(&diagnosis);
         let settings = self.settings();

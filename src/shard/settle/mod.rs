@@ -172,6 +172,8 @@ impl<W: World> Shard<W> {
                 text: text.into(),
             });
             let security = attempt.security.as_ref();
+            let class = self.judge_outcome(outcome);
+            let tenant = message.envelope.standing.tenant.as_deref();
             journal.delivery(&Delivery {
                 id: message.id,
                 to: recipient.mailbox.as_str(),
@@ -190,15 +192,16 @@ impl<W: World> Shard<W> {
                 dsn,
                 status,
                 text,
+                tenant,
+                class,
             });
             if let Some(source) = &attempt.source {
                 self.sources.counts.count(&source.name, status);
             }
-            if let Some(tenant) = &message.envelope.standing.tenant {
+            if let Some(tenant) = tenant {
                 self.customers
                     .count(&self.settings().tenants, tenant, status);
             }
-            let class = self.judge_outcome(outcome);
             if let Some(class) = class {
                 self.learn_from(message, &recipient.mailbox, outcome, class);
             }
@@ -207,15 +210,22 @@ impl<W: World> Shard<W> {
                 self.record(Stage::AcceptedToDelivered, whole);
             }
         }
+        self.remember_attempt(attempt, message, fates);
+    }
+
+    fn remember_attempt<'a>(
+        &self,
+        attempt: &'a Attempt<W>,
+        message: &Message,
+        outcomes: SmallVec<[Fate<'a>; 1]>,
+    ) {
+        let source = attempt.source.as_deref();
         let attempted = Event::Attempt {
             relay: attempt.relay.as_deref().map(Into::into),
-            source: attempt
-                .source
-                .as_deref()
-                .map(|source| (&*source.name).into()),
+            source: source.map(|source| (&*source.name).into()),
             tls: attempt.security.map(|security| security.words()),
             stages: attempt.stages,
-            outcomes: fates,
+            outcomes,
         };
         self.remember(message.id, attempted);
     }

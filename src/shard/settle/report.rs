@@ -258,6 +258,8 @@ impl<W: World> Shard<W> {
                 dsn: diagnosis.status,
                 status: "expired",
                 text: &diagnosis.text,
+                tenant: about.envelope.standing.tenant.as_deref(),
+                class: Some(self.class_of(diagnosis)),
             });
             let expired = Event::Attempt {
                 relay: None,

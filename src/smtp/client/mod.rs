@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::mail::envelope::{Notify, Ret};
+use crate::mail::envelope::{MtPriority, Notify, Ret};
 use crate::mail::outcome::{Diagnosis, Outcome};
 use crate::smtp::extension::Mechanisms;
 use crate::time::Tick;
@@ -115,6 +115,8 @@ pub struct Outgoing {
     pub smtputf8: bool,
     /// `REQUIRETLS`; from nobody, only where it is offered (RFC 8689 §5).
     pub require_tls: bool,
+    /// `MT-PRIORITY=`, where it is offered.
+    pub mt_priority: Option<MtPriority>,
     /// Octets, as `SIZE=` counts them (RFC 1870 §5).
     pub size: u64,
     /// To whom.

@@ -173,6 +173,10 @@ impl Outgoing {
         if self.require_tls && offered.require_tls {
             push(batch, &[" REQUIRETLS"]);
         }
+        if let Some(priority) = self.mt_priority.filter(|_| offered.mt_priority) {
+            // Writing into a Vec cannot fail.
+            let _ = write!(batch, " MT-PRIORITY={priority}");
+        }
         if offered.dsn {
             match self.ret {
                 Some(Ret::Full) => push(batch, &[" RET=FULL"]),

@@ -141,6 +141,8 @@ struct Draft {
     envelope: Envelope,
     /// `SIZE=`, or of the first chunk where that is larger.
     announced: u64,
+    /// Its priority is another than it asked for.
+    is_lowered: bool,
 }
 
 /// What the next octets are.
@@ -373,9 +375,14 @@ impl ServerSession {
     /// To [`Step::Mail`]: yes.
     pub fn mail_accepted(&mut self) {
         if let Some(Question::Mail) = self.take_question() {
+            let is_lowered = self.draft.as_ref().is_some_and(|draft| draft.is_lowered);
+            let reply = match is_lowered {
+                true => Reply::priority_lowered(),
+                false => Reply::sender_ok(),
+            };
             self.stage = Stage::Sender;
             self.transactions += 1;
-            self.say(&Reply::sender_ok());
+            self.say(&reply);
         }
     }
 

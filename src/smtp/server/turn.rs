@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::incoming::{Incoming, PIECE_OCTETS_MAX, Place, Taken};
 use super::stage::{Rule, Stage, rule};
 use super::{BareLineEnds, Draft, Encryption, Mode, Piece, Question, ServerSession, Step, Turn};
-use crate::mail::envelope::Envelope;
+use crate::mail::envelope::{Envelope, MtPriority, Standing};
 use crate::smtp::command::{
     self, AuthArguments, BadArgument, BdatArguments, CommandLine, MailArguments, Verb,
 };
@@ -261,7 +261,7 @@ impl ServerSession {
     fn offer(&self) -> String {
         let limits = &self.limits;
         let mut lines = format!(
-            "{} greets [{}]\nPIPELINING\nSIZE {}\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nDSN\nCHUNKING",
+            "{} greets [{}]\nPIPELINING\nSIZE {}\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nDSN\nCHUNKING\nMT-PRIORITY MIXER",
             limits.hostname,
             self.peer.to_canonical(),
             limits.max_message_size
@@ -311,6 +311,11 @@ impl ServerSession {
             self.say(&Reply::too_large());
             return Ok(());
         }
+        // Whoever is nobody to us may ask for patience, not for haste (RFC 6710 §5.1).
+        let mt_priority = match parsed.mt_priority {
+            Some(asked) if !self.may_relay() => Some(asked.min(MtPriority::USUAL)),
+            asked => asked,
+        };
         let envelope = Envelope {
             reverse_path: parsed.reverse_path,
             ret: parsed.ret,
@@ -318,12 +323,16 @@ impl ServerSession {
             body: parsed.body,
             smtputf8: parsed.smtputf8,
             require_tls: parsed.require_tls,
-            standing: Default::default(),
+            standing: Standing {
+                mt_priority,
+                ..Standing::default()
+            },
             recipients: Vec::new(),
         };
         self.draft = Some(Draft {
             envelope,
             announced: parsed.size,
+            is_lowered: mt_priority != parsed.mt_priority,
         });
         self.mode = Mode::Asking(Question::Mail);
         Ok(())

@@ -3,7 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 
-use crate::mail::envelope::{Notify, Priority};
+use crate::mail::envelope::{MtPriority, Notify, Priority};
 use crate::wire::status::EnhancedStatus;
 
 fn envelope() -> Envelope {
@@ -18,6 +18,7 @@ fn envelope() -> Envelope {
             tenant: Some("shop".into()),
             tag: Some("may sale".into()),
             priority: Priority::Low,
+            mt_priority: MtPriority::new(-9),
         },
         recipients: vec![
             Recipient {

@@ -203,7 +203,7 @@ fn client_sends_a_message_and_leaves() {
     assert_eq!(
         driver.say("EHLO c.test\r\n"),
         "250-relay.test greets [192.0.2.1]\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n\
-         250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-DSN\r\n250-CHUNKING\r\n\
+         250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-DSN\r\n250-CHUNKING\r\n250-MT-PRIORITY MIXER\r\n\
          250 LIMITS RCPTMAX=3 MAILMAX=10\r\n"
     );
     let said = driver.say(format!(
