@@ -27,6 +27,7 @@ async fn look(world: SimWorld, adds: usize) -> Seen {
         Path::new("mailboxes"),
         "relay.test",
         Limit::default(),
+        |_| (),
     );
     let account = accounts.open(USER).await.expect("an account");
     let folder = account.folder("INBOX").await.expect("a folder");
