@@ -115,14 +115,15 @@ impl Lines {
         if let Some(source) = delivery.source {
             self.put(format_args!(" source={}", Clean(source)));
         }
-        if let Some(tls) = delivery.tls {
-            self.put(format_args!(" tls={tls}"));
-        }
         if let Some(tenant) = delivery.tenant {
             self.put(format_args!(" tenant={}", Clean(tenant)));
         }
         if let Some(class) = delivery.class {
             self.put(format_args!(" class={class}"));
+        }
+        // The last one, because blanks are in it.
+        if let Some(tls) = delivery.tls {
+            self.put(format_args!(" tls={tls}"));
         }
     }
 

@@ -127,7 +127,7 @@ fn the_source_stands_where_it_breaks_no_pattern_of_postfix() {
     as_json.delivery(MOMENT, &named);
     let line = text(as_text);
     assert!(
-        line.ends_with("queued as X) source=bulk-1 tls=none tenant=shop class=quota\n"),
+        line.ends_with("queued as X) source=bulk-1 tenant=shop class=quota tls=none\n"),
         "{line}"
     );
     let object: serde_json::Value = serde_json::from_str(&text(as_json)).expect("JSON");

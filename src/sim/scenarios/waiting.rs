@@ -154,7 +154,17 @@ pub(super) fn undo(seed: u64) {
     );
     assert_eq!(play.order(Act::Undo, all()), removed, "{}", play.seed());
     let after = play.waiting();
-    assert_eq!(before, after, "{}: it is as it was", play.seed());
+    assert!(before.keys().eq(after.keys()), "{}", play.seed());
+    for (who, (attempts, is_held)) in &before {
+        let (counted, stays) = after[who];
+        // An attempt that was under way when its message was removed is counted at its end.
+        let may_be = *attempts..=attempts + 1;
+        assert!(
+            may_be.contains(&counted) && stays == *is_held,
+            "{}: {who:?} is as it was, {attempts} attempts, not {counted}",
+            play.seed()
+        );
+    }
     play.order(Act::Release, all());
     play.finish();
     play.judge();
