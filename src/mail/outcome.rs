@@ -49,6 +49,19 @@ pub struct Diagnosis {
     pub remote_mta: Option<Box<str>>,
 }
 
+impl Diagnosis {
+    /// One that is ours alone: no host has said anything.
+    #[must_use]
+    pub fn ours(status: EnhancedStatus, text: impl Into<Box<str>>) -> Self {
+        Self {
+            status,
+            text: text.into(),
+            reply: None,
+            remote_mta: None,
+        }
+    }
+}
+
 /// How one recipient's attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {

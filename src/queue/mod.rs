@@ -715,12 +715,7 @@ fn result_for(
 
 fn not_attempted() -> Diagnosis {
     let status = EnhancedStatus::new(4, 3, 0);
-    Diagnosis {
-        status,
-        text: "not attempted yet".into(),
-        reply: None,
-        remote_mta: None,
-    }
+    Diagnosis::ours(status, "not attempted yet")
 }
 
 /// Wake-ups handled by one poll: about a tenth of a millisecond's work.

@@ -420,12 +420,7 @@ impl Queue {
 /// `X.0.0` is the one for "no other applies".
 pub(super) fn bounced() -> Diagnosis {
     let status = EnhancedStatus::new(5, 0, 0);
-    Diagnosis {
-        status,
-        text: "bounced by operator".into(),
-        reply: None,
-        remote_mta: None,
-    }
+    Diagnosis::ours(status, "bounced by operator")
 }
 
 /// Messages that one step of a sweep looks at: some tens of microseconds.

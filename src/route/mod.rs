@@ -393,12 +393,7 @@ impl NextHop {
     }
 
     fn fail(status: EnhancedStatus, text: String) -> Self {
-        let diagnosis = Diagnosis {
-            status,
-            text: text.into_boxed_str(),
-            reply: None,
-            remote_mta: None,
-        };
+        let diagnosis = Diagnosis::ours(status, text);
         // Its own lane for each reason: a lane has one way to go.
         let lane = format!("(fail) {}", diagnosis.text);
         Self::new(lane, How::Fail(diagnosis))

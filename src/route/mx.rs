@@ -78,17 +78,20 @@ pub fn plan(domain: &str, answer: &Answer, own: &Own, mut random: impl FnMut() -
             host: domain.into(),
         }],
         Answer::NoName(_) => {
-            return Plan::Fail(diagnosis(NO_DOMAIN, format!("domain {domain} not found")));
+            return Plan::Fail(Diagnosis::ours(
+                NO_DOMAIN,
+                format!("domain {domain} not found"),
+            ));
         }
         Answer::Failure(why) => {
             // Never the A record instead: the MX may well be there, and elsewhere.
-            return Plan::Defer(diagnosis(
+            return Plan::Defer(Diagnosis::ours(
                 LOOKUP,
                 format!("looking up the MX of {domain} failed: {why}"),
             ));
         }
         Answer::Broken(why) => {
-            return Plan::Fail(diagnosis(
+            return Plan::Fail(Diagnosis::ours(
                 UNROUTABLE,
                 format!("the MX of {domain} cannot be resolved: {why}"),
             ));
@@ -97,7 +100,7 @@ pub fn plan(domain: &str, answer: &Answer, own: &Own, mut random: impl FnMut() -
     // RFC 7505 §3: one MX of the root means "no mail"; beside others it means nothing.
     exchanges.retain(|exchange| !exchange.host.is_empty());
     if exchanges.is_empty() {
-        return Plan::Fail(diagnosis(
+        return Plan::Fail(Diagnosis::ours(
             NULL_MX,
             format!("domain {domain} takes no mail (null MX)"),
         ));
@@ -127,7 +130,7 @@ pub fn plan(domain: &str, answer: &Answer, own: &Own, mut random: impl FnMut() -
 /// What fails when every host left is ourselves.
 #[must_use]
 pub fn looping(domain: &str) -> Diagnosis {
-    diagnosis(LOOP, format!("mail for {domain} loops back to this host"))
+    Diagnosis::ours(LOOP, format!("mail for {domain} loops back to this host"))
 }
 
 /// The addresses of `host` in the order to try. An answer for a family that was not asked for is
@@ -175,11 +178,14 @@ pub fn addresses(
             _ => None,
         });
     match failure {
-        Some(why) => Addresses::Later(diagnosis(
+        Some(why) => Addresses::Later(Diagnosis::ours(
             LOOKUP,
             format!("looking up the address of {host} failed: {why}"),
         )),
-        None => Addresses::None(diagnosis(UNROUTABLE, format!("host {host} has no address"))),
+        None => Addresses::None(Diagnosis::ours(
+            UNROUTABLE,
+            format!("host {host} has no address"),
+        )),
     }
 }
 
@@ -217,15 +223,6 @@ fn shuffle<T>(list: &mut [T], random: &mut impl FnMut() -> u64) {
     for last in (1..list.len()).rev() {
         let other = random() % (last as u64 + 1);
         list.swap(last, usize::try_from(other).unwrap_or(0));
-    }
-}
-
-fn diagnosis(status: EnhancedStatus, text: String) -> Diagnosis {
-    Diagnosis {
-        status,
-        text: text.into_boxed_str(),
-        reply: None,
-        remote_mta: None,
     }
 }
 

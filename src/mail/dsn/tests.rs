@@ -364,12 +364,10 @@ fn status_has_the_class_of_what_is_told() {
 #[test]
 fn failure_of_our_own_finding_has_a_type_of_our_own() {
     let mut scene = Scene::new(ReportKind::Failure);
-    scene.diagnosis = Some(Diagnosis {
-        status: scene.status,
-        text: "mail for d.test loops back to this host".into(),
-        reply: None,
-        remote_mta: None,
-    });
+    scene.diagnosis = Some(Diagnosis::ours(
+        scene.status,
+        "mail for d.test loops back to this host",
+    ));
     let read = scene.read();
     assert_eq!(
         read.field("Diagnostic-Code"),

@@ -67,12 +67,7 @@ pub(super) fn admission(id: u64, now: Tick, lanes: &[(&str, &[u16])]) -> Admissi
 }
 
 fn diagnosis(class: u8, text: &str) -> Diagnosis {
-    Diagnosis {
-        status: EnhancedStatus::new(class, 1, 1),
-        text: text.into(),
-        reply: None,
-        remote_mta: None,
-    }
+    Diagnosis::ours(EnhancedStatus::new(class, 1, 1), text)
 }
 
 pub(super) fn delivered() -> Outcome {

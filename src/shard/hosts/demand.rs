@@ -68,12 +68,10 @@ pub(super) fn under_policy(
     let is_named = policy.takes(host);
     match (policy.mode, &demand) {
         (Mode::Enforce, _) if is_named => Ok(Demand::Policy),
-        (Mode::Enforce, _) => Err(Diagnosis {
-            status: NOT_NAMED,
-            text: format!("the MTA-STS policy of {domain} does not name the host {host}").into(),
-            reply: None,
-            remote_mta: None,
-        }),
+        (Mode::Enforce, _) => Err(Diagnosis::ours(
+            NOT_NAMED,
+            format!("the MTA-STS policy of {domain} does not name the host {host}"),
+        )),
         (Mode::Testing, Demand::Configured) => Ok(Demand::Trial { is_named }),
         (Mode::Testing | Mode::None, _) => Ok(demand),
     }
@@ -127,12 +125,10 @@ impl<W: World> Shard<W> {
                     return Ok(self.demand_of(records, base, domain_names));
                 }
                 Answer::Failure(why) => {
-                    return Err(Diagnosis {
-                        status: LOOKUP,
-                        text: format!("looking up the TLSA records of {base} failed: {why}").into(),
-                        reply: None,
-                        remote_mta: None,
-                    });
+                    return Err(Diagnosis::ours(
+                        LOOKUP,
+                        format!("looking up the TLSA records of {base} failed: {why}"),
+                    ));
                 }
                 _ => {}
             }

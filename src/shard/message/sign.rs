@@ -93,12 +93,10 @@ fn increment(count: &Cell<u64>) {
 }
 
 fn cannot_sign() -> Diagnosis {
-    Diagnosis {
-        status: SECURITY_FEATURE,
-        text: "this message cannot be signed with DKIM now".into(),
-        reply: None,
-        remote_mta: None,
-    }
+    Diagnosis::ours(
+        SECURITY_FEATURE,
+        "this message cannot be signed with DKIM now",
+    )
 }
 
 /// Security features not supported (RFC 3463 §3.8), for now.

@@ -344,12 +344,10 @@ fn ask_for_failures(outgoing: &mut Outgoing) {
 }
 
 fn cut_short() -> Diagnosis {
-    Diagnosis {
-        status: LOCAL_TROUBLE,
-        text: "a defect ended the attempt; the log says which".into(),
-        reply: None,
-        remote_mta: None,
-    }
+    Diagnosis::ours(
+        LOCAL_TROUBLE,
+        "a defect ended the attempt; the log says which",
+    )
 }
 
 /// `NOTIFY=NEVER`

@@ -345,7 +345,7 @@ fn delivered(success: Success) -> Outcome {
 fn no_such_mailbox() -> Outcome {
     Outcome::Failed {
         blame: Blame::Recipient,
-        diagnosis: diagnosis(BAD_MAILBOX, "there is no such mailbox here"),
+        diagnosis: Diagnosis::ours(BAD_MAILBOX, "there is no such mailbox here"),
     }
 }
 
@@ -353,15 +353,15 @@ fn no_room(room: Room) -> Outcome {
     match room {
         Room::TooSmall => Outcome::Failed {
             blame: Blame::Recipient,
-            diagnosis: diagnosis(TOO_LARGE, "the message is larger than the mailbox may be"),
+            diagnosis: Diagnosis::ours(TOO_LARGE, "the message is larger than the mailbox may be"),
         },
         Room::Unknown => Outcome::Deferred {
             blame: Blame::Local,
-            diagnosis: diagnosis(LOCAL_TROUBLE, "the mailbox cannot be read now"),
+            diagnosis: Diagnosis::ours(LOCAL_TROUBLE, "the mailbox cannot be read now"),
         },
         Room::Enough | Room::Full => Outcome::Deferred {
             blame: Blame::Recipient,
-            diagnosis: diagnosis(MAILBOX_FULL, "the mailbox is full"),
+            diagnosis: Diagnosis::ours(MAILBOX_FULL, "the mailbox is full"),
         },
     }
 }
@@ -374,16 +374,7 @@ fn disk_trouble(error: &io::Error) -> Outcome {
     };
     Outcome::Deferred {
         blame: Blame::Local,
-        diagnosis: diagnosis(status, words),
-    }
-}
-
-fn diagnosis(status: EnhancedStatus, text: &str) -> Diagnosis {
-    Diagnosis {
-        status,
-        text: text.into(),
-        reply: None,
-        remote_mta: None,
+        diagnosis: Diagnosis::ours(status, words),
     }
 }
 

@@ -534,25 +534,22 @@ impl<'a, W: World> Courier<'a, W> {
         let pool = settings.pools.find(self.pool.as_deref());
         let to = candidate.address.ip();
         let name = pool.name.as_deref().unwrap_or("[delivery] source");
-        let diagnosis = |status, text: String| Diagnosis {
-            status,
-            text: text.into(),
-            reply: None,
-            remote_mta: None,
-        };
         let trip = self.trip(pool, (to, &candidate.name), Some(id));
         match shard.sources.choose(&trip) {
             Choice::From(leaving) => Ok(Some(leaving)),
             Choice::Free => Ok(None),
             Choice::Unreachable => Err(Refusal::Host(NoHost {
-                diagnosis: diagnosis(NO_ANSWER, format!("no source of {name} reaches {to}")),
+                diagnosis: Diagnosis::ours(NO_ANSWER, format!("no source of {name} reaches {to}")),
                 permanent: false,
             })),
             Choice::Unknown => Err(Refusal::Rest(shard.world.now() + UNKNOWN_PAUSE)),
             Choice::Spent => Err(Refusal::Spent),
             Choice::Absent => {
                 let text = format!("no address of {name} that reaches {to} is on this machine");
-                Err(Refusal::Local(diagnosis(attempt::LOCAL_TROUBLE, text)))
+                Err(Refusal::Local(Diagnosis::ours(
+                    attempt::LOCAL_TROUBLE,
+                    text,
+                )))
             }
         }
     }
@@ -748,12 +745,7 @@ fn unreachable_host(relay: &str, error: &io::Error) -> Refusal {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         _ => error.to_string(),
     };
-    let diagnosis = |status| Diagnosis {
-        status,
-        text: format!("connect to {relay}: {words}").into(),
-        reply: None,
-        remote_mta: None,
-    };
+    let diagnosis = |status| Diagnosis::ours(status, format!("connect to {relay}: {words}"));
     match error.raw_os_error() {
         Some(EMFILE | ENFILE | EADDRNOTAVAIL | ENOBUFS | ENOMEM) => {
             Refusal::Local(diagnosis(attempt::LOCAL_TROUBLE))

@@ -178,12 +178,10 @@ impl<W: World> Connection<W> {
                 permanent: failure.permanent,
             },
             None => NoHost {
-                diagnosis: Diagnosis {
-                    status: NO_ANSWER,
-                    text: format!("lost connection with {}", self.relay).into(),
-                    reply: None,
-                    remote_mta: None,
-                },
+                diagnosis: Diagnosis::ours(
+                    NO_ANSWER,
+                    format!("lost connection with {}", self.relay),
+                ),
                 permanent: false,
             },
         }
@@ -220,12 +218,7 @@ impl<W: World> Connection<W> {
             _ => return None,
         };
         Some(NoHost {
-            diagnosis: Diagnosis {
-                status,
-                text: text.into(),
-                reply: None,
-                remote_mta: None,
-            },
+            diagnosis: Diagnosis::ours(status, text),
             permanent: true,
         })
     }
@@ -637,12 +630,10 @@ impl<W: World> Shard<W> {
     /// every few seconds would tire the peer.
     pub(in crate::shard) fn unreadable(&self, id: QueueId, error: &io::Error) -> Diagnosis {
         self.warn(format_args!("{id}: cannot be read: {error}"));
-        Diagnosis {
-            status: LOCAL_TROUBLE,
-            text: "the message could not be read from the spool".into(),
-            reply: None,
-            remote_mta: None,
-        }
+        Diagnosis::ours(
+            LOCAL_TROUBLE,
+            "the message could not be read from the spool",
+        )
     }
 }
 

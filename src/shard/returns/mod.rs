@@ -328,7 +328,7 @@ fn waits_or_fails(wait: Option<Wait>) -> Outcome {
     match wait {
         Some(Wait(why)) => Outcome::Deferred {
             blame: Blame::Local,
-            diagnosis: diagnosis(LOCAL_TROUBLE, &why),
+            diagnosis: Diagnosis::ours(LOCAL_TROUBLE, why),
         },
         None => Outcome::Failed {
             blame: Blame::Recipient,
@@ -338,16 +338,7 @@ fn waits_or_fails(wait: Option<Wait>) -> Outcome {
 }
 
 fn does_not_hold() -> Diagnosis {
-    diagnosis(BAD_MAILBOX, "the return path does not hold")
-}
-
-fn diagnosis(status: EnhancedStatus, text: &str) -> Diagnosis {
-    Diagnosis {
-        status,
-        text: text.into(),
-        reply: None,
-        remote_mta: None,
-    }
+    Diagnosis::ours(BAD_MAILBOX, "the return path does not hold")
 }
 
 /// RFC 3463 §3.2

@@ -53,12 +53,7 @@ impl<W: World> Shard<W> {
                 place,
                 Outcome::Failed {
                     blame: Blame::Recipient,
-                    diagnosis: Diagnosis {
-                        status: SUPPRESSED,
-                        text: text.into(),
-                        reply: None,
-                        remote_mta: None,
-                    },
+                    diagnosis: Diagnosis::ours(SUPPRESSED, text),
                 },
             );
         }

@@ -2,8 +2,9 @@
 
 use super::session::ClientSession;
 use super::strain::strain;
-use super::verdict::{Sent, TLS_NEEDED, is_ehlo_unknown, local};
+use super::verdict::{Sent, TLS_NEEDED, is_ehlo_unknown};
 use super::{Failure, Output, StartTls};
+use crate::mail::outcome::Diagnosis;
 use crate::wire::status::{EnhancedStatus, ReplyCode};
 
 /// Until the peer is ready for a transaction, or for a login.
@@ -53,7 +54,7 @@ impl ClientSession {
             self.say("STARTTLS\r\n", Sent::StartTls);
         } else if wanted && self.hello.tls == StartTls::Always {
             let text = format!("TLS is required, but was not offered by host {}", self.peer);
-            self.give_up(local(TLS_NEEDED, text));
+            self.give_up(Diagnosis::ours(TLS_NEEDED, text));
         } else {
             self.consider_login();
         }
@@ -88,7 +89,7 @@ impl ClientSession {
     fn meet_ourselves(&mut self) {
         let text = format!("host {} is this host itself: mail loops back", self.peer);
         self.part_with(Failure {
-            diagnosis: local(LOOP, text),
+            diagnosis: Diagnosis::ours(LOOP, text),
             permanent: true,
             ourselves: true,
             strain: None,

@@ -4,8 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::session::ClientSession;
-use super::verdict::{Sent, local};
+use super::verdict::Sent;
 use super::{Failure, LogIn, Output};
+use crate::mail::outcome::Diagnosis;
 use crate::smtp::extension::Mechanism;
 use crate::time::Tick;
 use crate::wire::status::{EnhancedStatus, ReplyCode};
@@ -45,7 +46,7 @@ impl ClientSession {
         }
         let text = format!("logging in at host {}: {why}", self.peer);
         self.failure = Some(Failure {
-            diagnosis: local(LOGIN_NEEDED, text),
+            diagnosis: Diagnosis::ours(LOGIN_NEEDED, text),
             permanent: false,
             ourselves: false,
             strain: None,
@@ -64,7 +65,7 @@ impl ClientSession {
             _ => return self.output.push_back(Output::LogIn(offered)),
         };
         let text = format!("AUTH {words} host {}", self.peer);
-        self.give_up(local(LOGIN_NEEDED, text));
+        self.give_up(Diagnosis::ours(LOGIN_NEEDED, text));
     }
 
     fn ready(&mut self) {
@@ -83,7 +84,7 @@ impl ClientSession {
             }
             (2, _) if may_end => self.ready(),
             // Whoever cannot prove that he knows the password is not the one it is for.
-            (2, _) => self.give_up(local(
+            (2, _) => self.give_up(Diagnosis::ours(
                 LOGIN_NEEDED,
                 format!(
                     "host {} let us in without having proved who it is",

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::reply::ReplyReader;
 use super::strain::{Strain, strain};
 use super::transaction::Transaction;
-use super::verdict::{Peer, REQUIRETLS_NEEDED, Sent, local};
+use super::verdict::{Peer, REQUIRETLS_NEEDED, Sent};
 use super::{Failure, Hello, Outgoing, OutgoingRecipient, Output, Stage, StartTls, Waits};
 use crate::mail::outcome::{Blame, Diagnosis, Outcome};
 use crate::smtp::extension::Extensions;
@@ -105,7 +105,7 @@ impl ClientSession {
             let text = format!("{words} host {}", self.peer);
             let outcome = Outcome::Failed {
                 blame: Blame::Message,
-                diagnosis: local(status, text),
+                diagnosis: Diagnosis::ours(status, text),
             };
             for recipient in &outgoing.recipients {
                 self.settled(recipient.index, outcome.clone());
@@ -225,7 +225,7 @@ impl ClientSession {
         }
         if !self.is_idle() {
             let text = format!("delivery to {} was interrupted", self.peer);
-            self.collapse(Blame::Local, local(SHUTTING_DOWN, text), false);
+            self.collapse(Blame::Local, Diagnosis::ours(SHUTTING_DOWN, text), false);
             return;
         }
         self.output.push_back(Output::Send(QUIT.to_vec()));

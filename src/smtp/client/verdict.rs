@@ -233,17 +233,8 @@ impl Failure {
 }
 
 /// A diagnosis of ours, about something the peer never got to see.
-pub(super) fn local(status: EnhancedStatus, text: String) -> Diagnosis {
-    Diagnosis {
-        status,
-        text: text.into(),
-        reply: None,
-        remote_mta: None,
-    }
-}
-
 fn without_reply(text: String) -> Diagnosis {
-    local(BAD_CONNECTION, text)
+    Diagnosis::ours(BAD_CONNECTION, text)
 }
 
 const LOST: &str = "lost connection";
