@@ -255,6 +255,10 @@ pub fn destinations<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<Destina
 }
 
 fn destination(uri: &str) -> Option<Destination> {
+    // RFC 3986 §2: blanks, and what is no ASCII, are percent-encoded in a URI.
+    if !uri.bytes().all(|octet| octet.is_ascii_graphic()) {
+        return None;
+    }
     let starts = |scheme: &str| {
         let (start, rest) = uri.split_at_checked(scheme.len())?;
         start.eq_ignore_ascii_case(scheme).then_some(rest)
@@ -268,9 +272,8 @@ fn destination(uri: &str) -> Option<Destination> {
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-.".contains(&octet);
     let is_host = !host.is_empty() && host.bytes().all(is_plain);
-    let is_path = path.bytes().all(|octet| octet.is_ascii_graphic());
     let path = if path.is_empty() { "/" } else { path };
-    (is_host && is_path).then(|| Destination::Web(host.into(), path.into()))
+    is_host.then(|| Destination::Web(host.into(), path.into()))
 }
 
 /// A report on its way by mail.
@@ -455,6 +458,8 @@ mod tests {
                 vec![],
             ),
             ("v=TLSRPTv1; rua=https://u@r.d.test/", vec![]),
+            ("v=TLSRPTv1; rua=mailto:\"a b\"@d.test", vec![]),
+            ("v=TLSRPTv1; rua=https://r.d.test/a b", vec![]),
             ("v=TLSRPTv2; rua=mailto:r@d.test", vec![]),
             ("rua=mailto:r@d.test", vec![]),
         ] {
