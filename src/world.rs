@@ -225,6 +225,33 @@ pub async fn survive<W: World, T: Future<Output = ()>>(world: &W, begin: impl Fn
     }
 }
 
+/// A small file, `most` octets of it at most.
+pub async fn read_small<W: World>(world: &W, path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    let file = world.open_to_read(path).await?;
+    let len = usize::try_from(file.len().await?).unwrap_or(usize::MAX);
+    file.read_at(0, len.min(most)).await
+}
+
+/// Replaces a small file, for good: whoever reads it sees the old one or the new one, after a crash too.
+pub async fn replace<W: World>(world: &W, path: &Path, octets: Vec<u8>) -> io::Result<()> {
+    let draft = draft(path);
+    let file = world.open(&draft, true).await?;
+    file.set_len(0).await?;
+    file.write_at(octets, 0).await?;
+    file.sync().await?;
+    world.rename(&draft, path).await?;
+    let home = path.parent().unwrap_or(Path::new("."));
+    world.sync_directory(home).await
+}
+
+/// Where [`replace`] writes, and what a crash may leave.
+#[must_use]
+pub fn draft(path: &Path) -> PathBuf {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    draft.into()
+}
+
 /// How long what has panicked rests before it begins anew.
 pub const PANIC_PAUSE: Duration = Duration::from_millis(200);
 

@@ -11,11 +11,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::FolderError;
-use super::folder::{Core, Folder, Home, read_text, size_in_name, write_text};
+use super::folder::{Core, Folder, Home, read_text, size_in_name};
 use super::name::FolderName;
 use super::quota::{Allowance, Limit, Promises, Quota};
 use super::turn::Turn;
-use crate::world::{Tick, World};
+use crate::world::{self, Tick, World};
 
 /// The mailboxes whose home is this shard.
 pub struct Accounts<W: World> {
@@ -281,7 +281,7 @@ impl<W: World> Account<W> {
         }
         make_maildir(&self.world, &directory).await?;
         // Maildir++ says that it is a folder and no user's Maildir by it.
-        write_text(&self.world, &directory.join("maildirfolder"), String::new()).await?;
+        world::replace(&self.world, &directory.join("maildirfolder"), Vec::new()).await?;
         Ok(())
     }
 
@@ -395,7 +395,12 @@ impl<W: World> Account<W> {
             text.push_str(line.unwrap_or("INBOX"));
             text.push('\n');
         }
-        write_text(&self.world, &self.directory.join(SUBSCRIPTIONS), text).await?;
+        world::replace(
+            &self.world,
+            &self.directory.join(SUBSCRIPTIONS),
+            text.into_bytes(),
+        )
+        .await?;
         Ok(())
     }
 
@@ -557,7 +562,7 @@ impl<W: World> Account<W> {
             return Ok(());
         }
         let text = toml::to_string(&notes).map_err(io::Error::other)?;
-        write_text(&self.world, &self.directory.join(NOTES), text).await
+        world::replace(&self.world, &self.directory.join(NOTES), text.into_bytes()).await
     }
 
     /// The folders that are on disk.

@@ -426,67 +426,61 @@ impl SimStream {
         let now = self.net.executor.now();
         self.link.borrow_mut().close(self.side, now);
     }
-}
 
-impl Stream for SimStream {
-    async fn readable(&mut self, deadline: Tick) -> io::Result<()> {
-        let net = Rc::clone(&self.net);
+    /// Makes attempts until one comes to something or `deadline` has passed.
+    async fn until<T>(
+        &self,
+        deadline: Tick,
+        mut attempt: impl FnMut(&mut Link, Tick, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> io::Result<T> {
+        let net = &self.net;
         let deadline = Place::moment(self.born, deadline);
         let mut alarm = Alarm::new(&net.executor);
         poll_fn(|cx| {
             let now = net.executor.now();
             let mut link = self.link.borrow_mut();
-            if link.is_readable(self.side, now, cx) {
-                return Poll::Ready(Ok(()));
+            if let Poll::Ready(done) = attempt(&mut link, now, cx) {
+                return Poll::Ready(done);
             }
             if now >= deadline {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             alarm.set(deadline.min(link.next_event(self.side)), cx.waker());
             Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Stream for SimStream {
+    async fn readable(&mut self, deadline: Tick) -> io::Result<()> {
+        let side = self.side;
+        self.until(deadline, |link, now, cx| {
+            match link.is_readable(side, now, cx) {
+                true => Poll::Ready(Ok(())),
+                false => Poll::Pending,
+            }
         })
         .await
     }
 
     async fn read(&mut self, into: &mut [u8], deadline: Tick) -> io::Result<usize> {
+        let side = self.side;
         let net = Rc::clone(&self.net);
-        let deadline = Place::moment(self.born, deadline);
-        let mut alarm = Alarm::new(&net.executor);
-        poll_fn(|cx| {
-            let now = net.executor.now();
-            let mut link = self.link.borrow_mut();
-            if let Poll::Ready(read) = link.poll_read(self.side, into, now, &net, cx) {
-                return Poll::Ready(read);
-            }
-            if now >= deadline {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-            alarm.set(deadline.min(link.next_event(self.side)), cx.waker());
-            Poll::Pending
+        self.until(deadline, |link, now, cx| {
+            link.poll_read(side, into, now, &net, cx)
         })
         .await
     }
 
     async fn write(&mut self, parts: &mut [IoSlice<'_>], deadline: Tick) -> io::Result<()> {
-        let net = Rc::clone(&self.net);
-        let deadline = Place::moment(self.born, deadline);
+        let side = self.side;
         let mut parts = parts;
         IoSlice::advance_slices(&mut parts, 0);
         while let Some(first) = parts.first() {
-            let mut alarm = Alarm::new(&net.executor);
-            let written = poll_fn(|cx| {
-                let now = net.executor.now();
-                let mut link = self.link.borrow_mut();
-                if let Poll::Ready(written) = link.poll_write(self.side, first, now, cx) {
-                    return Poll::Ready(written);
-                }
-                if now >= deadline {
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                }
-                alarm.set(deadline.min(link.next_event(self.side)), cx.waker());
-                Poll::Pending
-            })
-            .await?;
+            let attempt =
+                |link: &mut Link, now, cx: &mut Context<'_>| link.poll_write(side, first, now, cx);
+            let written = self.until(deadline, attempt).await?;
             IoSlice::advance_slices(&mut parts, written);
         }
         Ok(())

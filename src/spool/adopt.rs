@@ -18,7 +18,7 @@ use super::record::{self, Carried, Stored, StoredBody};
 use super::recover::{self, Read, Recovered, Replay};
 use crate::mail::envelope::QueueId;
 use crate::trial::{self, Bug};
-use crate::world::{File as _, World};
+use crate::world::{self, File as _, World};
 
 type Told = oneshot::Receiver<Result<(), CommitError>>;
 
@@ -200,7 +200,7 @@ async fn marker<W: World>(world: &W, directory: &Path) -> io::Result<Option<Mark
 
 /// Leaves the mark, for good.
 async fn mark<W: World>(world: &W, directory: &Path, content: &[u8]) -> io::Result<()> {
-    layout::write_whole(world, &layout::adopted(directory), content).await
+    world::replace(world, &layout::adopted(directory), content.to_vec()).await
 }
 
 /// Removes a directory whose messages are all elsewhere. The mark goes last: without it the rest
@@ -217,7 +217,7 @@ async fn remove<W: World>(world: &W, directory: &Path, files: &Files) -> io::Res
     }
     world.sync_directory(directory).await?;
     let mark = layout::adopted(directory);
-    match world.remove(&mark.with_extension("new")).await {
+    match world.remove(&world::draft(&mark)).await {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }

@@ -145,24 +145,6 @@ pub(super) fn aside(directory: &Path, count: u32) -> PathBuf {
     name.into()
 }
 
-/// Writes a small file, for good: its content is there before its name.
-pub(super) async fn write_whole<W: World>(
-    world: &W,
-    path: &Path,
-    content: &[u8],
-) -> io::Result<()> {
-    let draft = path.with_extension("new");
-    let file = world.open(&draft, true).await?;
-    file.set_len(0).await?;
-    file.write_at(content.to_vec(), 0).await?;
-    file.sync().await?;
-    world.rename(&draft, path).await?;
-    match path.parent() {
-        Some(directory) => world.sync_directory(directory).await,
-        None => Ok(()),
-    }
-}
-
 /// Says that another shard has taken a directory over.
 pub(super) fn adopted(directory: &Path) -> PathBuf {
     directory.join("ADOPTED")

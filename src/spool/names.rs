@@ -11,7 +11,7 @@ use super::layout::{self, OpenError};
 use super::recover::{self, Recovery, Replay};
 use crate::mail::envelope::{QUEUE_ID_SECONDS_AT, QueueId, SHARDS_MAX};
 use crate::progress::Progress;
-use crate::world::{File as _, Wall, World};
+use crate::world::{self, File as _, Wall, World};
 
 /// The name that follows `last` on this shard.
 pub(super) fn following(last: u64, shard: u16, wall: Wall) -> u64 {
@@ -86,7 +86,7 @@ pub async fn remember_last_id<W: World>(
     let before = last_before(world, directory).await?;
     let last = newest.unwrap_or(0).max(found.last_id).max(before);
     let text = format!("{}\n", QueueId(last));
-    Ok(layout::write_whole(world, &path, text.as_bytes()).await?)
+    Ok(world::replace(world, &path, text.into_bytes()).await?)
 }
 
 fn beside(directory: &Path) -> Option<PathBuf> {

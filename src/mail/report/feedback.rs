@@ -8,8 +8,6 @@ use super::printable;
 pub struct Feedback {
     /// What it is about.
     pub kind: Kind,
-    /// The program that wrote it.
-    pub user_agent: Option<String>,
     /// The reverse path of the message.
     pub original_mail_from: Option<String>,
     /// Whom the message was for.
@@ -100,7 +98,6 @@ impl Feedback {
         let incidents = incidents.and_then(|text| plain(&text).parse().ok());
         Some(Self {
             kind: Kind::parse(&kind),
-            user_agent: all("User-Agent").next().map(|text| printable(&text)),
             original_mail_from: all("Original-Mail-From").next().map(|text| path(&text)),
             original_rcpt_to: all("Original-Rcpt-To")
                 .take(RECIPIENTS_MAX)

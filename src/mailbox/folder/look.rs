@@ -5,14 +5,14 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{Core, INFO, base_of, hash, with_flags};
 use crate::mailbox::flags::{Flags, KEYWORD_LETTERS, KEYWORDS_MAX, LETTER_KEYWORDS};
 use crate::mailbox::record::{Added, Looked, ODD, Record, Row};
 use crate::mailbox::text::Measure;
 use crate::progress::{self, Steps};
-use crate::world::{File as _, World};
+use crate::world::{self, File as _, World};
 
 /// What Dovecot's index says, where a Maildir was Dovecot's before it was ours.
 pub(super) struct Former {
@@ -414,7 +414,12 @@ impl<W: World> Core<W> {
         for (place, name) in keywords.iter().take(KEYWORD_LETTERS).enumerate() {
             text.push_str(&format!("{place} {name}\n"));
         }
-        write_text(&self.world, &self.directory.join(KEYWORDS_FILE), text).await
+        world::replace(
+            &self.world,
+            &self.directory.join(KEYWORDS_FILE),
+            text.into_bytes(),
+        )
+        .await
     }
 
     pub(super) async fn sync_cur(&self) -> io::Result<()> {
@@ -534,31 +539,11 @@ pub(in crate::mailbox) async fn read_text<W: World>(
     world: &W,
     path: &Path,
 ) -> io::Result<Option<String>> {
-    let file = match world.open_to_read(path).await {
+    let octets = match world::read_small(world, path, usize::MAX).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file?,
+        octets => octets?,
     };
-    let len = usize::try_from(file.len().await?).unwrap_or(usize::MAX);
-    let octets = file.read_at(0, len).await?;
     Ok(Some(String::from_utf8_lossy(&octets).into_owned()))
-}
-
-/// Replaces a small file: whoever reads it sees the old one or the new one.
-pub(in crate::mailbox) async fn write_text<W: World>(
-    world: &W,
-    path: &Path,
-    text: String,
-) -> io::Result<()> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".new");
-    let draft = PathBuf::from(draft);
-    let file = world.open(&draft, true).await?;
-    file.set_len(0).await?;
-    file.write_at(text.into_bytes(), 0).await?;
-    file.sync().await?;
-    world.rename(&draft, path).await?;
-    let home = path.parent().unwrap_or(Path::new("."));
-    world.sync_directory(home).await
 }
 
 fn out_of_uids() -> io::Error {

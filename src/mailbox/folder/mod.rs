@@ -33,7 +33,7 @@ use super::{Entry, Expunged, Keywords};
 use crate::world::{Class, World};
 
 use log::{Batch, ItemReader, Log, Snapshot};
-pub(super) use look::{read_text, size_in_name, write_text};
+pub(super) use look::{read_text, size_in_name};
 pub use read::{Names, Reader, Summaries};
 
 /// One open folder.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::queue::pace::Lesson;
 use crate::shard::Shard;
-use crate::world::{File as _, World};
+use crate::world::{self, File as _, World};
 
 /// The file of a shard.
 #[derive(Serialize, Deserialize)]
@@ -132,9 +132,7 @@ impl<W: World> Shard<W> {
 
     async fn read_lessons(&self, name: &Path) -> io::Result<Page> {
         let path = self.lessons_place().join(name);
-        let file = self.world.open_to_read(&path).await?;
-        let len = usize::try_from(file.len().await?).unwrap_or(usize::MAX);
-        let text = file.read_at(0, len.min(PAGE_OCTETS_MAX)).await?;
+        let text = world::read_small(&self.world, &path, PAGE_OCTETS_MAX).await?;
         Ok(serde_json::from_slice(&text)?)
     }
 

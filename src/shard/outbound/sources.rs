@@ -97,13 +97,7 @@ impl Sources {
     /// Whose turn it is. Those that the lane's hosts turned away go when nobody else can: then it is
     /// for the lane to back off.
     pub(super) fn choose(&self, trip: &Trip<'_>) -> Choice {
-        let Trip {
-            now,
-            pool,
-            lane,
-            to,
-            ..
-        } = *trip;
+        let Trip { now, pool, to, .. } = *trip;
         if pool.members.is_empty() {
             return Choice::Free;
         }
@@ -127,7 +121,7 @@ impl Sources {
                 .is_some_and(|own| !self.is_absent(now, own))
         };
         let may_go = |source: &Source| is_here(source) && trip.room(source) == Room::Open;
-        let is_welcome = |source: &Source| may_go(source) && !self.rests_for(now, lane, source);
+        let is_free = |source: &Source| self.is_free(trip, source);
         let again = self.again_from(trip).map(|member| &member.source);
         if let Some((source, address)) = again.and_then(|one| Some((one, one.address(to)?))) {
             let source = Rc::clone(source);
@@ -137,7 +131,7 @@ impl Sources {
         let turns = turns
             .entry(pool.name.clone().unwrap_or_default())
             .or_default();
-        let member = turns.next(&pool.members, is_welcome);
+        let member = turns.next(&pool.members, is_free);
         let member = member.or_else(|| turns.next(&pool.members, may_go));
         let leaving = member.and_then(|member| {
             let source = Rc::clone(&member.source);

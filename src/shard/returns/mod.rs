@@ -82,16 +82,14 @@ impl<W: World> Shard<W> {
         let returned = report::read(&octets, is_from_nobody(message.sender()));
         let mut heard = HashSet::new();
         for place in attempt.remaining().to_vec() {
-            let recipient = message.envelope.recipients.get(usize::from(place));
+            let Some(recipient) = message.envelope.recipients.get(usize::from(place)) else {
+                continue;
+            };
             // An address has as many spellings as it has letters, and tells one thing.
-            let address = recipient.map(|one| one.mailbox.as_str().to_ascii_lowercase());
-            if address.is_some_and(|address| !heard.insert(address)) {
+            if !heard.insert(recipient.mailbox.as_str().to_ascii_lowercase()) {
                 attempt.end(place, delivered("the same address once more"));
                 continue;
             }
-            let Some(recipient) = recipient else {
-                continue;
-            };
             let read = self.read_for(message, &returned, &paths, &recipient.mailbox);
             let outcome = read
                 .await

@@ -17,7 +17,7 @@ use super::count::{Count, State, block};
 use crate::route::warmup::{Day, Line};
 use crate::shard::Shard;
 use crate::trial::{self, Bug};
-use crate::world::{File as _, World};
+use crate::world::{self, World};
 
 /// What is to be told when the book is written: the lines, and what they may use.
 type Grants = Vec<(Rc<str>, Arc<Count>, State)>;
@@ -200,7 +200,7 @@ impl<W: World> Shard<W> {
         loop {
             let place = self.book_path();
             let place = place.display();
-            match self.book_text().await {
+            match world::read_small(&self.world, &self.book_path(), usize::MAX).await {
                 Ok(text) => match Book::parse(&text) {
                     Ok(book) => return book,
                     Err(error) => {
@@ -220,30 +220,12 @@ impl<W: World> Shard<W> {
         }
     }
 
-    async fn book_text(&self) -> io::Result<Vec<u8>> {
-        let file = self.world.open(&self.book_path(), false).await?;
-        let len = usize::try_from(file.len().await?).unwrap_or(usize::MAX);
-        file.read_at(0, len).await
-    }
-
-    /// All of it beside the old one, then in its place.
     async fn write_book(&self, book: &Book) -> io::Result<()> {
-        let path = self.book_path();
-        let draft = path.with_extension("json.new");
-        let file = self.world.open(&draft, true).await?;
-        file.set_len(0).await?;
-        file.write_at(book.render()?, 0).await?;
-        file.sync().await?;
-        self.world.rename(&draft, &path).await?;
-        self.world.sync_directory(&self.data_dir()).await
+        world::replace(&self.world, &self.book_path(), book.render()?).await
     }
 
     fn book_path(&self) -> PathBuf {
-        self.data_dir().join(BOOK)
-    }
-
-    fn data_dir(&self) -> PathBuf {
-        self.settings().config.data_dir.clone()
+        self.settings().config.data_dir.join(BOOK)
     }
 }
 
