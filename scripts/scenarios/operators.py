@@ -121,6 +121,10 @@ def on_a_terminal(world):
         while b"d0.test" not in seen:
             claim(select.select([ours], [], [], 30)[0], f"top shows nothing of the queue: {seen}")
             seen += os.read(ours, 65536)
+        # A whole frame hides the cursor: what shows it again at the end has to live with a terminal that is gone.
+        while b"\x1b[?25l" not in seen:
+            claim(select.select([ours], [], [], 30)[0], "no whole frame")
+            seen += os.read(ours, 65536)
         if code == 0:
             os.write(ours, b"q")
             eventually("top ends with q", lambda: process.poll() is not None, 20)

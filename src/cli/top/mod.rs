@@ -5,6 +5,7 @@ mod view;
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _};
+use std::mem;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -136,8 +137,13 @@ fn watch(client: &Client) -> Result<(), Complaint> {
     watched.look(client, Instant::now(), true)?;
     let mut terminal = ratatui::try_init().map_err(|error| unusable(&error))?;
     let ended = turn(client, &mut watched, &mut terminal);
-    // Where the terminal is gone there is nothing to restore, and nobody to tell.
+    let shown = terminal.show_cursor();
+    // Where the terminal is gone there is nothing to restore, and nobody to tell: dropped with its cursor hidden, it
+    // would say so on a standard error that is gone too, which is a panic.
     let _ = ratatui::try_restore();
+    if shown.is_err() {
+        mem::forget(terminal);
+    }
     ended.map_err(|error| unusable(&error))
 }
 
