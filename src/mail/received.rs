@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Write as _;
 use std::net::IpAddr;
 
-use super::envelope::QueueId;
+use super::envelope::{MtPriority, QueueId};
 use crate::wire::codec::rfc5322_date;
 use crate::wire::path::Mailbox;
 
@@ -22,6 +22,8 @@ pub struct Trace<'a> {
     pub tls: Option<&'a str>,
     /// A name in the client's certificate, where that was verified.
     pub certificate: Option<&'a str>,
+    /// How soon it goes on, where its client said so or was told otherwise (RFC 6710 §4).
+    pub priority: Option<MtPriority>,
     /// What we call the message.
     pub id: QueueId,
     /// To whom it goes, where it goes to one only: more would tell each of the others, of blind
@@ -60,12 +62,12 @@ impl Trace<'_> {
             push_name(out, name);
             out.extend(b" verified)");
         }
+        if let Some(priority) = self.priority {
+            let _ = write!(out, "\r\n\tpriority {priority}");
+        }
         let date = rfc5322_date(self.seconds);
-        let end = if self.recipient.is_some() && self.tls.is_none() {
-            "; "
-        } else {
-            ";\r\n\t"
-        };
+        let is_short = self.recipient.is_some() && self.tls.is_none() && self.priority.is_none();
+        let end = if is_short { "; " } else { ";\r\n\t" };
         let _ = write!(out, "{end}{date}\r\n");
     }
 }
@@ -117,6 +119,7 @@ mod tests {
             with: "ESMTP",
             tls: None,
             certificate: None,
+            priority: None,
             id: QueueId(1),
             recipient: None,
             seconds: 1_795_431_613,
@@ -142,6 +145,18 @@ mod tests {
              \tby relay.test (Ringpost) with ESMTPS id 0000000000001\r\n\
              \ttls TLS_AES_128_GCM_SHA256;\r\n\
              \tMon, 23 Nov 2026 11:00:13 +0000 (UTC)\r\n"
+        );
+    }
+
+    #[test]
+    fn message_has_a_priority() {
+        let field = written(&Trace {
+            priority: MtPriority::new(-4),
+            ..trace()
+        });
+        assert!(
+            field.contains(" id 0000000000001\r\n\tpriority -4;\r\n"),
+            "{field}"
         );
     }
 

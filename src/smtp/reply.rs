@@ -162,10 +162,11 @@ impl Reply {
         Self::fixed(250, 1, 0, "Ok")
     }
 
-    /// To MAIL, whose client may not have its mail sent before other mail (RFC 6710 §5.1).
+    /// To MAIL, whose client may not have its mail sent before other mail (RFC 6710 §5.1). The text begins
+    /// with the priority that it gets instead (the registry of RFC 5248 says so of X.3.6).
     #[must_use]
     pub const fn priority_lowered() -> Self {
-        Self::fixed(250, 3, 6, "Ok, with priority 0")
+        Self::fixed(250, 3, 6, "0 is the priority of mail from there")
     }
 
     /// To RCPT.

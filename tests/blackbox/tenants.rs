@@ -160,6 +160,8 @@ fn haste_is_for_those_who_may_relay_and_goes_on_to_hosts_that_know_of_it() {
         "{}",
         received.mail
     );
+    let content = String::from_utf8_lossy(&received.wire);
+    assert!(content.contains("\r\n\tpriority 5;\r\n"), "{content}");
 }
 
 #[test]
@@ -186,7 +188,7 @@ fn a_stranger_is_told_that_his_haste_counts_for_nothing() {
     client.command("EHLO c.test");
     client
         .command("MAIL FROM:<a@c.test> MT-PRIORITY=9")
-        .is("250 2.3.6");
+        .is("250 2.3.6 0 ");
     client.command("RSET").is("250 ");
     client
         .command("MAIL FROM:<a@c.test> MT-PRIORITY=-3")

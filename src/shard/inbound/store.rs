@@ -171,6 +171,7 @@ impl<W: World> Shard<W> {
                 .as_ref()
                 .filter(|caller| caller.is_verified && !origin.is_hidden)
                 .map(|caller| caller.name()),
+            priority: transaction.envelope.standing.mt_priority,
             id,
             recipient: match &transaction.envelope.recipients[..] {
                 [only] => Some(&only.mailbox),
