@@ -86,7 +86,8 @@
 //!
 //! # 5. The delivery
 //!
-//! `shard::outbound` takes what a lane has due and routes it (`route`). `shard::hosts` finds out
+//! `shard::outbound::courier` takes what a lane has due; mail for elsewhere goes host by host
+//! (`shard::outbound::remote`, `shard::outbound::connect`). `shard::hosts` finds out
 //! who may take it: MX and addresses (`shard::hosts::names`, then `service::resolver`), and what
 //! TLS has to be there, from DANE or the domain's own policy (`shard::hosts::demand`, `tls::dane`,
 //! `route::sts`). It leases a connection permit from the destination's home shard

@@ -7,10 +7,11 @@ use std::time::Duration;
 use futures_lite::future;
 
 use super::attempt::Attempt;
+use super::connect::Refusal;
+use super::courier::Courier;
 use super::pace::Account;
 use super::permits::{Claim, Permit};
 use super::transmit::Connection;
-use super::{Courier, Refusal};
 use crate::bounces::Class;
 use crate::mail::envelope::QueueId;
 use crate::mail::outcome::{Blame, Diagnosis, Outcome};

@@ -22,7 +22,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures_util::task::AtomicWaker;
 
-use super::Courier;
+use super::courier::Courier;
 use super::transmit::Connection;
 use crate::observe::ask;
 use crate::observe::explained;
