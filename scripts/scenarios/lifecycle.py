@@ -1,18 +1,17 @@
-"""The life of a process: the next program, a clock that jumps, a profile that refuses io_uring, the package."""
+"""The life of a process: the next program, a clock that jumps, a profile that refuses io_uring."""
 import ctypes
 import email.utils
 import glob
 import itertools
 import os
 import re
-import shutil
 import socket
 import struct
 import subprocess
 import threading
 import time
 
-from mailworld import BINARY, RELAY, ROOT, SMTP_PORT, Failure, Skipped, World, claim, eventually
+from mailworld import BINARY, RELAY, SMTP_PORT, Failure, Skipped, World, claim, eventually
 from scenarios.base import Peer, ZONE, scenario
 
 FAKETIME = next(iter(glob.glob("/usr/lib/*/faketime/libfaketime.so.1")), None)
@@ -147,48 +146,3 @@ def io_uring_refused():
             claim(done.returncode == 71, f"errno {errno}: it ended with {done.returncode}: {done.stderr}")
             for word in ("seccomp", "io_uring_setup", "io_uring_enter", "io_uring_register"):
                 claim(word in done.stderr, f"errno {errno}: {word} is not in: {done.stderr}")
-
-
-@scenario()
-def package():
-    """The .deb, installed, upgraded, removed and purged in a fresh Debian."""
-    missing = [tool for tool in ("cargo-deb", "debootstrap", "dpkg-deb", "strip") if not shutil.which(tool)]
-    if missing or os.geteuid() != 0:
-        raise Skipped(f"{', '.join(missing)} not installed" if missing else "it wants root")
-    done = subprocess.run([ROOT / "scripts/package", "--test", "--binary", BINARY], capture_output=True, text=True, check=False)
-    claim(done.returncode == 0, f"{done.stdout[-2000:]}{done.stderr[-2000:]}")
-
-
-@scenario(quick=True)
-def units():
-    """systemd finds nothing wrong with the units, and little to fear of the service."""
-    if not shutil.which("systemd-analyze"):
-        raise Skipped("systemd-analyze is not installed")
-    with World() as world:
-        names = ["ringpost.service", "ringpost.socket"]
-        for name in names:
-            text = (ROOT / "tuning" / name).read_text().replace("/usr/bin/ringpost", str(BINARY))
-            (world.home / name).write_text(text)
-        checked = subprocess.run(["systemd-analyze", "verify", *(world.home / name for name in names)], capture_output=True, text=True, check=False)
-        claim(checked.returncode == 0 and not checked.stderr.strip(), checked.stderr)
-        looked = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=20", world.home / names[0]],
-                                capture_output=True, text=True, check=False)
-        claim(looked.returncode == 0, looked.stdout[-300:])
-
-
-@scenario(quick=True)
-def install_and_uninstall():
-    """scripts/install twice, and back: what stays is the configuration."""
-    with World() as world:
-        place = world.home / "root"
-        install = [ROOT / "scripts/install", "--destdir", place, "--binary", BINARY, "--mail-commands"]
-        for _ in range(2):
-            subprocess.run(install, check=True, capture_output=True)
-        names = {str(path.relative_to(place)) for path in place.rglob("*") if not path.is_dir()}
-        for name in ("usr/local/bin/ringpost", "usr/local/sbin/sendmail", "usr/local/lib/systemd/system/ringpost.service", "etc/ringpost/ringpost.toml"):
-            claim(name in names, f"{name} is not there: {sorted(names)}")
-        version = subprocess.run([place / "usr/local/bin/ringpost", "--version"], check=True, capture_output=True, text=True).stdout
-        claim(version.startswith("ringpost "), version)
-        subprocess.run([*install, "--uninstall"], check=True, capture_output=True)
-        left = [str(path.relative_to(place)) for path in place.rglob("*") if not path.is_dir()]
-        claim(left == ["etc/ringpost/ringpost.toml"], f"left: {left}")

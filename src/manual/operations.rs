@@ -16,7 +16,8 @@
 //! - `scripts/package` makes a .deb: a user of its own, the unit, `/etc/ringpost/ringpost.toml`, manual pages,
 //!   completions, and `sendmail`, `mailq` and `newaliases` (it provides `mail-transport-agent`). An upgrade
 //!   restarts the relay without a refused connection; a removal keeps mail and configuration, and a purge
-//!   keeps users' mailboxes.
+//!   keeps users' mailboxes. `ringpost-dbgsym` beside it has what `gdb` and `perf` want to know, and
+//!   `--target aarch64-unknown-linux-gnu` makes both for another machine.
 //! - `scripts/install` does the same without a package manager, below `/usr/local` or `--prefix`, and
 //!   `--uninstall` takes it away again.
 //! - `tuning/Containerfile` makes an image: no root, and nothing to write but the volume `/var/lib/ringpost`
