@@ -51,9 +51,9 @@ def say(words):
 
 
 @contextlib.contextmanager
-def stage():
+def stage(load_yields=False):
     """A world, the relay's group in it, and the load's."""
-    relay, load = Group(), Group()
+    relay, load = Group(), Group(load_yields)
     try:
         with World() as world:
             yield world, relay, load

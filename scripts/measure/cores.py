@@ -4,7 +4,7 @@ import os
 import subprocess
 
 from mailworld import BINARY, NET, RELAY, SMTP_PORT, claim, eventually, is_open
-from measure.base import Table, median, row, stage, turns, watched
+from measure.base import Table, median, ratio, row, stage, turns, watched
 from measure.knee import ToTakers
 from measure.load import Takers, send
 
@@ -19,9 +19,13 @@ class AllCores(ToTakers):
     key, name, settings = "all", f"{os.cpu_count()} cores", '[runtime]\ncores = "all"'
 
 
-def kept(server, count):
-    """Our own client, which leaves more of the machine to the relay."""
-    with stage() as (world, relay, load):
+class Pinned(ToTakers):
+    key, name, settings = "pinned", f"{os.cpu_count()} cores, each shard on one of them", '[runtime]\npin = "always"'
+
+
+def kept(server, count, yields):
+    """Our own client, which leaves more of the machine to the relay; with `yields`, all that the relay wants."""
+    with stage(load_yields=yields) as (world, relay, load):
         takers = Takers(world, load)
         one, run = server(world, relay), {}
         takers.want(count)
@@ -37,15 +41,15 @@ def kept(server, count):
 @row("cores", "One core against all, 1 KiB, connections kept: what a message costs, wherever it is handled")
 def cores(bench):
     count = bench.count(60_000)
-    servers = [OneCore, AllCores]
-    runs = turns(bench, servers, lambda server: kept(server, count))
-    table = Table(["", "accepted/s", "CPU s per 1,000", "of client and server", "a core to itself would carry"])
-    for server in servers:
-        mine = runs[server.key]
-        table.lines.append([server.name, f"{median(mine, 'accepted'):,.0f}", f"{median(mine, 'cpu'):.3f}", f"{median(mine, 'load_cpu'):.3f}",
-                            f"{1000 / median(mine, 'cpu'):,.0f}/s"])
-    pairs = [many["cpu"] / one["cpu"] for many, one in zip(runs["all"], runs["one"])]
-    table.notes.append(f"CPU for a message on {os.cpu_count()} cores, of that on one: {', '.join(f'{pair:.2f}' for pair in pairs)}.")
+    servers = [OneCore, AllCores, Pinned]
+    table = Table(["", "load", "accepted/s", "CPU s per 1,000", "of that on one core", "of client and server", "a core to itself would carry"])
+    for yields, load in ((False, "beside it"), (True, "where the relay leaves a core idle")):
+        runs = turns(bench, servers, lambda server: kept(server, count, yields), load)
+        for server in servers:
+            mine = runs[server.key]
+            table.lines.append([server.name, load, f"{median(mine, 'accepted'):,.0f}", f"{median(mine, 'cpu'):.3f}", ratio(runs, server.key, "one", "cpu"),
+                                f"{median(mine, 'load_cpu'):.3f}", f"{1000 / median(mine, 'cpu'):,.0f}/s"])
+    table.notes.append("A load that runs where the relay leaves a core idle (SCHED_IDLE) takes no core from a shard that has work.")
     return table
 
 

@@ -2,6 +2,7 @@
 
 from measure.base import Table, row, say, stage, undisturbed, watched
 from measure.load import TAKER, TAKER_PORT, Takers, send
+from measure.machine import Beside
 from measure.servers import Ringpost
 
 SHARES = (0.1, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
@@ -38,16 +39,18 @@ def offer(scene, method, rate, count):
     world, relay, load, takers, one = scene
     came = {}
     takers.want(count)
-    with watched(came, relay, load):
+    with Beside(world.home) as disk, watched(came, relay, load):
         came |= send(world, load, one.address, count, method=method, depth=64, rate=f"{rate:.0f}", warm=count // 10)
         came["left"] = max(0, takers.wanted - takers.count)
         takers.wait()
-    return came | {name: came["since_due"][name] for name in SHOWN}
+    came |= {name: came["since_due"][name] for name in SHOWN}
+    return came | {"disk_p99": disk.percentile(99), "disk_max": disk.percentile(100), "stalled": len(came["stalls"])}
 
 
 @row("knee", "Pipelined, at a given rate, over 20 connections that are kept, 1 KiB: from when a message was due to its 250")
 def knee(bench):
-    table = Table(["client", "offered/s", "accepted/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms", "queued at the end"])
+    table = Table(["client", "offered/s", "accepted/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms", "stalls over 20 ms", "disk alone p99 ms", "max ms",
+                   "queued at the end"])
     with stage() as (world, relay, load):
         takers = Takers(world, load)
         scene = world, relay, load, takers, ToTakers(world, relay)
@@ -61,7 +64,8 @@ def knee(bench):
                 count = int(offered * (1 if bench.is_quick else SECONDS))
                 points.append((offered, undisturbed(f"{method}, {offered:,.0f}/s", lambda: offer(scene, method, offered, count), 1 if bench.is_quick else 2)))
             name = method.upper()
-            table.lines += [[name, f"{offered:,.0f}", f"{came['rate']:,.0f}", *(f"{came[part]:.2f}" for part in SHOWN), f"{came['left']:,}"] for offered, came in points]
+            table.lines += [[name, f"{offered:,.0f}", f"{came['rate']:,.0f}", *(f"{came[part]:.2f}" for part in SHOWN),
+                             came["stalled"], f"{came['disk_p99']:.1f}", f"{came['disk_max']:.1f}", f"{came['left']:,}"] for offered, came in points]
             for part in ("p50", "p99"):
                 table.curves[f"{name} {part}"] = [[offered, came[part]] for offered, came in points]
             good = [offered for offered, came in points if came["p99"] <= SOON_MS and came["rate"] >= 0.97 * offered]

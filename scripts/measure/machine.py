@@ -4,6 +4,7 @@ import pathlib
 import platform
 import re
 import statistics
+import threading
 import time
 
 from mailreaders import cpu_of
@@ -18,9 +19,10 @@ class Group:
 
     made = 0
 
-    def __init__(self):
+    def __init__(self, yields=False):
+        """With `yields` they run where nobody else wants the processor (SCHED_IDLE)."""
         Group.made += 1
-        self.path, self.leaders = None, []
+        self.path, self.leaders, self.yields = None, [], yields
         for base, usage in (("/sys/fs/cgroup/cpuacct", "cpuacct.usage"), ("/sys/fs/cgroup", "cpu.stat")):
             path = pathlib.Path(f"{base}/ringpost-bench-{os.getpid()}-{Group.made}")
             try:
@@ -34,10 +36,13 @@ class Group:
 
     def options(self):
         """For Popen: the child joins before it becomes the program."""
-        return {"preexec_fn": self.join} if self.path else {}
+        return {"preexec_fn": self.join} if self.path or self.yields else {}
 
     def join(self):
-        (self.path / "cgroup.procs").write_text("0")
+        if self.yields:
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        if self.path:
+            (self.path / "cgroup.procs").write_text("0")
 
     def cpu(self):
         """Seconds."""
@@ -99,6 +104,40 @@ def syncs(directory, size, times=400):
     finally:
         os.close(file)
         path.unlink()
+
+
+class Beside(threading.Thread):
+    """What the disk takes by itself meanwhile: a write of 1.5 KiB that is on it before the next begins, 200 times a second, in
+    a file that has been written before. `took` is in milliseconds."""
+
+    def __init__(self, directory):
+        super().__init__(daemon=True)
+        self.took, self.ended = [], threading.Event()
+        self.path = pathlib.Path(directory) / "beside"
+        with open(self.path, "wb") as file:
+            file.write(bytes(PAGE * 250))
+            os.fsync(file)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.join()
+        self.path.unlink()
+
+    def run(self):
+        file, octets, at = os.open(self.path, os.O_WRONLY | os.O_DSYNC), os.urandom(1500), 0
+        while not self.ended.wait(0.005):
+            began = time.perf_counter()
+            os.pwrite(file, octets, at % 250 * PAGE)
+            self.took.append((time.perf_counter() - began) * 1000)
+            at += 1
+        os.close(file)
+
+    def percentile(self, percent):
+        return sorted(self.took)[min(len(self.took) - 1, int(len(self.took) * percent / 100))] if self.took else 0.0
 
 
 def commit():

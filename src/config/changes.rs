@@ -240,7 +240,7 @@ mod tests {
         let text = r#"
             data_dir = "/other"
             process = { user = "a", group = "b", confine = false, drain = "1s" }
-            runtime = { cores = 1, memory = "17MiB", spin = "1us", slice = "2us" }
+            runtime = { cores = 1, pin = "always", memory = "17MiB", spin = "1us", slice = "2us" }
             dns = { servers = ["127.0.0.1:1"], dnssec = "off" }
             suppression = { max = 3, after = 3 }
             spool = { durability = "none", segment = "4MiB" }

@@ -9,9 +9,9 @@ use ipnet::IpNet;
 use super::value::{HTTPS_PORT, SMTP_PORT};
 use super::{
     AllowPlaintext, Auth, Bounces, Config, Control, Cores, Delivery, Disowned, Dns, Durability,
-    Events, Listener, Log, Mailboxes, Oauth, Preflight, Process, Protocol, Queue, Returns, Route,
-    Runtime, Smtp, Spool, Subaddress, Suppressed, Suppression, Tenants, Tls, TlsPolicy, TlsReports,
-    Verify, Webhook,
+    Events, Listener, Log, Mailboxes, Oauth, Pin, Preflight, Process, Protocol, Queue, Returns,
+    Route, Runtime, Smtp, Spool, Subaddress, Suppressed, Suppression, Tenants, Tls, TlsPolicy,
+    TlsReports, Verify, Webhook,
 };
 use crate::observe::events::Kinds;
 use crate::observe::log::{Format, Level};
@@ -75,6 +75,7 @@ impl Default for Runtime {
     fn default() -> Self {
         Self {
             cores: Cores::All,
+            pin: Pin::Auto,
             memory: 1 << 30,
             spin: Duration::ZERO,
             slice: Duration::from_micros(100),

@@ -10,7 +10,8 @@ use super::value::{
     mailbox, network, optional, parsed, path, paths, size_within, socket_address, span, text, wait,
 };
 use super::{
-    Config, Cores, Disowned, Dnssec, Durability, Listener, Preflight, Protocol, TlsPolicy, units,
+    Config, Cores, Disowned, Dnssec, Durability, Listener, Pin, Preflight, Protocol, TlsPolicy,
+    units,
 };
 use crate::observe::log::{Format, Level};
 use crate::route::mx::Families;
@@ -194,6 +195,13 @@ const RUNTIME: &[Key<Config>] = &[
             Cores::Count(count) => count.to_string(),
             Cores::List(cpus) => format!("{cpus:?}"),
         })
+    ),
+    key!(
+        "pin",
+        Restart,
+        "Shards that stay on one CPU: \"auto\", those whose CPUs `cores` lists, and all on a machine with several NUMA nodes; or \"always\". Others go where the kernel finds a CPU idle, which is faster beside busy programs.",
+        |c, v| choice(v, PINS).map(|pin| c.runtime.pin = pin),
+        |c| name_of(PINS, c.runtime.pin)
     ),
     key!(
         "memory",
@@ -700,6 +708,7 @@ const CLIENT_AUTHS: &[(&str, ClientAuth)] = &[
     ("request", ClientAuth::Request),
     ("require", ClientAuth::Require),
 ];
+const PINS: &[(&str, Pin)] = &[("auto", Pin::Auto), ("always", Pin::Always)];
 const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
 const DURABILITIES: &[(&str, Durability)] =
     &[("fsync", Durability::Fsync), ("none", Durability::None)];

@@ -125,6 +125,8 @@ pub struct Process {
 pub struct Runtime {
     /// Where the shards run.
     pub cores: Cores,
+    /// Whether each of them stays on one CPU.
+    pub pin: Pin,
     /// Octets, of all shards.
     pub memory: u64,
     /// How long an idle shard polls before it sleeps.
@@ -142,6 +144,15 @@ pub enum Cores {
     Count(usize),
     /// One shard on each of these CPUs.
     List(Vec<usize>),
+}
+
+/// Whether a shard stays on one CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// Where CPUs are listed, or the machine has several NUMA nodes.
+    Auto,
+    /// Wherever there is a CPU for each.
+    Always,
 }
 
 /// `[[listener]]`

@@ -16,6 +16,7 @@ fn what_is_rendered_is_read_again() {
         data_dir = "/var/\"x\""
         [runtime]
         cores = [4, 0, 4]
+        pin = "always"
         spin = "50us"
         [[listener]]
         protocol = "lmtp"

@@ -43,8 +43,9 @@
 //! - `ringpost shards`: which shard has which core, and how full it is. BUSY is the share of the last
 //!   seconds in which the shard had work; at 100 % the core has no more to give, and clients that the
 //!   kernel hands to that shard wait longer. Where CPU is much less than BUSY, other programs use the
-//!   core. What the kernel's workers write and sync for a shard is in neither. `/metrics` has the same
-//!   (`ringpost_core_busy_ratio`, `ringpost_shard_*`); the log says at the start which core is whose.
+//!   core; a shard that is not tied to one (`[runtime] pin`) goes where one is idle. What the kernel's workers write
+//!   and sync for a shard is in neither. `/metrics` has the same (`ringpost_core_busy_ratio`, `ringpost_shard_*`);
+//!   the log says at the start which core is whose.
 //! - `http://127.0.0.1:8025/` in a browser: all of this on one page, with a search that leads to what
 //!   happened to a message and how mail would travel, and with orders that ask first. It asks the same
 //!   addresses as the commands, every five seconds while somebody looks; the token, where there is one,

@@ -85,7 +85,7 @@ fn serve(mut config: Config, path: Option<PathBuf>, taking: Taking) -> Result<()
     let mut manager = Manager::of_environment(!given.is_empty());
     let owner =
         confine::enter(&config.process, &config.data_dir).map_err(|why| refused(why, EX_CONFIG))?;
-    let seats = cores::place(&config.runtime.cores)?;
+    let seats = cores::place(&config.runtime)?;
     let site = Site::take(&mut config, seats.len(), given, taking)?;
 
     let walls = Walls::raise(&config);

@@ -3,16 +3,18 @@
 use std::path::Path;
 
 use super::start::{EX_CONFIG, EX_OSERR, Refused};
-use crate::config::Cores;
+use crate::config::{Cores, Pin, Runtime};
 use crate::mail::envelope::SHARDS_MAX;
 use crate::world::Seat;
 
 /// Places the shards; `None` leaves the choice to the kernel.
-pub fn place(cores: &Cores) -> Result<Vec<Option<Seat>>, Refused> {
-    let nodes = Path::new(NODES);
-    // Without /sys, as in a bare chroot, the runtime finds no CPU to pin to.
-    let blind = !Path::new(CPUS).exists();
-    let cpus = choose(cores, &allowed_cpus()?, has_quota() || blind)?;
+pub fn place(runtime: &Runtime) -> Result<Vec<Option<Seat>>, Refused> {
+    let (nodes, allowed) = (Path::new(NODES), allowed_cpus()?);
+    // Without /sys, as in a bare chroot, the runtime finds no CPU to pin to. In a container that is
+    // limited by quota a pinned shard that used it up would stand still while another core idles.
+    let cannot = has_quota() || !Path::new(CPUS).exists();
+    let wants = runtime.pin == Pin::Always || has_several(nodes, &allowed);
+    let cpus = choose(&runtime.cores, &allowed, wants && !cannot)?;
     let seat = |cpu| Seat {
         cpu,
         node: node_of(nodes, cpu),
@@ -20,22 +22,21 @@ pub fn place(cores: &Cores) -> Result<Vec<Option<Seat>>, Refused> {
     Ok(cpus.into_iter().map(|cpu| cpu.map(seat)).collect())
 }
 
-/// The CPU of each shard. In a container that is limited by quota they are not pinned: a pinned
-/// shard that used up the quota would stand still while another core idles.
-fn choose(
-    cores: &Cores,
-    allowed: &[usize],
-    has_quota: bool,
-) -> Result<Vec<Option<usize>>, Refused> {
-    let all = allowed.len().min(SHARDS_MAX);
+/// The CPU of each shard. Whether shards stay on one is asked of those alone that nobody has named CPUs
+/// for: on a CPU that other programs use as well a pinned shard waits for its turn, and the CPU beside it
+/// may idle meanwhile. Where memory is near some CPUs only, moving costs more than waiting.
+fn choose(cores: &Cores, allowed: &[usize], pins: bool) -> Result<Vec<Option<usize>>, Refused> {
     let pinned = |cpus: &[usize]| cpus.iter().copied().map(Some).collect();
+    let count = match cores {
+        Cores::All => allowed.len().min(SHARDS_MAX),
+        Cores::Count(count) => *count,
+        Cores::List(list) => list.len(),
+    };
     match cores {
-        Cores::All if has_quota => Ok(vec![None; all]),
-        Cores::All => Ok(pinned(&allowed[..all])),
-        Cores::Count(count) if *count <= allowed.len() && !has_quota => {
-            Ok(pinned(&allowed[..*count]))
-        }
-        Cores::Count(count) => Ok(vec![None; *count]),
+        Cores::All | Cores::Count(_) => Ok(match allowed.get(..count) {
+            Some(cpus) if pins => pinned(cpus),
+            _ => vec![None; count],
+        }),
         Cores::List(list) => match list.iter().find(|cpu| !allowed.contains(cpu)) {
             None => Ok(pinned(list)),
             Some(cpu) => Err(Refused {
@@ -46,6 +47,13 @@ fn choose(
             }),
         },
     }
+}
+
+/// Whether these CPUs are on several NUMA nodes.
+fn has_several(nodes: &Path, cpus: &[usize]) -> bool {
+    let mut known = cpus.iter().map(|&cpu| node_of(nodes, cpu));
+    let first = known.next();
+    known.any(|node| Some(node) != first)
 }
 
 /// The NUMA node of a CPU, where `nodes` has several: `node1/cpu7` is there for CPU 7 on node 1.
@@ -89,40 +97,47 @@ mod tests {
     use super::*;
 
     /// What `cores` chooses of CPUs 2, 3, 6 and 7.
-    fn chosen(cores: &Cores, has_quota: bool) -> Vec<Option<usize>> {
-        choose(cores, &[2, 3, 6, 7], has_quota).expect("a choice")
+    fn chosen(cores: &Cores, pins: bool) -> Vec<Option<usize>> {
+        choose(cores, &[2, 3, 6, 7], pins).expect("a choice")
+    }
+
+    fn place_on(cores: Cores) -> Result<Vec<Option<Seat>>, Refused> {
+        place(&Runtime {
+            cores,
+            ..Runtime::default()
+        })
     }
 
     #[test]
-    fn shards_get_the_cores_that_the_configuration_names() {
+    fn pinned_shards_get_the_cores_that_the_configuration_names() {
         let some = |cpus: &[usize]| cpus.iter().copied().map(Some).collect::<Vec<_>>();
         let list = Cores::List(vec![7, 2]);
-        assert_eq!(chosen(&Cores::All, false), some(&[2, 3, 6, 7]));
-        assert_eq!(chosen(&Cores::Count(3), false), some(&[2, 3, 6]));
-        assert_eq!(chosen(&list, false), some(&[7, 2]));
+        assert_eq!(chosen(&Cores::All, true), some(&[2, 3, 6, 7]));
+        assert_eq!(chosen(&Cores::Count(3), true), some(&[2, 3, 6]));
+        assert_eq!(chosen(&list, true), some(&[7, 2]));
         assert_eq!(
-            chosen(&Cores::Count(5), false),
+            chosen(&Cores::Count(5), true),
             [None; 5],
             "two on one core are the kernel's to place"
         );
     }
 
     #[test]
-    fn a_quota_leaves_the_choice_to_the_kernel_unless_cpus_are_named() {
-        assert_eq!(chosen(&Cores::All, true), [None; 4]);
-        assert_eq!(chosen(&Cores::Count(2), true), [None; 2]);
+    fn shards_go_where_a_cpu_is_idle_unless_cpus_are_named() {
+        assert_eq!(chosen(&Cores::All, false), [None; 4]);
+        assert_eq!(chosen(&Cores::Count(2), false), [None; 2]);
         let list = Cores::List(vec![3]);
-        assert_eq!(chosen(&list, true), [Some(3)]);
+        assert_eq!(chosen(&list, false), [Some(3)]);
     }
 
     #[test]
     fn a_cpu_that_may_not_be_used_is_refused_with_a_remedy() {
-        let refused = place(&Cores::List(vec![usize::MAX])).expect_err("no such CPU");
+        let refused = place_on(Cores::List(vec![usize::MAX])).expect_err("no such CPU");
         assert_eq!(refused.exit_code, 78);
         assert!(refused.why.contains("[runtime] cores"), "{refused}");
-        let refused = choose(&Cores::List(vec![2, 4]), &[2, 3], false).expect_err("not ours");
+        let refused = choose(&Cores::List(vec![2, 4]), &[2, 3], true).expect_err("not ours");
         assert!(refused.why.contains("names CPU 4"), "{refused}");
-        assert_eq!(place(&Cores::Count(3)).expect("seats").len(), 3);
+        assert_eq!(place_on(Cores::Count(3)).expect("seats").len(), 3);
     }
 
     #[test]
@@ -133,10 +148,17 @@ mod tests {
             .into_iter()
             .for_each(make);
         assert_eq!(node_of(nodes.path(), 1), None, "there is one");
+        assert!(!has_several(nodes.path(), &[0, 1]));
         ["node1/cpu2", "node1/cpu3"].into_iter().for_each(make);
         assert_eq!(node_of(nodes.path(), 1), Some(0));
         assert_eq!(node_of(nodes.path(), 3), Some(1));
         assert_eq!(node_of(nodes.path(), 9), None);
         assert_eq!(node_of(Path::new("/nowhere"), 0), None);
+        assert!(has_several(nodes.path(), &[0, 1, 2]));
+        assert!(
+            !has_several(nodes.path(), &[2, 3]),
+            "all that is allowed is on one"
+        );
+        assert!(!has_several(Path::new("/nowhere"), &[0, 1]));
     }
 }

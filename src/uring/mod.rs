@@ -1,4 +1,4 @@
-//! The real [`World`]: glommio on io_uring, one pinned executor per shard.
+//! The real [`World`]: glommio on io_uring, one executor per shard.
 //!
 //! Everything that knows glommio is in this folder, so that leaving it is a change in one place.
 //! Its traps, and the rule that answers each, stand beside the code they concern.

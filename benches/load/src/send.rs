@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
 #[derive(Args)]
@@ -42,6 +43,9 @@ pub(crate) struct Plan {
     /// So many at the beginning do not count
     #[arg(long, default_value_t = 0)]
     warm: u64,
+    /// Messages that take longer than so many milliseconds are told of, with the moment: a stall
+    #[arg(long, default_value_t = 20)]
+    stall: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -78,6 +82,7 @@ struct Tally {
     /// From when a message was due, and from when it was sent; microseconds.
     due: Histogram<u64>,
     sent: Histogram<u64>,
+    stalls: Stalls,
     accepted: u64,
     refused: u64,
     warm: u64,
@@ -85,12 +90,27 @@ struct Tally {
     began: Option<Instant>,
 }
 
+/// Times in which messages that were due came late.
+struct Stalls {
+    /// An instant, and what the kernel's monotonic clock said at it: what traces are stamped with.
+    clock: (Instant, f64),
+    least: Duration,
+    found: Vec<Stall>,
+}
+
+struct Stall {
+    /// When the first of them was due, and when the last.
+    due: (Instant, Instant),
+    longest: Duration,
+    messages: u64,
+}
+
 pub(crate) fn run(plan: &Plan) -> io::Result<()> {
     let mut connections = (0..plan.connections)
         .map(|_| Connection::open(plan.to))
         .collect::<io::Result<Vec<_>>>()?;
     let content = content(plan.size);
-    let mut tally = Tally::new(plan.warm)?;
+    let mut tally = Tally::new(plan)?;
     let began = Instant::now();
     // Without a rate a message is due when there is room for it.
     let due = |number: u64, now: Instant| match plan.rate {
@@ -314,14 +334,15 @@ fn until_reply(stream: &mut TcpStream, came: &mut Vec<u8>) -> io::Result<()> {
 }
 
 impl Tally {
-    fn new(warm: u64) -> io::Result<Self> {
+    fn new(plan: &Plan) -> io::Result<Self> {
         let histogram = || Histogram::new_with_bounds(1, 600_000_000, 3).map_err(io::Error::other);
         Ok(Self {
             due: histogram()?,
             sent: histogram()?,
+            stalls: Stalls::new(Duration::from_millis(plan.stall.into())),
             accepted: 0,
             refused: 0,
-            warm,
+            warm: plan.warm,
             began: None,
         })
     }
@@ -336,6 +357,7 @@ impl Tally {
             return;
         }
         self.began.get_or_insert(flight.due);
+        self.stalls.note(flight.due);
         for (histogram, since) in [(&mut self.due, flight.due), (&mut self.sent, flight.sent)] {
             histogram.saturating_record(since.elapsed().as_micros() as u64);
         }
@@ -357,7 +379,62 @@ impl Tally {
             "offered": plan.rate,
             "since_due": milliseconds(&self.due),
             "since_sent": milliseconds(&self.sent),
+            "stalls": self.stalls.tell(),
         });
         writeln!(io::stdout(), "{words}")
     }
 }
+
+impl Stalls {
+    fn new(least: Duration) -> Self {
+        let now = clock_gettime(ClockId::Monotonic);
+        let seconds = now.tv_sec as f64 + now.tv_nsec as f64 / 1e9;
+        Self {
+            clock: (Instant::now(), seconds),
+            least,
+            found: Vec::new(),
+        }
+    }
+
+    /// A message that was due then is answered now.
+    fn note(&mut self, due: Instant) {
+        let took = due.elapsed();
+        if took < self.least {
+            return;
+        }
+        // Replies of several connections come in no order.
+        let near = |stall: &&mut Stall| {
+            due + STALLS_APART >= stall.due.0 && due <= stall.due.1 + STALLS_APART
+        };
+        match self.found.iter_mut().rev().find(near) {
+            Some(stall) => {
+                stall.due = (stall.due.0.min(due), stall.due.1.max(due));
+                stall.longest = stall.longest.max(took);
+                stall.messages += 1;
+            }
+            None => self.found.push(Stall {
+                due: (due, due),
+                longest: took,
+                messages: 1,
+            }),
+        }
+    }
+
+    fn tell(&self) -> serde_json::Value {
+        let (instant, seconds) = self.clock;
+        let found = self.found.iter().map(|stall| {
+            let at = seconds + stall.due.0.saturating_duration_since(instant).as_secs_f64();
+            let lasted = stall.due.1 - stall.due.0;
+            json!({
+                "at": at,
+                "ms": stall.longest.as_secs_f64() * 1000.0,
+                "due_within_ms": lasted.as_secs_f64() * 1000.0,
+                "messages": stall.messages,
+            })
+        });
+        found.collect()
+    }
+}
+
+/// Late messages that were due with less between them are of one stall.
+const STALLS_APART: Duration = Duration::from_millis(20);
