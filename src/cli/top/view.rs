@@ -153,7 +153,7 @@ fn draw_table<const N: usize>(
     frame.render_widget(shown, area);
 }
 
-fn destinations(watched: &Watched) -> Vec<[String; 3]> {
+fn destinations(watched: &Watched) -> Vec<[String; 4]> {
     let total = |row: &ShapeRow| row.ages.iter().sum::<u64>();
     let waiting = watched.shape.iter().filter(|row| total(row) > 0);
     waiting
@@ -165,6 +165,7 @@ fn destinations(watched: &Watched) -> Vec<[String; 3]> {
                 row.destination.clone(),
                 total(row).to_string(),
                 old.to_string(),
+                row.remark(),
             ]
         })
         .collect()
@@ -203,10 +204,12 @@ fn shard(row: &ShardRow) -> [String; 8] {
     ]
 }
 
-const DESTINATION: [(&str, Side); 3] = [
+const DESTINATION: [(&str, Side); 4] = [
     ("DESTINATION", Side::Left),
     ("WAIT", Side::Right),
     ("5 MIN+", Side::Right),
+    // What it was found to take, as `queue shape` has it.
+    ("TAKES", Side::Left),
 ];
 
 const STAGE: [(&str, Side); 5] = [
@@ -244,6 +247,7 @@ mod tests {
     use ratatui::backend::TestBackend;
 
     use super::*;
+    use crate::observe::explained::Learned;
 
     fn screen(watched: &Watched, width: u16, height: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a screen");
@@ -269,8 +273,11 @@ mod tests {
                 destination: "d.test\x1b[2J".into(),
                 ages: vec![5, 2, 0, 0, 0, 0, 0, 0, 0, 0],
                 states: Vec::new(),
-                learned: None,
-                waits_for_tomorrow: false,
+                learned: Some(Learned {
+                    rate: Some("52/m".into()),
+                    ..Learned::default()
+                }),
+                waits_for_tomorrow: true,
             }],
             ..Watched::default()
         };
@@ -293,6 +300,7 @@ mod tests {
             "197 accepted/s",
             "7 messages queued",
             "d.test?[2J",
+            "52/m, tomorrow",
             "up to 197",
             "Slowest stages",
         ] {

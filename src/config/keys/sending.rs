@@ -41,7 +41,7 @@ pub(in super::super) const SOURCE: &[Key<Source>] = &[
     key!(
         "warmup_from",
         Takes,
-        "The first day of the plan, as 2026-11-26. Days are those of UTC. Before it nothing goes from here.",
+        "The first day of the plan, as 2026-11-26. Before it nothing goes from here. Days are those of UTC, not of a place: then each has 24 hours, and all machines that send from one network begin it at the same moment. Providers do not say when theirs begin.",
         |s, v| day(v).map(|first| s.warmup_from = Some(first)),
         |s| s.warmup_from.map(|first| first.to_string())
     ),

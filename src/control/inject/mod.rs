@@ -6,6 +6,7 @@ mod letter;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -65,8 +66,7 @@ async fn inject(
     let query = request.uri().query().unwrap_or_default().to_owned();
     let headers = request.headers().clone();
     let is_json = is_json(&headers)?;
-    let _room = room(&plane, &headers)?;
-    let body = body(request).await?;
+    let (_room, body) = body(&plane, request).await?;
     let request = fingerprint(&[b"messages", query.as_bytes(), &body]);
     let client = peer.ip();
     once(&plane.clone(), &headers, &request, async move {
@@ -115,8 +115,7 @@ async fn inject_batch(
     if !is_json(&headers)? {
         return Err(unsupported());
     }
-    let _room = room(&plane, &headers)?;
-    let body = body(request).await?;
+    let (_room, body) = body(&plane, request).await?;
     let request = fingerprint(&[b"batch", &body]);
     once(&plane.clone(), &headers, &request, async move {
         let Batch { messages } = read(&body)?;
@@ -295,11 +294,36 @@ fn room(plane: &Plane, headers: &HeaderMap) -> Result<impl Sized + use<>, Failur
     })
 }
 
-async fn body(request: Request) -> Result<Bytes, Failure> {
+/// What a request says, and the memory that it may have.
+async fn body(plane: &Plane, request: Request) -> Result<(impl Sized + use<>, Bytes), Failure> {
+    let room = match room(plane, request.headers()) {
+        Ok(room) => room,
+        Err(failure) => {
+            hear_out(request).await;
+            return Err(failure);
+        }
+    };
     let body = Bytes::from_request(request, &()).await;
-    body.map_err(|rejection: BytesRejection| {
+    let body = body.map_err(|rejection: BytesRejection| {
         Failure::new(rejection.status(), rejection.body_text())
-    })
+    })?;
+    Ok((room, body))
+}
+
+/// Reads what a client goes on to say that gets no hearing, and drops it. A connection that is closed
+/// with octets unread is reset, and whoever still writes then never reads why.
+async fn hear_out(request: Request) {
+    let mut heard = 0;
+    let mut rest = request.into_body().into_data_stream();
+    let all = async {
+        while let Some(Ok(octets)) = rest.next().await
+            && heard < HEARD_OCTETS_MAX
+        {
+            heard += octets.len();
+        }
+    };
+    // Whoever is slower than that, or has more to say, may find out otherwise.
+    let _ = tokio::time::timeout(HEARD_WAIT, all).await;
 }
 
 fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Failure> {
@@ -355,6 +379,9 @@ fn no_keys() -> Failure {
 const REPEATED: &str = "idempotency-replayed";
 /// What requests with messages hold together, on their way through.
 const ROOM_OCTETS: usize = 256 * 1024 * 1024;
+/// What of a request is read that gets no hearing, and for how long.
+const HEARD_OCTETS_MAX: usize = 256 * 1024 * 1024;
+const HEARD_WAIT: Duration = Duration::from_secs(5);
 /// What JSON has around a message.
 const JSON_OCTETS: u64 = 64 * 1024;
 /// Messages in one request.

@@ -35,10 +35,22 @@ fn what_a_reload_says_of_sizes_counts_here_too() {
         config.smtp.max_message_size = octets;
         plane.config.store(Arc::new(config));
     };
-    // The answer comes before the request is read: it fits into what the sockets hold.
     let long = "x".repeat(200 << 10);
     allow(64 << 10);
     assert_eq!(send(&plane, "1", "b@d.test", &long), 413);
     allow(1 << 20);
     assert_eq!(send(&plane, "2", "b@d.test", &long), 200);
+}
+
+/// It writes all of it before it reads the answer, more than sockets hold.
+#[test]
+fn whoever_says_too_much_is_told_so() {
+    let plane = Running::start(None);
+    let mut config = Config::clone(&plane.config.load());
+    config.smtp.max_message_size = 64 << 10;
+    plane.config.store(Arc::new(config));
+    let long = "x".repeat(30 << 20);
+    for round in 0..3 {
+        assert_eq!(send(&plane, "1", "b@d.test", &long), 413, "{round}");
+    }
 }

@@ -365,7 +365,7 @@ const answers = async wanted => {
     get("/api/v1/explain", { recipient: address ? wanted : `postmaster@${wanted.split(" via ")[0]}` }).catch(() => null),
     ...lists.map(query => get("/api/v1/queue", query))]);
   const entries = [...new Map(found.flat().map(entry => [entry.id, entry])).values()];
-  const words = entries.length ? `${entries.length} messages wait${entries.length >= limit ? ", or more" : ""}.` : "No message waits.";
+  const words = entries.length ? `${entries.length === 1 ? "1 message waits" : `${entries.length} messages wait`}${entries.length >= limit ? ", or more" : ""}.` : "No message waits.";
   const selector = address ? { to: wanted } : found[0].length ? { domain: wanted } : { destination: wanted };
   const bulk = orders(selector, `All mail to ${wanted}`, " all");
   bulk.className = "orders";

@@ -1,9 +1,9 @@
 //! Complaints: what a provider's users say of mail (RFC 5965, types of RFC 6430 and RFC 6591 too).
 
-use super::fields::{blocks, plain, typed};
-use super::printable;
+use super::fields::{blocks, plain};
 
-/// A complaint, or another word on a message.
+/// A complaint, or another word on a message: what is acted upon. What else a report says (its domain,
+/// how many it stands for) is its sender's word alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Feedback {
     /// What it is about.
@@ -12,12 +12,6 @@ pub struct Feedback {
     pub original_mail_from: Option<String>,
     /// Whom the message was for.
     pub original_rcpt_to: Vec<String>,
-    /// Domains that it is about.
-    pub reported_domain: Vec<String>,
-    /// Who tells of it.
-    pub reporting_mta: Option<String>,
-    /// How many alike it stands for; one where it does not say.
-    pub incidents: u32,
 }
 
 /// What a report is about.
@@ -94,8 +88,6 @@ impl Feedback {
             blocks.flat_map(move |block| block.all(name).map(str::to_owned).collect::<Vec<_>>())
         };
         let kind = all("Feedback-Type").next()?;
-        let incidents = all("Incidents").next();
-        let incidents = incidents.and_then(|text| plain(&text).parse().ok());
         Some(Self {
             kind: Kind::parse(&kind),
             original_mail_from: all("Original-Mail-From").next().map(|text| path(&text)),
@@ -103,14 +95,6 @@ impl Feedback {
                 .take(RECIPIENTS_MAX)
                 .map(|text| path(&text))
                 .collect(),
-            reported_domain: all("Reported-Domain")
-                .take(RECIPIENTS_MAX)
-                .map(|text| plain(&text).to_ascii_lowercase())
-                .collect(),
-            reporting_mta: all("Reporting-MTA")
-                .next()
-                .map(|text| printable(&typed(&text).1)),
-            incidents: incidents.unwrap_or(1),
         })
     }
 

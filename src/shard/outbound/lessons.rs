@@ -1,6 +1,8 @@
 //! What is learned of peers, kept over a restart: each shard writes what is at home there, now and then
 //! and at its end, and at its start reads what all have written, because a home moves with the number of
 //! shards. Nothing waits for the disk: what a crash loses is learned anew.
+//!
+//! With it goes from where mail was greylisted that waits, so that it comes again from there.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::queue::pace::Lesson;
 use crate::shard::Shard;
-use crate::world::{self, File as _, World};
+use crate::world::{self, File as _, Tick, World};
 
 /// The file of a shard.
 #[derive(Serialize, Deserialize)]
@@ -19,6 +21,18 @@ struct Page {
     /// When it was written, in seconds since 1970.
     at: i64,
     lessons: Vec<Kept>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    greylisted: Vec<Grey>,
+}
+
+/// A message that was greylisted, by hosts of a lane.
+#[derive(Serialize, Deserialize)]
+struct Grey {
+    id: String,
+    lane: Box<str>,
+    source: Box<str>,
+    /// For how many seconds that is remembered.
+    left: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -84,10 +98,26 @@ impl<W: World> Shard<W> {
                 continue;
             };
             let now = self.world.now();
+            let age = Duration::from_secs(age);
             for kept in page.lessons {
-                self.paces
-                    .recall(now, &kept.lesson(Duration::from_secs(age)));
+                self.paces.recall(now, &kept.lesson(age));
             }
+            for grey in page.greylisted {
+                self.recall_greylisted(now, grey, age);
+            }
+        }
+    }
+
+    /// Takes up from where a message was greylisted, if it waits here.
+    fn recall_greylisted(&self, now: Tick, grey: Grey, age: Duration) {
+        let left = Duration::from_secs(grey.left).checked_sub(age);
+        let (Some(left), Ok(id)) = (left, grey.id.parse()) else {
+            return;
+        };
+        if self.queue.borrow().find(id).is_some() {
+            let key = (id, Rc::from(grey.lane));
+            let known = (Rc::from(grey.source), now + left);
+            self.sources.recall_greylisted(now, key, known);
         }
     }
 
@@ -101,15 +131,17 @@ impl<W: World> Shard<W> {
 
     /// Writes down what is learned, if anything is.
     pub(in crate::shard) async fn write_lessons(&self) {
-        let lessons = self.paces.lessons(self.world.now(), LESSONS_MAX);
+        let now = self.world.now();
+        let lessons = self.paces.lessons(now, LESSONS_MAX);
         let page = Page {
             at: self.world.wall().seconds(),
             lessons: lessons.into_iter().map(Into::into).collect(),
+            greylisted: self.greylisted(now),
         };
         let file = self
             .lessons_place()
             .join(format!("{:02}.json", self.mesh.here()));
-        let done = match page.lessons.is_empty() {
+        let done = match page.lessons.is_empty() && page.greylisted.is_empty() {
             // There may have been something before.
             true => self.world.remove(&file).await,
             false => self.write_page(&file, &page).await,
@@ -121,6 +153,18 @@ impl<W: World> Shard<W> {
         }
     }
 
+    fn greylisted(&self, now: Tick) -> Vec<Grey> {
+        let known = self.sources.all_greylisted(now, GREYLISTED_MAX);
+        let known = known.into_iter().map(|((id, lane), (source, until))| Grey {
+            id: id.to_string(),
+            lane: (&*lane).into(),
+            source: (&*source).into(),
+            left: until.since(now).as_secs(),
+        });
+        known.collect()
+    }
+
+    /// Not synced, as nothing here hangs on it: the disk belongs to mail, and half a page is taken for none.
     async fn write_page(&self, file: &Path, page: &Page) -> io::Result<()> {
         let draft = file.with_extension("new");
         self.world.make_directory(&self.lessons_place()).await?;
@@ -146,5 +190,8 @@ impl<W: World> Shard<W> {
 const KEEP_PERIOD: Duration = Duration::from_secs(5 * 60);
 /// Peers of which a shard keeps something; some 200 octets each.
 const LESSONS_MAX: usize = 1000;
+/// Messages of which it is kept from where they were greylisted; some 100 octets each. Others go from
+/// whoever's turn it is.
+const GREYLISTED_MAX: usize = 4096;
 /// A file that is longer was not written here.
 const PAGE_OCTETS_MAX: usize = 4 << 20;

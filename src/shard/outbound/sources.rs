@@ -72,7 +72,7 @@ pub(in crate::shard) struct Sources {
     /// Lanes whose hosts turned a source away.
     unwelcome: RefCell<HashMap<Pair, Unwelcome>>,
     /// Messages that hosts of a lane want to come again.
-    greylisted: RefCell<HashMap<(QueueId, Rc<str>), Greylisted>>,
+    greylisted: RefCell<HashMap<Turned, Greylisted>>,
     /// The day, as of some milliseconds ago.
     today: Cell<Day>,
     /// Lanes that wait for the next day.
@@ -86,6 +86,9 @@ type Pair = (Rc<str>, Rc<str>);
 
 /// From which source a message came, and until when that is remembered.
 type Greylisted = (Rc<str>, Tick);
+
+/// A message, and the lane whose hosts have greylisted it.
+type Turned = (QueueId, Rc<str>);
 
 struct Unwelcome {
     until: Tick,
@@ -188,15 +191,29 @@ impl Sources {
 
     /// A host of a lane wants a message to come again: from the same source.
     pub(super) fn greylisted(&self, now: Tick, lane: &Rc<str>, id: QueueId, source: &Source) {
+        let known = (Rc::clone(&source.name), now + GREYLISTED_FOR);
+        self.recall_greylisted(now, (id, Rc::clone(lane)), known);
+    }
+
+    /// The same as it was known before.
+    pub(super) fn recall_greylisted(&self, now: Tick, message: Turned, known: Greylisted) {
         let mut greylisted = self.greylisted.borrow_mut();
         if greylisted.len() >= GREYLISTED_MAX {
             greylisted.retain(|_, (_, until)| now < *until);
         }
-        let key = (id, Rc::clone(lane));
-        if greylisted.len() < GREYLISTED_MAX || greylisted.contains_key(&key) {
-            let known = (Rc::clone(&source.name), now + GREYLISTED_FOR);
-            greylisted.insert(key, known);
+        if greylisted.len() < GREYLISTED_MAX || greylisted.contains_key(&message) {
+            greylisted.insert(message, known);
         }
+    }
+
+    /// Messages that hosts want to come again, so many at most.
+    pub(super) fn all_greylisted(&self, now: Tick, most: usize) -> Vec<(Turned, Greylisted)> {
+        let greylisted = self.greylisted.borrow();
+        let open = greylisted.iter().filter(|(_, (_, until))| now < *until);
+        let open = open.map(|((id, lane), (source, until))| {
+            ((*id, Rc::clone(lane)), (Rc::clone(source), *until))
+        });
+        open.take(most).collect()
     }
 
     /// What was said of a message last was something else.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::counts::{Came, OTHER};
+use super::counts::Came;
 use super::paths::Paths;
 use super::{Consequence, Subject, Wait};
 use crate::mail::report::feedback::Feedback;
@@ -10,6 +10,7 @@ use crate::mail::report::{Returned, Told};
 use crate::observe::events::{Happening, Kind as Event};
 use crate::shard::Shard;
 use crate::shard::message::Message;
+use crate::shard::settle::named::OTHER;
 use crate::suppress::Bounce;
 use crate::wire::header;
 use crate::wire::path::Mailbox;

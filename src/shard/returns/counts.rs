@@ -1,9 +1,9 @@
 //! What came back, counted.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::cell::Cell;
 
 use crate::bounces::{Class, Tally};
+use crate::shard::settle::named::{OTHER, Rows};
 
 /// What became of a message that came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,16 +53,13 @@ impl Came {
     }
 }
 
-/// A tenant, and who tells.
-type Row = (Box<str>, Box<str>);
-
 /// What a shard counts of it.
 #[derive(Default)]
 pub(in crate::shard) struct Counts {
     came: [Cell<u64>; Came::ALL.len()],
     classes: Cell<Tally>,
     /// By tenant, and by who tells.
-    complaints: RefCell<BTreeMap<Row, u64>>,
+    complaints: Rows<(String, String), 1>,
 }
 
 impl Counts {
@@ -78,14 +75,9 @@ impl Counts {
     }
 
     pub(super) fn count_complaint(&self, tenant: &str, reporter: &str) {
-        let mut complaints = self.complaints.borrow_mut();
-        let key = (Box::from(tenant), Box::from(reporter));
-        // Both are names of the configuration; those of reloads long past must not pile up.
-        let key = match complaints.len() < ROWS_MAX || complaints.contains_key(&key) {
-            true => key,
-            false => (Box::from(OTHER), Box::from(OTHER)),
-        };
-        *complaints.entry(key).or_default() += 1;
+        let row = |tenant: &str, reporter: &str| (tenant.to_owned(), reporter.to_owned());
+        let (row, other) = (row(tenant, reporter), row(OTHER, OTHER));
+        self.complaints.count(&row, &other, 0);
     }
 
     /// What came, by its name.
@@ -101,34 +93,8 @@ impl Counts {
     }
 
     pub(in crate::shard) fn complaints(&self) -> Vec<(String, String, u64)> {
-        let complaints = self.complaints.borrow();
-        let rows = complaints.iter();
-        rows.map(|((tenant, reporter), count)| (tenant.to_string(), reporter.to_string(), *count))
+        let rows = self.complaints.all().into_iter();
+        rows.map(|((tenant, reporter), [count])| (tenant, reporter, count))
             .collect()
-    }
-}
-
-/// The name of what has none.
-pub(super) const OTHER: &str = "other";
-const ROWS_MAX: usize = 1000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn complaints_have_rows_and_no_end_of_them() {
-        let counts = Counts::default();
-        for number in 0..ROWS_MAX + 3 {
-            counts.count_complaint(&format!("t{number}"), "p.test");
-        }
-        counts.count_complaint("t0", "p.test");
-        let rows = counts.complaints();
-        assert_eq!(rows.len(), ROWS_MAX + 1);
-        let count = |tenant: &str| {
-            let row = rows.iter().find(|(own, _, _)| own == tenant);
-            row.map(|(_, _, count)| *count)
-        };
-        assert_eq!((count("t0"), count(OTHER)), (Some(2), Some(3)));
     }
 }

@@ -1,7 +1,7 @@
 //! Return paths as a shard uses them: which mail leaves with one, and which addresses take what comes
 //! back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,12 +19,11 @@ pub(in crate::shard) struct Paths {
     keys: Arc<Keys>,
     /// The domain of all mail whose tenant says nothing.
     usual: Option<Rc<str>>,
-    by_tenant: HashMap<Box<str>, Option<Rc<str>>>,
+    /// By the names of all tenants: return paths have hashes of these.
+    by_tenant: BTreeMap<Box<str>, Option<Rc<str>>>,
     domains: HashSet<Box<str>>,
     /// In lower case.
     feedback: HashSet<Box<str>>,
-    /// The names of tenants: return paths have hashes of them.
-    tenants: Vec<Box<str>>,
     /// Seconds.
     valid: i64,
     forwards: bool,
@@ -60,11 +59,6 @@ impl Paths {
             domains: config.return_domains().map(Into::into).collect(),
             feedback: feedback
                 .map(|mailbox| mailbox.as_str().to_ascii_lowercase().into())
-                .collect(),
-            tenants: config
-                .tenant
-                .iter()
-                .map(|one| (&*one.name).into())
                 .collect(),
             valid: i64::try_from(config.returns.valid.as_secs()).unwrap_or(i64::MAX),
             forwards: config.returns.forward.is_some(),
@@ -138,7 +132,7 @@ impl Paths {
 
     /// The tenant whose message it was, as far as he is known.
     pub(super) fn tenant(&self, token: &Token) -> Option<&str> {
-        let names = self.tenants.iter().map(|name| &**name);
+        let names = self.by_tenant.keys().map(|name| &**name);
         self.keys.tenant(token, names)
     }
 }

@@ -1,47 +1,74 @@
-//! Recipients by a name, a source's or a tenant's, and by what became of them: for metrics.
+//! Counts in rows by name, with a bounded number of rows: for metrics.
 
-use std::cell::{Cell, RefCell};
+use std::borrow::Borrow;
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::hash::Hash;
 
 use crate::observe::ask::NamedCount;
 
-/// Counts by name, with a bounded number of names.
-#[derive(Default)]
-pub(in crate::shard) struct Named(RefCell<HashMap<Rc<str>, Rc<Counts>>>);
+/// `N` counts for each name. Names come from the configuration: those of reloads long past must not pile
+/// up in every scrape.
+pub(in crate::shard) struct Rows<Q: ToOwned + ?Sized, const N: usize>(
+    RefCell<HashMap<Q::Owned, [u64; N]>>,
+);
 
+impl<Q: ToOwned + ?Sized, const N: usize> Default for Rows<Q, N> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}
+
+impl<Q, const N: usize> Rows<Q, N>
+where
+    Q: ToOwned<Owned: Borrow<Q> + Clone + Hash + Ord> + Hash + Eq + ?Sized,
+{
+    /// One more at `place` of a row; in that of `other` where there is no room for one more.
+    pub(in crate::shard) fn count(&self, name: &Q, other: &Q, place: usize) {
+        let mut rows = self.0.borrow_mut();
+        if let Some(row) = rows.get_mut(name) {
+            row[place] += 1;
+            return;
+        }
+        let name = match rows.len() < ROWS_MAX {
+            true => name,
+            false => other,
+        };
+        rows.entry(name.to_owned()).or_insert([0; N])[place] += 1;
+    }
+
+    /// All rows, in the order of their names.
+    pub(in crate::shard) fn all(&self) -> Vec<(Q::Owned, [u64; N])> {
+        let rows = self.0.borrow();
+        let mut all: Vec<_> = rows
+            .iter()
+            .map(|(name, row)| (name.clone(), *row))
+            .collect();
+        all.sort();
+        all
+    }
+}
+
+/// Recipients by a name, a source's or a tenant's, and by what became of them.
 #[derive(Default)]
-struct Counts([Cell<u64>; RESULTS.len()]);
+pub(in crate::shard) struct Named(Rows<str, { RESULTS.len() }>);
 
 impl Named {
     /// A recipient's attempt ended like this: `sent`, `deferred` or `bounced`.
     pub(in crate::shard) fn count(&self, name: &str, status: &str) {
-        let Some(place) = RESULTS.iter().position(|result| *result == status) else {
-            return;
-        };
-        let mut counts = self.0.borrow_mut();
-        let known = counts.get(name).map(Rc::clone);
-        let counts = known.unwrap_or_else(|| {
-            // Names of reloads long past must not pile up in every scrape.
-            let name = match counts.len() < NAMES_MAX {
-                true => name,
-                false => OTHER,
-            };
-            Rc::clone(counts.entry(name.into()).or_default())
-        });
-        let count = &counts.0[place];
-        count.set(count.get() + 1);
+        if let Some(place) = RESULTS.iter().position(|result| *result == status) {
+            self.0.count(name, OTHER, place);
+        }
     }
 
     /// All counts that are not zero.
     pub(in crate::shard) fn counts(&self) -> Vec<NamedCount> {
-        let counts = self.0.borrow();
-        let rows = counts.iter().flat_map(|(name, counts)| {
-            let counts = counts.0.iter().zip(RESULTS);
-            counts.map(|(count, result)| NamedCount {
-                name: name.to_string(),
+        let rows = self.0.all().into_iter().flat_map(|(name, row)| {
+            let counts = row.into_iter().zip(RESULTS);
+            counts.map(move |(recipients, result)| NamedCount {
+                name: name.clone(),
                 result,
-                recipients: count.get(),
+                recipients,
             })
         });
         rows.filter(|one| one.recipients > 0).collect()
@@ -49,8 +76,9 @@ impl Named {
 }
 
 /// Names with rows of their own.
-const NAMES_MAX: usize = 1000;
-const OTHER: &str = "other";
+const ROWS_MAX: usize = 1000;
+/// The name of what has none.
+pub(in crate::shard) const OTHER: &str = "other";
 const RESULTS: [&str; 3] = ["sent", "deferred", "bounced"];
 
 #[cfg(test)]
@@ -60,13 +88,13 @@ mod tests {
     #[test]
     fn metrics_have_a_row_for_each_name_and_no_end_of_them() {
         let named = Named::default();
-        for number in 0..NAMES_MAX + 5 {
+        for number in 0..ROWS_MAX + 5 {
             named.count(&format!("s{number}"), "sent");
         }
         named.count("s0", "bounced");
         named.count("s0", "expired");
         let counts = named.counts();
-        assert_eq!(counts.len(), NAMES_MAX + 2);
+        assert_eq!(counts.len(), ROWS_MAX + 2);
         let other = counts.iter().find(|one| one.name == OTHER).unwrap();
         assert_eq!(other.recipients, 5);
     }

@@ -164,9 +164,11 @@ fn mail_that_was_greylisted_comes_again_from_the_same_source() {
 }
 
 /// Three sources that take turns, and hosts that greylist each pair of source and recipient. Whoever is
-/// named is named from one source only, and taken at its second try.
+/// named is named from one source only, and taken at its second try. Half of the plays have a restart
+/// between the two, with another number of shards.
 fn from_the_same_source(seed: u64) {
-    let play = Play::with(seed, 1 + seed as usize % 3, |config| {
+    let shards = 1 + seed as usize % 3;
+    let play = Play::with(seed, shards, |config| {
         let source = |last: u8| Source {
             name: format!("s{last}"),
             address: vec![[198, 51, 100, last].into()],
@@ -185,6 +187,14 @@ fn from_the_same_source(seed: u64) {
     play.boot_surely();
     for _ in 0..4 {
         play.client(10, &["two.test"], 0, 500);
+    }
+    if seed.is_multiple_of(2) {
+        play.finish_clients();
+        let greylisted = || play.providers["two.test"].counts().greylisted;
+        play.run_until("all is greylisted", || greylisted() >= 40, minute / 4);
+        play.drain();
+        play.set_shards(4 - shards);
+        play.boot_surely();
     }
     play.conclude();
     play.ledger.read(|entries| {

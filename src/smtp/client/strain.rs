@@ -203,6 +203,32 @@ mod tests {
         }
     }
 
+    /// `src/bounces/default.toml` says what a refusal is called, and this file what is done about it: of haste
+    /// and of greylisting both have to think alike.
+    #[test]
+    fn what_rules_call_throttled_slows_down_and_what_they_call_greylisting_does_not() {
+        // Of one transaction, and of one mailbox: others take as much as before.
+        let not_of_us = ["452 4.5.3 ", "450 4.2.1 "];
+        let text = include_str!("../../bounces/default.toml");
+        let rules: toml::Table = toml::from_str(text).unwrap();
+        let mut seen = 0;
+        for rule in rules["rule"].as_array().unwrap() {
+            let slows_down = match rule["class"].as_str() {
+                Some("throttled") => true,
+                Some("greylist") => false,
+                _ => continue,
+            };
+            for example in rule["examples"].as_array().unwrap() {
+                let line = example.as_str().unwrap();
+                let is_of_us = !not_of_us.iter().any(|known| line.starts_with(known));
+                let is = strained(Sent::Rcpt(0), line).is_some();
+                assert_eq!(is, slows_down && is_of_us, "{line}");
+                seen += 1;
+            }
+        }
+        assert!(seen >= 8, "{seen}");
+    }
+
     /// What large providers and common servers say to a connection before any mail.
     #[test]
     fn a_refused_connection_was_one_too_many_only_where_that_is_said_or_may_be_meant() {
