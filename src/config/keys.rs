@@ -199,7 +199,7 @@ const RUNTIME: &[Key<Config>] = &[
     key!(
         "pin",
         Restart,
-        "Shards that stay on one CPU: \"auto\", those whose CPUs `cores` lists, and all on a machine with several NUMA nodes; or \"always\". Others go where the kernel finds a CPU idle, which is faster beside busy programs.",
+        "Whether shards stay on one CPU each: \"auto\", where there are more than two; \"always\" or \"never\". CPUs that `cores` lists are kept in any case. Others go where the kernel finds a CPU idle, which is faster beside busy programs.",
         |c, v| choice(v, PINS).map(|pin| c.runtime.pin = pin),
         |c| name_of(PINS, c.runtime.pin)
     ),
@@ -708,7 +708,11 @@ const CLIENT_AUTHS: &[(&str, ClientAuth)] = &[
     ("request", ClientAuth::Request),
     ("require", ClientAuth::Require),
 ];
-const PINS: &[(&str, Pin)] = &[("auto", Pin::Auto), ("always", Pin::Always)];
+const PINS: &[(&str, Pin)] = &[
+    ("auto", Pin::Auto),
+    ("always", Pin::Always),
+    ("never", Pin::Never),
+];
 const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
 const DURABILITIES: &[(&str, Durability)] =
     &[("fsync", Durability::Fsync), ("none", Durability::None)];

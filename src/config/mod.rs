@@ -149,10 +149,12 @@ pub enum Cores {
 /// Whether a shard stays on one CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pin {
-    /// Where CPUs are listed, or the machine has several NUMA nodes.
+    /// Where there are more than two CPUs.
     Auto,
     /// Wherever there is a CPU for each.
     Always,
+    /// Only where CPUs are listed.
+    Never,
 }
 
 /// `[[listener]]`

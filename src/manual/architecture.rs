@@ -3,7 +3,7 @@
 //! # The shape
 //!
 //! ```text
-//!                one thread for each core = one shard, nothing in it behind a lock
+//!                    one pinned core = one shard, nothing in it behind a lock
 //!        ┌───────────────────────────────────────────────────────────────────────────┐
 //! client │ shard::inbound ──► spool::log ───────► queue ──────► shard::outbound       │ next hop
 //!  ────► │ smtp::server       one log, group      lanes, due    route, dns, dial      │ ────►
@@ -15,10 +15,10 @@
 //!           other shards               service thread: resolver, HTTP control plane
 //! ```
 //!
-//! A **shard** is one executor, one thread; there is one for each core (`uring::cores`: and when it stays on
-//! that). The kernel spreads connections over the shards (`SO_REUSEPORT`), and a message never leaves the
-//! one that accepted it: it is stored, queued, delivered and settled there. Between shards only small facts
-//! travel, through `shard::mesh`, and the connections of users whose mailbox is at home elsewhere.
+//! A **shard** is one executor on one core (pinned there where there are more than two: `uring::cores`). The
+//! kernel spreads connections over the shards (`SO_REUSEPORT`), and a message never leaves the one that
+//! accepted it: it is stored, queued, delivered and settled there. Between shards only small facts travel,
+//! through `shard::mesh`, and the connections of users whose mailbox is at home elsewhere.
 //!
 //! **Cores** (`wire`, `mail`, `bounces`, `smtp`, `pop3`, `imap`, `queue`, `route`, `spool::record`, most of
 //! `mailbox`) are pure: octets or events in, octets or decisions out. They have no clock, no

@@ -13,7 +13,11 @@ pub fn place(runtime: &Runtime) -> Result<Vec<Option<Seat>>, Refused> {
     // Without /sys, as in a bare chroot, the runtime finds no CPU to pin to. In a container that is
     // limited by quota a pinned shard that used it up would stand still while another core idles.
     let cannot = has_quota() || !Path::new(CPUS).exists();
-    let wants = runtime.pin == Pin::Always || has_several(nodes, &allowed);
+    let wants = match runtime.pin {
+        Pin::Auto => allowed.len() > FEW_CPUS,
+        Pin::Always => true,
+        Pin::Never => false,
+    };
     let cpus = choose(&runtime.cores, &allowed, wants && !cannot)?;
     let seat = |cpu| Seat {
         cpu,
@@ -23,8 +27,7 @@ pub fn place(runtime: &Runtime) -> Result<Vec<Option<Seat>>, Refused> {
 }
 
 /// The CPU of each shard. Whether shards stay on one is asked of those alone that nobody has named CPUs
-/// for: on a CPU that other programs use as well a pinned shard waits for its turn, and the CPU beside it
-/// may idle meanwhile. Where memory is near some CPUs only, moving costs more than waiting.
+/// for.
 fn choose(cores: &Cores, allowed: &[usize], pins: bool) -> Result<Vec<Option<usize>>, Refused> {
     let pinned = |cpus: &[usize]| cpus.iter().copied().map(Some).collect();
     let count = match cores {
@@ -47,13 +50,6 @@ fn choose(cores: &Cores, allowed: &[usize], pins: bool) -> Result<Vec<Option<usi
             }),
         },
     }
-}
-
-/// Whether these CPUs are on several NUMA nodes.
-fn has_several(nodes: &Path, cpus: &[usize]) -> bool {
-    let mut known = cpus.iter().map(|&cpu| node_of(nodes, cpu));
-    let first = known.next();
-    known.any(|node| Some(node) != first)
 }
 
 /// The NUMA node of a CPU, where `nodes` has several: `node1/cpu7` is there for CPU 7 on node 1.
@@ -85,6 +81,11 @@ fn has_quota() -> bool {
         .is_ok_and(|text| !text.starts_with("-1"));
     two || one
 }
+
+/// With more than so many CPUs, shards keep theirs: clients, the kernel's workers and other programs find
+/// room beside them. With one or two everybody wants the same ones: a pinned shard waits there for its turn,
+/// or takes the CPU in the middle of another's work, while the next CPU idles (`tuning/cores.md`).
+const FEW_CPUS: usize = 2;
 
 /// A directory for each CPU.
 const CPUS: &str = "/sys/devices/system/cpu";
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn shards_go_where_a_cpu_is_idle_unless_cpus_are_named() {
+    fn shards_that_are_not_pinned_go_where_a_cpu_is_idle_unless_cpus_are_named() {
         assert_eq!(chosen(&Cores::All, false), [None; 4]);
         assert_eq!(chosen(&Cores::Count(2), false), [None; 2]);
         let list = Cores::List(vec![3]);
@@ -148,17 +149,10 @@ mod tests {
             .into_iter()
             .for_each(make);
         assert_eq!(node_of(nodes.path(), 1), None, "there is one");
-        assert!(!has_several(nodes.path(), &[0, 1]));
         ["node1/cpu2", "node1/cpu3"].into_iter().for_each(make);
         assert_eq!(node_of(nodes.path(), 1), Some(0));
         assert_eq!(node_of(nodes.path(), 3), Some(1));
         assert_eq!(node_of(nodes.path(), 9), None);
         assert_eq!(node_of(Path::new("/nowhere"), 0), None);
-        assert!(has_several(nodes.path(), &[0, 1, 2]));
-        assert!(
-            !has_several(nodes.path(), &[2, 3]),
-            "all that is allowed is on one"
-        );
-        assert!(!has_several(Path::new("/nowhere"), &[0, 1]));
     }
 }
