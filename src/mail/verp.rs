@@ -88,7 +88,14 @@ impl Keys {
             recipient.copy_from_slice(&address_hash(key, sent.recipient)[..RECIPIENT_OCTETS]);
             proof.copy_from_slice(&prove(key, said)[..PROOF_OCTETS]);
         }
-        format!("{PREFIX}{}@{domain}", BASE32_DNSSEC.encode(&octets))
+        // One piece of memory: each message has one of these.
+        let code = BASE32_DNSSEC.encode_len(octets.len());
+        let mut path = String::with_capacity(PREFIX.len() + code + 1 + domain.len());
+        path.push_str(PREFIX);
+        BASE32_DNSSEC.encode_append(&octets, &mut path);
+        path.push('@');
+        path.push_str(domain);
+        path
     }
 
     /// What a local part says, where it holds.

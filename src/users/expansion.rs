@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use super::Users;
 use super::alias::Leads;
 use crate::mail::envelope::{Envelope, Notify, Recipient};
-use crate::wire::codec::encode_xtext;
+use crate::wire::codec::encode_rfc822;
 use crate::wire::path::Mailbox;
 
 /// A message would have more recipients than one can have.
@@ -92,7 +92,7 @@ fn original(recipient: &Recipient) -> Box<str> {
     let written = recipient.mailbox.as_str();
     recipient.orcpt.clone().unwrap_or_else(|| {
         if written.is_ascii() {
-            return format!("rfc822;{}", encode_xtext(written.as_bytes())).into();
+            return encode_rfc822(written).into();
         }
         // RFC 6533 §3, the form that goes over every connection.
         let mut orcpt = String::from("utf-8;");

@@ -41,6 +41,20 @@ pub fn decode_xtext(text: &str) -> Vec<u8> {
 #[must_use]
 pub fn encode_xtext(octets: &[u8]) -> String {
     let mut text = String::with_capacity(octets.len());
+    put_xtext(&mut text, octets);
+    text
+}
+
+/// An address as ORCPT has it (RFC 3461 §4.2).
+#[must_use]
+pub fn encode_rfc822(address: &str) -> String {
+    let mut text = String::with_capacity(RFC822.len() + address.len());
+    text.push_str(RFC822);
+    put_xtext(&mut text, address.as_bytes());
+    text
+}
+
+fn put_xtext(text: &mut String, octets: &[u8]) {
     for &octet in octets {
         if matches!(octet, b'!'..=b'~') && !matches!(octet, b'+' | b'=') {
             text.push(char::from(octet));
@@ -50,7 +64,6 @@ pub fn encode_xtext(octets: &[u8]) -> String {
             text.push(char::from(HEX[usize::from(octet & 15)]));
         }
     }
-    text
 }
 
 /// Upper case only, as RFC 3461 §4 has it.
@@ -62,6 +75,7 @@ fn hex(digit: u8) -> Option<u8> {
     }
 }
 
+const RFC822: &str = "rfc822;";
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
 /// A moment as header fields have it (RFC 5322 §3.3), in UTC: `Mon, 23 Nov 2026 11:00:13 +0000

@@ -13,6 +13,7 @@ use crate::shard::message::sign::Signatures;
 use crate::shard::message::{Body, Message};
 use crate::shard::outbound::transmit::read_chunk;
 use crate::spool::log::{self, Accepted, ExtentSeal, Reports};
+use crate::wire::codec::encode_rfc822;
 use crate::wire::path::Mailbox;
 use crate::world::World;
 
@@ -150,7 +151,7 @@ impl<W: World> Shard<W> {
 fn redirected(envelope: &Envelope, places: &[u16], to: &Mailbox) -> Option<Envelope> {
     let first = envelope.recipients.get(usize::from(*places.first()?))?;
     let meant = first.mailbox.as_str();
-    let orcpt = || meant.is_ascii().then(|| format!("rfc822;{meant}").into());
+    let orcpt = || meant.is_ascii().then(|| encode_rfc822(meant).into());
     Some(Envelope {
         smtputf8: envelope.smtputf8 || !to.as_str().is_ascii(),
         recipients: vec![Recipient {
@@ -161,4 +162,28 @@ fn redirected(envelope: &Envelope, places: &[u16], to: &Mailbox) -> Option<Envel
         }],
         ..envelope.clone()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whom_the_sender_has_meant_stands_there_as_orcpt_has_it() {
+        let mailbox = |text: &str| Mailbox::parse(text.as_bytes(), false).unwrap();
+        let envelope = Envelope {
+            recipients: vec![Recipient {
+                mailbox: mailbox("b+x@d.test"),
+                notify: None,
+                orcpt: None,
+                expanded: false,
+            }],
+            ..Envelope::default()
+        };
+        let redirected = redirected(&envelope, &[0], &mailbox("ops@c.test")).unwrap();
+        let [recipient] = &*redirected.recipients else {
+            panic!("{redirected:?}");
+        };
+        assert_eq!(recipient.orcpt.as_deref(), Some("rfc822;b+2Bx@d.test"));
+    }
 }

@@ -18,7 +18,7 @@ use crate::shard::hosts::secure::Security;
 use crate::shard::message::Message;
 use crate::smtp::client::{Outgoing, OutgoingRecipient};
 use crate::trial::{self, Bug};
-use crate::wire::codec::encode_xtext;
+use crate::wire::codec::encode_rfc822;
 use crate::wire::path::Mailbox;
 use crate::wire::status::{EnhancedStatus, ReplyCode};
 use crate::world::{Tick, World};
@@ -337,8 +337,7 @@ fn ask_for_failures(outgoing: &mut Outgoing) {
             }),
         };
         if recipient.orcpt.is_none() && recipient.address.is_ascii() {
-            let address = encode_xtext(recipient.address.as_bytes());
-            recipient.orcpt = Some(format!("rfc822;{address}").into());
+            recipient.orcpt = Some(encode_rfc822(&recipient.address).into());
         }
     }
 }

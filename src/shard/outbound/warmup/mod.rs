@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::task::AtomicWaker;
+use smallvec::SmallVec;
 
 use super::courier::Courier;
 use super::transmit::Connection;
@@ -118,7 +119,7 @@ impl Warmups {
         today: Day,
         wanted: u32,
     ) -> Result<u32, Short> {
-        let mut taken: Vec<(Arc<Count>, u32)> = Vec::new();
+        let mut taken: SmallVec<[(Arc<Count>, u32); 4]> = SmallVec::new();
         let mut least = wanted;
         for (line, limit) in plan.bounds(to, today) {
             let count = self.count(line);
