@@ -12,25 +12,28 @@ FIRST, FIRST_CONTROL = f"{NET}.3", 8026
 
 
 class OneCore(ToTakers):
-    key, name, settings = "one", "1 core", "[runtime]\ncores = 1"
+    key, name, settings, shards = "one", "1 core", "[runtime]\ncores = 1", 1
 
 
 class AllCores(ToTakers):
-    key, name, settings = "all", f"{os.cpu_count()} cores", '[runtime]\ncores = "all"'
+    key, name, settings, shards = "all", f"{os.cpu_count()} cores", '[runtime]\ncores = "all"', os.cpu_count()
 
 
 class Pinned(ToTakers):
-    key, name, settings = "pinned", f"{os.cpu_count()} cores, each shard on one of them", '[runtime]\npin = "always"'
+    key, name, settings, shards = "pinned", f"{os.cpu_count()} cores, each shard on one of them", '[runtime]\npin = "always"', os.cpu_count()
 
 
-def kept(server, count, yields):
+EACH = 6000  # messages a second of a shard: two carry that here, with the load beside them
+
+
+def kept(server, count, yields=False, **options):
     """Our own client, which leaves more of the machine to the relay; with `yields`, all that the relay wants."""
     with stage(load_yields=yields) as (world, relay, load):
         takers = Takers(world, load)
         one, run = server(world, relay), {}
         takers.want(count)
         with watched(run, relay, load):
-            run["accepted"] = send(world, load, one.address, count, method="data", depth=2)["rate"]
+            run["accepted"] = send(world, load, one.address, count, method="data", **options)["rate"]
             takers.wait()
         run["cpu"] *= 1000 / count
         run["load_cpu"] *= 1000 / count
@@ -43,8 +46,11 @@ def cores(bench):
     count = bench.count(60_000)
     servers = [OneCore, AllCores, Pinned]
     table = Table(["", "load", "accepted/s", "CPU s per 1,000", "of that on one core", "of client and server", "a core to itself would carry"])
-    for yields, load in ((False, "beside it"), (True, "where the relay leaves a core idle")):
-        runs = turns(bench, servers, lambda server: kept(server, count, yields), load)
+    ways = [("as fast as replies come", lambda server: kept(server, count, depth=2)),
+            ("the same, where the relay leaves a core idle", lambda server: kept(server, count, yields=True, depth=2)),
+            (f"{EACH:,}/s for each shard", lambda server: kept(server, EACH * server.shards * 4, depth=64, rate=EACH * server.shards))]
+    for load, measure in ways:
+        runs = turns(bench, servers, measure, load)
         for server in servers:
             mine = runs[server.key]
             table.lines.append([server.name, load, f"{median(mine, 'accepted'):,.0f}", f"{median(mine, 'cpu'):.3f}", ratio(runs, server.key, "one", "cpu"),

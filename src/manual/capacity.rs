@@ -7,16 +7,18 @@
 //!
 //! # What a message costs
 //!
-//! 1 KiB, on disk before its 250, no TLS, connections to the host kept (`scripts/load --count 4000`, medians
-//! of three, on an otherwise idle machine):
+//! 1 KiB, on disk before its 250, no TLS, connections to the host kept, clients and host on the same two CPUs
+//! (`scripts/bench`, `scripts/load --count 4000`):
 //!
 //! | | CPU of a message |
 //! |---|---|
-//! | 20 to 100 clients on two shards, a connection for each message | 290 us |
-//! | 20 clients on one shard | 220 us: larger batches, fewer wake-ups |
-//! | 20 clients on two shards that keep their connections | 150 us |
+//! | 20 clients on two shards that stay on a CPU each, a connection for each message | 290 us |
+//! | 20, 100 clients on two shards that go where a CPU is idle | 240 us, 190 us |
+//! | 20, 100 clients on one shard | 180 us, 140 us: larger batches, fewer wake-ups |
+//! | 20 clients that keep their connections | 130 us |
 //! | 100 clients that keep theirs | 115 us |
-//! | 20 that keep theirs and do not wait for each reply (`scripts/bench --rows knee`) | 92 us; 72 us with envelope and content in one (BDAT) |
+//! | 20 that keep theirs and do not wait for each reply (`scripts/bench --rows knee`) | 74 us; 80 us with envelope and content in one (BDAT) |
+//! | the same on one shard: 6,000, 10,100, 16,700 a second | 151 us, 87 us, 58 us: the fuller a core, the less a message costs |
 //! | one client that waits for each 250 | 575 us: nobody shares its wake-ups and syncs |
 //! | 10 KiB, 40 clients, a connection each | 290 us |
 //!
@@ -39,7 +41,9 @@
 //!
 //! # What follows
 //!
-//! Arithmetic, with 290 us for a connection each and 115 us for connections kept:
+//! Arithmetic, with 290 us for a connection each and 115 us for connections kept, which is much: a core that is full
+//! takes half of it. Two shards took 0.61 of what one took for a message at the same rate for each (`scripts/bench --rows cores`), so
+//! more cores make none dearer:
 //!
 //! | 1 KiB | 1 core | 16 cores | 64 cores | 10 machines of 16 |
 //! |---|---|---|---|---|
