@@ -1,8 +1,10 @@
 """What an operator installs: the package, in a Debian of its own and under a systemd of its own; units, pages, completions."""
+import json
 import os
 import pathlib
 import pty
 import re
+import resource
 import select
 import shutil
 import subprocess
@@ -35,17 +37,22 @@ def package():
     done(ROOT / "scripts/package", "--test", "--binary", BINARY)
 
 
+def debian(place):
+    """A fresh Debian there; one is kept between runs."""
+    kept = pathlib.Path(f"/var/tmp/ringpost-systemd-{SUITE}")
+    if not (kept / "complete").exists():
+        shutil.rmtree(kept, ignore_errors=True)
+        done("debootstrap", "--variant=minbase", "--include=adduser,ca-certificates,dbus,systemd-sysv", SUITE, kept / "debian", MIRROR)
+        (kept / "complete").touch()
+    done("cp", "-a", kept / "debian", place)
+    return place
+
+
 class Machine:
     """A Debian with a systemd that runs, on the network of this machine."""
 
     def __init__(self, world):
-        kept = pathlib.Path(f"/var/tmp/ringpost-systemd-{SUITE}")
-        if not (kept / "complete").exists():
-            shutil.rmtree(kept, ignore_errors=True)
-            done("debootstrap", "--variant=minbase", "--include=adduser,ca-certificates,dbus,systemd-sysv", SUITE, kept / "debian", MIRROR)
-            (kept / "complete").touch()
-        self.root = world.home / "machine"
-        done("cp", "-a", kept / "debian", self.root)
+        self.root = debian(world.home / "machine")
         # Without a unit or scope of its own around it: there need not be a systemd outside.
         self.nspawn = world.start("systemd-nspawn", "--quiet", "--directory", self.root, "--register=no", "--keep-unit", "--resolv-conf=off", "--boot", log="machine.log")
         self.leader = eventually("systemd is there", self.find_leader)
@@ -134,6 +141,45 @@ def open_ports_of_systemd(machine):
         senders.end()
     claim(not senders.refused, f"refused: {senders.refused[:5]}")
     machine.run("systemctl", "stop", "ringpost.socket", "ringpost.service")
+
+
+@scenario()
+def container():
+    """Without root, without capabilities, with nothing to write but its volume: the usual seccomp profile is told what it lacks, ours has it."""
+    wants("podman", "runc", "debootstrap")
+    with World() as world:
+        root, data = debian(world.home / "root"), world.home / "data"
+        shutil.copy(BINARY, root / "usr/bin/ringpost")
+        (root / "etc/ringpost").mkdir()
+        shutil.copy(ROOT / "tuning/container.toml", root / "etc/ringpost/ringpost.toml")
+        data.mkdir(mode=0o700)
+        os.chown(data, 525, 525)
+        # No more than whoever runs this has: limits cannot be raised everywhere.
+        limits = {"nofile": resource.RLIMIT_NOFILE, "memlock": resource.RLIMIT_MEMLOCK}
+        hard = {name: resource.getrlimit(which)[1] for name, which in limits.items()} | {"nproc": 4096}
+        (world.home / "containers.conf").write_text(f"[containers]\ndefault_ulimits = {json.dumps([f'{name}={most}:{most}' for name, most in hard.items()])}\n"
+                                                    '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n')
+        environment = os.environ | {"CONTAINERS_CONF": str(world.home / "containers.conf")}
+        name, config = world.home.name, ("--config", "/etc/ringpost/ringpost.toml")
+        podman = ["podman", "--runtime", shutil.which("runc")]
+        line = ["run", "--rm", "--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges", "--network", "none", "--user", "525:525",
+                "--volume", f"{data}:/var/lib/ringpost"]
+        serve = ["--rootfs", root, "ringpost", "serve", *config]
+        refused = subprocess.run([*podman, *line, *serve], capture_output=True, text=True, check=False, timeout=60, env=environment)
+        claim(refused.returncode == 71 and "tuning/seccomp.json" in refused.stderr, f"by the usual profile it ended with {refused.returncode}: {refused.stderr}")
+        relay = world.start(*podman, *line, "--name", name, "--security-opt", f"seccomp={ROOT / 'tuning/seccomp.json'}", *serve, log="relay.log", env=environment)
+
+        def inside(*command):
+            return subprocess.run([*podman, "exec", "--interactive", name, *command], input="Subject: x\n\nx\n", capture_output=True, text=True, check=False, env=environment)
+        eventually("it takes mail", lambda: inside("ringpost", "health", *config).returncode == 0)
+        sent = inside("ringpost", "sendmail", "-C", config[1], "-f", "a@c.test", "b@d.invalid")
+        claim(sent.returncode == 0, sent.stderr)
+        about = done(*podman, "exec", name, "cat", "/proc/1/status", env=environment)
+        for words in ("Uid:\t525\t525", "CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"):
+            claim(words in about, f"{words!r} is not in {about}")
+        claim(inside("touch", "/file").returncode != 0, "its root can be written to")
+        done(*podman, "kill", "--signal", "TERM", name, env=environment)
+        claim(relay.wait(30) == 0, "it did not end well")
 
 
 @scenario(quick=True)
