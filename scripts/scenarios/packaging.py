@@ -154,7 +154,7 @@ def container():
         shutil.copy(ROOT / "tuning/container.toml", root / "etc/ringpost/ringpost.toml")
         data.mkdir(mode=0o700)
         os.chown(data, 525, 525)
-        # No more than whoever runs this has: limits cannot be raised everywhere.
+        # podman raises limits by itself, which is not allowed everywhere: no more than there is here, and few processes.
         limits = {"nofile": resource.RLIMIT_NOFILE, "memlock": resource.RLIMIT_MEMLOCK}
         hard = {name: resource.getrlimit(which)[1] for name, which in limits.items()} | {"nproc": 4096}
         (world.home / "containers.conf").write_text(f"[containers]\ndefault_ulimits = {json.dumps([f'{name}={most}:{most}' for name, most in hard.items()])}\n"
