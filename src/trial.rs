@@ -73,12 +73,26 @@ pub enum Bug {
     WarmupForgotten,
     /// What a source may send is told before the disk knows it.
     WarmupNotSynced,
+    /// An address is said to be on the suppression list before fdatasync.
+    SuppressionBeforeSync,
+    /// The list is written anew, and has its name before its content is synced.
+    SuppressionsRewrittenUnsynced,
+    /// What is added after that goes to the old file, where the name could not be synced.
+    SuppressionsKeptInOldFile,
+    /// A refusal is settled before the list has it.
+    RefusalNotAwaited,
+    /// A report is settled before the list has what follows from it.
+    ReportNotAwaited,
+    /// A report that is read once more counts once more.
+    ReportCountedTwice,
+    /// Who is taken off the list is forgotten, with the reports that were heard for him.
+    RemovalForgetsReports,
 }
 
 #[cfg(any(test, feature = "sim"))]
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 40] = [
         Self::ReceiptBeforeSync,
         Self::ChecksumIgnored,
         Self::TailOffByOne,
@@ -112,6 +126,13 @@ impl Bug {
         Self::BudgetKept,
         Self::WarmupForgotten,
         Self::WarmupNotSynced,
+        Self::SuppressionBeforeSync,
+        Self::SuppressionsRewrittenUnsynced,
+        Self::SuppressionsKeptInOldFile,
+        Self::RefusalNotAwaited,
+        Self::ReportNotAwaited,
+        Self::ReportCountedTwice,
+        Self::RemovalForgetsReports,
     ];
 }
 

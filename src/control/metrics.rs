@@ -68,7 +68,7 @@ struct Sums {
     returns: BTreeMap<&'static str, u64>,
     later_bounces: bounces::Tally,
     complaints: BTreeMap<(String, String), u64>,
-    /// Addresses that bounces have put on the suppression list, and bounces that found it busy.
+    /// Addresses that bounces have put on the suppression list, and bounces that it did not take.
     suppressed: (u64, u64),
     deferrals: bounces::Tally,
     stuck: BTreeMap<Why, u64>,
@@ -323,7 +323,7 @@ impl Sums {
             ),
             (
                 "suppression_bounces_lost",
-                "Bounces that the suppression list had no time for",
+                "Bounces that the suppression list did not take",
                 lost,
             ),
         ] {

@@ -189,7 +189,8 @@
 //!
 //! Whoever goes on writing to mailboxes that do not exist is taken for a spammer. A host's refusal of a recipient, of
 //! one of these classes, puts the address into `suppressions.jsonl` under `data_dir`; what our own routes
-//! refuse does not. `ringpost suppression list`, `add`, `remove`, `check` and `import` (one address on a
+//! refuse does not. Only then is the refusal settled: after a crash in between the host is asked once more. Where the list
+//! is full, or its disk fails, mail goes on, and `ringpost_suppression_bounces_lost_total` counts. `ringpost suppression list`, `add`, `remove`, `check` and `import` (one address on a
 //! line, or CSV) look at it and change it, and so does `/api/v1/suppressions`: a change is on disk before it is
 //! answered. Mail that waits for an address fails at its next attempt once that is on the list. Reports to
 //! senders (`MAIL FROM:<>`) go out whatever the list says.

@@ -41,6 +41,14 @@
 //! | a shard dies | 12 | 0 | `a_shard_panics_and_the_relay_is_started_again` |
 //! | an operator holds, releases, bounces meanwhile | 20 | 0 | `an_operator_interferes` |
 //! | all of it together, and little memory | 25 | 0 | `everything_goes_wrong_together` |
+//! | power cut, kill, a lost shard, a drain, a moment after a report was taken or an address taken off the suppression list | 20, 6 times each | 0 | `the_list_is_what_was_said_of_it_after_any_end` |
+//! | power cut at one of the next 30 operations, while that list is written and written anew | 20 | 0 | `the_list_survives_the_power_in_the_middle_of_a_write` |
+//! | EIO, ENOSPC, names that cannot be synced, under that list | 20, 12 times each | 0 | `the_list_survives_a_disk_that_fails_or_is_full` |
+//! | its keeper panics, or who reads a report | 12, 14 times each | 0 | `the_list_is_kept_through_panics` |
+//!
+//! Lost is there: an address of which an operator was told that it is on the list and that gets mail, or the
+//! other way round; one that a host, a report or a reader has said no to and that gets mail; one that has none
+//! although too few have said so, because a report counted twice.
 //!
 //! That these scenarios can fail is shown by bugs that they must find: each of
 //! [`Bug`](crate::trial::Bug) is switched on in turn, and found within 40 runs, most of them in the first
@@ -62,6 +70,7 @@
 //! | 2 | a control plane full of requests whose header does not end | 64 connections | the next one is answered within 10 s | `control::listen`, `scripts/attack slow_requests` |
 //! | 2 | webhooks that answer without end, an octet at a time, never, before they are asked, with a reset | 8 beside a good one | 0 of 2,000 events for the good one; 53 MiB | by hand |
 //! | 4 | full disk under the suppression list, the record of changes, users, and a relay that takes over | each | changes are refused, mail is answered with 452, the queue's commands and the taking over go on | `suppress::book`, by hand |
+//! | 1, 5 | the suppression list's keeper panics on every third round | 6 or more | 0 of 12 refused addresses | `tests/blackbox/panics.rs` |
 //! | 1 | SIGKILL while the suppression list is written | 5 | 0 of 44,400 that were answered | by hand; `suppress::book` against a plain set |
 //! | 4 | 48 imports of 8,400 addresses each at once | 403,200 | all are there; a question meanwhile waits for 3.5 s at the most (49 s before) | by hand |
 //! | 4 | a reload 100 times a second, by signals and requests, one file of seven broken | 2,273 in 12 s | 0 of 10,368 messages, p99 of one 41 ms | by hand |

@@ -39,6 +39,8 @@ pub struct Terms {
     pub has_ended: bool,
     /// What must be known of who reads a message.
     pub trust: Trust,
+    /// The domain of return paths, which mail may have in place of its sender.
+    pub return_domain: Option<&'static str>,
     /// The disk failed at times: a refused message may be found in the spool all the same.
     pub disk_failed: bool,
 }
@@ -109,7 +111,9 @@ impl<'a> Court<'a> {
             let fate = submission.fate;
             self.blame(format!("{token}: delivered, but the client saw {fate:?}"));
         }
-        if submission.reverse_path != copy.reverse_path {
+        let is_return_path = |domain| copy.reverse_path.ends_with(domain);
+        let is_kept = submission.reverse_path == copy.reverse_path;
+        if !is_kept && !self.terms.return_domain.is_some_and(is_return_path) {
             self.blame(format!("{token}: sent as <{}>", copy.reverse_path));
         }
         if let Some(fault) = difference(submission, copy) {
@@ -195,7 +199,12 @@ impl<'a> Court<'a> {
 
     /// Did a host say no for good to this recipient, or where it cannot be told to whom?
     fn was_refused(&self, recipient: &str) -> bool {
-        self.entries.refused_unnamed > 0 || self.entries.refused.contains(recipient)
+        let entries = self.entries;
+        // What it was told later brings an address onto the list, where it fails when it is tried again.
+        let told = entries.told.get(recipient);
+        entries.refused_unnamed > 0
+            || entries.refused.contains(recipient)
+            || told.is_some_and(|told| told.sure + told.maybe > 0)
     }
 
     fn nothing_comes_twice(&mut self) {
@@ -411,6 +420,7 @@ mod tests {
         settle_lag: Duration::from_secs(1),
         has_ended: true,
         disk_failed: false,
+        return_domain: None,
         trust: Trust::Encrypted,
     };
     const CONTENT: &str = "X-Token: t0x1\r\nSubject: x\r\n\r\n.dots\r\n";

@@ -23,6 +23,7 @@ pub mod random;
 mod scenarios;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod world;
 
 use std::cell::{Cell, RefCell};

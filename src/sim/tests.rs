@@ -424,6 +424,7 @@ fn peers_understand_each_other_and_their_ledger_is_true() {
             has_ended: true,
             // An exchanger writes down what it refuses, too.
             disk_failed: true,
+            return_domain: None,
             trust: Trust::Plain,
         };
         let broken = ledger.read(|entries| broken_promises(entries, &terms));

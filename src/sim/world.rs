@@ -128,6 +128,12 @@ impl SimWorld {
         done
     }
 
+    /// A disk operation of a thread that waits for it.
+    pub(super) fn with_disk<T>(&self, operation: impl FnOnce(&disk::SimDisk) -> T) -> T {
+        self.core.tempt();
+        operation(&self.core.disk(self.node))
+    }
+
     async fn on_names<T>(&self, operation: impl FnOnce(&disk::SimDisk) -> T) -> T {
         let disk = self.core.disk(self.node);
         let timed = || {

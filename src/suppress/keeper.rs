@@ -1,27 +1,49 @@
 //! The thread that keeps the list: what shards and operators want of it, in the order in which they
-//! said so, several changes with one sync.
+//! said so, several changes with one sync. A panic in it costs what was under way, and the list is read
+//! anew.
 
+use std::cell::Cell;
 use std::io;
-use std::path::Path;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use futures_channel::oneshot;
+use futures_util::task::AtomicWaker;
 
 use super::book::{self, Book};
+use super::outside::{Machine, Outside};
 use super::{Bounce, Entry, List, Page};
 use crate::observe::log::{Level, Log};
 use crate::time::Wall;
+use crate::trial;
 
 /// The list, for shards and for the control plane. Cloning shares it.
 #[derive(Clone)]
 pub struct Suppressions {
     list: List,
     /// `None`: nobody keeps anything.
-    desk: Option<Sender<Wish>>,
+    desk: Option<Desk>,
     counts: Arc<Counts>,
+}
+
+/// Where wishes are left.
+#[derive(Clone)]
+struct Desk {
+    wishes: Sender<Wish>,
+    /// Woken for each of them: a keeper that is no thread cannot wait at the channel.
+    bell: Arc<AtomicWaker>,
+}
+
+impl Desk {
+    fn leave(&self, wish: Wish) -> Result<(), Trouble> {
+        self.wishes.try_send(wish).map_err(|_| Trouble::Busy)?;
+        self.bell.wake();
+        Ok(())
+    }
 }
 
 #[derive(Default)]
@@ -32,7 +54,7 @@ struct Counts {
 
 /// The thread. Dropping it waits until all that was noted is kept.
 pub struct Keeper {
-    desk: Sender<Wish>,
+    desk: Option<Desk>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -48,8 +70,7 @@ pub enum Trouble {
 }
 
 enum Wish {
-    Note(Bounce),
-    Learn(Bounce, Reply<bool>),
+    Learn(Vec<Bounce>, Reply<usize>),
     Add(Vec<Entry>, Reply<usize>),
     Remove(Vec<String>, i64, Reply<usize>),
     Page {
@@ -64,6 +85,20 @@ enum Wish {
 }
 
 type Reply<T> = oneshot::Sender<Result<T, Trouble>>;
+
+impl Wish {
+    /// Nothing comes of it.
+    fn refuse(self, trouble: &Trouble) {
+        match self {
+            Self::Learn(_, reply) | Self::Add(_, reply) | Self::Remove(_, _, reply) => {
+                answer(reply, Err(trouble.clone()));
+            }
+            Self::Page { reply, .. } => answer(reply, Err(trouble.clone())),
+            Self::Find(_, _, reply) => answer(reply, Err(trouble.clone())),
+            Self::End => {}
+        }
+    }
+}
 
 impl Suppressions {
     /// A list with nobody on it, that keeps nothing.
@@ -82,23 +117,29 @@ impl Suppressions {
         self.list.has(address, now.seconds())
     }
 
-    /// A host has refused an address. It waits for nobody: a bounce that finds the keeper busy is
-    /// counted and forgotten, and the next one says the same.
-    pub fn note(&self, bounce: Bounce) {
-        if let Some(desk) = &self.desk
-            && desk.try_send(Wish::Note(bounce)).is_err()
-        {
-            self.counts.lost.fetch_add(1, Ordering::Relaxed);
+    /// Hosts have refused addresses, themselves or by reports: on stable storage when this returns well.
+    /// How many get no mail from now on. A report is to be read once more until this returns well.
+    pub async fn learn(&self, bounces: Vec<Bounce>) -> Result<usize, Trouble> {
+        if self.desk.is_none() || bounces.is_empty() {
+            return Ok(0);
         }
+        self.ask(|reply| Wish::Learn(bounces, reply)).await
     }
 
-    /// The same of a report that is read once more until this returns well: then what follows from it is
-    /// on stable storage. Whether the address gets no mail from now on.
-    pub async fn learn(&self, bounce: Bounce) -> Result<bool, Trouble> {
-        if self.desk.is_none() {
-            return Ok(false);
+    /// The same of refusals that are settled whatever becomes of this: those that the list does not take
+    /// are counted, and the next ones say the same.
+    pub async fn learn_or_lose(&self, bounces: Vec<Bounce>) {
+        for _ in 0..LEARN_TRIES {
+            match self.learn(bounces.clone()).await {
+                Ok(_) => return,
+                // It may have been in the way of a panic.
+                Err(Trouble::Busy) => {}
+                Err(Trouble::Full | Trouble::Disk(_)) => break,
+            }
         }
-        self.ask(|reply| Wish::Learn(bounce, reply)).await
+        self.counts
+            .lost
+            .fetch_add(bounces.len() as u64, Ordering::Relaxed);
     }
 
     /// Addresses that bounces have brought onto the list since the start, and bounces that were lost.
@@ -144,10 +185,19 @@ impl Suppressions {
             .await
     }
 
+    /// The keeper ends behind everything that waits.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn end(&self) {
+        if let Some(desk) = &self.desk {
+            // Where nobody takes it, nobody keeps anything either.
+            let _ = desk.leave(Wish::End);
+        }
+    }
+
     async fn ask<T>(&self, wish: impl FnOnce(Reply<T>) -> Wish) -> Result<T, Trouble> {
         let (reply, answer) = oneshot::channel();
         let desk = self.desk.as_ref().ok_or(Trouble::Busy)?;
-        desk.try_send(wish(reply)).map_err(|_| Trouble::Busy)?;
+        desk.leave(wish(reply))?;
         answer.await.unwrap_or(Err(Trouble::Busy))
     }
 }
@@ -155,9 +205,74 @@ impl Suppressions {
 impl Keeper {
     /// Reads the list under `data` and starts the thread.
     pub fn start(data: &Path, max: usize, log: Log) -> io::Result<(Suppressions, Self)> {
+        let (suppressions, work) = Work::open(|| Machine, data, max, log)?;
+        let desk = suppressions.desk.clone();
+        let thread = std::thread::Builder::new()
+            .name("suppressions".into())
+            .spawn(move || work.run())?;
+        let keeper = Self {
+            desk,
+            thread: Some(thread),
+        };
+        Ok((suppressions, keeper))
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // Behind everything that waits. Where the thread is gone, so are its wishes.
+        let told = self.desk.as_ref().map(|desk| desk.wishes.send(Wish::End));
+        let is_told = told.is_some_and(|told| told.is_ok());
+        if let Some(thread) = self.thread.take().filter(|_| is_told) {
+            // A panic in it has been told of.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What keeps the list, on a thread or in the simulator.
+pub(crate) struct Work<O: Outside, M> {
+    /// The way to the files, made once more where the book is opened once more.
+    outside: M,
+    data: PathBuf,
+    max: usize,
+    book: Book<O>,
+    wishes: Receiver<Wish>,
+    #[cfg(any(test, feature = "sim"))]
+    bell: Arc<AtomicWaker>,
+    list: List,
+    log: Log,
+    counts: Arc<Counts>,
+    /// Somebody has been told that the list is full.
+    warned: bool,
+    /// And that the disk fails.
+    fails: bool,
+    /// What a panic has left is not to be trusted.
+    is_broken: bool,
+}
+
+impl<O: Outside, M> Drop for Work<O, M> {
+    fn drop(&mut self) {
+        // The channel would keep them as long as somebody may send, who may be the one that waits.
+        while self.wishes.try_recv().is_ok() {}
+    }
+}
+
+/// Who hears what came of a change, and what that is where the disk takes it.
+type Waiter = (Reply<usize>, Result<usize, Trouble>);
+
+impl<O: Outside, M: Fn() -> O> Work<O, M> {
+    /// Reads the list under `data`.
+    pub(crate) fn open(
+        outside: M,
+        data: &Path,
+        max: usize,
+        log: Log,
+    ) -> io::Result<(Suppressions, Self)> {
         let list = List::new();
         let path = book::path(data);
-        let book = Book::open(path.clone(), list.clone(), max).map_err(|error| {
+        let book = Book::open(outside(), path.clone(), list.clone(), max);
+        let book = book.map_err(|error| {
             io::Error::new(error.kind(), format!("{}: {error}", path.display()))
         })?;
         if book.unreadable > 0 {
@@ -170,112 +285,167 @@ impl Keeper {
                 ),
             );
         }
-        let (desk, wishes) = bounded(WISHES_MAX);
+        let (wishes, left) = bounded(WISHES_MAX);
+        let desk = Desk {
+            wishes,
+            bell: Arc::default(),
+        };
         let counts: Arc<Counts> = Arc::default();
-        let work = Work {
+        let work = Self {
+            outside,
+            data: data.to_owned(),
+            max,
             book,
+            wishes: left,
+            #[cfg(any(test, feature = "sim"))]
+            bell: Arc::clone(&desk.bell),
+            list: list.clone(),
             log,
             counts: Arc::clone(&counts),
             warned: false,
             fails: false,
-        };
-        let thread = std::thread::Builder::new()
-            .name("suppressions".into())
-            .spawn(move || work.run(&wishes))?;
-        let keeper = Self {
-            desk: desk.clone(),
-            thread: Some(thread),
+            is_broken: false,
         };
         let suppressions = Suppressions {
             list,
             desk: Some(desk),
             counts,
         };
-        Ok((suppressions, keeper))
+        Ok((suppressions, work))
     }
-}
 
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        // Behind everything that waits. Where the thread is gone, so are its wishes.
-        let told = self.desk.send(Wish::End);
-        if let Some(thread) = self.thread.take().filter(|_| told.is_ok()) {
-            // A panic in it has been told of.
-            let _ = thread.join();
-        }
-    }
-}
-
-struct Work {
-    book: Book,
-    log: Log,
-    counts: Arc<Counts>,
-    /// Somebody has been told that the list is full.
-    warned: bool,
-    /// And that the disk fails.
-    fails: bool,
-}
-
-/// Who hears what came of a change, and what that is where the disk takes it.
-type Waiter<T> = (Reply<T>, Result<T, Trouble>);
-
-impl Work {
-    fn run(mut self, wishes: &Receiver<Wish>) {
-        while let Ok(first) = wishes.recv() {
-            let (mut waiters, mut added, mut ends) = (Vec::<Waiter<usize>>::new(), 0, false);
-            let mut learners = Vec::new();
-            let more = std::iter::from_fn(|| wishes.try_recv().ok());
-            for wish in std::iter::once(first).chain(more).take(BATCH_MAX) {
-                match wish {
-                    Wish::Note(bounce) => added += u64::from(self.note(&bounce)),
-                    Wish::Learn(bounce, reply) => {
-                        let noted = self.note(&bounce);
-                        added += u64::from(noted);
-                        learners.push((reply, Ok(noted)));
-                    }
-                    Wish::Add(entries, reply) => {
-                        let result = self.add(entries);
-                        waiters.push((reply, result));
-                    }
-                    Wish::Remove(addresses, now, reply) => {
-                        let was_there = |address: &&String| self.book.remove(address, now);
-                        let removed = addresses.iter().filter(was_there).count();
-                        waiters.push((reply, Ok(removed)));
-                    }
-                    Wish::Page {
-                        position,
-                        limit,
-                        why,
-                        now,
-                        reply,
-                    } => {
-                        let page = self.book.page(position, limit, why.as_deref(), now);
-                        answer(reply, page.map_err(Trouble::from));
-                    }
-                    Wish::Find(address, now, reply) => {
-                        let found = self.book.find(&address, now);
-                        answer(reply, found.map_err(Trouble::from));
-                    }
-                    Wish::End => ends = true,
-                }
-            }
-            let kept = self.book.keep();
-            let failed = kept.as_ref().err();
-            self.tell_of_the_disk(failed);
-            let failed = failed.map(|error| Trouble::Disk(error.to_string()));
-            tell(waiters, failed.as_ref());
-            tell(learners, failed.as_ref());
-            if kept.is_ok() {
-                self.counts.added.fetch_add(added, Ordering::Relaxed);
-            }
-            if let Err(error) = self.book.tidy(now()) {
-                let words = format_args!("the suppression list cannot be written anew: {error}");
-                self.log.say(Level::Warn, words);
-            }
-            self.log.flush();
-            if ends {
+    /// To the end, waiting at the channel.
+    fn run(mut self) {
+        while let Ok(first) = self.wishes.recv() {
+            if self.turn(first) {
                 return;
             }
+        }
+    }
+
+    /// The same as a task of the simulator.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) async fn attend<W: crate::world::World>(mut self, world: W) {
+        use std::task::Poll;
+
+        loop {
+            let wish = std::future::poll_fn(|cx| {
+                self.bell.register(cx.waker());
+                self.wishes.try_recv().map_or(Poll::Pending, Poll::Ready)
+            });
+            let first = wish.await;
+            // What else comes meanwhile shares its sync.
+            let most = if world.random().is_multiple_of(8) {
+                2_000_000
+            } else {
+                5_000
+            };
+            let pause = std::time::Duration::from_micros(world.random() % most);
+            let rest = AssertUnwindSafe(async { world.sleep(world.now() + pause).await });
+            if let Err(said) = futures_util::FutureExt::catch_unwind(rest).await {
+                world.note_panic(&*said);
+            }
+            if self.turn_with(first, &|said| world.note_panic(said)) {
+                return;
+            }
+        }
+    }
+
+    /// Some wishes. True behind the last one.
+    fn turn(&mut self, first: Wish) -> bool {
+        // The process's hook has told of it.
+        self.turn_with(first, &|_| ())
+    }
+
+    fn turn_with(&mut self, first: Wish, note_panic: &dyn Fn(&(dyn std::any::Any + Send))) -> bool {
+        let ends = Cell::new(false);
+        let done = catch_unwind(AssertUnwindSafe(|| self.fulfil(first, &ends)));
+        if let Err(said) = done {
+            note_panic(&*said);
+            self.is_broken = true;
+        }
+        self.log.flush();
+        ends.get()
+    }
+
+    /// Opens the file once more, where a panic may have left anything in memory.
+    fn mend(&mut self) -> io::Result<()> {
+        if self.is_broken {
+            let path = book::path(&self.data);
+            self.book = Book::open((self.outside)(), path, self.list.clone(), self.max)?;
+            self.is_broken = false;
+            trial::saw("suppressions", "read anew after a panic");
+        }
+        Ok(())
+    }
+
+    fn fulfil(&mut self, first: Wish, ends: &Cell<bool>) {
+        trial::tempt("suppressions");
+        let wishes = self.wishes.clone();
+        let more = std::iter::from_fn(|| wishes.try_recv().ok());
+        let wishes = std::iter::once(first).chain(more).take(BATCH_MAX);
+        let mended = self.mend().map_err(Trouble::from);
+        let (mut waiters, mut added) = (Vec::<Waiter>::new(), 0);
+        for wish in wishes {
+            match wish {
+                Wish::End => ends.set(true),
+                wish => match &mended {
+                    Ok(()) => waiters.extend(self.begin(wish, &mut added)),
+                    Err(trouble) => wish.refuse(trouble),
+                },
+            }
+        }
+        if mended.is_err() {
+            return;
+        }
+        let kept = self.book.keep();
+        let failed = kept.as_ref().err();
+        self.tell_of_the_disk(failed);
+        let failed = failed.map(|error| Trouble::Disk(error.to_string()));
+        for (reply, result) in waiters {
+            answer(reply, failed.clone().map_or(result, Err));
+        }
+        if kept.is_ok() {
+            self.counts.added.fetch_add(added, Ordering::Relaxed);
+        }
+        if let Err(error) = self.book.tidy() {
+            let words = format_args!("the suppression list cannot be written anew: {error}");
+            self.log.say(Level::Warn, words);
+        }
+    }
+
+    /// Does what is wished, as far as it needs no sync; who waits for that.
+    fn begin(&mut self, wish: Wish, added: &mut u64) -> Option<Waiter> {
+        match wish {
+            Wish::Learn(bounces, reply) => {
+                let result = self.learn(&bounces);
+                *added += result.as_ref().map_or(0, |noted| *noted as u64);
+                Some((reply, result))
+            }
+            Wish::Add(entries, reply) => Some((reply, self.add(entries))),
+            Wish::Remove(addresses, now, reply) => {
+                let removed = addresses
+                    .iter()
+                    .map(|address| Ok(usize::from(self.book.remove(address, now)?)));
+                Some((reply, removed.sum()))
+            }
+            Wish::Page {
+                position,
+                limit,
+                why,
+                now,
+                reply,
+            } => {
+                let page = self.book.page(position, limit, why.as_deref(), now);
+                answer(reply, page.map_err(Trouble::from));
+                None
+            }
+            Wish::Find(address, now, reply) => {
+                let found = self.book.find(&address, now);
+                answer(reply, found.map_err(Trouble::from));
+                None
+            }
+            Wish::End => None,
         }
     }
 
@@ -295,19 +465,25 @@ impl Work {
         }
     }
 
-    fn note(&mut self, bounce: &Bounce) -> bool {
-        let noted = self.book.note(bounce);
-        if noted.is_err() && !std::mem::replace(&mut self.warned, true) {
+    fn learn(&mut self, bounces: &[Bounce]) -> Result<usize, Trouble> {
+        let mut result = Ok(0);
+        for bounce in bounces {
+            match self.book.note(bounce) {
+                Ok(is_new) => result = result.map(|noted| noted + usize::from(is_new)),
+                Err(trouble) => result = Err(trouble),
+            }
+        }
+        if result == Err(Trouble::Full) && !std::mem::replace(&mut self.warned, true) {
             let words = format_args!("the suppression list is full: no further bounces are noted");
             self.log.say(Level::Warn, words);
         }
-        noted.unwrap_or(false)
+        result
     }
 
     fn add(&mut self, entries: Vec<Entry>) -> Result<usize, Trouble> {
         let count = entries.len();
         for entry in entries {
-            self.book.add(entry).map_err(|book::Full| Trouble::Full)?;
+            self.book.add(entry)?;
         }
         Ok(count)
     }
@@ -319,26 +495,14 @@ impl From<io::Error> for Trouble {
     }
 }
 
-/// Tells what came of changes, once they are on the disk or are not.
-fn tell<T>(waiters: Vec<Waiter<T>>, failed: Option<&Trouble>) {
-    for (reply, result) in waiters {
-        answer(reply, failed.cloned().map_or(result, Err));
-    }
-}
-
 /// Whoever asked may have gone.
 fn answer<T>(reply: Reply<T>, result: Result<T, Trouble>) {
     let _ = reply.send(result);
 }
 
-fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    })
-}
-
 /// Wishes that wait: some seconds of bounces at full load, four megabytes at most.
 const WISHES_MAX: usize = 8192;
+/// How often refusals are told that nobody takes.
+const LEARN_TRIES: usize = 3;
 /// Wishes that share a sync.
 const BATCH_MAX: usize = 1024;

@@ -6,12 +6,17 @@
 //!  control plane ─ add, remove, page ─────────┘
 //! ```
 //!
+//! What a host says no to, on the wire or in a report, is settled only after the list has it on the disk.
+//! The keeper is a thread because it waits for the disk and may read a million lines, which no shard can.
+//! It sees files through [`Outside`]: the simulator runs the same code on its own disk.
+//!
 //! Every shard looks at every recipient, so looking takes no lock and touches one short piece. The
 //! addresses themselves are in the file alone; in memory an entry takes some fifty octets, so that a
 //! million of them are a small matter.
 
 mod book;
 mod keeper;
+mod outside;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -22,7 +27,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Wall;
 
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use keeper::Work;
 pub use keeper::{Keeper, Suppressions, Trouble};
+pub(crate) use outside::{Outside, Paper};
 
 /// An address that gets no mail, as the file and the control plane have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -70,6 +78,8 @@ pub struct Bounce {
     pub after: usize,
     /// For how long, in seconds; `None`: for good.
     pub span: Option<i64>,
+    /// The report that says so, which may be read once more; `None`: the host has said it itself.
+    pub report: Option<String>,
 }
 
 /// The addresses, for whoever only wants to know whether one is among them. Cloning shares it.

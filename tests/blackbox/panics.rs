@@ -155,6 +155,29 @@ fn questions_to_the_service_thread_panic() {
     assert_eq!(relay.fetch("/readyz").map(|(code, _)| code), Some(200));
 }
 
+/// Hosts know nobody: each refusal is on the list, in spite of its keeper, which panics on every third round.
+#[test]
+fn the_keeper_of_the_suppression_list_panics() {
+    let (scene, _mx) = Scene::with_mx(Script::new().says("RCPT TO:", "550 5.1.1 no such user"));
+    let mut relay = tempted(
+        &scene,
+        "suppressions",
+        3,
+        "suppression.on = [\"bad_mailbox\"]",
+    );
+    for n in 0..12 {
+        let to = format!("<b{n}@d.test>");
+        relay.submit("<a@c.test>", &[&to], &message(&format!("m{n}")));
+        let is_listed = || {
+            let checked = relay.run(&["suppression", "check", &format!("b{n}@d.test")]);
+            (checked.status.code() == Some(1)).then_some(())
+        };
+        eventually("it gets no more mail", is_listed);
+    }
+    relay.log_line(&["defect", "suppressions panicked"]);
+    assert!(relay.exited().is_none());
+}
+
 /// POP3 and IMAP in turn: each connection may end at any command, and the next finds the mailbox whole.
 #[test]
 fn sessions_of_users_panic() {

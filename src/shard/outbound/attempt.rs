@@ -103,6 +103,11 @@ impl<W: World> Attempt<W> {
         &self.remaining
     }
 
+    /// What became of the others.
+    pub(super) fn results(&self) -> &[(u16, Outcome)] {
+        &self.results
+    }
+
     pub(super) fn is_done(&self) -> bool {
         self.remaining.is_empty()
     }

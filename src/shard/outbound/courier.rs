@@ -201,6 +201,7 @@ impl<'a, W: World> Courier<'a, W> {
         if let Some(until) = attempt.rests {
             return Some((attempt, until));
         }
+        shard.learn_refusals(&message, attempt.results()).await;
         attempt.settle(Some(&message));
         // The last who holds it, where it has come to its end.
         if let Some(message) = Rc::into_inner(message) {

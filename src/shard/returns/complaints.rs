@@ -111,8 +111,9 @@ impl<W: World> Shard<W> {
                 after: 1,
                 // Whoever has said no has not said until when.
                 span: None,
+                report: Some(message.id.to_string()),
             };
-            self.refusals.suppressions.learn(bounce).await?;
+            self.learn_report(bounce).await?;
         }
         let reporter = reporter.as_deref().unwrap_or(OTHER);
         let tenant = subject.tenant.as_deref().unwrap_or(OTHER);

@@ -19,6 +19,8 @@ use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
 
+use futures_util::FutureExt as _;
+
 use crate::mail::outcome::{Blame, Diagnosis, Outcome, RemoteReply, Success};
 use crate::mail::report::{self, Action, Fate, READ_OCTETS_MAX, Returned, Told};
 use crate::mail::verp::Token;
@@ -28,10 +30,11 @@ use crate::shard::Shard;
 use crate::shard::message::{Body, Message};
 use crate::shard::outbound::attempt::{Attempt, LOCAL_TROUBLE};
 use crate::suppress::{Bounce, Trouble};
+use crate::trial::{self, Bug};
 use crate::wire::dot;
 use crate::wire::path::Mailbox;
 use crate::wire::status::{EnhancedStatus, ReplyCode};
-use crate::world::World;
+use crate::world::{Class, World};
 
 use counts::Came;
 use paths::{Kind, Paths};
@@ -225,8 +228,9 @@ impl<W: World> Shard<W> {
                 text: fate.reply.as_deref().unwrap_or(&diagnosis.text).to_owned(),
                 after: terms.after,
                 span: terms.seconds(),
+                report: Some(message.id.to_string()),
             };
-            self.refusals.suppressions.learn(bounce).await?;
+            self.learn_report(bounce).await?;
         }
         self.refusals.returned.count(came);
         self.refusals.returned.count_class(class);
@@ -243,6 +247,19 @@ impl<W: World> Shard<W> {
             },
         );
         Ok(format!("bounce of {} for {whose}: {class}", subject.name()))
+    }
+
+    /// What follows from a report, on the disk. Of one that is read once more after a crash nothing does.
+    async fn learn_report(&self, bounce: Bounce) -> Result<(), Wait> {
+        trial::tempt("returns");
+        let suppressions = self.refusals.suppressions.clone();
+        let learning = async move { suppressions.learn(vec![bounce]).await };
+        if trial::has(Bug::ReportNotAwaited) {
+            self.world.spawn(Class::Chores, learning.map(drop));
+            return Ok(());
+        }
+        learning.await?;
+        Ok(())
     }
 
     /// Tells other programs, with what the header that came back says.

@@ -202,9 +202,6 @@ impl<W: World> Shard<W> {
                 self.customers
                     .count(&self.settings().tenants, tenant, status);
             }
-            if let Some(class) = class {
-                self.learn_from(message, &recipient.mailbox, outcome, class);
-            }
             self.tell_attempt(attempt, message, &recipient.mailbox, outcome, class);
             if status == SENT {
                 self.record(Stage::AcceptedToDelivered, whole);

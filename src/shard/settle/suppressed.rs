@@ -1,6 +1,5 @@
 //! Who gets no mail: asked at RCPT and before each attempt, and learnt from refusals.
 
-use crate::bounces::Class;
 use crate::config::Suppressed;
 use crate::mail::envelope::Envelope;
 use crate::mail::outcome::{Blame, Diagnosis, Outcome};
@@ -9,9 +8,10 @@ use crate::shard::message::Message;
 use crate::shard::outbound::attempt::Attempt;
 use crate::smtp::reply::Reply;
 use crate::suppress::Bounce;
+use crate::trial::{self, Bug};
 use crate::wire::path::Mailbox;
 use crate::wire::status::EnhancedStatus;
-use crate::world::World;
+use crate::world::{Class, World};
 
 impl<W: World> Shard<W> {
     /// May mail for this address come in, as far as the list goes? What tells somebody of his own mail
@@ -59,34 +59,46 @@ impl<W: World> Shard<W> {
         }
     }
 
-    /// Notes a host's refusal, where it is one of those after which nothing more is sent.
-    pub(super) fn learn_from(
+    /// Notes what hosts have refused, where it is one of those after which nothing more is sent: before
+    /// it is settled, so that a crash in between has them asked once more.
+    pub(in crate::shard) async fn learn_refusals(
         &self,
         message: &Message,
-        mailbox: &Mailbox,
-        outcome: &Outcome,
-        class: Class,
+        results: &[(u16, Outcome)],
     ) {
-        let Outcome::Failed { diagnosis, .. } = outcome else {
-            return;
-        };
-        // What we say ourselves is of our routes, not of the mailbox.
-        let Some(reply) = &diagnosis.reply else {
-            return;
-        };
         let settings = self.settings();
         let terms = &settings.config.suppression;
-        if !terms.on.contains(&class) || message.envelope.reverse_path.0.is_none() {
+        if terms.on.is_empty() || message.envelope.reverse_path.0.is_none() {
             return;
         }
-        self.refusals.suppressions.note(Bounce {
-            address: mailbox.as_str().to_owned(),
-            why: class.name(),
-            at: self.world.wall(),
-            text: reply.to_string(),
-            after: terms.after,
-            span: terms.seconds(),
+        let refused = results.iter().filter_map(|(place, outcome)| {
+            let Outcome::Failed { diagnosis, .. } = outcome else {
+                return None;
+            };
+            // What we say ourselves is of our routes, not of the mailbox.
+            let reply = diagnosis.reply.as_ref()?;
+            let class = self.class_of(diagnosis);
+            let recipient = message.envelope.recipients.get(usize::from(*place))?;
+            terms.on.contains(&class).then(|| Bounce {
+                address: recipient.mailbox.as_str().to_owned(),
+                why: class.name(),
+                at: self.world.wall(),
+                text: reply.to_string(),
+                after: terms.after,
+                span: terms.seconds(),
+                report: None,
+            })
         });
+        let refused: Vec<Bounce> = refused.collect();
+        if refused.is_empty() {
+            return;
+        }
+        let suppressions = self.refusals.suppressions.clone();
+        let learning = async move { suppressions.learn_or_lose(refused).await };
+        if trial::has(Bug::RefusalNotAwaited) {
+            return self.world.spawn(Class::Chores, learning);
+        }
+        learning.await;
     }
 
     fn is_suppressed(&self, mailbox: &Mailbox) -> bool {

@@ -54,6 +54,8 @@ pub struct Faults {
     pub fail_sync_at: Option<u64>,
     /// No file can be read.
     pub fail_reads: bool,
+    /// No names are made durable.
+    pub fail_directories: bool,
     /// This operation fails with an I/O error, whatever it is: reads and looks at names count too.
     pub fail_at: Option<u64>,
     /// This one of those that may need room finds none.
@@ -308,6 +310,10 @@ impl SimDisk {
         inner.count()?;
         if !inner.is_directory(directory) {
             return Err(io::ErrorKind::NotFound.into());
+        }
+        if inner.faults.fail_directories {
+            trial::saw("disk", "EIO from fsync of a directory");
+            return Err(io::Error::other("the plan says that this sync fails"));
         }
         inner.make_durable(directory);
         Ok(())

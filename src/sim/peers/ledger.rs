@@ -46,6 +46,47 @@ pub struct Entries {
     pub transactions: Vec<(Duration, Rc<str>)>,
     /// Recipients that were named.
     pub named: Vec<NamedAt>,
+    /// What came back later, by the recipient that it is about.
+    pub told: BTreeMap<String, Told>,
+    /// Recipients of whose return paths the relay would not hear.
+    pub returns_refused: Vec<String>,
+}
+
+/// What came back later of one recipient.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Reports of failure, or complaints, that there are in all.
+    pub planned: u32,
+    /// A reader complained.
+    pub is_complaint: bool,
+    /// So many were answered 250.
+    pub sure: u32,
+    /// Of so many nobody knows.
+    pub maybe: u32,
+}
+
+impl Told {
+    /// If the recipient is on the list for it, nothing more is to be heard.
+    #[must_use]
+    pub fn was_all_heard(&self, after: u32) -> bool {
+        let need = if self.is_complaint { 1 } else { after };
+        (self.planned, self.sure, self.maybe) == (need, need, 0)
+    }
+}
+
+impl Entries {
+    /// Reports that were answered 250.
+    #[must_use]
+    pub fn reports_taken(&self) -> u32 {
+        self.told.values().map(|told| told.sure).sum()
+    }
+
+    /// The message to this recipient came from `<>`.
+    #[must_use]
+    pub fn is_from_nobody(&self, recipient: &str) -> bool {
+        let submission = token_of(recipient).and_then(|token| self.submissions.get(token));
+        submission.is_some_and(|one| one.reverse_path.is_empty())
+    }
 }
 
 /// A recipient that was named to a host.

@@ -7,6 +7,7 @@ pub mod guard;
 pub mod ledger;
 pub mod provider;
 pub mod reader;
+pub mod returner;
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};

@@ -37,6 +37,8 @@ pub enum Manner {
     Greylists(Duration),
     /// It refuses some recipients by policy, out of 1000.
     Refuses(u32),
+    /// It knows so many of 1000 recipients.
+    Knows(u32),
 }
 
 /// What it has said.
@@ -100,6 +102,10 @@ impl Provider {
                     (450, "450 4.7.1 greylisted, try again in a minute")
                 })
             }
+            Manner::Knows(permille) => (!random.permille(permille)).then(|| {
+                inner.counts.refused += 1;
+                (550, "550 5.1.1 nobody of that name")
+            }),
             Manner::Refuses(permille) => random.permille(permille).then(|| {
                 inner.counts.refused += 1;
                 (550, "550 5.7.1 refused by policy")

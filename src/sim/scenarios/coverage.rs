@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{hardships, panics, seams, waiting};
+use super::{hardships, panics, seams, suppressing, waiting};
 use crate::trial;
 
 /// Every play once for so many seeds: what struck, how often, and what the queue came through.
@@ -34,7 +34,7 @@ fn every_fault_strikes_and_every_state_is_reached() {
     assert!(missing.is_empty(), "never seen: {missing:#?}\n{table}");
 }
 
-const PLAYS: [fn(u64); 26] = [
+const PLAYS: [fn(u64); 30] = [
     super::good_weather,
     super::moody_hosts,
     super::storm,
@@ -61,6 +61,10 @@ const PLAYS: [fn(u64); 26] = [
     seams::no_room,
     seams::calendar,
     seams::lies,
+    suppressing::ends,
+    suppressing::cuts,
+    suppressing::disk,
+    suppressing::panics,
 ];
 
 /// What a host may do at a step.
@@ -80,6 +84,7 @@ const WANTED: &[(&str, &[&str])] = &[
             "EIO from fdatasync",
             "ENOSPC from any operation",
             "ENOSPC, a part written",
+            "EIO from fsync of a directory",
         ],
     ),
     (
@@ -109,7 +114,14 @@ const WANTED: &[(&str, &[&str])] = &[
     ("calendar", &["back", "forth"]),
     (
         "panic",
-        &["inbound", "commit", "outbound", "chores", "a whole shard"],
+        &[
+            "inbound",
+            "commit",
+            "outbound",
+            "chores",
+            "suppressions",
+            "a whole shard",
+        ],
     ),
     (
         "client breaks off",
@@ -127,6 +139,33 @@ const WANTED: &[(&str, &[&str])] = &[
     ("ready", &["in_flight", "held"]),
     ("held", &["ready", "waiting"]),
     ("part ends", &["delivered", "failed", "expired", "reported"]),
+    // The suppression list: what it is told, and through which states it comes.
+    (
+        "report",
+        &[
+            "a bounce",
+            "a complaint",
+            "a delay",
+            "heard before",
+            "heard before its address was taken off",
+        ],
+    ),
+    (
+        "operator",
+        &[
+            "was told",
+            "was told nothing",
+            "takes off what reports have brought",
+        ],
+    ),
+    (
+        "suppressions",
+        &[
+            "written anew",
+            "read anew after a panic",
+            "half a line cut off",
+        ],
+    ),
     ("lane", &["closed", "probing", "open again", "narrower"]),
 ];
 

@@ -12,6 +12,7 @@ mod paces;
 mod panics;
 mod play;
 mod seams;
+mod suppressing;
 mod waiting;
 mod warming;
 

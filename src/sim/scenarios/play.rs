@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +12,9 @@ use crossbeam::queue::SegQueue;
 use futures_channel::oneshot;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::bounces;
 use crate::config::Config;
+use crate::mail::verp;
 use crate::observe::ask::{Act, Ask, Facts, Order, Selector, Tell};
 use crate::observe::events::Post;
 use crate::observe::explained::Explained;
@@ -32,7 +35,7 @@ use crate::sim::peers::ledger::Ledger;
 use crate::sim::peers::provider::Provider;
 use crate::sim::random::Random;
 use crate::sim::{NodeId, PLANNED_PANIC, Sim, SimWorld, Temptation, Weather};
-use crate::suppress::Suppressions;
+use crate::suppress::{Suppressions, Work};
 use crate::tls::Ends;
 use crate::tls::client::Clients;
 use crate::users::Users;
@@ -63,6 +66,14 @@ pub(super) struct Play {
     clients_begun: Cell<usize>,
     /// Shards of this life that have ended.
     ended: Rc<Cell<usize>>,
+    /// Who gets no mail, in this life.
+    pub(super) suppressions: Rc<RefCell<Suppressions>>,
+    /// The keeper of that has ended.
+    keeper_ended: Rc<Cell<bool>>,
+    /// What replies mean.
+    bounces: Arc<bounces::Rules>,
+    /// What proves return paths.
+    returns: Option<Arc<verp::Keys>>,
 }
 
 impl Play {
@@ -106,17 +117,26 @@ impl Play {
             settle_lag: SETTLE_LAG,
             has_ended: true,
             disk_failed: false,
+            return_domain: None,
             trust: Trust::Plain,
         };
         let tells = std::env::var_os("RINGPOST_TELL").is_some();
-        let output: Box<dyn std::io::Write + Send> = if tells {
-            Box::new(std::io::stderr())
+        let output: Box<dyn io::Write + Send> = if tells {
+            Box::new(io::stderr())
         } else {
-            Box::new(std::io::sink())
+            Box::new(io::sink())
         };
         let journal = Journal::writing_to(output, Format::Text, Level::Debug).unwrap();
         let roots = keys.map_or_else(RootCertStore::empty, |keys| keys.roots.clone());
         let clients_of_hosts = Clients::with_roots(roots).unwrap();
+        let returns = config.takes_returns().then(|| {
+            let keys = verp::Keys::parse("a secret of this play, and of nobody else");
+            Arc::new(keys.unwrap())
+        });
+        let bounces = match config.suppression.on.is_empty() {
+            true => bounces::Rules::default(),
+            false => config.bounces.read().unwrap(),
+        };
         let play = Self {
             clients_tls: keys.map(|_| Arc::clone(&clients_of_hosts.verified)),
             tls: Ends {
@@ -141,6 +161,10 @@ impl Play {
             clients_left: Rc::default(),
             clients_begun: Cell::new(0),
             ended: Rc::default(),
+            suppressions: Rc::new(RefCell::new(Suppressions::nowhere())),
+            keeper_ended: Rc::default(),
+            bounces: Arc::new(bounces),
+            returns,
             sim,
         };
         for (domain, addresses) in DOMAINS {
@@ -183,6 +207,11 @@ impl Play {
         self.sim.set_answer(Question { name, kind }, answer);
     }
 
+    /// Where the relay takes mail.
+    pub(super) fn door(&self) -> SocketAddr {
+        self.config.listener[0].bind[0]
+    }
+
     /// Where clients run.
     pub(super) fn clients(&self) -> &SimWorld {
         &self.clients
@@ -214,14 +243,23 @@ impl Play {
         let suspects = Suspects::default();
         let warmups = Warmups::default();
         self.ended.set(0);
+        let suppressions = match self.keep_suppressions(&world) {
+            _ if self.disk().is_off() => {
+                self.sim.power_cut(self.relay);
+                return None;
+            }
+            Ok(suppressions) => suppressions,
+            Err(error) => return Some(Err(error.to_string())),
+        };
+        self.suppressions.replace(suppressions.clone());
         let words: Arc<SegQueue<Result<(), String>>> = Arc::default();
         for number in 0..self.shards.get() {
             let told = Arc::clone(&words);
             let start = life::Start {
                 rules: Rules {
                     credentials: Arc::default(),
-                    bounces: Arc::default(),
-                    returns: None,
+                    bounces: Arc::clone(&self.bounces),
+                    returns: self.returns.clone(),
                     config: Arc::clone(&self.config),
                     tls: self.tls.clone(),
                     signers: Arc::default(),
@@ -232,7 +270,7 @@ impl Play {
                 number,
                 visitors: visitors.clone(),
                 suspects: suspects.clone(),
-                suppressions: Suppressions::nowhere(),
+                suppressions: suppressions.clone(),
                 meters: Default::default(),
                 warmups: warmups.clone(),
                 journal: self.journal.handle(),
@@ -252,6 +290,27 @@ impl Play {
         }
         let words = std::iter::from_fn(|| words.pop());
         Some(words.collect())
+    }
+
+    /// Reads the suppression list, where there is to be one, and keeps it from now on.
+    fn keep_suppressions(&self, world: &SimWorld) -> io::Result<Suppressions> {
+        let terms = &self.config.suppression;
+        self.keeper_ended.set(terms.on.is_empty());
+        if terms.on.is_empty() {
+            return Ok(Suppressions::nowhere());
+        }
+        let data = &self.config.data_dir;
+        self.disk().make_directory(data)?;
+        let (disk, log) = (world.clone(), self.journal.handle());
+        let (suppressions, work) = Work::open(move || disk.clone(), data, terms.max, log)?;
+        let (own, ended) = (world.of_shard(usize::MAX), Rc::clone(&self.keeper_ended));
+        world
+            .of_shard(usize::MAX)
+            .spawn_as("suppressions", async move {
+                work.attend(own).await;
+                ended.set(true);
+            });
+        Ok(suppressions)
     }
 
     /// Starts the relay on a disk that may be bad: false where it says that it cannot.
@@ -317,6 +376,9 @@ impl Play {
         }
         let gone = || self.ended.get() == self.shards.get();
         self.run_until("the relay has ended", gone, Duration::from_secs(60));
+        self.suppressions.borrow().end();
+        let gone = || self.keeper_ended.get();
+        self.run_until("the list is kept", gone, Duration::from_secs(60));
         self.sim.kill(self.relay);
         self.note_crash();
     }
@@ -597,6 +659,8 @@ pub(super) const DOMAINS: [(&str, &[u8]); 4] = [
     ("three.test", &[31, 32, 33]),
     (SENDERS, &[41]),
 ];
+/// The domain of return paths.
+pub(super) const RETURNS: &str = "returns.test";
 /// Where reports go.
 pub(super) const SENDERS: &str = "senders.test";
 /// The domains that mail is for.
