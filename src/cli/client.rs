@@ -26,6 +26,8 @@ pub struct Place {
     pub bind: Option<SocketAddr>,
     /// `token_file` there.
     pub token_file: Option<PathBuf>,
+    /// The file that the relay has locked while it runs.
+    pub lock: Option<PathBuf>,
 }
 
 /// Why a command failed: words for standard error and an exit code of sysexits.h.

@@ -1,5 +1,6 @@
 //! Commands about the process that runs: is it well, read the configuration anew, end.
 
+use std::fs::File;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -75,19 +76,26 @@ struct Status<T> {
 #[must_use]
 pub fn health(arguments: &Health, place: &Place) -> ExitCode {
     let asked = Client::of(place).and_then(|client| client.get_failing("/readyz"));
-    print(asked.and_then(|told: Status<State>| {
-        if told.status != State::Ready {
-            let words = format!("it takes no mail: {}", super::shards::state(told.status));
-            return Err(Complaint::new(EX_TEMPFAIL, words));
-        }
-        if arguments.json {
-            return Answer::json(&told);
-        }
-        Ok(Answer {
+    let told: Status<State> = match asked {
+        Ok(told) => told,
+        Err(complaint) => return print(Err(complaint)),
+    };
+    let is_ready = told.status == State::Ready;
+    let printed = match (arguments.json, is_ready) {
+        (true, _) => print(Answer::json(&told)),
+        (false, true) => print(Ok(Answer {
             result: "it takes mail\n".to_owned(),
             remark: None,
-        })
-    }))
+        })),
+        (false, false) => ExitCode::SUCCESS,
+    };
+    match is_ready {
+        true => printed,
+        false => {
+            let words = format!("it takes no mail: {}", super::shards::state(told.status));
+            print(Err(Complaint::new(EX_TEMPFAIL, words)))
+        }
+    }
 }
 
 /// Has the relay at `place` read its configuration.
@@ -132,10 +140,10 @@ fn show(told: &Reloaded) -> String {
 /// Has the relay at `place` end, and waits for that.
 #[must_use]
 pub fn drain(arguments: &Drain, place: &Place) -> ExitCode {
-    print(Client::of(place).and_then(|client| end(arguments, &client)))
+    print(Client::of(place).and_then(|client| end(arguments, &client, place)))
 }
 
-fn end(arguments: &Drain, client: &Client) -> Result<Answer, Complaint> {
+fn end(arguments: &Drain, client: &Client, place: &Place) -> Result<Answer, Complaint> {
     let within = arguments.within.map(units::duration);
     let order = serde_json::json!({ "drain": true, "within": within });
     let told: Status<String> = client.post("/api/v1/drain", &order)?;
@@ -153,6 +161,7 @@ fn end(arguments: &Drain, client: &Client) -> Result<Answer, Complaint> {
             }
             thread::park_timeout(LOOK);
         }
+        await_lock(place);
         "ended".clone_into(&mut status);
     }
     if arguments.json {
@@ -164,9 +173,24 @@ fn end(arguments: &Drain, client: &Client) -> Result<Answer, Complaint> {
     })
 }
 
+/// Whoever is told that it is gone may start the next one: that needs the data directory for itself. Another
+/// one that has it by now is not waited for.
+fn await_lock(place: &Place) {
+    let Some(lock) = place.lock.as_ref().and_then(|path| File::open(path).ok()) else {
+        // Not on this machine, or of another user.
+        return;
+    };
+    let until = Instant::now() + LOCK_WAIT;
+    while lock.try_lock_shared().is_err() && Instant::now() < until {
+        thread::park_timeout(LOOK);
+    }
+}
+
 /// Without a word from us, no configuration lets an end take longer than an operator waits for it.
 const LONGEST: Duration = Duration::from_secs(600);
 /// What the end takes beyond the last transaction.
 const LAST_SYNC: Duration = Duration::from_secs(10);
+/// What it needs behind its last answer.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// How often is looked whether it is gone.
 const LOOK: Duration = Duration::from_millis(50);

@@ -295,6 +295,7 @@ fn place(config: &Config) -> Place {
     Place {
         bind: config.control.bind,
         token_file: config.control.token_file.clone(),
+        lock: Some(config.data_dir.join(serve::LOCK)),
     }
 }
 

@@ -638,7 +638,8 @@ impl Oauth {
     }
 }
 
-/// Reads `path`; without one `./ringpost.toml`; without that the embedded default.
+/// Reads `path`, in which there must be something; without one `./ringpost.toml`; without that the embedded
+/// default.
 pub fn load(path: Option<&Path>) -> Result<Config, Vec<Fault>> {
     load_with(path, Named::Read)
 }
@@ -672,6 +673,11 @@ fn load_with(path: Option<&Path>, named: Named) -> Result<Config, Vec<Fault>> {
     };
     let octets = std::fs::read(file)
         .map_err(|error| vec![Fault::after(file, "", format!("cannot be read: {error}"))])?;
+    if path.is_some() && file.is_file() && octets.iter().all(u8::is_ascii_whitespace) {
+        let message = "is empty, which would be all defaults at once: it may be half written; without \
+                       --config there is no file to be read";
+        return Err(vec![Fault::after(file, "", message.to_owned())]);
+    }
     match String::from_utf8(octets) {
         Ok(text) => read::read(file, &text, named),
         Err(error) => {
@@ -708,4 +714,4 @@ fn full_name(hosts: &str, name: &str) -> Option<String> {
 }
 
 /// Where the configuration is looked for when nobody says where.
-const FILE: &str = "ringpost.toml";
+pub(crate) const FILE: &str = "ringpost.toml";

@@ -15,13 +15,14 @@ use super::folder::{Core, Folder, Home, read_text, size_in_name};
 use super::name::FolderName;
 use super::quota::{Allowance, Limit, Promises, Quota};
 use super::turn::Turn;
+use crate::users::may_have_mailbox;
 use crate::world::{self, Tick, World};
 
 /// The mailboxes whose home is this shard.
 pub struct Accounts<W: World> {
     world: W,
     root: PathBuf,
-    host: Rc<str>,
+    host: RefCell<Rc<str>>,
     limit: Cell<Limit>,
     open: RefCell<HashMap<String, Weak<Account<W>>>>,
     /// Accounts that mail was admitted to just now: what they hold need not be counted again.
@@ -120,7 +121,7 @@ impl<W: World> Accounts<W> {
         Self {
             world: world.clone(),
             root: root.into(),
-            host: file_host(host).into(),
+            host: RefCell::new(file_host(host).into()),
             limit: Cell::new(limit),
             open: RefCell::default(),
             counted: RefCell::default(),
@@ -128,6 +129,11 @@ impl<W: World> Accounts<W> {
             turn: Turn::default(),
             tell: Rc::new(tell),
         }
+    }
+
+    /// Another name of the machine, for what is delivered from now on.
+    pub fn set_host(&self, hostname: &str) {
+        *self.host.borrow_mut() = file_host(hostname).into();
     }
 
     /// Another limit, for accounts that are opened from now on.
@@ -189,7 +195,7 @@ impl<W: World> Accounts<W> {
             world: self.world.clone(),
             user: user.as_str().into(),
             directory,
-            host: Rc::clone(&self.host),
+            host: Rc::clone(&self.host.borrow()),
             allowance: Rc::new(Allowance {
                 limit: self.limit.get(),
                 promises,
@@ -632,11 +638,7 @@ async fn remove_all<W: World>(world: &W, directory: &Path) -> io::Result<()> {
 
 /// The directory of a user below `mailboxes.dir`: the address itself, which must be one name.
 pub(super) fn directory_of(user: &str) -> io::Result<&str> {
-    let is_bad = user.is_empty()
-        || user.starts_with('.')
-        || user.len() > USER_OCTETS_MAX
-        || user.contains(['/', '\0']);
-    if is_bad {
+    if !may_have_mailbox(user) {
         let words = format!("{user:?} cannot be the name of a mailbox");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
     }
@@ -664,5 +666,3 @@ const PROMISE_WAIT: Duration = Duration::from_secs(300);
 const TRASH: &str = "..gone-";
 /// Open folders of one user that nobody uses, at most.
 const IDLE_MAX: usize = 16;
-/// What file systems take for one name.
-const USER_OCTETS_MAX: usize = 255;

@@ -21,17 +21,18 @@ pub struct Pickup {
 }
 
 impl Pickup {
-    /// Looks into `directory` every second, and hands what is there to the listener at `relay`.
+    /// Looks into `directory` every second, and hands what is there to the listener at `relay`, as who
+    /// `hello` says that we are by then.
     pub fn start(
         directory: PathBuf,
         relay: SocketAddr,
-        hello: String,
+        hello: impl Fn() -> String + Send + 'static,
         log: Log,
     ) -> io::Result<Self> {
         let (end, ended) = mpsc::channel();
         let looking = move || {
             while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-                take_all(&directory, &log, |path| take(path, relay, &hello, &log));
+                take_all(&directory, &log, |path| take(path, relay, &hello(), &log));
             }
         };
         let thread = std::thread::Builder::new()

@@ -12,6 +12,7 @@ use crate::smtp::client::{
 };
 use crate::time::Tick;
 use crate::wire::dot::Stuffer;
+use crate::wire::status::EnhancedStatus;
 
 /// What became of each recipient.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,11 +89,22 @@ impl Courier {
                 },
             }
         }
-        match self.session.failure() {
-            _ if self.open.is_empty() => Ok(self.answer),
-            Some(failure) => Err(io::Error::other(failure.diagnosis.text.to_string())),
-            None => Err(io::Error::other("the relay takes no recipient")),
+        let why = match self.session.failure() {
+            _ if self.open.is_empty() => return Ok(self.answer),
+            Some(failure) => failure.diagnosis.clone(),
+            None => Diagnosis::ours(NO_MORE, "the relay takes no recipient"),
+        };
+        if self.answer == Answer::default() {
+            return Err(io::Error::other(why.text.to_string()));
         }
+        // Of more recipients than fit into one transaction some have it: only the others come again.
+        let open = self
+            .open
+            .iter()
+            .map(|place| &submission.envelope.to[*place]);
+        let open = open.map(|to| (to.clone(), why.clone()));
+        self.answer.deferred.extend(open);
+        Ok(self.answer)
     }
 
     fn now(&self) -> Tick {
@@ -195,6 +207,8 @@ fn wire_form(content: &[u8]) -> Vec<u8> {
     wire
 }
 
+/// RFC 3463 §3.4
+const NO_MORE: EnhancedStatus = EnhancedStatus::new(4, 3, 2);
 /// The relay is on this machine.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// The longest single wait; the session's own deadlines are checked after each.

@@ -5,6 +5,8 @@
 //! next ─► "sockets": the old one sends descriptors ─► next reads its configuration, is ready to begin
 //! next ─► "end": the old one ends its transactions, syncs, lets go of the lock ─► next locks, recovers, accepts
 //!         meanwhile connections wait in the kernel, in the sockets that both have
+//! next ─► "ready": the old one, which has waited for that without anything, is gone
+//!         "" (it was killed): the old one takes the lock and begins anew, as the process that it was
 //! ```
 //!
 //! They talk over a socket in the data directory, whose name has the process's number: only the relay's own
@@ -16,7 +18,9 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +33,7 @@ use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 use socket2::Socket;
 
+use super::site::LOCK;
 use super::words::Word;
 use super::{EX_TEMPFAIL, os_error, refused};
 use crate::observe::log::{Level, Log};
@@ -51,6 +56,15 @@ pub(super) struct Estate {
     pub(super) listening: Vec<(SocketAddr, Socket)>,
     pub(super) control: Option<(SocketAddr, Socket)>,
     pub(super) drain: Duration,
+}
+
+/// Who hears that it is over, and who it is over for.
+pub(super) type Desks = (mpsc::Sender<Word>, mpsc::Sender<Heir>);
+
+/// The same, and where the latter is heard of.
+pub(super) fn desks(words: &mpsc::Sender<Word>) -> (Desks, mpsc::Receiver<Heir>) {
+    let (heirs, heir) = mpsc::channel();
+    ((words.clone(), heirs), heir)
 }
 
 /// Where the next process can ask.
@@ -80,19 +94,15 @@ impl Point {
     }
 
     /// Answers whoever asks, by a thread that lasts as long as the process.
-    pub(super) fn attend(
-        self,
-        estate: Estate,
-        words: mpsc::Sender<Word>,
-        log: Log,
-    ) -> io::Result<()> {
+    pub(super) fn attend(self, estate: Estate, (words, heirs): Desks, log: Log) -> io::Result<()> {
+        let lock = self.path.with_file_name(LOCK);
         let attending = move || {
             while let Ok(caller) = rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC) {
                 match answer(&caller, &estate, self.patience) {
                     Ok(true) => {
-                        let _ = words.send(Word::HandOver);
                         // Open until the process ends: the next one sees by it that this one is there.
-                        std::mem::forget(caller);
+                        let _ = heirs.send(Heir { caller, lock });
+                        let _ = words.send(Word::HandOver);
                         let _ = std::fs::remove_file(&self.path);
                         return;
                     }
@@ -138,6 +148,55 @@ fn answer(caller: &OwnedFd, estate: &Estate, patience: Duration) -> io::Result<b
         None,
     )?;
     Ok(hear(caller)?.0 == END)
+}
+
+/// Whoever this relay has ended for.
+pub(super) struct Heir {
+    caller: OwnedFd,
+    lock: PathBuf,
+}
+
+impl Heir {
+    /// Waits until it serves; false where it never will: it is gone, and nobody else has the data directory.
+    /// For whoever has nothing of a relay any more.
+    pub(super) fn serves(self) -> bool {
+        let wait =
+            sockopt::set_socket_timeout(&self.caller, sockopt::Timeout::Recv, Some(HEIR_WAIT));
+        match wait
+            .map_err(io::Error::from)
+            .and_then(|()| hear(&self.caller))
+        {
+            Ok((words, _)) if words.is_empty() => {}
+            // It is ready, or takes long and is there.
+            Ok(_) => return true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+            Err(_) => {}
+        }
+        // One of an older version says nothing, and goes on with the lock; so may a third one.
+        let Ok(lock) = File::open(&self.lock) else {
+            return true;
+        };
+        let until = Instant::now() + DEATH_WAIT;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return false,
+                Err(_) if Instant::now() >= until => return true,
+                Err(_) => std::thread::park_timeout(LOCK_LOOK),
+            }
+        }
+    }
+}
+
+/// Runs this program anew in its own place, as it was called; that it cannot, for whoever watches over it.
+pub(super) fn serve_again() -> ExitCode {
+    eprintln!("ringpost: the relay that took over is gone: this one begins anew");
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_else(|| "ringpost".into());
+    // What runs, which may have been replaced since.
+    let mut again = Command::new("/proc/self/exe");
+    let error = again.arg0(name).args(arguments).exec();
+    eprintln!("ringpost: it cannot: {error}");
+    ExitCode::from(EX_TEMPFAIL)
 }
 
 /// The relay that runs on a data directory, asked to hand over.
@@ -197,6 +256,12 @@ fn receive(socket: OwnedFd) -> io::Result<Legacy> {
 }
 
 impl Predecessor {
+    /// Lets it go: this one serves.
+    pub(super) fn tell_ready(self) {
+        // It may be gone, or of a version that waits for nothing.
+        let _ = send(&self.socket, READY, None);
+    }
+
     /// Has it end, and waits until `lock` is ours. Whoever was killed meanwhile has let go of it too.
     pub(super) fn ends(&self, lock: &File) -> Result<(), Refused> {
         let told = send(&self.socket, END, None);
@@ -326,6 +391,7 @@ fn hear(from: &OwnedFd) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
 const PREFIX: &str = "handover.";
 const SOCKETS: &[u8] = b"sockets";
 const END: &[u8] = b"end";
+const READY: &[u8] = b"ready";
 /// An address and some words.
 const MESSAGE_MAX: usize = 1024;
 /// Whoever takes nothing for so long is not waited for.
@@ -337,6 +403,8 @@ const LAST_SYNC: Duration = Duration::from_secs(30);
 /// What the kernel takes to close what a killed process had open.
 const DEATH_WAIT: Duration = Duration::from_secs(1);
 const LOCK_LOOK: Duration = Duration::from_millis(2);
+/// How long the next one may read the spool, until it is taken for one that hangs and has it all the same.
+const HEIR_WAIT: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {
@@ -370,6 +438,8 @@ mod tests {
         let point = Point::open(data.path()).unwrap();
         tidy(data.path());
         assert_eq!(points(data.path()).count(), 1, "its own stays");
+        let (heirs, heir) = mpsc::channel();
+        let words = (words, heirs);
         point.attend(estate, words, journal.handle()).unwrap();
 
         let first = ask(data.path()).unwrap();
@@ -384,6 +454,9 @@ mod tests {
         let word = told.recv_timeout(Duration::from_secs(10)).unwrap();
         assert!(matches!(word, Word::HandOver));
         assert!(sockets[0].accept().is_ok(), "who waited is there");
+        let heir = heir.try_recv().unwrap();
+        legacy.predecessor.tell_ready();
+        assert!(heir.serves());
     }
 
     #[test]
@@ -395,6 +468,7 @@ mod tests {
             patience: ITS_END,
             ..Point::open(data.path()).unwrap()
         };
+        let words = (words, mpsc::channel().0);
         point.attend(estate().1, words, journal.handle()).unwrap();
         let _asks_nothing = call(data.path()).unwrap();
         let _never_says_to_end = ask(data.path()).unwrap();
@@ -414,6 +488,87 @@ mod tests {
         predecessor.ends(&lock).unwrap();
         let other = File::open(data.path().join("lock")).unwrap();
         assert!(predecessor.ends(&other).is_err(), "it only hung up");
+    }
+
+    #[test]
+    fn one_that_was_killed_behind_its_last_word_does_not_serve_unless_another_has_the_lock() {
+        let data = tempfile::tempdir().unwrap();
+        let lock = data.path().join(LOCK);
+        let held = File::create(&lock).unwrap();
+        let heir = || {
+            let (ours, theirs) = pair();
+            drop(theirs);
+            let lock = lock.clone();
+            Heir { caller: ours, lock }
+        };
+        assert!(!heir().serves());
+        held.lock().unwrap();
+        assert!(heir().serves(), "an older one, which says nothing");
+        drop(held);
+        assert!(!heir().serves());
+    }
+
+    /// Of another version, or of nobody's.
+    #[test]
+    fn whoever_says_something_else_changes_nothing() {
+        let data = tempfile::tempdir().unwrap();
+        let journal = Journal::start(Format::Text, Level::Error).unwrap();
+        let (words, told) = mpsc::channel();
+        let point = Point::open(data.path()).unwrap();
+        let words = (words, mpsc::channel().0);
+        point.attend(estate().1, words, journal.handle()).unwrap();
+        let long = vec![b'e'; 4000];
+        for first in [
+            &b""[..],
+            b"sock",
+            b"sockets 2",
+            b"SOCKETS",
+            b"end",
+            b"ready",
+            &long,
+        ] {
+            let caller = call(data.path()).unwrap();
+            send(&caller, first, None).unwrap();
+            assert!(
+                hear(&caller).is_ok_and(|(words, _)| words.is_empty()),
+                "hung up"
+            );
+        }
+        for second in [&b""[..], b"sockets", b"en", b"ending", b"ready", &long] {
+            let legacy = ask(data.path()).unwrap();
+            send(&legacy.predecessor.socket, second, None).unwrap();
+            assert!(hear(&legacy.predecessor.socket).is_ok_and(|(words, _)| words.is_empty()));
+        }
+        assert!(told.try_recv().is_err(), "it serves on");
+        assert!(ask(data.path()).is_ok());
+    }
+
+    #[test]
+    fn what_a_newer_or_a_broken_one_says_is_understood_or_refused() {
+        let said = |words: &[&[u8]], with: bool| {
+            let (ours, theirs) = pair();
+            let listener = Socket::from(TcpListener::bind("127.0.0.1:0").unwrap());
+            for words in words {
+                send(&theirs, words, with.then_some(&listener)).unwrap();
+            }
+            rustix::net::shutdown(&theirs, rustix::net::Shutdown::Write).unwrap();
+            receive(ours).map(|legacy| legacy.predecessor.drain)
+        };
+        let all = br#"{"All":{"drain":{"secs":3,"nanos":0},"since":"a newer one"}}"#;
+        assert_eq!(said(&[all], false).ok(), Some(Duration::from_secs(3)));
+        let listening = br#"{"Listening":{"asked":"127.0.0.1:25"}}"#;
+        for (words, with) in [
+            (&[&b"{"[..]][..], false),
+            (&[br#"{"All":{"#], false),
+            (&[br#"{"Mailboxes":{}}"#], false),
+            (&[listening], false),
+            (&[all], true),
+            (&[listening, listening], true),
+            (&[&[b'x'; 3000]], false),
+            (&[], false),
+        ] {
+            assert!(said(words, with).is_err(), "{words:?}");
+        }
     }
 
     fn pair() -> (OwnedFd, OwnedFd) {

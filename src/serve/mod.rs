@@ -32,13 +32,14 @@ use futures_channel::oneshot;
 use signal_hook::iterator::Handle;
 
 use certificates::Seen;
+use handover::Heir;
 use manager::Manager;
 use reload::{Current, credentials, hooks, issuer, signers};
 use site::Site;
 use walls::{Keeper, Walls};
 use words::{Steward, Word};
 
-use crate::config::{Config, Durability, Protocol};
+use crate::config::{self, Config, Durability, Protocol};
 use crate::confine::{self, Owner};
 use crate::control::audit::{self, Audit};
 use crate::control::house::House;
@@ -62,14 +63,22 @@ use crate::uring::start::{self, Refused, Running, ShardMain};
 use crate::uring::{Uring, cores};
 use crate::users::Users;
 
+pub(crate) use site::LOCK;
 pub use site::Taking;
 
 /// Runs the relay until it is told to end. `path` is where the configuration came from, for
 /// reloads.
 #[must_use]
 pub fn run(config: Config, path: Option<&Path>, taking: Taking) -> ExitCode {
+    // What was there at the start must be there at a reload.
+    let path = path.or_else(|| Some(Path::new(config::FILE)).filter(|path| path.exists()));
     match serve(config, path.map(Path::to_path_buf), taking) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(None) => ExitCode::SUCCESS,
+        // Behind this one nobody is left: not a lock, and not a thread.
+        Ok(Some(heir)) => match heir.serves() {
+            true => ExitCode::SUCCESS,
+            false => handover::serve_again(),
+        },
         Err(refused) => {
             eprintln!("ringpost: {refused}");
             ExitCode::from(refused.exit_code)
@@ -77,7 +86,10 @@ pub fn run(config: Config, path: Option<&Path>, taking: Taking) -> ExitCode {
     }
 }
 
-fn serve(mut config: Config, path: Option<PathBuf>, taking: Taking) -> Result<(), Refused> {
+/// Whoever takes over, once this one has ended for it; `None`: nobody does.
+type Outcome = Result<Option<Heir>, Refused>;
+
+fn serve(mut config: Config, path: Option<PathBuf>, taking: Taking) -> Outcome {
     // Before any other thread: a signal that comes while the relay starts is kept for its turn, and
     // what the process gives up is given up by all of them.
     let signals = words::signals()?;
@@ -128,8 +140,8 @@ fn serve(mut config: Config, path: Option<PathBuf>, taking: Taking) -> Result<()
     announce(&current, &bound, control_at, made.as_deref());
     walls.tell(&current);
     manager.ready(seats.len());
-    let succession = ground.succession;
-    succession.begin(&manager, words.clone(), journal.handle())?;
+    let (desks, heir) = handover::desks(&words);
+    ground.succession.begin(&manager, desks, journal.handle())?;
     let pickup = pick_up(&current, &bound)?;
     let watcher = watch(ended, running, signals.handle(), words.clone())?;
     words::forward(signals, words)?;
@@ -145,7 +157,7 @@ fn serve(mut config: Config, path: Option<PathBuf>, taking: Taking) -> Result<()
     desk.events.finish();
     handover::close(&config.data_dir);
     // The service thread and the log's thread end after the shards, when they are dropped.
-    ended
+    ended.map(|()| heir.try_recv().ok())
 }
 
 /// What every shard goes by, with all files that the configuration names, and the certificate that had to be
@@ -224,7 +236,9 @@ fn pick_up(
         .map_or(door.port(), |(_, at)| at.port());
     let relay = SocketAddr::new(door.ip(), port);
     let directory = config.data_dir.join(maildrop::DIRECTORY);
-    Pickup::start(directory, relay, config.hostname(), current.log.clone())
+    let shown = Arc::clone(&current.shown);
+    let hello = move || shown.load().hostname();
+    Pickup::start(directory, relay, hello, current.log.clone())
         .map(Some)
         .map_err(|error| os_error(format!("cannot start a thread: {error}")))
 }

@@ -5,13 +5,12 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::sync::mpsc;
+use std::time::Duration;
 
 use socket2::Socket;
 
-use super::handover::{self, Estate, Legacy, Point, Predecessor};
+use super::handover::{self, Desks, Estate, Legacy, Point, Predecessor};
 use super::manager::Manager;
-use super::words::Word;
 use super::{EX_CANTCREAT, EX_TEMPFAIL, os_error, refused};
 use crate::config::Config;
 use crate::observe::log::{Level, Log};
@@ -30,7 +29,6 @@ pub enum Taking {
 /// A place that may still be another's.
 pub(super) struct Site {
     lock: File,
-    predecessor: Option<Predecessor>,
     ground: Ground,
 }
 
@@ -43,6 +41,8 @@ pub(super) struct Ground {
 
 /// What whoever comes next can have of it.
 pub(super) struct Succession {
+    /// Who waits to hear that this one serves.
+    predecessor: Option<Predecessor>,
     /// Where the next process can ask, where the file system has room for such a place.
     point: io::Result<Point>,
     estate: Estate,
@@ -51,14 +51,13 @@ pub(super) struct Succession {
 }
 
 impl Succession {
-    /// From now on the service manager has the sockets, and the next process can take them over.
-    pub(super) fn begin(
-        self,
-        manager: &Manager,
-        words: mpsc::Sender<Word>,
-        log: Log,
-    ) -> Result<(), Refused> {
+    /// This relay serves: whoever it has taken over from may go, the service manager has the sockets, and the
+    /// next process can take them over.
+    pub(super) fn begin(self, manager: &Manager, words: Desks, log: Log) -> Result<(), Refused> {
         manager.keep(&self.estate.listening, &self.gone);
+        if let Some(predecessor) = self.predecessor {
+            predecessor.tell_ready();
+        }
         let point = match self.point {
             Ok(point) => point,
             Err(error) => {
@@ -126,11 +125,11 @@ impl Site {
         let control = control.map(at).transpose().map_err(cannot)?;
         Ok(Self {
             lock,
-            predecessor,
             ground: Ground {
                 sockets,
                 control,
                 succession: Succession {
+                    predecessor,
                     point,
                     estate,
                     gone,
@@ -149,7 +148,7 @@ impl Site {
             .sockets
             .open()
             .map_err(|error| os_error(format!("sockets cannot be listened on: {error}")))?;
-        if let Some(predecessor) = self.predecessor {
+        if let Some(predecessor) = &self.ground.succession.predecessor {
             manager.starting("the relay that runs ends its transactions".to_owned());
             predecessor.ends(&self.lock)?;
         }
@@ -177,7 +176,7 @@ fn lock(data: &Path, taking: Taking) -> Result<(File, bool), Refused> {
         let why = format!("cannot make the data directory {place}: {error}; set data_dir to a place this user may write to");
         refused(why, EX_CANTCREAT)
     })?;
-    let path = data.join("lock");
+    let path = data.join(LOCK);
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -188,7 +187,15 @@ fn lock(data: &Path, taking: Taking) -> Result<(File, bool), Refused> {
         let why = format!("cannot write to the data directory {place}: {error}; set data_dir to a place this user may write to");
         refused(why, EX_CANTCREAT)
     })?;
-    match file.try_lock() {
+    let locked = match (file.try_lock(), taking) {
+        // Somebody may only have looked whether it is free.
+        (Err(TryLockError::WouldBlock), Taking::Free) => {
+            std::thread::park_timeout(LOCK_LOOK);
+            file.try_lock()
+        }
+        (locked, _) => locked,
+    };
+    match locked {
         Ok(()) => Ok((file, true)),
         Err(TryLockError::WouldBlock) if taking == Taking::Over => Ok((file, false)),
         Err(TryLockError::WouldBlock) => Err(refused(
@@ -202,6 +209,11 @@ fn lock(data: &Path, taking: Taking) -> Result<(File, bool), Refused> {
         }
     }
 }
+
+/// Under the data directory: who has it locked has all of it.
+pub(crate) const LOCK: &str = "lock";
+/// Longer than whoever looks has it.
+const LOCK_LOOK: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {

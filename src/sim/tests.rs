@@ -369,6 +369,20 @@ fn a_panic_ends_its_task_alone() {
     assert_eq!(sim.panics(), ["chores task of NodeId(0): on purpose"]);
 }
 
+const TERMS: Terms = Terms {
+    connections_max: 3,
+    retry_wait_min: Duration::ZERO,
+    retry_wait_max: Duration::MAX,
+    expire: Duration::from_secs(u64::MAX / 4),
+    now: Duration::ZERO,
+    settle_lag: Duration::ZERO,
+    has_ended: true,
+    // An exchanger writes down what it refuses, too.
+    disk_failed: true,
+    return_domain: None,
+    trust: Trust::Plain,
+};
+
 /// Clients that talk to an exchanger straight away: both keep to the protocol, and the ledger
 /// tells what happened.
 #[test]
@@ -414,20 +428,7 @@ fn peers_understand_each_other_and_their_ledger_is_true() {
         }
         sim.run_until(|| done.get() == 3, Duration::from_secs(80_000))
             .unwrap();
-        let terms = Terms {
-            connections_max: 3,
-            retry_wait_min: Duration::ZERO,
-            retry_wait_max: Duration::MAX,
-            expire: Duration::MAX / 2,
-            now: Duration::ZERO,
-            settle_lag: Duration::ZERO,
-            has_ended: true,
-            // An exchanger writes down what it refuses, too.
-            disk_failed: true,
-            return_domain: None,
-            trust: Trust::Plain,
-        };
-        let broken = ledger.read(|entries| broken_promises(entries, &terms));
+        let broken = ledger.read(|entries| broken_promises(entries, &TERMS));
         assert_eq!(broken, [""; 0], "seed {seed}");
         assert_eq!(sim.panics(), [""; 0]);
         assert!(

@@ -68,8 +68,23 @@ pub fn judge_addresses(address: &str, senders: &[String]) -> Result<(), String> 
             ));
         }
     }
-    Ok(())
+    match may_have_mailbox(address) {
+        true => Ok(()),
+        false => Err(format!(
+            "{address} cannot be the name of a mailbox: no `/`, no dot at its beginning, {NAME_OCTETS_MAX} octets at most"
+        )),
+    }
 }
+
+/// Whether a mailbox can have this name: it is that of a directory.
+#[must_use]
+pub fn may_have_mailbox(user: &str) -> bool {
+    let is_name = !user.is_empty() && !user.starts_with('.') && !user.contains(['/', '\0']);
+    is_name && user.len() <= NAME_OCTETS_MAX
+}
+
+/// What file systems take.
+const NAME_OCTETS_MAX: usize = 255;
 
 /// What is kept of one user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -246,7 +246,19 @@ fn send(
     });
     submission.content = draft.into_content();
     match submit(&submission, relay, &hostname) {
-        Ok(answer) => judge(&answer, submission.envelope.to.len()).map(|()| None),
+        Ok(mut answer) => {
+            let wanted = submission.envelope.to.len();
+            let mut remark = None;
+            if answer.accepted > 0 && !answer.deferred.is_empty() {
+                // Whoever is told to come again comes with all of it, and some would have it twice.
+                let (later, why) = answer.deferred.drain(..).unzip::<_, _, Vec<_>, Vec<_>>();
+                submission.envelope.to = later;
+                let why = why.first().map(|why| why.text.to_string());
+                let why = io::Error::other(why.unwrap_or_default());
+                remark = Some(leave(&submission, config, &why)?);
+            }
+            judge(&answer, wanted).map(|()| remark)
+        }
         Err(error) => leave(&submission, config, &error).map(Some),
     }
 }

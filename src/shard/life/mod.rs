@@ -436,6 +436,7 @@ impl<W: World> Shard<W> {
             rules.tls.clients.for_shard()
         };
         let new = Settings::new(rules);
+        self.accounts.set_host(&new.hostname);
         let old = self.settings();
         let tenants = new.config.tenant == old.config.tenant;
         let is_same = tenants && new.routes == old.routes && new.pools == old.pools;

@@ -129,14 +129,7 @@ impl Play {
         let journal = Journal::writing_to(output, Format::Text, Level::Debug).unwrap();
         let roots = keys.map_or_else(RootCertStore::empty, |keys| keys.roots.clone());
         let clients_of_hosts = Clients::with_roots(roots).unwrap();
-        let returns = config.takes_returns().then(|| {
-            let keys = verp::Keys::parse("a secret of this play, and of nobody else");
-            Arc::new(keys.unwrap())
-        });
-        let bounces = match config.suppression.on.is_empty() {
-            true => bounces::Rules::default(),
-            false => config.bounces.read().unwrap(),
-        };
+        let (returns, bounces) = of_returns(&config);
         let play = Self {
             clients_tls: keys.map(|_| Arc::clone(&clients_of_hosts.verified)),
             tls: Ends {
@@ -163,7 +156,7 @@ impl Play {
             ended: Rc::default(),
             suppressions: Rc::new(RefCell::new(Suppressions::nowhere())),
             keeper_ended: Rc::default(),
-            bounces: Arc::new(bounces),
+            bounces,
             returns,
             sim,
         };
@@ -628,6 +621,19 @@ impl Play {
     pub(super) fn seed(&self) -> String {
         format!("seed {}", self.sim.seed())
     }
+}
+
+/// What proves return paths, and what replies mean, where that is asked for.
+fn of_returns(config: &Config) -> (Option<Arc<verp::Keys>>, Arc<bounces::Rules>) {
+    let returns = config.takes_returns().then(|| {
+        let keys = verp::Keys::parse("a secret of this play, and of nobody else");
+        Arc::new(keys.unwrap())
+    });
+    let bounces = match config.suppression.on.is_empty() {
+        true => bounces::Rules::default(),
+        false => config.bounces.read().unwrap(),
+    };
+    (returns, Arc::new(bounces))
 }
 
 fn config(relay: IpAddr) -> Config {
