@@ -173,8 +173,10 @@
 //!   spool; the new one opens it, and takes up those who wait. They wait for as long as the slowest
 //!   transaction takes, at most `[process] drain`, and for the spool to be read. The numbers of
 //!   cores and listeners may differ. A supervisor that started the old process does not know the new one. Where the file
-//!   system of `data_dir` takes no sockets the relay runs without this, and the log says so. A new one that is killed after
-//!   the old one was told leaves nobody: start one again, as after a crash.
+//!   system of `data_dir` takes no sockets the relay runs without this, and the log says so. The old one
+//!   waits, without spool and ports, until the new one serves. Should that be killed meanwhile, the old one begins anew as
+//!   the same process; behind the walls of `[process] confine` it can run nothing, and ends with 75, so that a
+//!   service manager (`Restart=on-failure`) starts it. Both killed leave nobody.
 //!
 //! # Clocks and logs
 //!

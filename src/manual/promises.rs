@@ -75,6 +75,8 @@
 //! | 4 | 48 imports of 8,400 addresses each at once | 403,200 | all are there; a question meanwhile waits for 3.5 s at the most (49 s before) | by hand |
 //! | 4 | a reload 100 times a second, by signals and requests, one file of seven broken | 2,273 in 12 s | 0 of 10,368 messages, p99 of one 41 ms | by hand |
 //! | 1 | another relay takes over under load, and either is killed at any moment | 50 times, 30 killed | 0 of 46,010; 53 came twice | `scripts/crash --take-over` |
+//! | 1 | the relay that takes over is killed behind its last word; words of other versions | 2, 21 kinds | 0; somebody serves, or exit code 75 | `tests/blackbox/handover.rs`, `serve::handover` |
+//! | 4 | the configuration is emptied or removed before a reload | 3 | the old one stays | `tests/blackbox/reload.rs` |
 //! | 2 | slow, silent, rude and endless clients and hosts | 15 kinds, see `scripts/attack` | others were served meanwhile | `scripts/attack` |
 //! | 3 | privileges, files outside of the data directory | every thread | | `tests/blackbox/confine.rs` |
 //! | 1 | SIGKILL and restart, SIGTERM | 1 each | 0 | `tests/blackbox/life.rs` |

@@ -6,7 +6,7 @@
 //! next ─► "end": the old one ends its transactions, syncs, lets go of the lock ─► next locks, recovers, accepts
 //!         meanwhile connections wait in the kernel, in the sockets that both have
 //! next ─► "ready": the old one, which has waited for that without anything, is gone
-//!         "" (it was killed): the old one takes the lock and begins anew, as the process that it was
+//!         "" (it was killed): the old one begins anew, or ends with 75 where its walls do not let it
 //! ```
 //!
 //! They talk over a socket in the data directory, whose name has the process's number: only the relay's own
@@ -187,7 +187,8 @@ impl Heir {
     }
 }
 
-/// Runs this program anew in its own place, as it was called; that it cannot, for whoever watches over it.
+/// Runs this program anew in its own place, as it was called. Behind its walls it cannot: then its exit code
+/// has whoever watches over it do so.
 pub(super) fn serve_again() -> ExitCode {
     eprintln!("ringpost: the relay that took over is gone: this one begins anew");
     let mut arguments = std::env::args_os();
@@ -195,7 +196,7 @@ pub(super) fn serve_again() -> ExitCode {
     // What runs, which may have been replaced since.
     let mut again = Command::new("/proc/self/exe");
     let error = again.arg0(name).args(arguments).exec();
-    eprintln!("ringpost: it cannot: {error}");
+    eprintln!("ringpost: it cannot ({error}), and ends: start it again");
     ExitCode::from(EX_TEMPFAIL)
 }
 

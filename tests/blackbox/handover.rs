@@ -187,6 +187,49 @@ fn next_program_waits_for_a_transaction_and_newcomers_wait_for_it() {
     assert_all_arrived(&relay, &mx, &all);
 }
 
+/// The next one is killed when it has said its last word, and waits.
+fn kill_the_next(relay: &Relay) {
+    let mut busy = relay.client();
+    busy.command("MAIL FROM:<a@c.test>").is("250 ");
+    busy.command("RCPT TO:<b@d.test>").is("250 ");
+    busy.command("DATA").is("354 ");
+    let mut next = relay.begin_take_over();
+    relay.log_line(&["handing over"]);
+    next.kill().expect("it runs");
+    next.wait().expect("it is gone");
+    busy.send(stuffed(&message("begun before")));
+    busy.reply().is("250 2.0.0");
+}
+
+#[test]
+fn next_program_is_killed_behind_its_last_word_and_the_old_one_begins_anew() {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    let mut relay = scene.relay("process.confine = false");
+    let old = relay.pid();
+    kill_the_next(&relay);
+    eventually("the old one is ready once more", || {
+        let ready = relay.fetch("/readyz").is_some_and(|(code, _)| code == 200);
+        ready.then_some(())
+    });
+    assert!(relay.exited().is_none() && relay.pid() == old);
+    relay.submit("<a@c.test>", &["<b@d.test>"], &message("after"));
+    assert_all_arrived(&relay, &mx, &["begun before", "after"].map(str::to_owned));
+    // And it can be taken over from.
+    let status = relay.take_over();
+    assert!(status.success(), "{status}");
+}
+
+/// A process behind its walls can run nothing: whoever watches over it is told to start it again.
+#[test]
+fn next_program_is_killed_and_the_old_one_that_is_confined_asks_for_a_start() {
+    let (scene, mx) = Scene::with_mx(Script::new());
+    let mut relay = scene.relay("");
+    kill_the_next(&relay);
+    assert_eq!(relay.wait().code(), Some(75));
+    relay.restart();
+    assert_all_arrived(&relay, &mx, &["begun before".to_owned()]);
+}
+
 /// Where a client is connected to.
 fn scene_smtp(client: &Client) -> SocketAddr {
     client.stream().peer_addr().expect("a connection")

@@ -104,6 +104,53 @@ fn a_configuration_is_checked_with_the_files_that_it_names() {
     assert!(check(&text).is_empty());
 }
 
+/// Behind `drain` the next one starts at once, each time; what is not ready says so in JSON too.
+#[test]
+fn the_next_relay_can_start_as_soon_as_drain_has_ended() {
+    let scene = Scene::new();
+    let mut relay = scene.relay("");
+    for _ in 0..5 {
+        let drained = relay.run(&["drain"]);
+        assert!(drained.status.success(), "{drained:?}");
+        let lock = std::fs::File::open(relay.data().join("lock")).unwrap();
+        assert!(lock.try_lock().is_ok(), "somebody has it still");
+        drop(lock);
+        assert!(relay.wait().success());
+        relay.restart();
+    }
+    let mut busy = relay.client();
+    busy.command("MAIL FROM:<a@c.test>").is("250 ");
+    assert!(
+        relay
+            .run(&["drain", "--no-wait", "--within", "1m"])
+            .status
+            .success()
+    );
+    let health = eventually("it is not ready", || {
+        let health = relay.run(&["health", "--json"]);
+        (health.status.code() == Some(75)).then_some(health)
+    });
+    let told: Value = serde_json::from_slice(&health.stdout).expect("JSON");
+    assert_eq!(told["status"], "draining");
+    assert!(!health.stderr.is_empty());
+}
+
+/// A mailbox is a directory of that name.
+#[test]
+fn nobody_is_added_who_can_have_no_mailbox() {
+    let scene = Scene::new();
+    let relay = scene.relay("");
+    let long = format!("{}@{}.test", "a".repeat(60), "b.".repeat(90));
+    for name in ["a/b@d.test", "/@d.test", "\".a\"@d.test", &long] {
+        let added = relay.run_with(&["user", "add", name], "secret\n");
+        let is_fine = name.starts_with('"');
+        assert_eq!(added.status.success(), is_fine, "{name}: {added:?}");
+        let new = json!({ "address": name, "password": "secret" });
+        let (status, _) = order(&relay, "POST", "/api/v1/users", &new);
+        assert_eq!(status, if is_fine { 409 } else { 422 }, "{name}");
+    }
+}
+
 #[test]
 fn the_relay_is_ended_over_http_as_by_sigterm() {
     let scene = Scene::new();

@@ -116,6 +116,30 @@ fn operator_sends_sighup_while_clients_are_connected() {
     assert_eq!(old.show_token(&mut new.connect(&relay), "post"), 334);
 }
 
+/// Half written, or moved away: that would be all defaults at once, ports included.
+#[test]
+fn a_configuration_that_is_empty_or_gone_is_no_new_one() {
+    let scene = Scene::new();
+    let relay = scene.relay("");
+    let path = relay.config_path();
+    for (nth, text) in [Some(""), Some(" \n\n"), None].into_iter().enumerate() {
+        match text {
+            Some(text) => fs::write(&path, text).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        relay.signal(Signal::HUP);
+        eventually("the old one stays", || {
+            let stays = relay.log().matches("the old one stays").count();
+            (stays == nth + 1).then_some(())
+        });
+        relay.client().command("NOOP").is("250 ");
+    }
+    fs::write(&path, "\n").unwrap();
+    let checked = relay.run(&["check"]);
+    assert_eq!(checked.status.code(), Some(78), "{checked:?}");
+    assert!(String::from_utf8_lossy(&checked.stderr).contains("is empty"));
+}
+
 #[test]
 fn files_change_and_nobody_says_so() {
     let scene = Scene::new();

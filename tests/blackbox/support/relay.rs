@@ -140,12 +140,17 @@ impl Relay {
     /// Starts the next process in the place of this one, which ends by itself; how it ended.
     #[track_caller]
     pub fn take_over(&mut self) -> ExitStatus {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringpost"));
-        command.args(["serve", "--take-over"]).stdin(Stdio::null());
-        let next = self.begin(command);
+        let next = self.begin_take_over();
         let status = self.wait();
         self.process = Some(next);
         status
+    }
+
+    /// Starts the next process, which asks this one to end.
+    pub fn begin_take_over(&self) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringpost"));
+        command.args(["serve", "--take-over"]).stdin(Stdio::null());
+        self.begin(command)
     }
 
     /// Starts it with the word that takes over, though nobody is there, and waits until it takes mail.
