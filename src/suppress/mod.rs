@@ -8,7 +8,7 @@
 //!
 //! What a host says no to, on the wire or in a report, is settled only after the list has it on the disk.
 //! The keeper is a thread because it waits for the disk and may read a million lines, which no shard can.
-//! It sees files through [`Outside`]: the simulator runs the same code on its own disk.
+//! It sees files through `outside`: the simulator runs the same code on its own disk.
 //!
 //! Every shard looks at every recipient, so looking takes no lock and touches one short piece. The
 //! addresses themselves are in the file alone; in memory an entry takes some fifty octets, so that a
