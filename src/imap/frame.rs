@@ -225,7 +225,7 @@ impl Framer {
     fn pass_over(&mut self) -> Option<Step> {
         let Some(end) = memchr(b'\n', &self.input) else {
             // An announcement of a literal is at the end of its line.
-            let keep = self.input.len().min(ANNOUNCEMENT_OCTETS_MAX);
+            let keep = self.input.len().min(ANNOUNCEMENT_OCTETS_MAX + b"}\r".len());
             self.consume(self.input.len() - keep);
             self.searched = 0;
             return Some(Step::NeedInput);
@@ -233,13 +233,14 @@ impl Framer {
         let line = &self.input[..end];
         let announced = announcement(line.strip_suffix(b"\r").unwrap_or(line));
         self.consume(end + 1);
-        self.state = match announced {
-            Some(Announced {
-                octets,
-                comes: true,
-            }) => State::Skip(octets),
-            _ => State::Line,
+        let Some(Announced { octets, .. }) = announced.filter(|announced| announced.comes) else {
+            self.state = State::Line;
+            return None;
         };
+        if octets > LITERAL_OCTETS_MAX {
+            return Some(Step::Hopeless);
+        }
+        self.state = State::Skip(octets);
         None
     }
 
@@ -320,7 +321,7 @@ pub const LITERAL_MINUS_OCTETS: u64 = 4096;
 const LITERAL_OCTETS_MAX: u64 = u32::MAX as u64;
 /// Literals in one command.
 const LITERALS_MAX: usize = 1000;
-/// `~{18446744073709551615+}`, and CR.
+/// What stands before the `}` of `~{18446744073709551615+}`.
 const ANNOUNCEMENT_OCTETS_MAX: usize = 32;
 /// An input buffer larger than this is given back when it is empty.
 const INPUT_OCTETS_KEPT: usize = 4096;
@@ -429,6 +430,27 @@ mod tests {
         input.extend_from_slice(&[b'\n'; 101]);
         input.extend_from_slice(b" {3+}\r\nb\r\n\r\nc NOOP\r\n");
         check(&input, &[Step::Literal(101), command(b"c NOOP\r\n", &[])]);
+    }
+
+    #[test]
+    fn an_announcement_that_is_passed_over_is_one_whatever_its_length() {
+        for zeros in 0..40 {
+            let announced = format!("{{{}2+}}", "0".repeat(zeros));
+            let input = format!(
+                "a X {{900+}}\r\n{}{announced}\r\nxy\r\nb NOOP\r\n",
+                " ".repeat(900)
+            );
+            let input = input.as_bytes();
+            let whole = all(input, input.len(), 100);
+            for cut in 0..=input.len() {
+                assert_eq!(all(input, cut, 100), whole, "{zeros} zeros, cut at {cut}");
+            }
+        }
+        let beyond = format!(
+            "a X {{101+}}\r\n{}{{99999999999999999999+}}\r\n",
+            " ".repeat(101)
+        );
+        check(beyond.as_bytes(), &[Step::Literal(101), Step::Hopeless]);
     }
 
     #[test]
