@@ -21,6 +21,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -158,19 +159,31 @@ pub(super) struct Heir {
 
 impl Heir {
     /// Waits until it serves; false where it never will: it is gone, and nobody else has the data directory.
-    /// For whoever has nothing of a relay any more.
-    pub(super) fn serves(self) -> bool {
-        let wait =
-            sockopt::set_socket_timeout(&self.caller, sockopt::Timeout::Recv, Some(HEIR_WAIT));
-        match wait
-            .map_err(io::Error::from)
-            .and_then(|()| hear(&self.caller))
-        {
-            Ok((words, _)) if words.is_empty() => {}
-            // It is ready, or takes long and is there.
-            Ok(_) => return true,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-            Err(_) => {}
+    /// For whoever has nothing of a relay any more. Told to end meanwhile, it need not know.
+    pub(super) fn serves(self, is_told: &AtomicBool) -> bool {
+        let until = Instant::now() + HEIR_WAIT;
+        // Without it only a signal ends the wait, or the next one's end.
+        let _ = sockopt::set_socket_timeout(&self.caller, sockopt::Timeout::Recv, Some(HEIR_LOOK));
+        loop {
+            if is_told.load(Ordering::Acquire) {
+                return true;
+            }
+            match hear(&self.caller) {
+                Ok((words, _)) if words.is_empty() => break,
+                Ok(_) => return true,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) =>
+                {
+                    // It takes long, and is there.
+                    if Instant::now() >= until {
+                        return true;
+                    }
+                }
+                Err(_) => break,
+            }
         }
         // One of an older version says nothing, and goes on with the lock; so may a third one.
         let Ok(lock) = File::open(&self.lock) else {
@@ -179,7 +192,7 @@ impl Heir {
         let until = Instant::now() + DEATH_WAIT;
         loop {
             match lock.try_lock() {
-                Ok(()) => return false,
+                Ok(()) => return is_told.load(Ordering::Acquire),
                 Err(_) if Instant::now() >= until => return true,
                 Err(_) => std::thread::park_timeout(LOCK_LOOK),
             }
@@ -406,6 +419,8 @@ const DEATH_WAIT: Duration = Duration::from_secs(1);
 const LOCK_LOOK: Duration = Duration::from_millis(2);
 /// How long the next one may read the spool, until it is taken for one that hangs and has it all the same.
 const HEIR_WAIT: Duration = Duration::from_secs(600);
+/// How long a signal that came just before the wait may go unseen.
+const HEIR_LOOK: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -457,7 +472,7 @@ mod tests {
         assert!(sockets[0].accept().is_ok(), "who waited is there");
         let heir = heir.try_recv().unwrap();
         legacy.predecessor.tell_ready();
-        assert!(heir.serves());
+        assert!(heir.serves(&AtomicBool::default()));
     }
 
     #[test]
@@ -502,11 +517,14 @@ mod tests {
             let lock = lock.clone();
             Heir { caller: ours, lock }
         };
-        assert!(!heir().serves());
+        assert!(!heir().serves(&AtomicBool::default()));
         held.lock().unwrap();
-        assert!(heir().serves(), "an older one, which says nothing");
+        let is_told = AtomicBool::default();
+        assert!(heir().serves(&is_told), "an older one, which says nothing");
         drop(held);
-        assert!(!heir().serves());
+        is_told.store(true, Ordering::Release);
+        assert!(heir().serves(&is_told), "nobody is wanted");
+        assert!(!heir().serves(&AtomicBool::default()));
     }
 
     /// Of another version, or of nobody's.

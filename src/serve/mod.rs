@@ -72,10 +72,12 @@ pub use site::Taking;
 pub fn run(config: Config, path: Option<&Path>, taking: Taking) -> ExitCode {
     // What was there at the start must be there at a reload.
     let path = path.or_else(|| Some(Path::new(config::FILE)).filter(|path| path.exists()));
-    match serve(config, path.map(Path::to_path_buf), taking) {
-        Ok(None) => ExitCode::SUCCESS,
+    let path = path.map(Path::to_path_buf);
+    let outcome = words::ends().and_then(|is_told| Ok((serve(config, path, taking)?, is_told)));
+    match outcome {
+        Ok((None, _)) => ExitCode::SUCCESS,
         // Behind this one nobody is left: not a lock, and not a thread.
-        Ok(Some(heir)) => match heir.serves() {
+        Ok((Some(heir), is_told)) => match heir.serves(&is_told) {
             true => ExitCode::SUCCESS,
             false => handover::serve_again(),
         },

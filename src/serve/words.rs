@@ -3,6 +3,7 @@
 //! configurations for the control plane, and tells how far the end has come.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -43,6 +44,16 @@ pub(super) enum Word {
 pub(super) fn signals() -> Result<Signals, Refused> {
     Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| os_error(format!("cannot listen for signals: {error}")))
+}
+
+/// Whether the process was told to end, also when nobody listens to words any more.
+pub(super) fn ends() -> Result<Arc<AtomicBool>, Refused> {
+    let is_told = Arc::<AtomicBool>::default();
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&is_told))
+            .map_err(|error| os_error(format!("cannot listen for signals: {error}")))?;
+    }
+    Ok(is_told)
 }
 
 /// Has signals told as words, by a thread of their own.

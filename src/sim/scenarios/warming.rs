@@ -9,6 +9,7 @@ use super::seeds;
 use crate::config::{Pool, Source, Warmup};
 use crate::observe::explained;
 use crate::route::warmup::Day;
+use crate::sim::disk::Faults;
 use crate::sim::world::WALL_AT_START;
 use crate::world::{Wall, World as _};
 
@@ -16,6 +17,8 @@ use crate::world::{Wall, World as _};
 const DAYS: [u32; 15] = [4, 5, 6, 7, 9, 12, 15, 19, 23, 29, 37, 46, 58, 72, 90];
 /// What it has for one destination.
 const DAYS_OF_ONE: [u32; 12] = [2, 2, 3, 3, 3, 5, 6, 6, 7, 8, 9, 12];
+/// What each day has where all are alike.
+const EACH_DAY: u32 = 100;
 /// How long after a jump of the calendar what comes may have been sent before it.
 const ON_THE_WAY: Duration = Duration::from_secs(20);
 
@@ -28,7 +31,7 @@ fn first_day() -> Day {
 }
 
 /// Two new sources, one of them with a count for a destination, in one pool.
-fn play(seed: u64, shards: usize) -> Play {
+fn play(seed: u64, shards: usize, days: &[u32], days_of_one: &[u32]) -> Play {
     Play::with(seed, shards, |config| {
         let new = |name: &str, last, plan: &str| Source {
             name: name.to_owned(),
@@ -50,9 +53,9 @@ fn play(seed: u64, shards: usize) -> Play {
             ..Warmup::default()
         };
         config.warmup = vec![
-            line("plain", None, &DAYS),
-            line("careful", None, &DAYS),
-            line("careful", Some("one.test"), &DAYS_OF_ONE),
+            line("plain", None, days),
+            line("careful", None, days),
+            line("careful", Some("one.test"), days_of_one),
         ];
         config.queue.expire = Duration::from_secs(90 * 86_400);
     })
@@ -67,7 +70,7 @@ fn no_day_has_more_than_its_plan_and_each_is_used_whole() {
 /// ended in between, and the calendar goes back at times. The hosts count and judge.
 pub(super) fn for_weeks(seed: u64) {
     let shards = 2 + seed as usize % 7;
-    let play = play(seed, shards);
+    let play = play(seed, shards, &DAYS, &DAYS_OF_ONE);
     play.boot_surely();
     for _ in 0..6 {
         play.client(100, &EVERYWHERE, 0, 500);
@@ -104,6 +107,38 @@ pub(super) fn for_weeks(seed: u64) {
     }
     judge(&play, &jumps, &lossy);
     play.conclude();
+}
+
+#[test]
+fn a_day_whose_beginning_cannot_be_written_down_is_used_whole() {
+    for seed in seeds(4) {
+        let play = play(seed, 2, &[EACH_DAY; 6], &[]);
+        play.boot_surely();
+        for _ in 0..12 {
+            play.client(100, &EVERYWHERE, 0, 500);
+        }
+        let mut jumps = vec![Duration::ZERO];
+        for nth in 0..3 {
+            // Mail is on its way when the day changes, and somebody asks for the new one at once.
+            let pause = play.random().between(20, 400);
+            play.sim.run_for(Duration::from_millis(pause));
+            play.disk().set_faults(Faults {
+                fail_directories: true,
+                ..Faults::default()
+            });
+            jump_to_next_day(&play, &mut jumps, 0, 2 * nth);
+            play.sim.run_for(Duration::from_secs(10));
+            play.disk().set_faults(Faults::default());
+            play.sim.run_for(Duration::from_secs(30));
+            let counts = counts(&play, &jumps, 1, None);
+            let day = today(&play);
+            // What was on its way from the day before may come on top.
+            let named = counts.get(&day).copied().unwrap_or_default().1;
+            assert!(named >= EACH_DAY, "{}: {day}: {counts:?}", play.seed());
+            jump_to_next_day(&play, &mut jumps, 0, 2 * nth + 1);
+        }
+        play.conclude();
+    }
 }
 
 fn today(play: &Play) -> Day {

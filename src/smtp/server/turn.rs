@@ -311,11 +311,13 @@ impl ServerSession {
             self.say(&Reply::too_large());
             return Ok(());
         }
-        // Whoever is nobody to us may ask for patience, not for haste (RFC 6710 §5.1).
-        let mt_priority = match parsed.mt_priority {
-            Some(asked) if !self.may_relay() => Some(asked.min(MtPriority::USUAL)),
-            asked => asked,
-        };
+        // Whoever is nobody to us may ask for patience, not for haste (RFC 6710 §5.1), and the usual would be
+        // haste where a tenant's mail goes after others'.
+        let asks_haste = |asked: &MtPriority| *asked >= MtPriority::USUAL;
+        let is_ours = self.may_relay();
+        let mt_priority = parsed
+            .mt_priority
+            .filter(|asked| is_ours || !asks_haste(asked));
         let envelope = Envelope {
             reverse_path: parsed.reverse_path,
             ret: parsed.ret,
@@ -332,7 +334,7 @@ impl ServerSession {
         self.draft = Some(Draft {
             envelope,
             announced: parsed.size,
-            is_lowered: mt_priority != parsed.mt_priority,
+            is_lowered: !is_ours && parsed.mt_priority > Some(MtPriority::USUAL),
         });
         self.mode = Mode::Asking(Question::Mail);
         Ok(())

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::route::warmup::Day;
+use crate::route::warmup::{Day, LIMIT_MAX};
 
 /// The counts, by the names of lines.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Book {
     counts: BTreeMap<Box<str>, BTreeMap<Day, u32>>,
     /// A day of which nothing is known, because the file could not be read.
@@ -91,7 +91,8 @@ impl Book {
         } else {
             0
         };
-        days.get(&day).copied().unwrap_or(unknown)
+        // More than a count can hold is what somebody has written there.
+        days.get(&day).copied().unwrap_or(unknown).min(LIMIT_MAX)
     }
 
     /// A day has used so much, or is about to. True where that is news.
@@ -155,6 +156,12 @@ mod tests {
         }
         assert_eq!(used(&book, 100), 9, "as if it were used up");
         assert_eq!(used(&book, 149), 5);
+    }
+
+    #[test]
+    fn a_count_that_somebody_wrote_there_wraps_to_nothing_smaller() {
+        let book = Book::parse(b"{\"used\":{\"a\":{\"2026-11-26\":16777218}}}").unwrap();
+        assert_eq!(book.used("a", Day(20_783), 20), LIMIT_MAX);
     }
 
     #[test]

@@ -68,6 +68,7 @@ impl<W: World> Shard<W> {
         loop {
             self.warmups.asked().await;
             let ends = inner.ends.load(Ordering::Acquire);
+            let before = book.clone();
             let grants = match ends {
                 true => {
                     is_news |= self.close_counts(&mut book);
@@ -84,6 +85,8 @@ impl<W: World> Shard<W> {
                     "{}: {error}: sources with a warm-up wait until it is on the disk",
                     self.book_path().display()
                 ));
+                // What nobody got was not used: of a day that begins, the next look would take it for that.
+                book = before;
                 for (_, count, state) in grants {
                     count.want(state.reserved.saturating_sub(state.used));
                 }

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use super::stage::{Rule, Stage, rule};
 use super::*;
-use crate::mail::envelope::QueueId;
+use crate::mail::envelope::{MtPriority, QueueId};
 use crate::smtp::command::{CommandLine, Verb};
 
 /// Stands in for a receipt of the spool.
@@ -487,6 +487,27 @@ fn eight_bit_content_raises_the_body_kind() {
     assert_eq!(driver.messages[0].0.envelope.body, BodyKind::EightBit);
     driver.say(format!("{ENVELOPE}DATA\r\n\r\na\r\n.\r\n"));
     assert_eq!(driver.messages[1].0.envelope.body, BodyKind::SevenBit);
+}
+
+#[test]
+fn haste_of_a_stranger_counts_as_if_he_had_said_nothing() {
+    let limits = Rc::new(limits());
+    for (asked, counts, said) in [
+        ("9", None, "250 2.3.6 0 "),
+        ("0", None, "250 2.1.0 "),
+        ("-3", MtPriority::new(-3), "250 2.1.0 "),
+    ] {
+        let mut driver = greeted();
+        let (kind, peer) = (ServerKind::Smtp, IpAddr::from([192, 0, 2, 1]));
+        driver.session =
+            ServerSession::new(Rc::clone(&limits), kind, peer, false, Encryption::Absent);
+        driver.say("EHLO c.test\r\n");
+        let envelope = ENVELOPE.replace("c.test>", &format!("c.test> MT-PRIORITY={asked}"));
+        let heard = driver.say(format!("{envelope}DATA\r\nSubject: x\r\n\r\nx\r\n.\r\n"));
+        assert!(heard.contains(said), "{asked}: {heard}");
+        let standing = &driver.messages[0].0.envelope.standing;
+        assert_eq!(standing.mt_priority, counts, "{asked}");
+    }
 }
 
 #[test]
