@@ -81,21 +81,19 @@ pub fn health(arguments: &Health, place: &Place) -> ExitCode {
         Err(complaint) => return print(Err(complaint)),
     };
     let is_ready = told.status == State::Ready;
-    let printed = match (arguments.json, is_ready) {
-        (true, _) => print(Answer::json(&told)),
-        (false, true) => print(Ok(Answer {
+    if arguments.json {
+        let printed = print(Answer::json(&told));
+        if is_ready {
+            return printed;
+        }
+    } else if is_ready {
+        return print(Ok(Answer {
             result: "it takes mail\n".to_owned(),
             remark: None,
-        })),
-        (false, false) => ExitCode::SUCCESS,
-    };
-    match is_ready {
-        true => printed,
-        false => {
-            let words = format!("it takes no mail: {}", super::shards::state(told.status));
-            print(Err(Complaint::new(EX_TEMPFAIL, words)))
-        }
+        }));
     }
+    let words = format!("it takes no mail: {}", super::shards::state(told.status));
+    print(Err(Complaint::new(EX_TEMPFAIL, words)))
 }
 
 /// Has the relay at `place` read its configuration.

@@ -42,14 +42,14 @@ pub(super) enum Word {
 
 /// Keeps signals for their turn from now on.
 pub(super) fn signals() -> Result<Signals, Refused> {
-    Signals::new([SIGTERM, SIGINT, SIGHUP])
+    Signals::new(ENDS.into_iter().chain([SIGHUP]))
         .map_err(|error| os_error(format!("cannot listen for signals: {error}")))
 }
 
 /// Whether the process was told to end, also when nobody listens to words any more.
 pub(super) fn ends() -> Result<Arc<AtomicBool>, Refused> {
     let is_told = Arc::<AtomicBool>::default();
-    for signal in [SIGTERM, SIGINT] {
+    for signal in ENDS {
         signal_hook::flag::register(signal, Arc::clone(&is_told))
             .map_err(|error| os_error(format!("cannot listen for signals: {error}")))?;
     }
@@ -216,3 +216,6 @@ impl Leaving {
 
 /// How often certificate files and the users' file are looked at.
 const FILES_LOOK: Duration = Duration::from_secs(1);
+
+/// Signals that end the relay.
+const ENDS: [i32; 2] = [SIGTERM, SIGINT];
